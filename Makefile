@@ -1,0 +1,34 @@
+# Everything runs in a virtual environment of its own; a machine needs only python3 (3.11 to 3.13) and make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+TEXT   ?= Hello, I am Makima. Tell me what you would like to hear.
+OUT    ?= demo.wav
+
+.PHONY: install demo test lint types bench clean
+
+install: $(VENV)/.dev
+demo: $(VENV)/.preview
+	$(BIN)/makima-tts demo --engine preview --voice placeholder --out $(OUT) "$(TEXT)"
+test: install
+	$(BIN)/pytest -q
+lint: install
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+types: install
+	$(BIN)/mypy
+bench: install
+	$(BIN)/makima-tts bench queue --json -
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist $(OUT)
+
+$(BIN)/uv: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	touch $@
+$(VENV)/.preview: $(BIN)/uv pyproject.toml
+	$(UV) --editable '.[preview]'
+	touch $@
+$(VENV)/.dev: $(BIN)/uv pyproject.toml
+	$(UV) --editable '.[preview,dev]'
+	touch $@ $(VENV)/.preview

@@ -1,0 +1,135 @@
+"""The protocol every speech engine implements: many segments spoken at once, one step at a time.
+
+An engine is owned by one thread (`worker.engine.thread`); none of its methods is called from two threads, and none
+does I/O with Redis. A *slot* is a row of the running batch. The owner opens a segment in a free slot, calls `step`
+as long as a slot is open, and hands each slot's frames on. A slot is free again when its `Frames.finish` is set.
+
+Errors: EngineError and its children VoiceUnavailable (this engine cannot speak this voice: say why and what to do)
+and EngineClosed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.voices.card import Card
+
+FRAME_RATE_HZ = 12.5
+SAMPLE_RATE_HZ = 24_000
+FRAME_SAMPLES = 1920  # SAMPLE_RATE_HZ / FRAME_RATE_HZ: one frame is 80 ms
+N_CODEBOOKS = 16
+
+NO_CODES: NDArray[np.uint16] = np.zeros((0, N_CODEBOOKS), dtype=np.uint16)
+
+
+class EngineError(Exception):
+    """The engine could not speak; the attempt failed and may be retried."""
+
+
+class VoiceUnavailable(EngineError):
+    """This engine cannot speak this voice, for example because its reference recording is missing."""
+
+
+class EngineClosed(EngineError):
+    """The engine was closed while, or before, the segment was spoken."""
+
+
+class Finish(StrEnum):
+    """Why a segment ended."""
+
+    STOP = "stop"  # it was spoken to its end
+    LENGTH = "length"  # the frame budget was used up
+    RUNAWAY = "runaway"  # the model went on without speaking
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What of a segment was spoken before, by this or another worker.
+
+    n_frames: frames already spoken. codes: [n_frames, 16], or None for an engine that repeats itself
+    deterministically. The engine emits these frames again, as fast as it can, with the very same samples, so that the
+    caller's audio chain stands where it stood; then it goes on with the next frame.
+    """
+
+    n_frames: int
+    codes: NDArray[np.uint16] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of an utterance's text, as it is handed to the engine.
+
+    text: cleaned, with the voice's lexicon applied. language: an English name such as "English", or "Auto".
+    temperature: None for the card's. seed: 0 to 2^63-1; the same segment and seed give the same frames.
+    max_frames: the frame budget, counting resumed frames.
+    """
+
+    text: str
+    language: str
+    voice: Card
+    seed: int
+    max_frames: int
+    temperature: float | None = None
+    resume: Resume | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What one slot was given by one step: zero or more frames, and at the end the reason for it.
+
+    pcm: float32 [n * 1920] in -1..1 at 24 kHz. codes: uint16 [n, 16], or [0, 16] from an engine without codes.
+    first_frame: index within the segment of the first of them.
+    """
+
+    slot: int
+    first_frame: int
+    pcm: NDArray[np.float32]
+    codes: NDArray[np.uint16] = field(default_factory=lambda: NO_CODES)
+    finish: Finish | None = None
+    error: EngineError | None = None  # set instead of finish when this slot alone failed; the slot is free
+
+    @property
+    def ended(self) -> bool:
+        return self.finish is not None or self.error is not None
+
+
+class Engine(Protocol):
+    """What speaks. `name` goes into begin.model; `n_slots` is how many segments it can have open at once."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def n_slots(self) -> int: ...
+
+    @property
+    def has_codes(self) -> bool:
+        """True when a take-over may resume from codes, False when the engine repeats itself deterministically."""
+
+    def warm_up(self, voices: Sequence[Card]) -> None:
+        """Prepare prompts and run one real segment. Voices that cannot be spoken are left out, not refused."""
+
+    def check(self, voice: Card) -> None:
+        """Return when this voice can be spoken. Raises VoiceUnavailable."""
+
+    def open(self, segment: Segment) -> int:
+        """Begin a segment in a free slot and return the slot. Raises EngineError, VoiceUnavailable."""
+
+    def step(self, held: Collection[int] = ()) -> list[Frames]:
+        """Advance every open slot but the held ones (their reader is full); may return nothing for some of them."""
+
+    def wait_s(self, held: Collection[int] = ()) -> float:
+        """Seconds until the next step can have something to do: 0 at once, inf when no slot but held ones is open."""
+
+    def cancel(self, slot: int) -> None:
+        """End this slot's segment; the next step reports it with Finish.CANCELLED."""
+
+    def close(self) -> None:
+        """Free everything. Safe to call twice."""
