@@ -1,0 +1,213 @@
+"""A voice's card: what `voices/<name>/voice.toml` says about it, and nothing that needs its recording to be opened.
+
+Errors: CardError, whose message names the file, the field and what to do. Whether the reference recording is there and
+usable is no error of the card: `worker.voices.reference` finds out, and the card carries the answer.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+CARD_FILE = "voice.toml"
+MAX_CARD_BYTES = 256 * 1024
+LANGUAGES = (
+    "Chinese",
+    "English",
+    "French",
+    "German",
+    "Italian",
+    "Japanese",
+    "Korean",
+    "Portuguese",
+    "Russian",
+    "Spanish",
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_ESPEAK_VOICE = re.compile(r"[A-Za-z][A-Za-z0-9+_-]{0,31}")
+
+Text = Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class CardError(ValueError):
+    """A voice.toml that cannot be used: the message names the file, the field and the remedy."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Sampling(_Part):
+    """How the speech model draws its codes. A job's own temperature goes before the card's."""
+
+    temperature: float = Field(0.9, ge=0.0, le=2.0)
+    top_k: int = Field(50, ge=1, le=2048)
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    repetition_penalty: float = Field(1.05, ge=1.0, le=2.0)
+
+
+class Preview(_Part):
+    """How the preview engine (espeak-ng) imitates the voice.
+
+    pitch: 0 to 99, espeak-ng's default is 50. rate_wpm: words per minute, 80 to 450.
+    espeak_voices: espeak-ng's voice for a language where its usual one is not wanted, e.g. {"English": "en-us+f3"}.
+    """
+
+    pitch: int = Field(50, ge=0, le=99)
+    rate_wpm: int = Field(175, ge=80, le=450)
+    espeak_voices: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("espeak_voices")
+    @classmethod
+    def _known(cls, voices: dict[str, str]) -> dict[str, str]:
+        for language, voice in voices.items():
+            if language not in LANGUAGES:
+                raise ValueError(f"{language!r} is no language; use one of {', '.join(LANGUAGES)}")
+            if not _ESPEAK_VOICE.fullmatch(voice):
+                raise ValueError(f"{voice!r} is no espeak-ng voice name; `ja`, `en-us` and `en+f3` are")
+        return voices
+
+
+class Card(_Part):
+    """A voice: its name, languages, reference recording and settings.
+
+    folder: where voice.toml lies. reference: the recording's path relative to it, or None. mode: "icl" speaks from
+    transcript and recording, "x_vector" from the speaker embedding alone (no transcript needed).
+    reference_problem: why the recording cannot be used and what to do, or None when it can; set by the registry.
+    """
+
+    name: str
+    description: str = ""
+    languages: tuple[str, ...] = Field(min_length=1, strict=False)
+    mode: Literal["icl", "x_vector"] = "icl"
+    reference: str | None = None
+    reference_sha256: str | None = None
+    transcript: Text | None = None
+    sampling: Sampling = Field(default_factory=Sampling)
+    lexicon: dict[str, str] = Field(default_factory=dict)
+    licence: Text
+    consent: Text
+    preview: Preview = Field(default_factory=Preview)
+    folder: Path
+    reference_problem: str | None = None
+    reference_warnings: tuple[str, ...] = ()
+
+    @property
+    def reference_path(self) -> Path | None:
+        """Where the recording is, or should be; None when the card names none."""
+        return None if self.reference is None else self.folder / self.reference
+
+    @property
+    def complete(self) -> bool:
+        """True when the speech model can speak this voice; the preview engine speaks it all the same."""
+        return self.reference_problem is None
+
+    @property
+    def status(self) -> Literal["ready", "incomplete"]:
+        return "ready" if self.complete else "incomplete"
+
+    @field_validator("name")
+    @classmethod
+    def _usable_name(cls, name: str) -> str:
+        if not is_voice_name(name):
+            raise ValueError(
+                "use 1 to 64 letters, digits, `_`, `-` and `.`, beginning with a letter or digit"
+            )
+        return name
+
+    @field_validator("languages")
+    @classmethod
+    def _spoken_languages(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [language for language in languages if language not in LANGUAGES]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no language; use {', '.join(LANGUAGES)}")
+        if len(set(languages)) != len(languages):
+            raise ValueError("a language is named twice")
+        return languages
+
+    @field_validator("reference")
+    @classmethod
+    def _inside_the_folder(cls, reference: str | None) -> str | None:
+        if reference is None:
+            return None
+        path = PurePosixPath(reference)
+        if (
+            not path.name
+            or path.is_absolute()
+            or ".." in path.parts
+            or "\\" in reference
+            or "\0" in reference
+        ):
+            raise ValueError("name a file inside the voice's own folder, such as reference.wav")
+        return reference
+
+    @field_validator("reference_sha256")
+    @classmethod
+    def _hex_digest(cls, digest: str | None) -> str | None:
+        if digest is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
+            raise ValueError("give the 64 hex digits that `sha256sum` prints")
+        return None if digest is None else digest.lower()
+
+    @field_validator("lexicon")
+    @classmethod
+    def _words_to_replace(cls, lexicon: dict[str, str]) -> dict[str, str]:
+        if any(not word.strip() for word in lexicon):
+            raise ValueError("an entry has an empty word to replace")
+        return lexicon
+
+    @model_validator(mode="after")
+    def _named_like_its_folder(self) -> Self:
+        if self.folder.name != self.name:
+            raise ValueError(f"name is {self.name!r} but the folder is {self.folder.name!r}; make them equal")
+        return self
+
+
+def is_voice_name(name: str) -> bool:
+    """Tell whether this can be a voice's name, and so a folder's."""
+    return _NAME.fullmatch(name) is not None
+
+
+def load_card(folder: Path) -> Card:
+    """Read `folder`/voice.toml. Raises CardError; the reference recording is not looked at, only where it lies."""
+    file = folder / CARD_FILE
+    card = _validated(file, _table(file) | {"folder": folder.absolute()})
+    path = card.reference_path
+    if path is not None and not path.resolve().is_relative_to(folder.resolve()):
+        raise CardError(
+            f"{file}: reference: {card.reference!r} leads out of the voice's folder; copy the file into it"
+        )
+    return card
+
+
+def _table(file: Path) -> dict[str, object]:
+    try:
+        if file.stat().st_size > MAX_CARD_BYTES:
+            raise CardError(f"{file}: larger than {MAX_CARD_BYTES // 1024} KiB; a card holds text only")
+        table: dict[str, object] = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CardError(f"{file}: not found; every voice folder needs a {CARD_FILE}") from error
+    except OSError as error:
+        raise CardError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
+    except UnicodeDecodeError as error:
+        raise CardError(f"{file}: not UTF-8; save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise CardError(f"{file}: not valid TOML: {error}") from error
+    for name in ("folder", "reference_problem", "reference_warnings"):
+        if name in table:
+            raise CardError(f"{file}: {name}: not a field of a card; remove it")
+    return table
+
+
+def _validated(file: Path, table: dict[str, object]) -> Card:
+    try:
+        return Card.model_validate(table)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'card'}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors(include_url=False)
+        )
+        raise CardError(f"{file}: {problems}") from error
