@@ -1,7 +1,7 @@
-"""A voice's card: what `voices/<name>/voice.toml` says about it, and nothing that needs its recording to be opened.
+"""A voice's card: what `voices/<name>/voice.toml` says, and nothing that needs its recording to be opened.
 
-Errors: CardError, whose message names the file, the field and what to do. Whether the reference recording is there and
-usable is no error of the card: `worker.voices.reference` finds out, and the card carries the answer.
+Errors: CardError, whose message names the file, the field and what to do. Whether the reference recording is
+there and usable is no error of the card: worker.voices.reference finds out, and the card carries the answer.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Preview(_Part):
     """How the preview engine (espeak-ng) imitates the voice.
 
     pitch: 0 to 99, espeak-ng's default is 50. rate_wpm: words per minute, 80 to 450.
-    espeak_voices: espeak-ng's voice for a language where its usual one is not wanted, e.g. {"English": "en-us+f3"}.
+    espeak_voices: espeak-ng's voice for a language whose usual one is not wanted, {"English": "en-us+f3"}.
     """
 
     pitch: int = Field(50, ge=0, le=99)
@@ -75,9 +75,10 @@ class Preview(_Part):
 class Card(_Part):
     """A voice: its name, languages, reference recording and settings.
 
-    folder: where voice.toml lies. reference: the recording's path relative to it, or None. mode: "icl" speaks from
-    transcript and recording, "x_vector" from the speaker embedding alone (no transcript needed).
-    reference_problem: why the recording cannot be used and what to do, or None when it can; set by the registry.
+    folder: where voice.toml lies. reference: the recording's path relative to it, or None. mode: "icl" speaks
+    from transcript and recording, "x_vector" from the speaker embedding alone (no transcript needed).
+    reference_problem: why the recording cannot be used and what to do, or None when it can, and
+    reference_warnings: what would make it better; both are set by the registry, never read from the file.
     """
 
     name: str
@@ -135,13 +136,8 @@ class Card(_Part):
         if reference is None:
             return None
         path = PurePosixPath(reference)
-        if (
-            not path.name
-            or path.is_absolute()
-            or ".." in path.parts
-            or "\\" in reference
-            or "\0" in reference
-        ):
+        odd = "\\" in reference or not reference.isprintable()
+        if odd or not path.name or path.is_absolute() or ".." in path.parts:
             raise ValueError("name a file inside the voice's own folder, such as reference.wav")
         return reference
 
@@ -172,15 +168,21 @@ def is_voice_name(name: str) -> bool:
 
 
 def load_card(folder: Path) -> Card:
-    """Read `folder`/voice.toml. Raises CardError; the reference recording is not looked at, only where it lies."""
+    """Read `folder`/voice.toml. Raises CardError; of the reference recording only its place is looked at."""
     file = folder / CARD_FILE
     card = _validated(file, _table(file) | {"folder": folder.absolute()})
-    path = card.reference_path
-    if path is not None and not path.resolve().is_relative_to(folder.resolve()):
+    if card.reference_path is not None and not _lies_inside(card.reference_path, folder):
         raise CardError(
             f"{file}: reference: {card.reference!r} leads out of the voice's folder; copy the file into it"
         )
     return card
+
+
+def _lies_inside(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a loop of symbolic links
+        return False
 
 
 def _table(file: Path) -> dict[str, object]:
