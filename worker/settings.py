@@ -1,0 +1,257 @@
+"""Every setting, once: environment (`MAKIMA_TTS_*`), `.env` in the working directory, and flags over both.
+
+`Settings(**flags)` raises pydantic's ValidationError; `Settings.load(**flags)` raises SettingsError, whose
+text has one line per wrong setting and can be shown as it is. Neither ever shows a password.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_PREFIX = "MAKIMA_TTS_"
+ENV_FILE = ".env"
+
+PLAIN_SCHEMES = ("redis", "unix", "redis+sentinel", "redis+cluster")
+TLS_SCHEMES = ("rediss", "rediss+sentinel", "rediss+cluster")
+
+_NAME = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
+_USER_INFO = re.compile(r"(?<=://)[^\s]*@")
+_SECRET_QUERY = re.compile(r"(?i)(?<=[?&])(password|username)=[^&\s]*")
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message names it and says what to do."""
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be logged: user and password replaced by ***."""
+    return _SECRET_QUERY.sub(r"\1=***", _USER_INFO.sub("***@", url))
+
+
+def default_voices_dir() -> Path:
+    """./voices where there is one, else the repository's."""
+    here = Path("voices")
+    return here if here.is_dir() else Path(__file__).resolve().parent.parent / "voices"
+
+
+def env_name(field: str) -> str:
+    """The environment variable of a setting."""
+    return ENV_PREFIX + field.upper()
+
+
+def _lower(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _redis_url(url: str) -> str:
+    schemes = PLAIN_SCHEMES + TLS_SCHEMES
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("this is no URL; write for example redis://127.0.0.1:6379/0") from None
+    if parts.scheme not in schemes:
+        known = ", ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"the URL must begin with one of {known}; for example redis://127.0.0.1:6379/0")
+    if parts.scheme == "unix":
+        if not parts.path.strip("/"):
+            raise ValueError("the URL names no socket; write for example unix:///run/redis.sock")
+    elif not parts.netloc.rpartition("@")[2]:
+        raise ValueError("the URL names no host; write for example redis://127.0.0.1:6379/0")
+    if "sentinel" in parts.scheme and not parts.path.strip("/"):
+        raise ValueError("a Sentinel URL names the service: redis+sentinel://host:26379,host:26379/service/0")
+    return url
+
+
+def _key_prefix(prefix: str) -> str:
+    if not _NAME.fullmatch(prefix):
+        raise ValueError("use 1 to 64 of A-Z a-z 0-9 . _ : - (braces would move the keys in a Cluster)")
+    return prefix
+
+
+def _device(device: str) -> str:
+    if not _DEVICE.fullmatch(device):
+        raise ValueError("use auto, cpu, mps, cuda or cuda:N, for example cuda:0")
+    return device
+
+
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+
+
+class Settings(BaseSettings):
+    """What a worker and the commands are told; every field is also `MAKIMA_TTS_<FIELD>`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_file=ENV_FILE,
+        env_ignore_empty=True,
+        extra="ignore",  # other programs' .env keys; ours are checked by unknown_keys
+        frozen=True,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )
+
+    redis_url: RedisUrl = "redis://127.0.0.1:6379/0"
+    session_redis_url: RedisUrl | None = None
+    redis_username: str | None = None
+    redis_password: SecretStr | None = None
+    redis_password_file: Path | None = None
+    redis_ca_file: Path | None = None
+    redis_cert_file: Path | None = None
+    redis_key_file: Path | None = None
+    prefix: Annotated[str, AfterValidator(_key_prefix)] = "makima"
+
+    engine: Annotated[Literal["auto", "qwen", "preview"], BeforeValidator(_lower)] = "auto"
+    model: str | None = None
+    device: Annotated[str, BeforeValidator(_lower), AfterValidator(_device)] = "auto"
+    slots: int = Field(default=8, ge=1, le=1024)
+    pace: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
+    voices_dir: Path = Field(default_factory=default_voices_dir)
+    default_voice: str = Field(default="makima", min_length=1, max_length=64)
+
+    lease_ms: int = Field(default=2000, ge=100, le=600_000)
+    max_attempts: int = Field(default=3, ge=1, le=100)
+    grace_s: float = Field(default=20.0, ge=0, le=3600, allow_inf_nan=False)
+    max_text_chars: int = Field(default=5000, ge=1, le=100_000)
+
+    health_port: int | None = Field(default=None, ge=0, le=65535)
+    health_host: str = Field(default="127.0.0.1", min_length=1)
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = "text"
+
+    @classmethod
+    def load(cls, **flags: Any) -> Self:
+        """Read everything; flags that are None count as not given. Raises SettingsError."""
+        try:
+            return cls(**{name: value for name, value in flags.items() if value is not None})
+        except ValidationError as error:
+            raise SettingsError(explain(error)) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{ENV_FILE} cannot be read ({error}); correct or remove it") from None
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        if self.redis_password is not None and self.redis_password_file is not None:
+            raise ValueError(
+                f"{env_name('redis_password')} and {env_name('redis_password_file')} are both set; keep one"
+            )
+        self._credentials_come_once()
+        self._tls_files_fit()
+        if self.pace is not None and self.engine == "qwen":
+            raise ValueError(
+                f"{env_name('pace')} holds back the preview engine only; leave it out with the qwen engine"
+            )
+        return self
+
+    def _credentials_come_once(self) -> None:
+        named = [
+            env_name(field)
+            for field in ("redis_username", "redis_password", "redis_password_file")
+            if getattr(self, field) is not None
+        ]
+        for field, url in self._urls.items():
+            if named and _has_credentials(url):
+                raise ValueError(
+                    f"{env_name(field)} holds a user or password and {named[0]} is set too; "
+                    "take it out of the URL"
+                )
+
+    def _tls_files_fit(self) -> None:
+        if (self.redis_cert_file is None) != (self.redis_key_file is None):
+            raise ValueError(
+                f"{env_name('redis_cert_file')} and {env_name('redis_key_file')} belong together; "
+                "set both or none"
+            )
+        tls_is_used = any(urlsplit(url).scheme in TLS_SCHEMES for url in self._urls.values())
+        for field in ("redis_ca_file", "redis_cert_file"):
+            if getattr(self, field) is not None and not tls_is_used:
+                raise ValueError(
+                    f"{env_name(field)} is set but no URL uses TLS; write rediss:// for redis://"
+                )
+
+    @property
+    def _urls(self) -> dict[str, str]:
+        urls = {"redis_url": self.redis_url, "session_redis_url": self.session_redis_url}
+        return {field: url for field, url in urls.items() if url is not None}
+
+    @property
+    def session_url(self) -> str:
+        """The Redis of the session plane; the job plane's unless it has its own."""
+        return self.session_redis_url or self.redis_url
+
+    def redis_credentials(self) -> tuple[str | None, str | None]:
+        """User name and password for both planes; (None, None) leaves it to the URL.
+
+        Reads the file at every call, so that a changed password counts from the next connection on. Raises
+        SettingsError.
+        """
+        if self.redis_password is not None:
+            return self.redis_username, self.redis_password.get_secret_value()
+        if self.redis_password_file is None:
+            return self.redis_username, None
+        name = env_name("redis_password_file")
+        try:
+            password = self.redis_password_file.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise SettingsError(
+                f"{name}: {self.redis_password_file} cannot be read ({reason}); "
+                "name a file with the password alone that this user may read"
+            ) from None
+        if not password:
+            raise SettingsError(f"{name}: {self.redis_password_file} is empty; write the password into it")
+        return self.redis_username, password
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in vars(self).items():
+            yield name, without_password(value) if name in self._urls else value
+
+
+def _has_credentials(url: str) -> bool:
+    parts = urlsplit(url)
+    return "@" in parts.netloc or bool({"username", "password"} & parse_qs(parts.query).keys())
+
+
+def explain(error: ValidationError) -> str:
+    """One line per wrong setting: its variable, its flag and what to do."""
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        reason = problem["msg"].removeprefix("Value error, ")
+        if problem["loc"]:
+            field = str(problem["loc"][0])
+            lines.append(f"{env_name(field)} (--{field.replace('_', '-')}): {reason}")
+        else:
+            lines.append(reason)
+    return "\n".join(lines)
+
+
+def unknown_keys(environ: dict[str, str] | None = None, env_file: Path | None = None) -> list[str]:
+    """One sentence for each MAKIMA_TTS_* key that no setting has, from the environment and from .env."""
+    file = env_file or Path(ENV_FILE)
+    sources: dict[str, Iterable[str]] = {
+        "the environment": environ if environ is not None else dict(os.environ),
+        str(file): dotenv_values(file) if file.is_file() else {},
+    }
+    known = [env_name(field) for field in Settings.model_fields]
+    return [
+        _unknown(key, source, known)
+        for source, keys in sources.items()
+        for key in sorted(key.upper() for key in keys)
+        if key.startswith(ENV_PREFIX) and key not in known
+    ]
+
+
+def _unknown(key: str, source: str, known: list[str]) -> str:
+    nearest = get_close_matches(key, known, n=1)
+    advice = f"did you mean {nearest[0]}?" if nearest else "see docs/operations.md for the settings there are"
+    return f"{key} in {source} is no setting and is ignored; {advice}"
