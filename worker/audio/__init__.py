@@ -1,0 +1,8 @@
+"""From the engine's frames to the bytes a session hears: fades, trimming, resampling, encoding. No I/O.
+
+Errors: AudioError for samples, rates and encodings that cannot be used; RuntimeError for calls out of order.
+"""
+
+
+class AudioError(ValueError):
+    """Samples, a sample rate or an encoding that the audio chain cannot use."""

@@ -1,0 +1,102 @@
+"""The edges of speech: short fades where segments meet, and less silence before the first sound.
+
+Both work on the engine's 24 kHz and obey one law: what comes out, put together, depends on what went in and
+on where segments end, never on how it was cut into calls.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.audio.watch import first_audible
+
+FADE_SAMPLES = 120  # 5 ms: too short to hear, long enough that a step between two segments does not click
+BLOCK_SAMPLES = 240  # 10 ms: silence is dropped in whole blocks, counted from the utterance's first sample
+PREROLL_BLOCKS = 2  # 20 ms before the block of the onset stay: breath and the soft start of a consonant
+MAX_TRIM_MS = 800  # engine.md: users of the model see 125 to 740 ms
+
+NOTHING: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+NOTHING.flags.writeable = False
+
+
+def _raised_cosine(n: int) -> NDArray[np.float32]:
+    ramp: NDArray[np.float32] = (0.5 - 0.5 * np.cos(np.pi * (np.arange(n) + 0.5) / n)).astype(np.float32)
+    ramp.flags.writeable = False
+    return ramp
+
+
+_RISE = _raised_cosine(FADE_SAMPLES)
+_FALL = _RISE[::-1]
+
+
+class Fader:
+    """Fades every segment in over its first and out over its last 5 ms, the utterance's two ends included.
+
+    The last 5 ms are held back until the segment ends. A segment shorter than both fades gets both.
+    """
+
+    __slots__ = ("_held", "_n_faded_in")
+
+    def __init__(self) -> None:
+        self._held = NOTHING
+        self._n_faded_in = 0
+
+    def feed(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take the segment's next samples, give those that are certain. pcm: float32 [n]."""
+        n_rising = min(FADE_SAMPLES - self._n_faded_in, pcm.size)
+        pcm = np.concatenate((self._held, pcm))
+        if n_rising > 0:
+            start = self._held.size  # what is held has been faded in already
+            pcm[start : start + n_rising] *= _RISE[self._n_faded_in : self._n_faded_in + n_rising]
+            self._n_faded_in += n_rising
+        n_ready = max(pcm.size - FADE_SAMPLES, 0)
+        self._held = pcm[n_ready:].copy()
+        return pcm[:n_ready]
+
+    def end(self) -> NDArray[np.float32]:
+        """End the segment: give its faded end and be ready for the next segment."""
+        pcm = self._held
+        self._held, self._n_faded_in = NOTHING, 0
+        return pcm * _FALL[FADE_SAMPLES - pcm.size :] if pcm.size else pcm
+
+
+class LeadingTrim:
+    """Drops near-silence before an utterance's first sound, at most `max_trim_ms` of it.
+
+    Holds back less than three blocks while it waits for the first sound, and gives them at once when it hears
+    it. An utterance without any sound loses the bound and keeps the rest.
+    """
+
+    __slots__ = ("_held", "_max_blocks", "_n_blocks", "_open")
+
+    def __init__(self, max_trim_ms: int = MAX_TRIM_MS) -> None:
+        self._max_blocks = max_trim_ms // 10
+        self._n_blocks = 0
+        self._open = self._max_blocks <= 0
+        self._held = NOTHING
+
+    @property
+    def n_dropped(self) -> int:
+        """Samples dropped so far, at 24 kHz."""
+        return self._n_blocks * BLOCK_SAMPLES
+
+    def feed(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take the utterance's next samples, give those that are to be heard. pcm: float32 [n]."""
+        if self._open:
+            return pcm
+        onset = first_audible(pcm)
+        n_held = self._held.size
+        pcm = np.concatenate((self._held, pcm))
+        n_silent = (pcm.size if onset is None else n_held + onset) // BLOCK_SAMPLES
+        n_drop = min(max(n_silent - PREROLL_BLOCKS, 0), self._max_blocks - self._n_blocks)
+        self._n_blocks += n_drop
+        pcm = pcm[n_drop * BLOCK_SAMPLES :]
+        self._open = onset is not None or self._n_blocks == self._max_blocks
+        self._held = NOTHING if self._open else pcm
+        return pcm if self._open else NOTHING
+
+    def flush(self) -> NDArray[np.float32]:
+        """End the utterance: give what was held back waiting for a sound that never came."""
+        pcm, self._held, self._open = self._held, NOTHING, True
+        return pcm

@@ -1,0 +1,54 @@
+"""One stateful resampler per utterance, from the engine's 24 kHz to what the job asked for.
+
+soxr's stream gives the same bits however its input is cut (a test holds that for every rate), so frames go
+in as they come. It looks up to 20 ms ahead and works in blocks: the last of an utterance comes out with
+`flush` only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.audio import AudioError
+from worker.audio.edges import NOTHING
+
+if TYPE_CHECKING:
+    from soxr import ResampleStream
+
+ENGINE_RATE_HZ = 24_000
+SAMPLE_RATES_HZ = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
+
+
+class Resampler:
+    """24 kHz in, `rate_hz` out; at 24 kHz samples pass untouched and soxr is not even loaded.
+
+    Raises AudioError for a rate that is not in SAMPLE_RATES_HZ.
+    """
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, rate_hz: int) -> None:
+        if rate_hz not in SAMPLE_RATES_HZ:
+            raise AudioError(f"sample rate {rate_hz} Hz is not offered; use one of {SAMPLE_RATES_HZ}")
+        self._stream = None if rate_hz == ENGINE_RATE_HZ else _stream(rate_hz)
+
+    def process(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take the next samples, give what can be told by now. pcm: float32 [n]."""
+        if self._stream is None or not pcm.size:
+            return pcm
+        return np.asarray(self._stream.resample_chunk(pcm), dtype=np.float32)
+
+    def flush(self) -> NDArray[np.float32]:
+        """End the stream and give its last samples; nothing may be processed after it."""
+        if self._stream is None:
+            return NOTHING
+        return np.asarray(self._stream.resample_chunk(NOTHING, last=True), dtype=np.float32)
+
+
+def _stream(rate_hz: int) -> ResampleStream:
+    import soxr
+
+    return soxr.ResampleStream(ENGINE_RATE_HZ, rate_hz, 1, dtype="float32", quality="HQ")

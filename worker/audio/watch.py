@@ -1,0 +1,37 @@
+"""Where sound begins: what a listener would call the first audible sample."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+AUDIBLE = (
+    0.005  # of full scale, -46 dBFS: above the hiss of a codec's silence, below the softest onset of speech
+)
+
+
+def first_audible(pcm: NDArray[np.float32]) -> int | None:
+    """Give the index of the first sample above AUDIBLE, or None. pcm: float32 [n]."""
+    if not pcm.size:
+        return None
+    loud = np.abs(pcm) > AUDIBLE
+    index = int(loud.argmax())
+    return index if loud[index] else None
+
+
+class Watch:
+    """Counts the samples that pass and remembers where the first audible one was."""
+
+    __slots__ = ("audible_at", "n_samples")
+
+    def __init__(self) -> None:
+        self.n_samples = 0
+        self.audible_at: int | None = None
+
+    def see(self, pcm: NDArray[np.float32]) -> None:
+        """Take note of the next samples. pcm: float32 [n]."""
+        if self.audible_at is None:
+            index = first_audible(pcm)
+            if index is not None:
+                self.audible_at = self.n_samples + index
+        self.n_samples += pcm.size
