@@ -252,6 +252,9 @@ def unknown_keys(environ: dict[str, str] | None = None, env_file: Path | None = 
 
 
 def _unknown(key: str, source: str, known: list[str]) -> str:
-    nearest = get_close_matches(key, known, n=1)
-    advice = f"did you mean {nearest[0]}?" if nearest else "see docs/operations.md for the settings there are"
+    names = [name.removeprefix(ENV_PREFIX) for name in known]
+    nearest = get_close_matches(key.removeprefix(ENV_PREFIX), names, n=1)
+    advice = "see docs/operations.md for the settings there are"
+    if nearest:
+        advice = f"did you mean {ENV_PREFIX}{nearest[0]}?"
     return f"{key} in {source} is no setting and is ignored; {advice}"
