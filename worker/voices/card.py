@@ -171,14 +171,15 @@ def load_card(folder: Path) -> Card:
     """Read `folder`/voice.toml. Raises CardError; of the reference recording only its place is looked at."""
     file = folder / CARD_FILE
     card = _validated(file, _table(file) | {"folder": folder.absolute()})
-    if card.reference_path is not None and not _lies_inside(card.reference_path, folder):
+    if card.reference_path is not None and not lies_inside(card.reference_path, folder):
         raise CardError(
             f"{file}: reference: {card.reference!r} leads out of the voice's folder; copy the file into it"
         )
     return card
 
 
-def _lies_inside(path: Path, folder: Path) -> bool:
+def lies_inside(path: Path, folder: Path) -> bool:
+    """Tell whether a path stays in a folder once symbolic links are followed. Neither needs to exist."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # a loop of symbolic links
@@ -186,22 +187,30 @@ def _lies_inside(path: Path, folder: Path) -> bool:
 
 
 def _table(file: Path) -> dict[str, object]:
+    text = _text(file)
     try:
+        table: dict[str, object] = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a plain ValueError
+        raise CardError(f"{file}: not valid TOML: {error}") from error
+    for name in ("folder", "reference_problem", "reference_warnings"):
+        if name in table:
+            raise CardError(f"{file}: {name}: not a field of a card; remove it")
+    return table
+
+
+def _text(file: Path) -> str:
+    try:
+        if file.exists() and not file.is_file():
+            raise CardError(f"{file}: not a plain file; make it one")
         if file.stat().st_size > MAX_CARD_BYTES:
             raise CardError(f"{file}: larger than {MAX_CARD_BYTES // 1024} KiB; a card holds text only")
-        table: dict[str, object] = tomllib.loads(file.read_text(encoding="utf-8"))
+        return file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise CardError(f"{file}: not found; every voice folder needs a {CARD_FILE}") from error
     except OSError as error:
         raise CardError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
     except UnicodeDecodeError as error:
         raise CardError(f"{file}: not UTF-8; save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise CardError(f"{file}: not valid TOML: {error}") from error
-    for name in ("folder", "reference_problem", "reference_warnings"):
-        if name in table:
-            raise CardError(f"{file}: {name}: not a field of a card; remove it")
-    return table
 
 
 def _validated(file: Path, table: dict[str, object]) -> Card:

@@ -1,0 +1,98 @@
+"""All the voices of a folder, checked together; a voice is never replaced by another one silently.
+
+Errors: RegistryError (a ValueError) with all problems of all cards, and UnknownVoice (a LookupError). A
+card whose recording cannot be used is no error: it is listed as incomplete, with what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from worker.voices.card import CARD_FILE, Card, CardError, is_voice_name, lies_inside, load_card
+from worker.voices.reference import checked
+
+
+class RegistryError(ValueError):
+    """Voices that cannot be served. `problems` has one message for each, naming file, field and remedy."""
+
+    def __init__(self, folder: Path, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join((f"{folder}: {len(problems)} problem(s) with the voices", *problems)))
+        self.problems = problems
+
+
+class UnknownVoice(LookupError):  # noqa: N818  the name of its wire code, unknown_voice
+    """No card has this name; the message lists those that exist."""
+
+    def __init__(self, name: str, names: tuple[str, ...]) -> None:
+        super().__init__(f"unknown voice {name[:64]!r}; available: {', '.join(names) or 'none'}")
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The cards of a folder by name. Never changes: `reload` gives a new one."""
+
+    folder: Path
+    cards: Mapping[str, Card]
+
+    @classmethod
+    def load(cls, folder: Path) -> Registry:
+        """Read and check every card in `folder`. Raises RegistryError with everything that is wrong."""
+        cards: dict[str, Card] = {}
+        problems: list[str] = []
+        for voice in _voice_folders(folder):
+            try:
+                cards[voice.name] = checked(_card_inside(voice, folder))
+            except CardError as error:
+                problems.append(str(error))
+        if not cards and not problems:
+            problems.append(f"{folder}: no voices; add <name>/{CARD_FILE}")
+        if problems:
+            raise RegistryError(folder, tuple(problems))
+        return cls(folder, MappingProxyType(cards))
+
+    def reload(self) -> Registry:
+        """Read the folder anew. Raises RegistryError: report it and go on serving this registry."""
+        return Registry.load(self.folder)
+
+    def get(self, name: str) -> Card:
+        """Give the card of this name, complete or not. Raises UnknownVoice."""
+        card = self.cards.get(name)
+        if card is None:
+            raise UnknownVoice(name, self.names)
+        return card
+
+    def __iter__(self) -> Iterator[Card]:
+        return iter(self.cards.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The voices' names in alphabetical order."""
+        return tuple(self.cards)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Why voices are incomplete and what to do, by name; empty when all are ready."""
+        return {card.name: card.reference_problem for card in self if card.reference_problem is not None}
+
+
+def _voice_folders(folder: Path) -> list[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        problem = (
+            f"{folder}: cannot be read ({error.strerror}); set MAKIMA_TTS_VOICES_DIR to the voices' folder"
+        )
+        raise RegistryError(folder, (problem,)) from error
+    return [entry for entry in entries if entry.is_dir() and not entry.name.startswith((".", "__"))]
+
+
+def _card_inside(voice: Path, folder: Path) -> Card:
+    if not is_voice_name(voice.name):
+        raise CardError(f"{voice}: not a usable voice name; use letters, digits and `_.-`")
+    if not lies_inside(voice / CARD_FILE, folder):
+        raise CardError(f"{voice}: leads out of the folder of the voices; copy it in")
+    return load_card(voice)
