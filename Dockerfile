@@ -1,0 +1,33 @@
+# A worker. EXTRAS=preview speaks with espeak-ng on any machine, EXTRAS=qwen with the speech model on an NVIDIA GPU.
+FROM python:3.12-slim AS build
+ARG EXTRAS=preview
+ENV PIP_CONSTRAINT=/build/constraints.txt \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1
+WORKDIR /build
+RUN python -m venv /venv
+# The dependencies first, with empty packages, so that a change of our code does not install them again.
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+RUN mkdir worker schemas \
+    && touch worker/__init__.py schemas/__init__.py \
+    && /venv/bin/pip install ".[${EXTRAS}]"
+COPY schemas schemas
+COPY worker worker
+RUN /venv/bin/pip install --no-deps --force-reinstall .
+
+FROM python:3.12-slim
+RUN useradd --create-home --uid 10001 worker \
+    && install -d -o worker -g worker /home/worker/.cache
+COPY --from=build /venv /venv
+COPY voices /app/voices
+WORKDIR /app
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    MAKIMA_TTS_HEALTH_PORT=9100
+USER worker
+EXPOSE 9100
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['MAKIMA_TTS_HEALTH_PORT'] + '/readyz', timeout=4)"]
+ENTRYPOINT ["makima-tts"]
+CMD ["worker"]

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Starts Redis with users.acl, each `>change-me-<user>` in it replaced by the hash of that user's password.
+# A password is the first line of $SECRETS/<user>; a missing one stops the start, so the placeholders never count.
+# Further arguments go to redis-server.
+set -eu
+here=$(dirname "$0")
+secrets=${SECRETS:-/run/secrets}
+acl=${ACL:-/tmp/users.acl} # what --aclfile names
+
+umask 077
+cp "$here/users.acl" "$acl"
+for user in producer relay worker operator; do
+    password=$(head -n 1 "$secrets/$user" | tr -d '\r')
+    if [ -z "$password" ]; then
+        echo "no password for $user: run deploy/passwords.sh, or write one into the file $secrets/$user" >&2
+        exit 1
+    fi
+    hash=$(printf %s "$password" | sha256sum | cut -d ' ' -f 1)
+    sed "s/ >change-me-$user / #$hash /" "$acl" > "$acl.new"
+    mv "$acl.new" "$acl"
+done
+exec redis-server "$@"

@@ -1,0 +1,180 @@
+"""What is shipped for running it: compose and Dockerfile by a parser, scripts, the settings' document."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from worker.settings import Settings, env_name
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+USERS = ("producer", "relay", "worker", "operator")
+
+
+def test_redis_does_not_start_without_the_passwords(tmp_path: Path) -> None:
+    start = subprocess.run(
+        ["sh", str(REPOSITORY / "deploy" / "redis" / "start.sh"), "--version"],
+        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "SECRETS": str(tmp_path), "ACL": str(tmp_path / "acl")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert start.returncode != 0
+    assert "deploy/passwords.sh" in start.stderr
+
+
+def test_passwords_are_made_once_and_are_long(tmp_path: Path) -> None:
+    script = ["sh", str(REPOSITORY / "deploy" / "passwords.sh"), str(tmp_path / "secrets")]
+    subprocess.run(script, check=True, capture_output=True)
+    made = {user: (tmp_path / "secrets" / user).read_text() for user in USERS}
+    assert all(re.fullmatch(r"[0-9a-f]{48}", password) for password in made.values())
+    assert len(set(made.values())) == len(USERS)
+    subprocess.run(script, check=True, capture_output=True)
+    assert made == {user: (tmp_path / "secrets" / user).read_text() for user in USERS}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text("utf-8"))
+    return loaded
+
+
+def test_compose_starts_redis_with_what_the_contract_needs(compose: dict[str, Any]) -> None:
+    words = compose["services"]["redis"]["command"]
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    assert options["--appendonly"] == "yes"
+    assert options["--proto-max-bulk-len"] == "1mb"
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert "--aclfile" in options
+    assert all(port.startswith("127.0.0.1:") for port in compose["services"]["redis"]["ports"])
+
+
+def test_compose_has_a_gpu_worker_and_a_cpu_profile(compose: dict[str, Any]) -> None:
+    gpu, cpu = compose["services"]["worker"], compose["services"]["worker-cpu"]
+    assert (gpu["profiles"], cpu["profiles"]) == (["gpu"], ["cpu"])
+    assert gpu["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+    assert (gpu["build"]["args"]["EXTRAS"], cpu["build"]["args"]["EXTRAS"]) == ("qwen", "preview")
+    assert (gpu["environment"]["MAKIMA_TTS_ENGINE"], cpu["environment"]["MAKIMA_TTS_ENGINE"]) == (
+        "qwen",
+        "preview",
+    )
+
+
+def test_every_service_has_a_health_check_and_workers_wait_for_redis(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["healthcheck"]["test"]
+        if name != "redis":
+            assert "/readyz" in service["healthcheck"]["test"][-1]
+            compile(service["healthcheck"]["test"][-1], name, "exec")
+            assert service["depends_on"]["redis"]["condition"] == "service_healthy"
+
+
+def test_compose_gives_the_workers_settings_that_exist_and_are_valid(compose: dict[str, Any]) -> None:
+    for name in ("worker", "worker-cpu"):
+        environment = compose["services"][name]["environment"]
+        flags = {key.removeprefix("MAKIMA_TTS_").lower(): value for key, value in environment.items()}
+        assert flags.keys() <= Settings.model_fields.keys()
+        assert "redis_password" not in flags
+        plain = {key: value for key, value in flags.items() if not value.startswith("${")}
+        settings = Settings(**plain)
+        stop_s = int(compose["services"][name]["stop_grace_period"].removesuffix("s"))
+        assert settings.grace_s < stop_s
+
+
+def test_compose_names_only_what_exists(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        assert set(service["secrets"]) <= compose["secrets"].keys()
+        for volume in service["volumes"]:
+            source = volume.split(":")[0]
+            assert source in compose["volumes"] or (REPOSITORY / source).exists()
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(instruction, arguments) of the Dockerfile, continuation lines joined."""
+    text = (REPOSITORY / "Dockerfile").read_text("utf-8")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines())]
+
+
+def test_the_image_has_two_stages_and_runs_as_nobody_special() -> None:
+    found = instructions()
+    assert [rest for word, rest in found if word == "FROM"] == [
+        "python:3.12-slim AS build",
+        "python:3.12-slim",
+    ]
+    last_stage = found[max(at for at, (word, _) in enumerate(found) if word == "FROM") :]
+    assert [rest for word, rest in last_stage if word == "USER"] == ["worker"]
+    assert {"HEALTHCHECK", "ENTRYPOINT", "CMD"} <= {word for word, _ in last_stage}
+    assert ("ARG", "EXTRAS=preview") in found
+    assert any(word == "ENV" and "constraints.txt" in rest for word, rest in found)
+
+
+def test_the_image_copies_only_what_exists_and_is_not_ignored() -> None:
+    ignored = (REPOSITORY / ".dockerignore").read_text().split()
+    for word, rest in instructions():
+        if word == "COPY" and not rest.startswith("--from"):
+            for source in rest.split()[:-1]:
+                assert (REPOSITORY / source).exists()
+                assert f"!{source}" in ignored
+
+
+def test_the_images_health_check_is_a_program() -> None:
+    check = next(rest for word, rest in instructions() if word == "HEALTHCHECK")
+    program = yaml.safe_load(check[check.index("[") :])
+    assert program[:2] == ["python", "-c"]
+    compile(program[2], "HEALTHCHECK", "exec")
+
+
+def test_the_image_builds_only_with_extras_that_exist() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"preview", "qwen"} <= extras.keys()
+
+
+def documented() -> dict[str, list[str]]:
+    """The cells of every settings row of docs/operations.md, by variable."""
+    text = (REPOSITORY / "docs" / "operations.md").read_text("utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("| `MAKIMA")
+    ]
+    return {row[0].strip("`"): row for row in rows}
+
+
+def test_every_setting_is_documented_and_nothing_else_is() -> None:
+    assert documented().keys() == {env_name(field) for field in Settings.model_fields}
+
+
+@pytest.mark.parametrize("field", sorted(Settings.model_fields))
+def test_the_documented_default_is_the_real_one(field: str) -> None:
+    default = documented()[env_name(field)][2].strip("`")
+    info = Settings.model_fields[field]
+    if field == "voices_dir":  # depends on where one is
+        assert default == "./voices"
+    elif info.default is None:
+        assert default == "none"
+    elif isinstance(info.default, float):
+        assert default == f"{info.default:g}"
+    else:
+        assert default == str(info.default)
+
+
+@pytest.mark.parametrize("field", sorted(Settings.model_fields))
+def test_a_unit_in_a_settings_name_is_the_documented_unit(field: str) -> None:
+    unit = documented()[env_name(field)][1]
+    suffixes = {"_ms": "ms", "_s": "s", "_chars": "characters"}
+    expected = next((word for suffix, word in suffixes.items() if field.endswith(suffix)), None)
+    assert expected in (None, unit)
+
+
+def test_the_licence_is_the_one_that_is_declared() -> None:
+    text = (REPOSITORY / "LICENSE").read_text()
+    assert "Apache License" in text
+    assert "END OF TERMS AND CONDITIONS" in text
