@@ -3,8 +3,8 @@
     python benchmarks/placeholder_voice.py [OUT.wav]
 
 Needs the `preview` extra. The same library makes the same file; the digest it prints belongs in the card, and
-TRANSCRIPT with it. SPOKEN is the same sentences as espeak-ng must see them: kana only, because it spells kanji
-out one by one, and the particle は as わ, because it reads the letter.
+TRANSCRIPT with it. SPOKEN is the same sentences as espeak-ng must see them: kana only, because it spells
+kanji out one by one, and the particle は as わ, because it reads the letter.
 """
 
 from __future__ import annotations

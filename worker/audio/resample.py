@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.jobs import SAMPLE_RATES
 from worker.audio import AudioError
 from worker.audio.edges import NOTHING
 
@@ -19,20 +20,19 @@ if TYPE_CHECKING:
     from soxr import ResampleStream
 
 ENGINE_RATE_HZ = 24_000
-SAMPLE_RATES_HZ = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 
 
 class Resampler:
     """24 kHz in, `rate_hz` out; at 24 kHz samples pass untouched and soxr is not even loaded.
 
-    Raises AudioError for a rate that is not in SAMPLE_RATES_HZ.
+    Raises AudioError for a rate that is not in SAMPLE_RATES.
     """
 
     __slots__ = ("_stream",)
 
     def __init__(self, rate_hz: int) -> None:
-        if rate_hz not in SAMPLE_RATES_HZ:
-            raise AudioError(f"sample rate {rate_hz} Hz is not offered; use one of {SAMPLE_RATES_HZ}")
+        if rate_hz not in SAMPLE_RATES:
+            raise AudioError(f"sample rate {rate_hz} Hz is not offered; use one of {SAMPLE_RATES}")
         self._stream = None if rate_hz == ENGINE_RATE_HZ else _stream(rate_hz)
 
     def process(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,20 +13,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from schemas import jobs
+
 CARD_FILE = "voice.toml"
 MAX_CARD_BYTES = 256 * 1024
-LANGUAGES = (
-    "Chinese",
-    "English",
-    "French",
-    "German",
-    "Italian",
-    "Japanese",
-    "Korean",
-    "Portuguese",
-    "Russian",
-    "Spanish",
-)
+LANGUAGES = tuple(language for language in jobs.LANGUAGES if language != "Auto")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ESPEAK_VOICE = re.compile(r"[A-Za-z][A-Za-z0-9+_-]{0,31}")
 

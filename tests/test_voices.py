@@ -1,0 +1,459 @@
+"""Cards, references and the registry: what is served, what is incomplete, what is refused and why."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.jobs import LANGUAGES as JOB_LANGUAGES
+from worker.voices.card import LANGUAGES, Card, CardError, load_card
+from worker.voices.registry import Registry, RegistryError, UnknownVoice
+
+ROOT = Path(__file__).parent.parent
+CARD = """\
+name = "{name}"
+languages = ["Japanese"]
+reference = "reference.wav"
+transcript = "はい。"
+licence = "ours"
+consent = "given"
+"""
+
+
+def make_voice(
+    folder: Path, name: str = "alice", extra: str = "", seconds: float = 6.0, rate: int = 24000
+) -> Path:
+    """Write a voice that is ready, and give its folder."""
+    voice = folder / name
+    voice.mkdir(parents=True)
+    digest = record(voice / "reference.wav", seconds, rate)
+    text = CARD.format(name=name) + f'reference_sha256 = "{digest}"\n' + extra
+    (voice / "voice.toml").write_text(text, encoding="utf-8")
+    return voice
+
+
+def record(file: Path, seconds: float = 6.0, rate: int = 24000, peak: float = 0.5, channels: int = 1) -> str:
+    """Write a recording of noise, and give its digest."""
+    noise = np.random.default_rng(1).uniform(-peak, peak, (int(seconds * rate), channels))
+    noise[:1] = peak
+    soundfile.write(file, noise, rate, subtype="PCM_16")
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def set_digest(voice: Path, digest: str) -> None:
+    card = voice / "voice.toml"
+    old = load_card(voice).reference_sha256
+    assert old is not None
+    card.write_text(card.read_text(encoding="utf-8").replace(old, digest), encoding="utf-8")
+
+
+def problem(folder: Path, name: str = "alice") -> str:
+    return Registry.load(folder).problems[name]
+
+
+def refusal(folder: Path) -> str:
+    try:
+        return str(Registry.load(folder).problems.get("alice", ""))
+    except RegistryError as error:
+        return str(error)
+
+
+def card_error(folder: Path, text: str, name: str = "alice") -> str:
+    (folder / name).mkdir(exist_ok=True)
+    (folder / name / "voice.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(CardError) as caught:
+        load_card(folder / name)
+    return str(caught.value)
+
+
+# What is shipped
+
+
+def test_the_shipped_voices_are_makima_incomplete_and_placeholder_ready() -> None:
+    registry = Registry.load(ROOT / "voices")
+    assert registry.names == ("makima", "placeholder")
+    assert registry.get("makima").status == "incomplete"
+    assert "reference.wav is missing" in registry.problems["makima"]
+    placeholder = registry.get("placeholder")
+    assert placeholder.status == "ready"
+    assert placeholder.reference_warnings == ()
+    assert "ynthetic" in placeholder.consent
+
+
+def test_the_placeholder_recording_is_24_khz_mono_16_bit_and_small() -> None:
+    file = Registry.load(ROOT / "voices").get("placeholder").reference_path
+    assert file is not None
+    info = soundfile.info(file)
+    assert (info.samplerate, info.channels, info.subtype) == (24000, 1, "PCM_16")
+    assert 5 <= info.duration <= 15
+    assert file.stat().st_size < 400 * 1024
+
+
+def test_a_card_may_name_every_language_of_a_job_but_auto() -> None:
+    assert {*LANGUAGES, "Auto"} == set(JOB_LANGUAGES)
+    assert "Auto" not in LANGUAGES
+
+
+def test_reading_a_card_loads_neither_soundfile_nor_numpy() -> None:
+    script = "import sys, worker.voices.card as c; sys.exit(bool({'soundfile', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+# Cards
+
+
+def test_a_card_says_all_that_was_written_into_it(tmp_path: Path) -> None:
+    extra = """
+        mode = "x_vector"
+        [sampling]
+        temperature = 0.5
+        [lexicon]
+        "SQL" = "シークェル"
+        [preview]
+        pitch = 20
+        rate_wpm = 200
+        espeak_voices = {Japanese = "ja", English = "en-us+f3"}
+    """
+    card = load_card(make_voice(tmp_path, extra=extra))
+    assert (card.name, card.languages, card.mode, card.transcript) == (
+        "alice",
+        ("Japanese",),
+        "x_vector",
+        "はい。",
+    )
+    assert (card.sampling.temperature, card.sampling.top_k) == (0.5, 50)
+    assert card.lexicon == {"SQL": "シークェル"}
+    assert (card.preview.pitch, card.preview.rate_wpm) == (20, 200)
+    assert card.preview.espeak_voices["English"] == "en-us+f3"
+    assert card.reference_path == tmp_path / "alice" / "reference.wav"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "remedy"),
+    [
+        ('"Japanese"', '"Klingon"', "languages", "Chinese, English"),
+        ('"Japanese"', '"Japanese", "Japanese"', "languages", "twice"),
+        ('["Japanese"]', "[]", "languages", "at least 1"),
+        ('"reference.wav"', '"../bob/reference.wav"', "reference", "inside the voice's own folder"),
+        ('"reference.wav"', '"/etc/passwd"', "reference", "inside the voice's own folder"),
+        ('"reference.wav"', '"..\\\\x.wav"', "reference", "inside the voice's own folder"),
+        ('"reference.wav"', '"a\\u0000b"', "reference", "inside the voice's own folder"),
+        ('"reference.wav"', '""', "reference", "inside the voice's own folder"),
+        ('"reference.wav"', "7", "reference", "string"),
+        ('"ours"', '""', "licence", "at least 1"),
+        ("consent", "consents", "consent", "required"),
+        ("consent", "consents", "consents", "not permitted"),
+        ('"alice"', '"bob"', "card", "make them equal"),
+        ('"alice"', '"al/ice"', "name", "letters"),
+        ("licence", "mode = 'clone'\nlicence", "mode", "'icl' or 'x_vector'"),
+        ("licence", "reference_sha256 = 'abc'\nlicence", "reference_sha256", "sha256sum"),
+        ("licence", "preview = {pitch = 100}\nlicence", "preview.pitch", "99"),
+        ("licence", "preview = {pitch = '5'}\nlicence", "preview.pitch", "integer"),
+        ("licence", "preview = {rate_wpm = 79}\nlicence", "preview.rate_wpm", "80"),
+        ("licence", "preview = {espeak_voices = {Elvish = 'x'}}\nlicence", "preview.espeak_voices", "Elvish"),
+        (
+            "licence",
+            "preview = {espeak_voices = {English = '/x'}}\nlicence",
+            "preview.espeak_voices",
+            "en-us",
+        ),
+        ("licence", "sampling = {temperature = nan}\nlicence", "sampling.temperature", "finite"),
+        ("licence", "sampling = {top_k = 0}\nlicence", "sampling.top_k", "1"),
+        ("licence", "lexicon = {' ' = 'x'}\nlicence", "lexicon", "empty word"),
+        ("licence", "folder = '/'\nlicence", "folder", "remove it"),
+        ("licence", "reference_problem = 'x'\nlicence", "reference_problem", "remove it"),
+    ],
+)
+def test_a_wrong_field_is_refused_naming_file_field_and_remedy(
+    tmp_path: Path, old: str, new: str, field: str, remedy: str
+) -> None:
+    message = card_error(tmp_path, CARD.format(name="alice").replace(old, new, 1))
+    assert message.startswith(f"{tmp_path / 'alice' / 'voice.toml'}: ")
+    assert field in message
+    assert remedy in message
+
+
+def test_all_wrong_fields_of_a_card_are_named_at_once(tmp_path: Path) -> None:
+    message = card_error(tmp_path, "name = 'alice'\nlanguages = ['X']\nmode = 'y'\n")
+    assert all(field in message for field in ("languages", "mode", "licence", "consent"))
+
+
+@pytest.mark.parametrize("text", ["name = ", "a = " + "[" * 5000, "a = " + "9" * 5000, "a = 1\na = 2"])
+def test_what_is_no_toml_is_refused(tmp_path: Path, text: str) -> None:
+    assert "not valid TOML" in card_error(tmp_path, text)
+
+
+def unreadable(_: Path, encoding: str = "utf-8") -> str:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_a_card_that_cannot_be_read_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = tmp_path / "alice"
+    voice.mkdir()
+    card = voice / "voice.toml"
+    with pytest.raises(CardError, match="not found"):
+        load_card(voice)
+    card.write_bytes(b"name = '\xff'")
+    with pytest.raises(CardError, match="UTF-8"):
+        load_card(voice)
+    card.write_bytes(b"#" * 300_000)
+    with pytest.raises(CardError, match="256 KiB"):
+        load_card(voice)
+    card.write_bytes(b"")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", unreadable)
+        with pytest.raises(CardError, match="check its permissions"):
+            load_card(voice)
+    card.unlink()
+    os.mkfifo(card)
+    with pytest.raises(CardError, match="plain file"):
+        load_card(voice)
+    card.unlink()
+    card.mkdir()
+    with pytest.raises(CardError, match="plain file"):
+        load_card(voice)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=300))
+def test_no_bytes_in_a_card_raise_anything_but_a_card_error(tmp_path: Path, data: bytes) -> None:
+    voice = tmp_path / "alice"
+    voice.mkdir(exist_ok=True)
+    (voice / "voice.toml").write_bytes(data)
+    with pytest.raises(CardError):
+        load_card(voice)
+
+
+def test_a_card_can_be_made_without_a_file(tmp_path: Path) -> None:
+    card = Card(
+        name="alice",
+        languages=("English",),
+        reference=None,
+        reference_sha256=None,
+        licence="ours",
+        consent="given",
+        folder=tmp_path / "alice",
+    )
+    assert card.complete
+    assert card.preview.pitch == 50
+
+
+# Folders and links
+
+
+def test_a_reference_that_links_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    voice = make_voice(tmp_path / "voices")
+    outside = tmp_path / "secret.wav"
+    (voice / "reference.wav").rename(outside)
+    (voice / "reference.wav").symlink_to(outside)
+    with pytest.raises(CardError, match=r"reference.*leads out"):
+        load_card(voice)
+
+
+def test_a_reference_that_links_to_itself_is_refused_or_missing(tmp_path: Path) -> None:
+    voice = make_voice(tmp_path)
+    (voice / "reference.wav").unlink()
+    (voice / "reference.wav").symlink_to("reference.wav")
+    assert refusal(
+        tmp_path
+    )  # Python 3.13 resolves such a link to itself, older ones do not resolve it at all
+
+
+def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
+    voice = make_voice(tmp_path)
+    (voice / "reference.wav").rename(voice / "take3.wav")
+    (voice / "reference.wav").symlink_to("take3.wav")
+    assert Registry.load(tmp_path).get("alice").complete
+
+
+def test_a_voice_folder_that_links_out_of_the_voices_is_refused(tmp_path: Path) -> None:
+    voices = tmp_path / "voices"
+    make_voice(tmp_path / "elsewhere")
+    voices.mkdir()
+    (voices / "alice").symlink_to(tmp_path / "elsewhere" / "alice")
+    with pytest.raises(RegistryError, match="leads out"):
+        Registry.load(voices)
+
+
+def test_a_folder_that_cannot_be_a_voices_name_is_refused(tmp_path: Path) -> None:
+    make_voice(tmp_path)
+    (tmp_path / "no spaces").mkdir()
+    with pytest.raises(RegistryError, match=r"no spaces.*usable voice name"):
+        Registry.load(tmp_path)
+
+
+# References
+
+
+def test_a_voice_with_its_recording_is_ready(tmp_path: Path) -> None:
+    make_voice(tmp_path)
+    card = Registry.load(tmp_path).get("alice")
+    assert (card.status, card.complete, card.reference_problem, card.reference_warnings) == (
+        "ready",
+        True,
+        None,
+        (),
+    )
+
+
+def test_a_missing_recording_makes_a_voice_incomplete_and_not_unknown(tmp_path: Path) -> None:
+    (make_voice(tmp_path) / "reference.wav").unlink()
+    assert "reference.wav is missing" in problem(tmp_path)
+    card = Registry.load(tmp_path).get("alice")
+    assert (card.status, card.complete) == ("incomplete", False)
+
+
+def test_a_card_that_names_no_recording_is_incomplete(tmp_path: Path) -> None:
+    card = make_voice(tmp_path) / "voice.toml"
+    text = card.read_text(encoding="utf-8")
+    card.write_text(text.replace('reference = "reference.wav"', ""), encoding="utf-8")
+    assert "name it in `reference`" in problem(tmp_path)
+    assert Registry.load(tmp_path).get("alice").reference_path is None
+
+
+def test_another_recording_than_the_cards_is_incomplete_and_the_digest_is_given(tmp_path: Path) -> None:
+    digest = record(make_voice(tmp_path) / "reference.wav", seconds=7)
+    assert f'reference_sha256 = "{digest}"' in problem(tmp_path)
+    set_digest(tmp_path / "alice", digest.upper())
+    assert Registry.load(tmp_path).get("alice").complete
+
+
+def test_a_card_without_a_digest_is_incomplete_and_gets_the_line_to_add(tmp_path: Path) -> None:
+    voice = make_voice(tmp_path)
+    (voice / "voice.toml").write_text(CARD.format(name="alice"), encoding="utf-8")
+    assert f'add reference_sha256 = "{record(voice / "reference.wav")}"' in problem(tmp_path)
+
+
+def test_icl_needs_a_transcript_and_x_vector_does_not(tmp_path: Path) -> None:
+    card = make_voice(tmp_path) / "voice.toml"
+    text = card.read_text(encoding="utf-8").replace('transcript = "はい。"', "")
+    card.write_text(text, encoding="utf-8")
+    assert "needs `transcript`" in problem(tmp_path)
+    card.write_text('mode = "x_vector"\n' + text, encoding="utf-8")
+    assert Registry.load(tmp_path).get("alice").complete
+
+
+@pytest.mark.parametrize(
+    ("seconds", "peak", "found"),
+    [(2.9, 0.5, "2.9 s"), (61, 0.5, "61.0 s"), (6, 0.001, "silent"), (0, 0.5, "0.0 s")],
+)
+def test_a_recording_too_short_too_long_or_silent_is_incomplete(
+    tmp_path: Path, seconds: float, peak: float, found: str
+) -> None:
+    voice = make_voice(tmp_path)
+    set_digest(voice, record(voice / "reference.wav", seconds, 16000, peak))
+    assert found in problem(tmp_path)
+
+
+def test_what_is_no_recording_is_incomplete(tmp_path: Path) -> None:
+    voice = make_voice(tmp_path)
+    (voice / "reference.wav").write_bytes(b"not a recording")
+    set_digest(voice, hashlib.sha256(b"not a recording").hexdigest())
+    assert "cannot be decoded" in problem(tmp_path)
+
+
+def test_an_enormous_recording_is_not_read(tmp_path: Path) -> None:
+    with (make_voice(tmp_path) / "reference.wav").open("r+b") as file:
+        file.truncate(65 << 20)
+    assert "larger than 64 MiB" in problem(tmp_path)
+
+
+def test_a_recording_that_cannot_be_read_is_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    make_voice(tmp_path)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert "Permission denied" in problem(tmp_path)
+
+
+def test_a_poor_recording_is_ready_with_warnings(tmp_path: Path) -> None:
+    voice = make_voice(tmp_path)
+    set_digest(voice, record(voice / "reference.wav", 4, 8000, 0.9999, channels=2))
+    card = Registry.load(tmp_path).get("alice")
+    assert card.complete
+    assert all(
+        any(word in warning for warning in card.reference_warnings)
+        for word in ("4.0 s", "2 channels", "8000 Hz", "full scale")
+    )
+
+
+# The registry
+
+
+def test_an_unknown_voice_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    make_voice(tmp_path, "bob")
+    make_voice(tmp_path, "alice")
+    registry = Registry.load(tmp_path)
+    assert registry.names == ("alice", "bob")
+    assert [card.name for card in registry] == ["alice", "bob"]
+    for name in ("carol", "Alice", "../alice", "", "a" * 10_000):
+        with pytest.raises(UnknownVoice, match="available: alice, bob") as caught:
+            registry.get(name)
+        assert len(str(caught.value)) < 200
+        assert caught.value.name == name
+
+
+def test_all_problems_of_all_cards_are_reported_together(tmp_path: Path) -> None:
+    for name in ("alice", "bob", "carol"):
+        make_voice(tmp_path, name)
+    (tmp_path / "alice" / "voice.toml").unlink()
+    (tmp_path / "bob" / "voice.toml").write_text("name = 5")
+    with pytest.raises(RegistryError) as caught:
+        Registry.load(tmp_path)
+    assert len(caught.value.problems) == 2
+    assert "alice" in caught.value.problems[0]
+    assert "bob" in str(caught.value)
+
+
+def test_a_folder_without_voices_or_without_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "README.md").write_text("no voice")
+    with pytest.raises(RegistryError, match="no voices"):
+        Registry.load(tmp_path)
+    with pytest.raises(RegistryError, match="MAKIMA_TTS_VOICES_DIR"):
+        Registry.load(tmp_path / "nowhere")
+
+
+def test_a_reload_sees_new_and_changed_voices_and_leaves_the_old_registry_alone(tmp_path: Path) -> None:
+    voice = make_voice(tmp_path)
+    old = Registry.load(tmp_path)
+    make_voice(tmp_path, "bob")
+    (voice / "reference.wav").unlink()
+    new = old.reload()
+    assert new.names == ("alice", "bob")
+    assert not new.get("alice").complete
+    assert old.names == ("alice",)
+    assert old.get("alice").complete
+
+
+def test_a_reload_that_fails_leaves_the_old_registry_serving(tmp_path: Path) -> None:
+    voice = make_voice(tmp_path)
+    registry = Registry.load(tmp_path)
+    (voice / "voice.toml").write_text("broken")
+    with pytest.raises(RegistryError, match="alice"):
+        registry.reload()
+    assert registry.get("alice").complete
+
+
+def test_cards_cannot_be_changed(tmp_path: Path) -> None:
+    make_voice(tmp_path)
+    registry = Registry.load(tmp_path)
+    card: Card = registry.get("alice")
+    with pytest.raises(ValueError, match="frozen"):
+        card.name = "bob"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        registry.cards["bob"] = card  # type: ignore[index]
