@@ -137,6 +137,7 @@ def test_an_option_that_would_be_ignored_is_refused() -> None:
 
 def test_the_password_is_given_once() -> None:
     assert "keep one" in refusal(redis_password="a", redis_password_file="b")
+    assert "without a password" in refusal(redis_username="worker")
     for url in ("redis://u:secret@h", "redis://:secret@h", "redis://h?password=secret"):
         message = refusal(redis_url=url, redis_password="other")
         assert "take it out of the URL" in message

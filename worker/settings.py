@@ -145,6 +145,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{env_name('redis_password')} and {env_name('redis_password_file')} are both set; keep one"
             )
+        if (
+            self.redis_username is not None
+            and self.redis_password is None
+            and self.redis_password_file is None
+        ):
+            raise ValueError(
+                f"{env_name('redis_username')} is set without a password; "
+                f"set {env_name('redis_password_file')} or {env_name('redis_password')} too"
+            )
         self._credentials_come_once()
         self._tls_files_fit()
         if self.pace is not None and self.engine == "qwen":
