@@ -1,0 +1,322 @@
+"""The speak job: what a client publishes as flat stream fields, and its one strict reading.
+
+`parse_job` takes whatever bytes Redis delivers and either returns a Job or raises JobError, nothing else.
+Lengths in bytes are checked before anything is decoded, so a field of 10 MB costs no more than a short one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NoReturn
+
+from schemas.errors import ErrorCode, JobError
+
+VERSION = 1
+MAX_TEXT_CHARS = 5_000
+DEFAULT_TTL_MS = 30_000
+MAX_TTL_MS = 300_000
+MAX_SEED = 2**63 - 1
+MAX_TEMPERATURE = 2.0
+DEFAULT_LANGUAGE = "English"
+DEFAULT_SAMPLE_RATE_HZ = 24_000
+SAMPLE_RATES = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
+LANGUAGES = (
+    "Chinese", "English", "Japanese", "Korean", "German", "French", "Russian", "Portuguese", "Spanish",
+    "Italian", "Auto",
+)  # fmt: skip
+JOB_FIELDS = (
+    "session_id", "v", "text", "job_id", "voice", "language", "sample_rate", "encoding", "ttl_ms", "seed",
+    "temperature", "traceparent",
+)  # fmt: skip
+
+MAX_ID_CHARS = 128
+MAX_VOICE_BYTES = 128
+MAX_NUMBER_CHARS = 32
+MAX_UTF8_BYTES_PER_CHAR = 4
+
+ID_PATTERN = rf"[A-Za-z0-9._:-]{{1,{MAX_ID_CHARS}}}"
+INTEGER_PATTERN = r"(?:0|[1-9][0-9]{0,18})"
+DECIMAL_PATTERN = r"(?:0|[1-9][0-9]{0,3})(?:\.[0-9]{1,20})?"
+TRACEPARENT_PATTERN = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+
+
+class Encoding(StrEnum):
+    """How the samples of a session are written; all are mono, the two PCM forms little-endian."""
+
+    PCM_S16LE = "pcm_s16le"
+    PCM_F32LE = "pcm_f32le"
+    MULAW = "mulaw"
+    ALAW = "alaw"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One speak job, checked. voice: None for the worker's default; seed: derived when the job names none."""
+
+    entry_id: str
+    session_id: str
+    text: str
+    v: int
+    job_id: str
+    voice: str | None
+    language: str
+    sample_rate: int
+    encoding: Encoding
+    ttl_ms: int
+    seed: int
+    temperature: float | None
+    traceparent: str | None
+
+
+_is_id = re.compile(ID_PATTERN.encode()).fullmatch
+_is_integer = re.compile(INTEGER_PATTERN.encode()).fullmatch
+_is_decimal = re.compile(DECIMAL_PATTERN.encode()).fullmatch
+_is_traceparent = re.compile(TRACEPARENT_PATTERN.encode()).fullmatch
+
+_KNOWN = {name.encode(): name for name in JOB_FIELDS}
+_LANGUAGE_OF = {language.lower().encode(): language for language in LANGUAGES}
+_ENCODING_OF = {encoding.value.encode(): encoding for encoding in Encoding}
+_RATE_OF = {str(rate).encode(): rate for rate in SAMPLE_RATES}
+
+Fields = dict[str, bytes]
+
+
+def parse_job(entry_id: str, fields: Sequence[bytes], max_text_chars: int = MAX_TEXT_CHARS) -> Job:
+    """Read one entry of the job stream.
+
+    entry_id: `<ms>-<seq>`. fields: flat, name, value, name, value...; unknown names are ignored and of a
+    repeated one the first counts. Raises JobError for the first problem in the order of JOB_FIELDS.
+    """
+    given = _known_fields(fields)
+    session_id = _session_id(given)
+    v = _version(given)
+    text = _text(given, max_text_chars)
+    job_id = _job_id(given, entry_id)
+    voice = _voice(given)
+    language = _language(given)
+    sample_rate = _sample_rate(given)
+    encoding = _encoding(given)
+    ttl_ms = _integer(given, "ttl_ms", 1, MAX_TTL_MS)
+    seed = _integer(given, "seed", 0, MAX_SEED)
+    return Job(
+        entry_id=entry_id,
+        session_id=session_id,
+        text=text,
+        v=v,
+        job_id=job_id,
+        voice=voice,
+        language=language,
+        sample_rate=sample_rate,
+        encoding=encoding,
+        ttl_ms=DEFAULT_TTL_MS if ttl_ms is None else ttl_ms,
+        seed=derived_seed(session_id, job_id) if seed is None else seed,
+        temperature=_temperature(given),
+        traceparent=_traceparent(given),
+    )
+
+
+def field_of(fields: Sequence[bytes], name: str) -> bytes | None:
+    """The value of the first field of this name in a flat list, or None."""
+    wanted = name.encode()
+    for index in range(0, len(fields) - 1, 2):
+        if fields[index] == wanted:
+            return fields[index + 1]
+    return None
+
+
+def session_id_of(fields: Sequence[bytes]) -> str | None:
+    """The session an entry belongs to, or None when it names none that could be a key."""
+    value = field_of(fields, "session_id")
+    return value.decode("ascii") if value is not None and _is_id(value) else None
+
+
+def job_id_of(entry_id: str, fields: Sequence[bytes]) -> str:
+    """The entry's job_id where it has a usable one, otherwise its entry id."""
+    value = field_of(fields, "job_id")
+    return value.decode("ascii") if value is not None and _is_id(value) else entry_id
+
+
+def derived_seed(session_id: str, job_id: str) -> int:
+    """The seed of a job that names none: 63 bits of SHA-256, so that every attempt draws the same."""
+    digest = hashlib.sha256(f"{session_id} {job_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def job_fields(session_id: str, text: str, **options: object) -> dict[str, str]:
+    """The flat fields to XADD for a job, checked by the same reading a worker gives them.
+
+    options: any other of JOB_FIELDS; those that are None are left out, so that the worker's defaults hold.
+    Raises JobError, and TypeError for an option that is no field of a job.
+    """
+    unknown = options.keys() - set(JOB_FIELDS)
+    if unknown:
+        raise TypeError(f"no such job field: {', '.join(sorted(unknown))}; there are {', '.join(JOB_FIELDS)}")
+    fields = {"session_id": session_id, "text": text}
+    fields |= {name: _written(value) for name, value in options.items() if value is not None}
+    flat = [item.encode("utf-8", "surrogatepass") for pair in fields.items() for item in pair]
+    parse_job("0-1", flat)
+    return fields
+
+
+def _written(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.15f}".rstrip("0").rstrip(".")  # never an exponent: the contract has none
+    return str(value)
+
+
+def _known_fields(fields: Sequence[bytes]) -> Fields:
+    given: Fields = {}
+    for index in range(0, len(fields) - 1, 2):
+        name = _KNOWN.get(fields[index])
+        if name is not None and name not in given:
+            given[name] = fields[index + 1]
+    return given
+
+
+def _session_id(given: Fields) -> str:
+    value = given.get("session_id")
+    if value is None:
+        raise JobError(
+            ErrorCode.INVALID_FIELD,
+            "session_id is missing; every job names the session that is to hear it",
+            "session_id",
+        )
+    if not _is_id(value):
+        _refuse_id("session_id", value)
+    return value.decode("ascii")
+
+
+def _job_id(given: Fields, entry_id: str) -> str:
+    value = given.get("job_id")
+    if value is None:
+        return entry_id
+    if not _is_id(value):
+        _refuse_id("job_id", value)
+    return value.decode("ascii")
+
+
+def _refuse_id(name: str, value: bytes) -> NoReturn:
+    _refuse(name, value, f"use 1 to {MAX_ID_CHARS} characters of A-Z a-z 0-9 . _ : -", MAX_ID_CHARS)
+
+
+def _version(given: Fields) -> int:
+    value = given.get("v")
+    if value is not None and value != b"1":
+        _refuse("v", value, "this worker speaks version 1", MAX_NUMBER_CHARS, ErrorCode.INVALID_VERSION)
+    return VERSION
+
+
+def _text(given: Fields, max_chars: int) -> str:
+    value = given.get("text")
+    if value is None:
+        raise JobError(ErrorCode.TEXT_EMPTY, "text is missing; send what is to be spoken", "text")
+    if len(value) > max_chars * MAX_UTF8_BYTES_PER_CHAR:
+        raise _too_long(f"{len(value):,} bytes", max_chars)
+    text = _decoded("text", value)
+    if len(text) > max_chars:
+        raise _too_long(f"{len(text):,} characters", max_chars)
+    if not text or text.isspace():
+        raise JobError(ErrorCode.TEXT_EMPTY, "text is empty; send what is to be spoken", "text")
+    return text
+
+
+def _too_long(length: str, max_chars: int) -> JobError:
+    message = f"text has {length}, at most {max_chars:,} characters are spoken; split it into several jobs"
+    return JobError(ErrorCode.TEXT_TOO_LONG, message, "text")
+
+
+def _voice(given: Fields) -> str | None:
+    value = given.get("voice")
+    if value is None:
+        return None
+    advice = (
+        f"use the name of a voice, 1 to {MAX_VOICE_BYTES} bytes of printable text, or leave the field out"
+    )
+    if not 0 < len(value) <= MAX_VOICE_BYTES:
+        _refuse("voice", value, advice, MAX_VOICE_BYTES)
+    voice = _decoded("voice", value)
+    if not voice.isprintable():
+        _refuse("voice", value, advice, MAX_VOICE_BYTES)
+    return voice
+
+
+def _language(given: Fields) -> str:
+    value = given.get("language")
+    if value is None:
+        return DEFAULT_LANGUAGE
+    language = _LANGUAGE_OF.get(value.lower()) if len(value) <= MAX_NUMBER_CHARS else None
+    if language is None:
+        _refuse("language", value, f"use one of {', '.join(LANGUAGES)}", MAX_NUMBER_CHARS)
+    return language
+
+
+def _sample_rate(given: Fields) -> int:
+    value = given.get("sample_rate")
+    if value is None:
+        return DEFAULT_SAMPLE_RATE_HZ
+    rate = _RATE_OF.get(value)
+    if rate is None:
+        advice = f"use one of {', '.join(map(str, SAMPLE_RATES))}"
+        _refuse("sample_rate", value, advice, MAX_NUMBER_CHARS, ErrorCode.UNSUPPORTED_FORMAT)
+    return rate
+
+
+def _encoding(given: Fields) -> Encoding:
+    value = given.get("encoding")
+    if value is None:
+        return Encoding.PCM_S16LE
+    encoding = _ENCODING_OF.get(value)
+    if encoding is None:
+        advice = f"use one of {', '.join(Encoding)}"
+        if value[:6].lower() == b"pcm16":
+            advice = "pcm16 is the WebSocket protocol's word; on a job use pcm_s16le"
+        _refuse("encoding", value, advice, MAX_NUMBER_CHARS, ErrorCode.UNSUPPORTED_FORMAT)
+    return encoding
+
+
+def _integer(given: Fields, name: str, least: int, most: int) -> int | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if not _is_integer(value) or not least <= int(value) <= most:
+        _refuse(name, value, f"use a whole number from {least} to {most}, digits only", MAX_NUMBER_CHARS)
+    return int(value)
+
+
+def _temperature(given: Fields) -> float | None:
+    value = given.get("temperature")
+    if value is None:
+        return None
+    if not _is_decimal(value) or float(value) > MAX_TEMPERATURE:
+        _refuse("temperature", value, "use a decimal number from 0 to 2, such as 0.7", MAX_NUMBER_CHARS)
+    return float(value)
+
+
+def _traceparent(given: Fields) -> str | None:
+    value = given.get("traceparent")
+    if value is None:
+        return None
+    if not _is_traceparent(value):
+        _refuse("traceparent", value, "use the W3C form 00-<32 hex>-<16 hex>-<2 hex>, or leave it out", 64)
+    return value.decode("ascii")
+
+
+def _decoded(name: str, value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        message = f"{name} is not UTF-8 (byte {problem.start}); encode it as UTF-8"
+        raise JobError(ErrorCode.INVALID_FIELD, message, name) from None
+
+
+def _refuse(
+    name: str, value: bytes, advice: str, max_bytes: int, code: ErrorCode = ErrorCode.INVALID_FIELD
+) -> NoReturn:
+    """Raise the JobError of a bad value: too long, not UTF-8, or else just not one of those allowed."""
+    if len(value) > max_bytes:
+        raise JobError(code, f"{name} has {len(value):,} bytes; {advice}", name)
+    raise JobError(code, f"{name} is {_decoded(name, value)!r}; {advice}", name)
