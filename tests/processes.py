@@ -1,0 +1,42 @@
+"""What tests of other processes need: who runs, who is whose child, and waiting until something is so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def children_of(pid: int) -> list[int]:
+    """Every process whose parent is `pid`, zombies included."""
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+    pairs = (line.split() for line in listing.stdout.splitlines())
+    return [int(child) for child, parent in pairs if int(parent) == pid]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def resident_kb(pid: int) -> int:
+    shown = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True)
+    return int(shown.stdout)
+
+
+def n_descriptors() -> int:
+    """Open file descriptors of this process."""
+    return sum(1 for _ in Path("/dev/fd").iterdir())
+
+
+def until(is_so: Callable[[], bool], within_s: float = 5.0) -> bool:
+    """Wait until something is so; False when it did not come about in time."""
+    end_s = time.monotonic() + within_s
+    while not is_so() and time.monotonic() < end_s:
+        time.sleep(0.005)
+    return is_so()
