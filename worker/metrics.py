@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 if TYPE_CHECKING:
     from schemas.messages import Complete
+    from worker.stream.depths import Depths
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -115,6 +116,16 @@ class Metrics:
     def ended(self, outcome: str) -> None:
         """Count an utterance that ended as `cancelled` or with an error code."""
         self.utterances.labels(outcome).inc()
+
+    def show(self, depths: Depths) -> None:
+        """Set the gauges of the queue."""
+        self.jobs_unsettled.set(depths.unsettled)
+        self.jobs_running.set(depths.running)
+        self.jobs_ready.set(depths.ready)
+        self.jobs_waiting.set(depths.waiting)
+        self.jobs_delayed.set(depths.delayed)
+        self.dead_letters.set(depths.dead)
+        self.oldest_job_age_s.set(depths.oldest_s)
 
     def stepped(self, seconds: float) -> None:
         """Count one step of the engine."""

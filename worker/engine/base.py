@@ -123,7 +123,11 @@ class Engine(Protocol):
         """Begin a segment in a free slot and return the slot. Raises EngineError, VoiceUnavailable."""
 
     def step(self, held: Collection[int] = ()) -> list[Frames]:
-        """Advance every open slot but the held ones (their reader is full); may return nothing for some of them."""
+        """Advance every open slot but the held ones (their reader is full); may return nothing for some of them.
+
+        A slot that fails alone is reported with `Frames.error`. Raises EngineError when the whole batch failed: every
+        segment is lost then and every slot free.
+        """
 
     def wait_s(self, held: Collection[int] = ()) -> float:
         """Seconds until the next step can have something to do: 0 at once, inf when no slot but held ones is open."""

@@ -1,0 +1,141 @@
+"""Servers and workers for the tests. Everything started here is ended here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.tone import ToneEngine
+from worker.embedded import Embedded, embedded_valkey
+from worker.service import Worker, addresses
+from worker.settings import Settings
+from worker.stream.client import Client
+from worker.stream.keys import Keys
+
+KEPT_FOR_EVER = set(Keys().job_plane)
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Embedded]:
+    with embedded_valkey(aof=False) as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(valkey_server: Embedded) -> Iterator[redis.Redis]:
+    """An empty Valkey. Fails the test when it leaves a key that never expires and is not on the permanent list."""
+    client = redis.Redis.from_url(valkey_server.url, protocol=2)
+    client.flushall()
+    yield client
+    eternal = {key.decode() for key in client.scan_iter(count=1000) if client.ttl(key) == -1}
+    client.close()
+    assert eternal <= KEPT_FOR_EVER
+
+
+@pytest.fixture
+def settings(valkey: redis.Redis, valkey_server: Embedded) -> Settings:
+    return make_settings(valkey_server.url)
+
+
+def make_settings(url: str, **changes: object) -> Settings:
+    given: dict[str, object] = {
+        "redis_url": url,
+        "voices_dir": REPOSITORY / "voices",
+        "default_voice": "placeholder",
+        "engine": "preview",
+        "lease_ms": 1000,
+    }
+    return Settings(_env_file=None, **(given | changes))  # type: ignore[call-arg,arg-type]
+
+
+@asynccontextmanager
+async def running(settings: Settings, engine: ToneEngine | None = None) -> AsyncIterator[Worker]:
+    """A worker in this process with a tone engine; drained at the end."""
+    worker = Worker(settings, engine or ToneEngine(settings.slots))
+    task = asyncio.create_task(worker.run())
+    while not worker.is_ready():
+        if task.done():
+            await task
+        await asyncio.sleep(0.002)
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await task
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[Client]:
+    async with Client(*addresses(settings), Keys(settings.prefix)) as connected:
+        yield connected
+
+
+class Process:
+    """A `makima-tts worker` of its own process."""
+
+    def __init__(self, url: str, *flags: str, env: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "worker.cli", "worker", "--redis-url", url, "--engine", "preview"]
+        self.popen = subprocess.Popen(
+            [*command, "--voice", "placeholder", *flags],
+            cwd=REPOSITORY,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+        )
+
+    def wait_until_ready(self) -> None:
+        assert self.popen.stderr is not None
+        for line in self.popen.stderr:
+            if " ready" in line:
+                return
+        raise AssertionError(f"the worker ended with {self.popen.wait()}")
+
+    def send(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def end(self) -> int:
+        for number in (signal.SIGCONT, signal.SIGTERM):
+            if self.popen.poll() is None:
+                self.send(number)
+        try:
+            self.popen.communicate(timeout=15)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.communicate()
+        return self.popen.returncode
+
+
+@pytest.fixture
+def start_worker(valkey_server: Embedded) -> Iterator[Callable[..., Process]]:
+    """Start worker processes; the test gets them ready."""
+    started: list[Process] = []
+
+    def start(*flags: str, env: dict[str, str] | None = None) -> Process:
+        process = Process(valkey_server.url, *flags, env=env)
+        started.append(process)
+        process.wait_until_ready()
+        return process
+
+    yield start
+    for process in started:
+        process.end()
+
+
+async def eventually(is_true: Callable[[], bool], within_s: float = 5.0) -> None:
+    """Wait until it is true; a test's way to wait for what another process does."""
+    deadline = time.monotonic() + within_s
+    while not is_true():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not true within {within_s} s")
+        await asyncio.sleep(0.01)

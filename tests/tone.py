@@ -1,0 +1,135 @@
+"""An engine for tests: every segment is a tone whose samples tell the text, the frame and the place in it."""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.engine.base import (
+    FRAME_SAMPLES,
+    N_CODEBOOKS,
+    EngineError,
+    Finish,
+    Frames,
+    Segment,
+    VoiceUnavailable,
+)
+from worker.voices.card import Card
+
+
+@dataclass(slots=True)
+class _Slot:
+    segment: Segment
+    n_frames: int
+    spoken: int = 0
+    is_cancelled: bool = False
+    due_at: float = field(default_factory=time.monotonic)
+
+
+class ToneEngine:
+    """Two characters a frame; `frame_s` seconds a frame after what is resumed. has_codes: gives codes and needs them.
+
+    fail: raise in this many steps. A text that begins with "silent" makes no sound at all.
+    """
+
+    def __init__(self, n_slots: int = 8, frame_s: float = 0.0, has_codes: bool = False) -> None:
+        self._n_slots = n_slots
+        self._frame_s = frame_s
+        self._has_codes = has_codes
+        self._slots: dict[int, _Slot] = {}
+        self.fail = 0
+        self.refused: set[str] = set()
+        self.opened: list[Segment] = []
+        self.is_closed = False
+
+    @property
+    def name(self) -> str:
+        return "tone"
+
+    @property
+    def n_slots(self) -> int:
+        return self._n_slots
+
+    @property
+    def has_codes(self) -> bool:
+        return self._has_codes
+
+    def warm_up(self, voices: Sequence[Card]) -> None: ...
+
+    def check(self, voice: Card) -> None:
+        if voice.name in self.refused:
+            raise VoiceUnavailable(f"{voice.name} has no reference; record one")
+
+    def open(self, segment: Segment) -> int:
+        slot = next(n for n in range(self._n_slots) if n not in self._slots)
+        n_frames = 0 if segment.text.startswith("silent") else math.ceil(len(segment.text) / 2)
+        self._slots[slot] = _Slot(segment, min(n_frames, segment.max_frames))
+        self.opened.append(segment)
+        return slot
+
+    def step(self, held: Collection[int] = ()) -> list[Frames]:
+        if self.fail:
+            self.fail -= 1
+            self._slots.clear()
+            raise EngineError("told to fail")
+        return [self._advance(n) for n in list(self._slots) if n not in held or self._slots[n].is_cancelled]
+
+    def _advance(self, n: int) -> Frames:
+        slot = self._slots[n]
+        first = slot.spoken
+        if slot.is_cancelled:
+            del self._slots[n]
+            return Frames(n, first, np.zeros(0, np.float32), finish=Finish.CANCELLED)
+        resumed = slot.segment.resume.n_frames if slot.segment.resume else 0
+        last = min(slot.n_frames, max(resumed, first + 1))
+        if first >= resumed and time.monotonic() < slot.due_at:
+            last = first
+        slot.spoken = last
+        slot.due_at = max(slot.due_at, time.monotonic()) + (self._frame_s if last > first else 0)
+        pcm = [tone(slot.segment, frame) for frame in range(first, last)]
+        finish = Finish.STOP if last == slot.n_frames else None
+        if finish:
+            del self._slots[n]
+        codes = [code(slot.segment, frame) for frame in range(first, last)] if self._has_codes else []
+        return Frames(
+            n,
+            first,
+            np.concatenate(pcm) if pcm else np.zeros(0, np.float32),
+            np.array(codes, np.uint16).reshape(-1, N_CODEBOOKS),
+            finish,
+        )
+
+    def wait_s(self, held: Collection[int] = ()) -> float:
+        waits = [
+            0.0 if slot.is_cancelled else max(0.0, slot.due_at - time.monotonic())
+            for n, slot in self._slots.items()
+            if n not in held or slot.is_cancelled
+        ]
+        return min(waits, default=math.inf)
+
+    def cancel(self, slot: int) -> None:
+        if slot in self._slots:
+            self._slots[slot].is_cancelled = True
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._slots.clear()
+
+
+def code(segment: Segment, frame: int) -> list[int]:
+    """Codes that are a function of text, seed and frame."""
+    start = zlib.crc32(f"{segment.text} {segment.seed} {frame}".encode())
+    return [(start >> n) % 2048 for n in range(N_CODEBOOKS)]
+
+
+def tone(segment: Segment, frame: int) -> NDArray[np.float32]:
+    """One frame, float32 [1920]: a pitch drawn from text, seed and frame."""
+    hertz = 200 + zlib.crc32(f"{segment.text} {segment.seed} {frame}".encode()) % 2000
+    t = np.arange(FRAME_SAMPLES) / 24_000
+    return (0.5 * np.sin(2 * np.pi * hertz * t)).astype(np.float32)

@@ -1,0 +1,45 @@
+"""The engine of `bench queue`: every segment is one frame, ready at once, so that only the queue is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from worker.engine.base import FRAME_SAMPLES, Finish, Frames, Segment
+from worker.voices.card import Card
+
+_FRAME = np.sin(np.arange(FRAME_SAMPLES) * (2 * np.pi * 440 / 24_000)).astype(np.float32) / 2
+
+
+class OneFrameEngine:
+    name = "one-frame"
+    has_codes = False
+
+    def __init__(self, n_slots: int) -> None:
+        self.n_slots = n_slots
+        self._free = list(range(n_slots))
+        self._open: list[int] = []
+
+    def warm_up(self, voices: Sequence[Card]) -> None: ...
+
+    def check(self, voice: Card) -> None: ...
+
+    def open(self, segment: Segment) -> int:
+        slot = self._free.pop()
+        self._open.append(slot)
+        return slot
+
+    def step(self, held: Collection[int] = ()) -> list[Frames]:
+        stepped = [Frames(slot, 0, _FRAME, finish=Finish.STOP) for slot in self._open]
+        self._free += self._open
+        self._open = []
+        return stepped
+
+    def wait_s(self, held: Collection[int] = ()) -> float:
+        return 0.0 if self._open else math.inf
+
+    def cancel(self, slot: int) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,95 @@
+"""`demo`: Redis, worker and listener in one process, the same way a job goes in production."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import soundfile
+from rich.console import Console
+
+from schemas.errors import JobError
+from schemas.jobs import job_fields
+from schemas.messages import Complete, Error
+from worker.commands.hearing import Hearing, NothingHeard, follow
+from worker.commands.serve import REFUSALS
+from worker.embedded import embedded_valkey
+from worker.engine.choose import make_engine
+from worker.service import Worker, addresses
+from worker.settings import Settings
+from worker.stream.client import Client
+from worker.stream.keys import Keys
+
+START_TIMEOUT_S = 120.0
+SILENCE_TIMEOUT_S = 60.0
+
+
+def demo(
+    text: str, out: Path, language: str | None, as_json: bool, settings_for: Callable[[str], Settings]
+) -> int:
+    """Speak `text` into a WAV file and print what was measured; 1 on an error, which is named."""
+    try:
+        options = {"ttl_ms": 300_000} | ({} if language is None else {"language": language})
+        fields = job_fields(session_id="demo", text=text, **options)
+        with embedded_valkey() as valkey:
+            hearing = asyncio.run(_hear(settings_for(valkey.url), fields))
+        if isinstance(hearing.end, Error):
+            print(f"makima-tts: {hearing.end.code}: {hearing.end.message}", file=sys.stderr)
+            return 1
+        hearing.write_wav(out)
+    except (JobError, NothingHeard, TimeoutError, OSError, soundfile.LibsndfileError, *REFUSALS) as error:
+        print(f"makima-tts: {error}", file=sys.stderr)
+        return 1
+    _report(hearing, out, as_json)
+    return 0
+
+
+async def _hear(settings: Settings, fields: dict[str, str]) -> Hearing:
+    worker = Worker(settings, make_engine(settings))
+    serving = asyncio.create_task(worker.run())
+    try:
+        await _until_ready(worker, serving)
+        async with Client(*addresses(settings), Keys(settings.prefix)) as client:
+            hearing = Hearing()
+            entry_id = await client.publish(fields)
+            async for entry in follow(client, fields["session_id"], entry_id, SILENCE_TIMEOUT_S):
+                hearing.hear(entry.message)
+    finally:
+        worker.stop()
+        await serving
+    return hearing
+
+
+async def _until_ready(worker: Worker, serving: asyncio.Task[None]) -> None:
+    deadline = monotonic() + START_TIMEOUT_S
+    while not worker.is_ready():
+        if serving.done():
+            await serving  # raises what stopped it
+        if monotonic() > deadline:
+            raise TimeoutError(f"the worker was not ready within {START_TIMEOUT_S:.0f} s")
+        await asyncio.sleep(0.005)
+
+
+def _report(hearing: Hearing, out: Path, as_json: bool) -> None:
+    figures = hearing.figures()
+    if as_json:
+        end = hearing.end.model_dump(mode="json") if isinstance(hearing.end, Complete) else None
+        print(json.dumps({"out": str(out), **figures, "complete": end}))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    model = hearing.begin.model if hearing.begin else "?"
+    if model.startswith("preview"):
+        console.print(
+            "[yellow]Spoken by the PREVIEW engine (espeak-ng): a stand-in, not Makima's voice.[/yellow]"
+        )
+    first = figures["first_audible_s"]
+    console.print(f"first audible sound after {first * 1000:.1f} ms" if first is not None else "nothing audible")
+    console.print(
+        f"{figures['audio_s']:.2f} s of audio in {figures['chunks']} chunks, "
+        f"real-time factor {figures['rtf'] or 0:.4f}, model {model}"
+    )
+    console.print(f"wrote {out}")

@@ -1,0 +1,69 @@
+"""`worker` and `dev`: run the service until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+
+from worker.embedded import EmbeddedError, embedded_valkey
+from worker.engine.base import EngineError
+from worker.engine.choose import make_engine
+from worker.health import HealthError, HealthServer
+from worker.service import Worker
+from worker.settings import Settings
+from worker.stream.connect import AddressError
+from worker.voices.registry import RegistryError, UnknownVoice
+
+log = logging.getLogger(__name__)
+
+REFUSALS = (EngineError, RegistryError, UnknownVoice, AddressError, HealthError, EmbeddedError)
+
+TRY_IT = """\
+Valkey listens on port {port}, a preview worker serves it. Try, in another terminal:
+
+  redis-cli -p {port} XADD 'makima:{{speak}}:jobs' '*' session_id s1 text 'Hello, I am Makima.'
+  redis-cli -p {port} XREAD STREAMS 'makima:{{s1}}:audio' 0
+  makima-tts speak 'Hello again.' --redis-url redis://127.0.0.1:{port}/0 --out hello.wav
+  makima-tts cancel s1 --redis-url redis://127.0.0.1:{port}/0
+
+Ctrl-C ends both.
+"""
+
+
+def serve(settings: Settings) -> int:
+    """Run a worker until SIGTERM or SIGINT has drained it; 1 when it cannot start."""
+    sys.setswitchinterval(0.001)  # the engine's thread must not wait 5 ms for the event loop's, nor the other way
+    try:
+        asyncio.run(_serve(settings))
+    except REFUSALS as error:
+        log.error("the worker cannot start: %s", error)
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    worker = Worker(settings, make_engine(settings))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    loop.add_signal_handler(signal.SIGHUP, worker.reload_voices)
+    if settings.health_port is None:
+        await worker.run()
+        return
+    with HealthServer(worker, worker.metrics, settings.health_port, settings.health_host):
+        await worker.run()
+
+
+def dev(port: int, settings_for: Callable[[str], Settings]) -> int:
+    """An embedded Valkey on this port and a worker of it, until a signal."""
+    try:
+        with embedded_valkey(port) as valkey:
+            settings = settings_for(valkey.url)
+            print(TRY_IT.format(port=valkey.port), flush=True)
+            return serve(settings)
+    except EmbeddedError as error:
+        print(f"makima-tts: {error}", file=sys.stderr)
+        return 1

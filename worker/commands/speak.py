@@ -1,0 +1,104 @@
+"""`speak`: publish one job to any Redis and listen to it, into a WAV file or as raw samples."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+import soundfile
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from schemas.errors import JobError
+from schemas.jobs import job_fields
+from schemas.messages import Audio, Cancelled, Complete, Error, Message
+from schemas.wire import Entry
+from worker.commands.hearing import Hearing, NothingHeard, follow
+from worker.service import addresses
+from worker.settings import Settings
+from worker.stream.client import Client
+from worker.stream.connect import AddressError
+from worker.stream.keys import Keys
+
+RAW = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the command line asked for. out: a path, or "-" for raw samples on stdout (with as_json: no samples)."""
+
+    text: str
+    out: str
+    session: str | None
+    options: Mapping[str, Any]
+    timeout_s: float
+    as_json: bool
+
+
+def speak(settings: Settings, order: Order) -> int:
+    """0 when the job was spoken, 1 on an error, 3 when it was cancelled."""
+    session_id = order.session or f"cli-{secrets.token_hex(6)}"
+    if order.out == RAW and not order.as_json and sys.stdout.isatty():
+        print("makima-tts: raw samples would go to the terminal; name a file with --out, or pipe", file=sys.stderr)
+        return 2
+    try:
+        fields = job_fields(session_id=session_id, text=order.text, **order.options)
+        hearing = asyncio.run(_listen(settings, order, fields))
+        if order.out != RAW and hearing.data:
+            hearing.write_wav(Path(order.out))
+    except (JobError, NothingHeard, AddressError, redis.RedisError, OSError, soundfile.LibsndfileError) as error:
+        print(f"makima-tts: {error}", file=sys.stderr)
+        return 1
+    if isinstance(hearing.end, Error):
+        print(f"makima-tts: {hearing.end.code}: {hearing.end.message}", file=sys.stderr)
+        return 1
+    if isinstance(hearing.end, Cancelled):
+        print("makima-tts: the job was cancelled", file=sys.stderr)
+        return 3
+    return 0
+
+
+async def _listen(settings: Settings, order: Order, fields: Mapping[str, str]) -> Hearing:
+    hearing = Hearing()
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[heard]}"), TimeElapsedColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=order.as_json or not console.is_terminal)
+    async with Client(*addresses(settings), Keys(settings.prefix)) as client:
+        entry_id = await client.publish(fields)
+        with bar:
+            row = bar.add_task(f"session {fields['session_id']}", total=None, heard="queued")
+            try:
+                async for entry in follow(client, fields["session_id"], entry_id, order.timeout_s):
+                    _hear(hearing, entry, order)
+                    bar.update(row, heard=f"{hearing.figures()['audio_s']:.1f} s heard")
+            except asyncio.CancelledError:  # Ctrl-C: nobody listens any more
+                await client.cancel(fields["session_id"], entry_id)
+                raise
+    return hearing
+
+
+def _hear(hearing: Hearing, entry: Entry, order: Order) -> None:
+    fresh = hearing.hear(entry.message)
+    if order.as_json and entry.message is not None:
+        print(json.dumps(_described(entry.message)), flush=True)
+    elif order.out == RAW and fresh:
+        sys.stdout.buffer.write(fresh)
+        sys.stdout.buffer.flush()
+    if isinstance(entry.message, Complete) and not order.as_json:
+        audio_s, chunks = entry.message.audio_ms / 1000, entry.message.chunks
+        print(f"{audio_s:.2f} s in {chunks} chunks, model {entry.message.model}", file=sys.stderr)
+
+
+def _described(message: Message) -> dict[str, Any]:
+    """The message as JSON says it; of a chunk's samples only how many bytes they are."""
+    if isinstance(message, Audio):
+        fields = {name: getattr(message, name) for name in ("v", "type", "job_id", "session_id", "seq", "pos")}
+        return fields | {"n_bytes": len(message.data), "is_final": message.is_final}
+    return message.model_dump(mode="json")

@@ -1,0 +1,58 @@
+"""`voices list` and `voices check`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from worker.settings import Settings
+from worker.voices.registry import Registry, RegistryError
+
+
+def show(settings: Settings, as_json: bool) -> int:
+    """Every card of the folder with its status."""
+    registry = _registry(settings)
+    if registry is None:
+        return 1
+    if as_json:
+        rows = [
+            {
+                "name": card.name,
+                "status": card.status,
+                "languages": list(card.languages),
+                "mode": card.mode,
+                "is_default": card.name == settings.default_voice,
+                "problem": card.reference_problem,
+            }
+            for card in registry
+        ]
+        print(json.dumps(rows))
+        return 0
+    table = Table("voice", "status", "languages", "mode")
+    for card in registry:
+        name = f"{card.name} (default)" if card.name == settings.default_voice else card.name
+        table.add_row(name, card.status, ", ".join(card.languages), card.mode)
+    Console(highlight=False).print(table)
+    return 0
+
+
+def check(settings: Settings) -> int:
+    """1 when a card is wrong, or a reference cannot be used by the speech model."""
+    registry = _registry(settings)
+    if registry is None:
+        return 1
+    incomplete = [card for card in registry if card.reference_problem]
+    for card in registry:
+        print(f"{card.name}: {card.status}" + (f": {card.reference_problem}" if card.reference_problem else ""))
+    return 1 if incomplete else 0
+
+
+def _registry(settings: Settings) -> Registry | None:
+    try:
+        return Registry.load(settings.voices_dir)
+    except RegistryError as error:
+        print(f"makima-tts: {error}", file=sys.stderr)
+        return None

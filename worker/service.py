@@ -1,0 +1,326 @@
+"""A worker's life: startup, main loop, drain, shutdown.
+
+The main loop claims as many jobs as there are free slots and then sleeps until something stirs: the doorbell, a slot
+that became free, a timer, or the order to drain. Each job runs as one `Utterance`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import socket
+from time import monotonic
+from typing import Any
+
+import redis
+
+from worker.engine.base import Engine
+from worker.engine.thread import EngineThread
+from worker.metrics import Metrics
+from worker.session import Desk, Utterance
+from worker.settings import Settings
+from worker.stream.connect import Address
+from worker.stream.depths import read_depths
+from worker.stream.heartbeat import Heartbeat, Pulse
+from worker.stream.jobs import BLOCK_MS, Claim, Doorbell, JobQueue, Lease
+from worker.stream.keys import Keys
+from worker.stream.link import Link, open_link
+from worker.stream.outbox import Plane
+from worker.stream.patience import PASSING, Patience
+from worker.voices.registry import Registry, RegistryError
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY_S = 30.0
+DEPTHS_EVERY_S = 5.0
+
+
+def addresses(settings: Settings) -> tuple[Address, Address]:
+    """Where the job plane and the session plane are. Raises SettingsError for an unreadable password file."""
+    username, password = settings.redis_credentials()
+    files = (settings.redis_ca_file, settings.redis_cert_file, settings.redis_key_file)
+    return (
+        Address(settings.redis_url, username, password, *files),
+        Address(settings.session_url, username, password, *files),
+    )
+
+
+class Worker:
+    """One worker process' service. `run` returns when it has drained after `stop`; also a HealthSource."""
+
+    def __init__(self, settings: Settings, engine: Engine, metrics: Metrics | None = None) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.metrics = metrics or Metrics()
+        self._settings = settings
+        self._lease_s = settings.lease_ms / 1000
+        self._voices = Registry.load(settings.voices_dir)
+        self._voices.get(settings.default_voice)  # a wrong default is found at start
+        self._engine = EngineThread(engine, self.metrics.stepped)
+        self._n_slots = engine.n_slots
+        self._running: dict[Pulse, tuple[Utterance, asyncio.Task[None]]] = {}
+        self._stir = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._is_warm = False
+        self._ticked_at = monotonic()
+        self._rung: asyncio.Task[None] | None = None
+        self._reclaim_at = self._sweep_at = 0.0
+        self._connect()
+
+    def _connect(self) -> None:
+        keys = Keys(self._settings.prefix)
+        job_address, session_address = addresses(self._settings)
+        self._job_link = open_link(job_address)
+        self._bell_link = open_link(job_address, BLOCK_MS / 1000 + 5)
+        one_plane = session_address == job_address
+        self._session_link = self._job_link if one_plane else open_link(session_address)
+        reconnects = self.metrics.reconnects.labels
+        self._job_patience = Patience("job", reconnects("jobs").inc)
+        self._bell_patience = Patience("job (doorbell)", reconnects("doorbell").inc)
+        session_patience = (
+            self._job_patience if one_plane else Patience("session", reconnects("sessions").inc)
+        )
+        # a UTF-8 character has at most 4 bytes: a text cut here is still seen as too long
+        max_field_bytes = max(4096, 4 * self._settings.max_text_chars + 1)
+        self._queue = JobQueue(self._job_link, keys, self.name, max_field_bytes)
+        self._doorbell = Doorbell(self._bell_link, keys)
+        self._keys = keys
+        self._heartbeat = Heartbeat(job_address, keys, self.name, self._lease_s)
+        self._heartbeat.on_failure = reconnects("heartbeat").inc
+        self._heartbeat.engine_moves = lambda: self._engine.moves(self._lease_s)
+        self._heartbeat.loop_moves = lambda: monotonic() - self._ticked_at <= self._lease_s
+        self._heartbeat.card = self._card
+        self._desk = Desk(
+            queue=self._queue,
+            patience=self._job_patience,
+            plane=Plane(self._session_link, keys, session_patience, self.metrics.fenced_writes.inc),
+            engine=self._engine,
+            voices=lambda: self._voices,
+            metrics=self.metrics,
+            default_voice=self._settings.default_voice,
+            max_text_chars=self._settings.max_text_chars,
+            max_attempts=self._settings.max_attempts,
+            lease_s=self._lease_s,
+        )
+
+    # Life.
+
+    async def run(self) -> None:
+        """Serve until `stop` is called and everything taken is finished or given back."""
+        await self._startup()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                background = [group.create_task(self._tick())]
+                if self._settings.health_port is not None:
+                    background.append(group.create_task(self._watch_depths()))
+                claiming = group.create_task(self._main_loop())
+                await self._draining.wait()
+                await self._drain(claiming)
+                for task in background:
+                    task.cancel()
+        finally:
+            await self._shutdown()
+
+    def stop(self) -> None:
+        """Begin the drain: no new jobs; what runs is finished within the grace period, or given back."""
+        self._draining.set()
+        self._stir.set()
+
+    def reload_voices(self) -> None:
+        """Read the voices anew; a broken card leaves the ones there were in service."""
+        try:
+            self._voices = self._voices.reload()
+        except RegistryError as error:
+            log.error("the voices were not reloaded, the old ones stay: %s", error)
+        else:
+            self._engine.check(list(self._voices))
+            log.info("voices reloaded: %s", ", ".join(self._voices.names))
+
+    async def _startup(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._heartbeat.on_lost = lambda pulse: _call_soon(loop, self._abort, pulse)
+        engine = self._engine.engine
+        log.info("worker %s: engine %s, %d slots", self.name, engine.name, self._n_slots)
+        await self._engine.start(list(self._voices))
+        self._heartbeat.start()
+        self.metrics.slots_total.set(self._n_slots)
+        self.metrics.ready.set(1)
+        self._is_warm = True
+        log.info("ready; voices: %s", ", ".join(self._voices.names))
+
+    async def _drain(self, claiming: asyncio.Task[None]) -> None:
+        self.metrics.ready.set(0)
+        log.info("draining: %d utterances are being spoken", len(self._running))
+        await asyncio.wait({claiming}, timeout=self._lease_s)
+        claiming.cancel()
+        tasks = [task for _, task in self._running.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._settings.grace_s)
+        left = list(self._running.values())
+        for _, task in left:
+            task.cancel()
+        if left:
+            log.info("the grace period is over: %d utterances are given back", len(left))
+            await asyncio.wait([task for _, task in left])
+            await self._within_lease(asyncio.gather(*[one.settle("release") for one, _ in left]))
+
+    async def _shutdown(self) -> None:
+        if self._rung is not None:
+            self._rung.cancel()
+        await self._engine.close()
+        await asyncio.to_thread(self._heartbeat.stop)
+        await self._within_lease(self._queue.leave())
+        links: set[Link] = {self._job_link, self._bell_link, self._session_link}
+        for link in links:
+            await link.close()
+        log.info("worker %s has stopped", self.name)
+
+    async def _within_lease(self, what: Any) -> None:
+        """Some last words to a Redis that may be away: the lease will say them in the end."""
+        try:
+            async with asyncio.timeout(self._lease_s):
+                await what
+        except (TimeoutError, redis.RedisError, OSError) as error:
+            log.warning("Redis did not take the last words of this worker: %s", error)
+
+    # The main loop.
+
+    async def _main_loop(self) -> None:
+        while not self._draining.is_set():
+            claim = None
+            if self._n_free > 0:
+                await self._take_over_and_sweep()
+            if self._n_free > 0:
+                n_free = self._n_free
+                claim = await self._job_patience(lambda: self._queue.claim(n_free))  # noqa: B023
+                self.metrics.duplicates_deleted.inc(claim.n_duplicates)
+                self._begin_all(claim.leases)
+            if claim is None or claim.wait_ms != 0:
+                await self._sleep(claim)
+
+    async def _take_over_and_sweep(self) -> None:
+        now = monotonic()
+        if now >= self._reclaim_at:
+            self._reclaim_at = now + self._lease_s / 4 * random.uniform(0.75, 1.25)  # noqa: S311
+            n_free = self._n_free
+            leases = await self._job_patience(lambda: self._queue.reclaim(self._settings.lease_ms, n_free))
+            self.metrics.reclaimed.inc(len(leases))
+            self._begin_all(leases)
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_EVERY_S * random.uniform(0.5, 1.5)  # noqa: S311
+            await self._job_patience(self._queue.sweep)
+
+    async def _sleep(self, claim: Claim | None) -> None:
+        """Until something stirs, or a timer of ours or a delayed job is due."""
+        delay_s = max(0.0, min(self._reclaim_at, self._sweep_at) - monotonic())
+        if claim is None:  # every slot speaks
+            delay_s = self._lease_s
+        else:
+            if claim.wait_ms is not None:
+                delay_s = min(delay_s, claim.wait_ms / 1000)
+            if self._rung is None and self._n_free > 0:
+                self._rung = asyncio.create_task(self._listen(claim), name="doorbell")
+        timer = asyncio.get_running_loop().call_later(delay_s, self._stir.set)
+        await self._stir.wait()
+        self._stir.clear()
+        timer.cancel()
+
+    async def _listen(self, claim: Claim) -> None:
+        try:
+            await self._bell_patience(lambda: self._doorbell.wait(claim))
+        except redis.ResponseError as error:
+            log.error("the doorbell cannot be heard: %s", error)
+            await asyncio.sleep(1)
+        finally:
+            self._rung = None
+            self._stir.set()
+
+    @property
+    def _n_free(self) -> int:
+        return self._n_slots - len(self._running)
+
+    # Jobs.
+
+    def _begin_all(self, leases: list[Lease]) -> None:
+        for lease in leases:
+            pulse = self._heartbeat.add(lease)
+            utterance = Utterance(self._desk, pulse)
+            self._running[pulse] = (utterance, self._group.create_task(self._run_one(pulse, utterance)))
+        self.metrics.slots_busy.set(len(self._running))
+
+    async def _run_one(self, pulse: Pulse, utterance: Utterance) -> None:
+        try:
+            await utterance.run()
+        except Exception:
+            log.exception("job %s is left to its lease", pulse.lease.entry_id)
+        finally:
+            self._heartbeat.remove(pulse)
+            del self._running[pulse]
+            self.metrics.slots_busy.set(len(self._running))
+            self._stir.set()
+
+    def _abort(self, pulse: Pulse) -> None:
+        """The heartbeat saw that another worker has the job: not one more word of it."""
+        if pulse in self._running:
+            log.warning("lost the lease of job %s; its utterance stops", pulse.lease.entry_id)
+            self.metrics.lost_leases.inc()
+            self._running[pulse][1].cancel()
+
+    # Health.
+
+    def problems(self) -> list[str]:
+        """A sentence for each thing that is wrong; called from other threads."""
+        found = []
+        if self._is_warm and monotonic() - self._ticked_at > self._lease_s:
+            found.append(f"the event loop has not moved for {monotonic() - self._ticked_at:.1f} s")
+        if self._is_warm and not self._engine.moves(self._lease_s):
+            found.append(f"the engine has not moved for longer than the lease of {self._lease_s} s")
+        if self._engine.n_failures >= 3:
+            found.append(f"the engine failed in its last {self._engine.n_failures} steps")
+        for patience in {id(one): one for one in (self._job_patience, self._desk.plane.patience)}.values():
+            since = patience.failing_since
+            if since is not None and monotonic() - since > self._lease_s:
+                seconds = monotonic() - since
+                found.append(
+                    f"the {patience.plane} Redis has not answered for {seconds:.0f} s: {patience.last_error}"
+                )
+        return found
+
+    def is_ready(self) -> bool:
+        """True once warmed up, and until the drain begins."""
+        return self._is_warm and not self._draining.is_set()
+
+    async def _tick(self) -> None:
+        while True:
+            self._ticked_at = monotonic()
+            await asyncio.sleep(self._lease_s / 8)
+
+    async def _watch_depths(self) -> None:
+        while True:
+            try:
+                self.metrics.show(await read_depths(self._job_link, self._keys))
+            except (redis.ResponseError, *PASSING) as error:
+                log.debug("the queue's depth is unknown for now: %s", error)
+            await asyncio.sleep(DEPTHS_EVERY_S)
+
+    def _card(self) -> dict[str, Any]:
+        """This worker's line in the list of workers."""
+        return {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "gpu": getattr(self._engine.engine, "gpu", None),
+            "model": self._engine.engine.name,
+            "slots": self._n_slots,
+            "busy": len(self._running),
+            "draining": self._draining.is_set(),
+        }
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Any, *arguments: Any) -> None:
+    try:
+        loop.call_soon_threadsafe(call, *arguments)
+    except RuntimeError:  # the loop is closed: nothing left to tell
+        log.debug("a lease was lost after the end")

@@ -1,0 +1,236 @@
+"""One utterance's life: read the job, begin, speak segment after segment, end, settle.
+
+The speaking is a straight line; whatever takes it off that line is an exception, and `run` says once what each of them
+means for the session's stream and for the job.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from schemas.errors import ErrorCode, JobError
+from schemas.jobs import Job, job_id_of, parse_job
+from schemas.messages import Begin, Cancelled, Complete, Error
+from worker.engine.base import EngineClosed, EngineError, VoiceUnavailable
+from worker.engine.thread import EngineThread
+from worker.metrics import Metrics
+from worker.speaking import Speaking, Take
+from worker.stream import outbox as stream
+from worker.stream.heartbeat import Pulse
+from worker.stream.jobs import JobQueue, Lease, Verdict
+from worker.stream.outbox import Outbox, Plane
+from worker.stream.patience import Patience
+from worker.voices.card import Card
+from worker.voices.registry import Registry, UnknownVoice
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Everything an utterance needs of its worker; shared by all of them."""
+
+    queue: JobQueue
+    patience: Patience
+    plane: Plane
+    engine: EngineThread
+    voices: Callable[[], Registry]
+    metrics: Metrics
+    default_voice: str
+    max_text_chars: int
+    max_attempts: int
+    lease_s: float
+
+
+@dataclass(slots=True)
+class Utterance:
+    """One attempt at one job. job_id is known before the rest of the job could be read."""
+
+    desk: Desk
+    pulse: Pulse
+    job_id: str = field(init=False)
+    _outbox: Outbox = field(init=False)
+    _take: Take | None = None
+
+    def __post_init__(self) -> None:
+        self.job_id = job_id_of(self.lease.entry_id, self.lease.fields)
+        self._outbox = Outbox(self.desk.plane, self.lease, self.job_id, self._hold)
+
+    @property
+    def lease(self) -> Lease:
+        return self.pulse.lease
+
+    async def run(self) -> None:
+        """Speak, or say why not. Cancelling the running asyncio task stops all writing and settles nothing."""
+        try:
+            await self._run()
+        except stream.Fenced:
+            self._note("was taken over by another worker")
+            self.desk.metrics.lost_leases.inc()
+        except stream.Displaced:
+            self._note("found another utterance on its stream and is given back")
+            await self.settle("release")
+        except stream.Ended as ended:
+            await self.settle("dead" if ended.kind == "error" else "ok", ended.kind)
+
+    async def _run(self) -> None:
+        try:
+            complete = await self._speak()
+        except (stream.Cut, stream.RelayLeft) as stop:
+            await self._end_cancelled(has_left=isinstance(stop, stream.RelayLeft))
+        except JobError as error:
+            await self._end_failed(error)
+        except EngineClosed:
+            await self.settle("release")
+        except VoiceUnavailable as error:
+            await self._end_failed(JobError(ErrorCode.VOICE_UNAVAILABLE, str(error), "voice"))
+        except EngineError as error:
+            await self._try_again(JobError(ErrorCode.ENGINE_FAILED, f"the speech engine failed: {error}"))
+        except stream.Stop as stop:
+            if type(stop) not in _ERRORS:
+                raise
+            await self._end_failed(JobError(*_ERRORS[type(stop)]))
+        except Exception:
+            log.exception("job %s failed in a way nobody foresaw", self.lease.entry_id)
+            await self._try_again(
+                JobError(ErrorCode.INTERNAL, "the worker failed on this job; its log says where")
+            )
+        else:
+            self.desk.metrics.completed(complete)
+            await self.settle("ok")
+
+    async def settle(self, verdict: Verdict, argument: str | int = "") -> None:
+        """End the attempt on the job plane; a fence means that somebody else does it."""
+        if await self.desk.patience(lambda: self.desk.queue.settle(self.lease, verdict, argument)):
+            self.desk.metrics.settled.labels(verdict).inc()
+        else:
+            self.desk.metrics.lost_leases.inc()
+
+    async def _speak(self) -> Complete:
+        job, voice = self._read()
+        take = Take(job, voice, self.desk.engine.engine.has_codes)
+        begun = await self._outbox.begin(
+            lambda outbox: self._begin_message(take, outbox),
+            deadline_ms=self.lease.published_ms + job.ttl_ms,
+            spent=self.lease.attempt > self.desk.max_attempts,
+        )
+        self._take = take
+        if begun.progressed and self.lease.attempt > 1:
+            await self.desk.patience(lambda: self.desk.queue.beat(self.lease, progressed=True))
+        self.desk.metrics.attempts.observe(self.lease.attempt)
+        speaking = Speaking(self.desk.engine, self._outbox, take, self.pulse, begun.at_ms)
+        try:
+            await speaking.run()
+        finally:
+            speaking.cancel()
+        complete = speaking.complete(self.lease.published_ms, self.desk.engine.engine.name)
+        await self._outbox.end(complete)
+        return complete
+
+    def _read(self) -> tuple[Job, Card]:
+        job = parse_job(self.lease.entry_id, self.lease.fields, self.desk.max_text_chars)
+        name = job.voice or self.desk.default_voice
+        try:
+            voice = self.desk.voices().get(name)
+        except UnknownVoice as error:
+            raise JobError(ErrorCode.UNKNOWN_VOICE, str(error), "voice") from None
+        if (why := self.desk.engine.refusals.get(name)) is not None:
+            raise JobError(ErrorCode.VOICE_UNAVAILABLE, why, "voice")
+        return job, voice
+
+    def _begin_message(self, take: Take, outbox: Outbox) -> Begin:
+        return Begin(
+            v=1,
+            type="begin",
+            job_id=self.job_id,
+            session_id=self.lease.session_id,
+            voice=take.voice.name,
+            model=self.desk.engine.engine.name,
+            sample_rate=take.job.sample_rate,
+            encoding=take.job.encoding,
+            attempt=max(1, self.lease.attempt),
+            resumed_at=outbox.delivered,
+            resumed_by=take.resumed_by(outbox),
+        )
+
+    async def _end_cancelled(self, has_left: bool) -> None:
+        text = self._take.text_spoken if self._take is not None else None
+        message = Cancelled(
+            v=1,
+            type="cancelled",
+            job_id=self.job_id,
+            session_id=self.lease.session_id,
+            samples=self._outbox.delivered,
+            text_spoken=text,
+        )
+        try:
+            await self._outbox.end(message)
+        except stream.RelayLeft:
+            has_left = True
+        if has_left:
+            self.desk.metrics.gone_listeners.inc()
+        self.desk.metrics.ended("cancelled")
+        await self.settle("ok")
+
+    async def _end_failed(self, error: JobError) -> None:
+        log.warning(
+            "job %s of session %s: %s%s: %s",
+            self.lease.entry_id, self.lease.session_id or "(none)", error.code,
+            f" ({error.field})" if error.field else "", error.message,
+        )  # fmt: skip
+        if self.lease.session_id:
+            message = Error(
+                v=1,
+                type="error",
+                job_id=self.job_id,
+                session_id=self.lease.session_id,
+                code=error.code,
+                message=error.message,
+                field=error.field,
+                retryable=error.code.retryable,
+            )
+            try:
+                await self._outbox.end(message, error.code.value, error.message)
+            except stream.RelayLeft:
+                self.desk.metrics.gone_listeners.inc()
+        self.desk.metrics.ended(error.code.value)
+        await self.settle("dead", error.code.value)
+
+    async def _try_again(self, error: JobError) -> None:
+        """The attempt failed, not the job: later, unless this was the last one."""
+        attempt = self.lease.attempt
+        if attempt >= self.desk.max_attempts:
+            await self._end_failed(error)
+            return
+        delay_ms = int(min(10.0, 0.5 * 2 ** (attempt - 1)) * 1000)
+        log.warning("job %s failed, attempt %d: %s", self.lease.entry_id, attempt, error.message)
+        await self.settle("retry", delay_ms)
+
+    async def _hold(self, now: bool) -> None:
+        pulse = self.pulse
+        if pulse.is_lost:
+            raise stream.Fenced
+        if now or monotonic() - pulse.last_beat > self.desk.lease_s / 2:
+            at = monotonic()
+            if not await self.desk.patience(lambda: self.desk.queue.beat(self.lease)):
+                raise stream.Fenced
+            pulse.last_beat = at
+
+    def _note(self, what: str) -> None:
+        log.info("job %s of session %s %s", self.lease.entry_id, self.lease.session_id, what)
+
+
+_ERRORS: dict[type[Exception], tuple[ErrorCode, str]] = {
+    stream.Expired: (
+        ErrorCode.EXPIRED,
+        "the job waited longer than its ttl_ms; publish it anew if it still matters",
+    ),
+    stream.Spent: (ErrorCode.WORKER_LOST, "every worker that tried this job was lost; publish it anew"),
+    stream.TrailLost: (
+        ErrorCode.INTERNAL,
+        "the session's stream lost what was already spoken of this job, so it cannot go on; publish it anew",
+    ),
+}

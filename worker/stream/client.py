@@ -1,0 +1,87 @@
+"""The other side of the contract, with plain commands only: publish, listen, cancel, leave.
+
+Used by the command line, the benchmarks and the tests; it does what the Rust relay does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+import redis
+
+from schemas.wire import Entry, read_entry
+from worker.stream.connect import Address
+from worker.stream.keys import Keys
+from worker.stream.link import Word, open_link
+
+BLOCK_MS = 1000
+AUDIO_TTL_MS = 600_000
+LEAVE_TTL_MS = 10_000
+LAST_SEQ = 2**64 - 1
+TERMINAL = frozenset({"complete", "cancelled", "error"})
+
+
+class Client:
+    """A producer and relay in one. Raises redis-py's errors; retries nothing."""
+
+    def __init__(self, jobs: Address, sessions: Address, keys: Keys) -> None:
+        self._keys = keys
+        self._jobs = open_link(jobs)
+        self._sessions = open_link(sessions)
+        self._reading = open_link(sessions, BLOCK_MS / 1000 + 5)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        for link in (self._jobs, self._sessions, self._reading):
+            await link.close()
+
+    async def publish(self, fields: Mapping[str, str]) -> str:
+        """Publish one speak job; returns its entry id."""
+        words = [word for pair in fields.items() for word in pair]
+        entry_id: bytes = await self._jobs.call("XADD", self._keys.jobs, "*", *words)
+        return entry_id.decode()
+
+    async def listen(self, session_id: str, after: str = "0") -> AsyncIterator[tuple[str, Entry]]:
+        """Every entry of a session's stream after an id, as it comes: (stream id, entry). Never ends by itself."""
+        key = self._keys.audio(session_id)
+        while True:
+            read = await self._reading.call("XREAD", "BLOCK", BLOCK_MS, "COUNT", 100, "STREAMS", key, after)
+            for stream_id, flat in read[0][1] if read else ():
+                after = stream_id.decode()
+                yield after, read_entry(dict(zip(flat[::2], flat[1::2], strict=True)))
+
+    async def cancel(self, session_id: str, upto: str | None = None) -> str:
+        """Cancel the session's jobs up to an entry id, or all published until now; returns the id used."""
+        if upto is None:
+            seconds, microseconds = await self._jobs.call("TIME")
+            upto = f"{int(seconds) * 1000 + int(microseconds) // 1000}-{LAST_SEQ}"
+        audio, cut = self._keys.audio(session_id), self._keys.cut(session_id)
+        mark: tuple[Word, ...] = ("XADD", cut, "MAXLEN", 1, upto, "type", "cancel")
+        renew: tuple[Word, ...] = ("PEXPIRE", cut, AUDIO_TTL_MS)
+        answers = await self._sessions.transaction(mark, renew, await self._interruption(audio, upto))
+        while isinstance(answers[-1], redis.ResponseError):  # a newer begin came between: above that one
+            answers = [await self._interrupt(audio, upto)]
+        return upto
+
+    async def leave(self, session_id: str) -> None:
+        """Cancel everything and let the stream expire soon; it is never deleted."""
+        await self.cancel(session_id)
+        await self._sessions.call("PEXPIRE", self._keys.audio(session_id), LEAVE_TTL_MS)
+
+    async def _interruption(self, audio: str, upto: str) -> tuple[Word, ...]:
+        tail = await self._sessions.call("XREVRANGE", audio, "+", "-", "COUNT", 1)
+        epoch = int(tail[0][0].partition(b"-")[0]) + 1 if tail else 1
+        return ("XADD", audio, "NOMKSTREAM", f"{epoch}-0", "type", "cancel", "upto", upto)
+
+    async def _interrupt(self, audio: str, upto: str) -> object:
+        await asyncio.sleep(0)
+        try:
+            return await self._sessions.call(*await self._interruption(audio, upto))
+        except redis.ResponseError as error:
+            return error

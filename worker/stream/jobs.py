@@ -1,0 +1,166 @@
+"""The job plane: taking speak jobs from the stream, settling them, keeping and taking over leases.
+
+Every method raises redis-py's errors when Redis is away (`worker.stream.patience` waits it out); each may be sent
+again after a lost reply. A claim whose reply was lost comes back by RECLAIM when its lease is over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Literal
+
+import redis
+
+from worker.stream.keys import GROUP, Keys
+from worker.stream.link import Link, run_script
+from worker.stream.patience import is_no_group
+from worker.stream.script import BEAT, CLAIM, RECLAIM, SETTLE, SWEEP, Script
+
+Verdict = Literal["ok", "retry", "release", "dead"]
+BLOCK_MS = 5000
+SWEEP_PAGE = 200
+FORGET_WORKER_MS = 60_000
+FORGET_CONSUMER_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One entry that this worker may run, until another has claimed it with a higher fence.
+
+    session_id is "" when the entry names no usable session. attempt counts from 1. fields is the flat
+    name, value, … of the entry, reduced to the contract's names. claimed_at: monotonic seconds, before the claim.
+    """
+
+    entry_id: str
+    attempt: int
+    fence: int
+    session_id: str
+    fields: list[bytes]
+    claimed_at: float
+
+    @property
+    def published_ms(self) -> int:
+        return int(self.entry_id.partition("-")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one CLAIM gave. wait_ms: None to wait for the doorbell, 0 to claim again at once."""
+
+    leases: list[Lease]
+    last_job: bytes
+    last_bell: bytes
+    wait_ms: int | None
+    n_duplicates: int
+
+
+class JobQueue:
+    """One worker's view of the job plane. max_field_bytes: longer field values are cut, still seen as too long."""
+
+    def __init__(self, link: Link, keys: Keys, worker: str, max_field_bytes: int) -> None:
+        self._link = link
+        self._keys = keys
+        self._worker = worker
+        self._max_field_bytes = max_field_bytes
+        self._turn = 0
+
+    async def claim(self, count: int) -> Claim:
+        """Take up to `count` jobs that may run now."""
+        self._turn = 1 - self._turn
+        at = monotonic()
+        given, last_job, last_bell, wait_ms, n_duplicates, _ = await self._run_on_group(
+            CLAIM, count, self._max_field_bytes, self._turn
+        )
+        leases = [_lease(raw, at) for raw in given]
+        return Claim(leases, last_job, last_bell, None if wait_ms < 0 else wait_ms, n_duplicates)
+
+    async def reclaim(self, lease_ms: int, count: int) -> list[Lease]:
+        """Take over up to `count` jobs whose worker has been silent for longer than the lease."""
+        at = monotonic()
+        given, _ = await self._run_on_group(RECLAIM, lease_ms, count, self._max_field_bytes)
+        return [_lease(raw, at) for raw in given]
+
+    async def settle(self, lease: Lease, verdict: Verdict, argument: str | int = "") -> bool:
+        """End this attempt; argument is the delay in ms of a retry, or why a job is dead. False: it was fenced."""
+        try:
+            answer = await self._run(SETTLE, lease.entry_id, lease.fence, lease.session_id, verdict, argument)
+        except redis.ResponseError as error:
+            if is_no_group(error):
+                return False
+            raise
+        return bool(answer == b"OK")
+
+    async def beat(self, lease: Lease, progressed: bool = False) -> bool:
+        """Renew the lease; False when it is lost. progressed makes this attempt count as the first."""
+        try:
+            return bool(await self._run(BEAT, *beat_arguments(lease, progressed)) == b"OK")
+        except redis.ResponseError as error:
+            if is_no_group(error):
+                return False
+            raise
+
+    async def sweep(self) -> None:
+        """Find jobs that an accident (a lost key, a destroyed group) left in no queue, and drop what is stale."""
+        cursor: str | bytes = "-"
+        while cursor:
+            cursor = await self._run_on_group(SWEEP, cursor, SWEEP_PAGE, FORGET_WORKER_MS, FORGET_CONSUMER_MS)
+
+    async def announce(self, card: Mapping[str, Any]) -> None:
+        """Write this worker's line into the list of workers; it must hold `beat_ms`."""
+        await self._link.call("HSET", self._keys.workers, self._worker, json.dumps(card))
+
+    async def leave(self) -> None:
+        """Take the line out again, and the consumer if it has nothing pending."""
+        await self._link.call("HDEL", self._keys.workers, self._worker)
+
+    async def _run(self, script: Script, *arguments: str | bytes | int) -> Any:
+        return await run_script(
+            self._link, script, self._keys.job_plane, self._keys.seen_prefix, self._worker, *arguments
+        )
+
+    async def _run_on_group(self, script: Script, *arguments: str | bytes | int) -> Any:
+        """Run a script that reads the group, and make the group first where it is gone."""
+        for _ in range(3):
+            try:
+                return await self._run(script, *arguments)
+            except redis.ResponseError as error:
+                if not is_no_group(error):
+                    raise
+                await self._create_group()
+        raise redis.ConnectionError(f"the group {GROUP} of {self._keys.jobs} is destroyed again and again")
+
+    async def _create_group(self) -> None:
+        try:
+            await self._link.call("XGROUP", "CREATE", self._keys.jobs, GROUP, "0", "MKSTREAM")
+        except redis.ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+
+class Doorbell:
+    """Waits outside the group until a job was published or became ready. Needs a connection of its own."""
+
+    def __init__(self, link: Link, keys: Keys) -> None:
+        self._link = link
+        self._keys = keys
+
+    async def wait(self, claim: Claim) -> None:
+        """Return when something came after that claim, or after its wait_ms, 5 s at most."""
+        block_ms = BLOCK_MS if claim.wait_ms is None else min(claim.wait_ms, BLOCK_MS)
+        await self._link.call(
+            "XREAD", "BLOCK", max(1, block_ms), "COUNT", 1, "STREAMS",
+            self._keys.jobs, self._keys.bell, claim.last_job, claim.last_bell,
+        )  # fmt: skip
+
+
+def beat_arguments(lease: Lease, progressed: bool = False) -> tuple[str | int, ...]:
+    """What BEAT takes after the worker's name; the heartbeat's thread sends it on a connection of its own."""
+    return lease.entry_id, lease.fence, lease.session_id, int(progressed)
+
+
+def _lease(raw: list[Any], claimed_at: float) -> Lease:
+    entry_id, attempt, fence, session_id, fields = raw
+    return Lease(entry_id.decode(), attempt, int(fence), session_id.decode(), fields, claimed_at)

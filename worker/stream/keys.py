@@ -1,0 +1,49 @@
+"""Every Redis key name, once. Job-plane keys share the hash tag {speak}; a session's keys share its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GROUP = "workers"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under one prefix."""
+
+    prefix: str = "makima"
+
+    @property
+    def jobs(self) -> str:
+        return f"{self.prefix}:{{speak}}:jobs"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.prefix}:{{speak}}:dead"
+
+    @property
+    def bell(self) -> str:
+        return f"{self.prefix}:{{speak}}:bell"
+
+    @property
+    def workers(self) -> str:
+        return f"{self.prefix}:{{speak}}:workers"
+
+    @property
+    def seen_prefix(self) -> str:
+        return f"{self.prefix}:{{speak}}:seen:"
+
+    @property
+    def job_plane(self) -> tuple[str, ...]:
+        """KEYS of the job plane's scripts, in the order of their prelude; all but `seen:*` are kept for ever."""
+        names = ("jobs", "ready", "delayed", "gates", "waiting", "attempts", "bell", "dead", "workers")
+        return tuple(f"{self.prefix}:{{speak}}:{name}" for name in names)
+
+    def audio(self, session_id: str) -> str:
+        return f"{self.prefix}:{{{session_id}}}:audio"
+
+    def cut(self, session_id: str) -> str:
+        return f"{self.prefix}:{{{session_id}}}:cut"
+
+    def job(self, session_id: str, entry_id: str) -> str:
+        return f"{self.prefix}:{{{session_id}}}:job:{entry_id}"

@@ -1,0 +1,255 @@
+"""Writing one utterance to its session's stream, fenced by the stream's own ids.
+
+Every write ends in one of two ways: it is on the stream exactly once, or a `Stop` says why this worker must not go on.
+
+    Stop            what became of the utterance, and what the worker does
+    ├── Ended       it has its terminal entry already: settle by its type
+    ├── Fenced      another worker has it: write nothing, settle nothing
+    ├── Cut         its client cancelled it: end it as cancelled
+    ├── RelayLeft   the stream is gone: end it without an entry
+    ├── Expired     it was not begun within its ttl_ms
+    ├── Spent       its attempts are used up without a new sample
+    ├── TrailLost   it had begun but none of its entries is left: where to go on is unknown
+    └── Displaced   another job's entries came after ours: give it back
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import redis
+
+from schemas.messages import Audio, Begin, Message
+from schemas.wire import pack, stream_fields
+from worker.stream.jobs import Lease
+from worker.stream.keys import Keys
+from worker.stream.link import Link, run_script
+from worker.stream.patience import Patience
+from worker.stream.script import BEGIN, END
+from worker.stream.trail import Trail, read_trail
+
+AUDIO_TTL_MS = 600_000
+RENEW_EVERY_S = 60.0
+
+
+class Stop(Exception):
+    """This worker must not go on with the utterance; see the module's tree."""
+
+
+class Ended(Stop):
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+class Fenced(Stop): ...
+
+
+class Cut(Stop): ...
+
+
+class RelayLeft(Stop): ...
+
+
+class Expired(Stop): ...
+
+
+class Spent(Stop): ...
+
+
+class TrailLost(Stop): ...
+
+
+class Displaced(Stop): ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """The session plane as every outbox of a worker shares it."""
+
+    link: Link
+    keys: Keys
+    patience: Patience
+    on_refused: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """at_ms: the session Redis' clock at BEGIN. progressed: an earlier attempt had delivered new samples."""
+
+    at_ms: int
+    progressed: bool
+
+
+class Outbox:
+    """One attempt at one utterance.
+
+    hold(now) confirms the lease and raises Fenced when it is lost: now=True by asking Redis, else only when the last
+    good beat is older than half a lease.
+    delivered: samples the session has; next_seq: the next chunk's number; trail: what earlier attempts left.
+    """
+
+    def __init__(
+        self, plane: Plane, lease: Lease, job_id: str, hold: Callable[[bool], Awaitable[None]]
+    ) -> None:
+        self._plane = plane
+        self._lease = lease
+        self._job_id = job_id
+        self._hold = hold
+        self._audio = plane.keys.audio(lease.session_id)
+        self._job = plane.keys.job(lease.session_id, lease.entry_id)
+        self._keys = (self._audio, plane.keys.cut(lease.session_id), self._job)
+        self._epoch = b""
+        self._n = 0
+        self._renewed_at = monotonic()
+        self.delivered = 0
+        self.next_seq = 0
+        self.trail = Trail()
+
+    async def begin(self, compose: Callable[[Outbox], Begin], deadline_ms: int, spent: bool) -> Begun:
+        """Open an epoch. compose builds the message from what this outbox knows; it may be asked again.
+
+        deadline_ms: when a job that never began expires. spent: True when no attempt without progress is left.
+        """
+        self._compose = compose
+        self._deadline_ms = deadline_ms
+        await self._hold(False)
+        while True:
+            body = pack(compose(self))
+            answer = await self._script(BEGIN, self.delivered, body, deadline_ms, int(spent))
+            if answer[0] != b"MOVED":
+                break
+            self.delivered = int(answer[1])
+            await self._read_trail()
+        if answer[0] != b"OK":
+            self._stop(answer)
+        self._epoch, self._n = answer[1], 1
+        return Begun(int(answer[3]), progressed=answer[2] == 1)
+
+    async def write(self, message: Audio, n_samples: int, codes: bytes) -> None:
+        """Append the next chunk; it begins at `delivered` and is number `next_seq`."""
+        seq, after = self.next_seq, self.delivered + n_samples
+        fields = stream_fields(message, self._lease.entry_id, after, codes)
+        while not await self._append(fields):
+            await self._reopen_after_refusal()
+            if self.next_seq == seq + 1 and self.delivered == after:
+                break  # it had landed after all
+            if self.next_seq != seq or self.delivered != after - n_samples:
+                raise TrailLost
+        self.next_seq, self.delivered = seq + 1, after
+        if monotonic() - self._renewed_at > RENEW_EVERY_S:
+            await self._renew()
+
+    async def end(self, message: Message, code: str = "", text: str = "") -> None:
+        """Write the terminal entry. Raises Ended when there is one already, or Stop."""
+        await self._hold(False)
+        while True:
+            at = self._epoch + b"-%d" % self._n if self._epoch else b""
+            answer = await self._script(END, message.type, at, self.delivered, pack(message), code, text)
+            if answer[0] == b"OK":
+                return
+            if answer[0] != b"REFUSED":
+                self._stop(answer)
+            before = self.delivered
+            await self._reopen_after_refusal()
+            if self.delivered != before:
+                raise TrailLost
+
+    async def _append(self, fields: list[Any]) -> bool:
+        """XADD at this epoch's next id; False when refused for good, True when it is on the stream."""
+        entry_id = self._epoch + b"-%d" % self._n
+        try:
+            landed = await self._plane.patience(
+                lambda: self._plane.link.call("XADD", self._audio, "NOMKSTREAM", entry_id, *fields)
+            )
+        except redis.ResponseError as error:
+            if not _is_refusal(error):
+                raise
+            if not await self._had_landed():
+                return False
+            landed = entry_id
+        if landed is None:
+            raise RelayLeft
+        self._n += 1
+        return True
+
+    async def _had_landed(self) -> bool:
+        """True when the refused entry is there: written before, its reply lost."""
+        tail = await self._tail()
+        if tail is None:
+            return False
+        epoch, _, n = tail[0].partition(b"-")
+        return (
+            epoch == self._epoch
+            and int(n) >= self._n
+            and tail[1].get(b"entry") == self._lease.entry_id.encode()
+        )
+
+    async def _reopen_after_refusal(self) -> None:
+        """Our entry was refused: open a new epoch if the utterance is still ours, and see what the session has."""
+        self._plane.on_refused()
+        tail = await self._tail()
+        await self._hold(True)
+        if tail is not None and not self._may_follow(tail[1]):
+            raise Displaced
+        await self.begin(self._compose, self._deadline_ms, spent=False)
+        await self._read_trail()
+
+    async def _read_trail(self) -> None:
+        self.trail = await self._plane.patience(
+            lambda: read_trail(self._plane.link, self._audio, self._lease.entry_id)
+        )
+        self.next_seq = max(self.next_seq, self.trail.next_seq)
+
+    def _may_follow(self, tail: dict[bytes, bytes]) -> bool:
+        return tail.get(b"type") == b"cancel" or tail.get(b"entry") == self._lease.entry_id.encode()
+
+    async def _tail(self) -> tuple[bytes, dict[bytes, bytes]] | None:
+        found = await self._plane.patience(
+            lambda: self._plane.link.call("XREVRANGE", self._audio, "+", "-", "COUNT", 1)
+        )
+        if not found:
+            return None
+        entry_id, flat = found[0]
+        return entry_id, dict(zip(flat[::2], flat[1::2], strict=True))
+
+    async def _renew(self) -> None:
+        for key in (self._audio, self._job):
+            await self._plane.patience(
+                lambda key=key: self._plane.link.call("PEXPIRE", key, AUDIO_TTL_MS)  # type: ignore[misc]
+            )
+        self._renewed_at = monotonic()
+
+    async def _script(self, script: Any, *arguments: Any) -> list[Any]:
+        lease = self._lease
+        words = (lease.entry_id, self._job_id, lease.fence, *arguments)
+        answer: list[Any] = await self._plane.patience(
+            lambda: run_script(self._plane.link, script, self._keys, *words)
+        )
+        return answer
+
+    def _stop(self, answer: list[Any]) -> None:
+        kind = answer[0]
+        if kind == b"DONE":
+            raise Ended(answer[1].decode())
+        if kind in (b"CUT", b"SPENT"):
+            self.delivered = int(answer[1])
+        raise _STOPS[kind]
+
+
+_STOPS: dict[bytes, type[Stop]] = {
+    b"STALE": Fenced,
+    b"CUT": Cut,
+    b"GONE": RelayLeft,
+    b"EXPIRED": Expired,
+    b"LOST": TrailLost,
+    b"SPENT": Spent,
+}
+
+
+def _is_refusal(error: redis.ResponseError) -> bool:
+    """An id that is not above the stream's last one: the server says so in words only."""
+    return "equal or smaller than the target stream top item" in str(error)

@@ -1,0 +1,89 @@
+"""Waiting out a Redis that is away: which failures pass, and how often to try again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TypeVar
+
+import redis
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    ReadOnlyError,
+    RedisClusterException,
+    TryAgainError,
+)
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+PASSING = (
+    redis.ConnectionError,  # also BusyLoadingError and AuthenticationError
+    redis.TimeoutError,
+    redis.OutOfMemoryError,
+    ReadOnlyError,
+    ClusterDownError,
+    MasterDownError,
+    TryAgainError,
+    RedisClusterException,
+    OSError,
+    TimeoutError,
+)
+
+
+def is_no_group(error: redis.ResponseError) -> bool:
+    """The consumer group, or the whole job stream, is gone: the server says so in words only."""
+    return "NOGROUP" in str(error)
+
+
+def backoff_s(failures: int, cap_s: float = 1.0) -> float:
+    """Seconds to wait after so many failures in a row: doubling from 50 ms to the cap, halved at random."""
+    return min(cap_s, 0.05 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+@dataclass(slots=True)
+class Patience:
+    """Repeats a call until Redis answers it. `on_failure` counts; `failing_since` tells the health check.
+
+    What is repeated must be safe to send twice: the request may have been carried out and only its reply lost.
+    """
+
+    plane: str
+    on_failure: Callable[[], None] = lambda: None
+    failing_since: float | None = None  # monotonic seconds
+    last_error: str = ""
+    _logged_at: float = field(default=0.0)
+
+    async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
+        failures = 0
+        while True:
+            try:
+                answer = await call()
+            except PASSING as error:
+                self._failed(error)
+                await asyncio.sleep(backoff_s(failures))
+                failures += 1
+            else:
+                self._answered()
+                return answer
+
+    def _failed(self, error: Exception) -> None:
+        self.on_failure()
+        self.last_error = f"{type(error).__name__}: {error}"
+        now = monotonic()
+        if self.failing_since is None:
+            self.failing_since = now
+        if now - self._logged_at > 10:
+            self._logged_at = now
+            log.warning("%s Redis does not answer, trying again: %s", self.plane, self.last_error)
+
+    def _answered(self) -> None:
+        if self.failing_since is not None:
+            log.info("%s Redis answers again after %.1f s", self.plane, monotonic() - self.failing_since)
+            self.failing_since = None
+            self._logged_at = 0.0

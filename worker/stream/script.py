@@ -1,0 +1,31 @@
+"""The Lua scripts: source text and SHA-1, read once from the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    name: str
+    source: str
+    sha: str
+
+
+@cache
+def _load(prelude: str, name: str) -> Script:
+    folder = files("worker.stream") / "scripts"
+    source = (folder / prelude).read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+CLAIM = _load("_jobs.lua", "claim")
+SETTLE = _load("_jobs.lua", "settle")
+BEAT = _load("_jobs.lua", "beat")
+RECLAIM = _load("_jobs.lua", "reclaim")
+SWEEP = _load("_jobs.lua", "sweep")
+BEGIN = _load("_session.lua", "begin")
+END = _load("_session.lua", "end")

@@ -1,0 +1,50 @@
+-- Prelude of the scripts of the session plane. KEYS: 1 audio, 2 cut, 3 job.
+local audio, cut, job = KEYS[1], KEYS[2], KEYS[3]
+local TTL_MS = 600000
+
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function field(fields, name)
+  for i = 1, #fields, 2 do
+    if fields[i] == name then return fields[i + 1] end
+  end
+end
+
+local function pad(id)
+  local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
+  return string.rep('0', 20 - #ms) .. ms .. '-' .. string.rep('0', 20 - #seq) .. seq
+end
+
+local function last_id(key)
+  if redis.call('EXISTS', key) == 0 then return nil end
+  local info = redis.call('XINFO', 'STREAM', key)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return info[i + 1] end
+  end
+end
+
+-- The next epoch: a millisecond clock that strictly rises on this stream and is no lower than the writer's fence.
+local function next_epoch(fence, last)
+  local after = last and tonumber(string.match(last, '^(%d+)')) + 1 or 0
+  return string.format('%.0f', math.max(now(), tonumber(fence), after))
+end
+
+local function keep(key)
+  if redis.call('PTTL', key) < TTL_MS then redis.call('PEXPIRE', key, TTL_MS) end
+end
+
+-- Samples of this job that the session was given, from its newest entry; nil when none of its entries is left.
+local function delivered_of(id)
+  local upper = '+'
+  while true do
+    local page = redis.call('XREVRANGE', audio, upper, '-', 'COUNT', 8)
+    if #page == 0 then return nil end
+    for _, found in ipairs(page) do
+      if field(found[2], 'entry') == id then return field(found[2], 'delivered') end
+    end
+    upper = '(' .. page[#page][1]
+  end
+end

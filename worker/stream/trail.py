@@ -1,0 +1,79 @@
+"""What earlier attempts left of an utterance on its session's stream: the checkpoint a take-over starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.messages import Audio
+from schemas.wire import read_entry, unpack_codes
+from worker.stream.link import Link
+
+PAGE = 8  # entries; one holds up to 256 KiB of audio
+N_CODEBOOKS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One chunk's place: frames `first_frame` … of a segment. codes: [n, 16] uint16, n = 0 from an engine without."""
+
+    segment: int
+    first_frame: int
+    codes: NDArray[np.uint16]
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """marks: in the order spoken. began_ms: epoch of the utterance's first begin still there, or None.
+
+    is_whole: the chunk marked as final is there; only the terminal entry is missing.
+    """
+
+    next_seq: int = 0
+    marks: tuple[Mark, ...] = ()
+    began_ms: int | None = None
+    is_whole: bool = False
+
+    def codes_of(self, segment: int) -> NDArray[np.uint16] | None:
+        """[n, 16] codes spoken of a segment from its first frame on; None when some are missing."""
+        parts: list[NDArray[np.uint16]] = []
+        n = 0
+        for mark in self.marks:
+            if mark.segment == segment:
+                if mark.first_frame != n or not len(mark.codes):
+                    return None
+                parts.append(mark.codes)
+                n += len(mark.codes)
+        return np.concatenate(parts) if parts else np.zeros((0, N_CODEBOOKS), np.uint16)
+
+
+async def read_trail(link: Link, audio_key: str, entry_id: str) -> Trail:
+    """Read an utterance's entries backwards from the stream's end; cancels may lie between them."""
+    marks: list[Mark] = []
+    next_seq, began_ms, is_whole, upper = 0, None, False, "+"
+    while True:
+        page = await link.call("XREVRANGE", audio_key, upper, "-", "COUNT", PAGE)
+        for stream_id, flat in page:
+            upper = "(" + stream_id.decode()
+            entry = read_entry(dict(zip(flat[::2], flat[1::2], strict=True)))
+            if entry.type == "cancel":
+                continue
+            if entry.entry != entry_id:
+                return Trail(next_seq, tuple(reversed(marks)), began_ms, is_whole)
+            if entry.type == "begin":
+                began_ms = int(stream_id.partition(b"-")[0])
+            elif isinstance(entry.message, Audio):
+                next_seq = max(next_seq, entry.message.seq + 1)
+                is_whole = is_whole or entry.message.is_final
+                if entry.codes:
+                    marks.append(_mark(entry.codes, len(entry.message.data)))
+        if len(page) < PAGE:
+            return Trail(next_seq, tuple(reversed(marks)), began_ms, is_whole)
+
+
+def _mark(raw: bytes, n_bytes: int) -> Mark:
+    segment, first_frame, codes = unpack_codes(raw)
+    return Mark(segment, first_frame, np.frombuffer(codes, "<u2").reshape(-1, N_CODEBOOKS), n_bytes)
