@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from time import monotonic
 
 import numpy as np
@@ -18,7 +19,7 @@ from worker.engine.thread import EngineThread, Speech
 from worker.stream.heartbeat import Pulse
 from worker.stream.outbox import Outbox
 from worker.stream.trail import Trail
-from worker.text import budget, plan
+from worker.text import Lexicon, frame_budget, plan
 from worker.voices.card import Card
 
 RAMP_FRAMES = (
@@ -28,6 +29,11 @@ RAMP_FRAMES = (
     8,
     12,
 )  # the most frames of the first, second, … chunk: sound early, then fewer entries
+
+
+@lru_cache(maxsize=64)
+def _lexicon(entries: tuple[tuple[str, str], ...]) -> Lexicon:
+    return Lexicon(dict(entries))
 
 
 @dataclass(slots=True)
@@ -41,7 +47,7 @@ class Take:
     n_begun: int = 0
 
     def __post_init__(self) -> None:
-        self.texts = plan(self.job.text, self.job.language, self.voice.lexicon)
+        self.texts = plan(self.job.text, self.job.language, _lexicon(tuple(self.voice.lexicon.items())))
         if not self.texts:
             raise JobError(
                 ErrorCode.TEXT_EMPTY, "nothing in the text can be spoken; send letters or digits", "text"
@@ -68,7 +74,7 @@ class Take:
             language=self.job.language,
             voice=self.voice,
             seed=(self.job.seed + index) & MAX_SEED,
-            max_frames=budget.frame_budget(text, self.job.language),
+            max_frames=frame_budget(text, self.job.language),
             temperature=self.job.temperature,
         )
         return replace(segment, resume=self._resume(index, trail, segment.max_frames))
@@ -192,7 +198,7 @@ class Speaking:
         return first_frame + n_known, codes[n_known:].astype("<u2").tobytes()
 
     def complete(self, published_ms: int, model: str) -> Complete:
-        """The figures. After a take-over first_audio_ms counts to the first begin still on the stream, a lower bound."""
+        """The figures. After a take-over first_audio_ms counts to the first begin on the stream: a lower bound."""
         job, outbox = self._take.job, self._outbox
         began_ms = outbox.trail.began_ms if self._resumed_at and outbox.trail.began_ms else self._begun_ms
         queue_ms = max(0, began_ms - published_ms)

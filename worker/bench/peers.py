@@ -10,6 +10,7 @@ import asyncio
 import signal
 import sys
 from contextlib import suppress
+from typing import Any
 
 import redis
 
@@ -29,7 +30,7 @@ def raw_audio(session_id: str) -> str:
 def serve_makima(url: str) -> None:
     """One worker with an engine of one frame a job, until SIGTERM."""
     sys.setswitchinterval(0.001)
-    settings = Settings(  # type: ignore[call-arg]
+    settings = Settings(
         _env_file=None, redis_url=url, engine="preview", slots=N_SLOTS, default_voice="placeholder"
     )
 
@@ -48,7 +49,8 @@ def serve_raw(url: str) -> None:
         client.xgroup_create(RAW_JOBS, "workers", "0", mkstream=True)
     begin, audio = b"b" * 200, b"a" * 4000
     while True:
-        for _, entries in client.xreadgroup("workers", "raw", {RAW_JOBS: ">"}, count=64, block=1000) or ():
+        read: Any = client.xreadgroup("workers", "raw", {RAW_JOBS: ">"}, count=64, block=1000)
+        for _, entries in read or ():
             for entry_id, fields in entries:
                 key = raw_audio(fields[b"session_id"].decode())
                 client.xadd(key, {"type": "begin", "data": begin})

@@ -123,9 +123,9 @@ def _one_job(client: redis.Redis, peer: str, session_id: str) -> tuple[float, fl
     began = perf_counter()
     client.xadd(jobs, {"session_id": session_id, "text": "Hello."})
     seen: dict[bytes, float] = {}
-    last = b"0"
+    last: Any = b"0"
     while b"audio" not in seen:
-        read = client.xread({audio: last}, block=10_000)
+        read: Any = client.xread({audio: last}, block=10_000)
         now = perf_counter() - began
         if not read:
             raise BenchError(f"{peer} answered no job for 10 s")

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from schemas.messages import Audio, Begin, Cancelled, Complete, Error
 from schemas.wire import Entry
-from worker.audio.encode import bytes_per_sample, decode
+from worker.audio.decode import decode
+from worker.audio.encode import bytes_per_sample
 from worker.audio.watch import first_audible
 from worker.stream.client import TERMINAL, Client
 

@@ -63,9 +63,7 @@ class Library:
         try:
             import espeakng_loader
         except ImportError as error:
-            raise EngineError(
-                "the preview engine needs espeak-ng: pip install 'makima-tts[preview]'"
-            ) from error
+            raise EngineError("the preview engine needs espeak-ng: pip install 'makima-tts[preview]'") from error
         path = espeakng_loader.get_library_path()
         if not Path(path).exists():
             raise EngineError(f"espeakng-loader has no library at {path}: reinstall 'makima-tts[preview]'")

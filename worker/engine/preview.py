@@ -130,9 +130,7 @@ class PreviewEngine:
     slot released after a while catches up. clock: seconds, monotonic.
     """
 
-    def __init__(
-        self, n_slots: int, pace: float | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, n_slots: int, pace: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         if n_slots < 1:
             raise ValueError(f"n_slots is {n_slots}; at least one is needed")
         if pace is not None and not 0 < pace < math.inf:
@@ -217,9 +215,7 @@ class PreviewEngine:
     def _voice_of(self, card: Card, language: str, text: str) -> str:
         voice = espeak_voice(card, language, text)
         if voice is None:
-            raise VoiceUnavailable(
-                f"the preview engine has no voice for {language!r}: choose another language"
-            )
+            raise VoiceUnavailable(f"the preview engine has no voice for {language!r}: choose another language")
         return voice
 
     def step(self, held: Collection[int] = ()) -> list[Frames]:

@@ -1,0 +1,71 @@
+"""Characters: one spelling for each, and none that cannot be spoken.
+
+NFC, not NFKC: NFKC would turn x² into x2, ½ into 1⁄2 and the Japanese ～ and ！ into other marks. Full-width letters and
+digits become ASCII and half-width kana full-width, which is all of NFKC that speech needs; Japanese punctuation stays.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_EMOJI_SIGN = "\u231a\u231b\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa\u25aa\u25ab\u25b6\u25c0\u25fb-\u25fe\u2600-\u2775\u2794-\u27bf\u2b1b\u2b1c\u2b50\u2b55\U0001f000-\U0001faff"
+_JOINED = "\u200d\ufe0e\ufe0f\u20e3\U000e0020-\U000e007f"
+_SHOWN_AS_EMOJI = "\u2139\u2190-\u21ff\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299"
+_EMOJI = re.compile(
+    rf"[0-9#*]\ufe0f?\u20e3|[{_SHOWN_AS_EMOJI}]\ufe0f\u20e3?|[{_EMOJI_SIGN}][{_EMOJI_SIGN}{_JOINED}]*"
+)
+_GONE = "\x1a"  # where an emoji stood; every control character is removed before
+_GONE_BEFORE_MARK = re.compile(
+    rf"(?:(?<!{_GONE}) {_GONE}|(?<![ {_GONE}]){_GONE})[ {_GONE}]*(?=[.,!?;:)…。！？、」』）])"
+)
+
+_CONTROL = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u08e2\u180e\u200b\u200c\u200e\u200f"
+    "\u202a-\u202e\u2060-\u206f\ufeff\ufff0-\uffff\ud800-\udfff\ue000-\uf8ff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000f0000-\U0010ffff]"
+)
+_JOINERS = re.compile("[\u200d\u20e3\ufe00-\ufe0f\U000e0000-\U000e0fff]")
+_LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
+_BLANKS = re.compile(r"[^\S\n]+")
+_HALF_WIDTH = re.compile("[\uff61-\uff9f]+")
+_POINT_IN_NUMBER = re.compile("(?<=[0-9])[．，](?=[0-9])")
+_DASH_IN_WORD = re.compile(r"(?<=\w)–(?=\w)")
+_DOUBLE_HYPHEN = re.compile(r"(?<=\s)--(?=\s)|(?<=[^\W\d_])--(?=[^\W\d_])")
+_LONG_DASH = re.compile("[—–]+")
+
+_KEPT_FULL_WIDTH = "！（），．：；？［］｛｝～"
+_SPELLING = {
+    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if chr(code) not in _KEPT_FULL_WIDTH},
+    **dict.fromkeys(map(ord, "“”„‟〝〞〟"), '"'),
+    **dict.fromkeys(map(ord, "‘’‚‛´ʼ"), "'"),
+    **dict.fromkeys(map(ord, "‐‑‒−﹣"), "-"),
+    **dict.fromkeys(map(ord, "―⸺⸻"), "—"),
+    **dict.fromkeys(map(ord, "⋯‥"), "…"),
+    **{ord("￥"): "¥", ord("￡"): "£", ord("￦"): "₩", ord("‼"): "!!", ord("⁉"): "!?", ord("⁈"): "?!"},
+}
+
+
+def normalise(text: str) -> str:
+    """One spelling for every character, no emoji, no control character, single blanks.
+
+    Newlines stay, as \\n. Idempotent.
+    """
+    text = _CONTROL.sub("", _LINE_END.sub("\n", text))
+    if not text.isascii():
+        text = _EMOJI.sub(_GONE, unicodedata.normalize("NFC", text))
+        text = _HALF_WIDTH.sub(_full_width, _JOINERS.sub("", text)).translate(_SPELLING)
+        text = unicodedata.normalize("NFC", _POINT_IN_NUMBER.sub(_ascii_point, text))
+        text = _LONG_DASH.sub("—", _DASH_IN_WORD.sub("-", text))
+    text = _BLANKS.sub(" ", text)
+    if _GONE in text:
+        text = _BLANKS.sub(" ", _GONE_BEFORE_MARK.sub("", text).replace(_GONE, " "))
+    return _DOUBLE_HYPHEN.sub("—", text) if "--" in text else text
+
+
+def _full_width(kana: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", kana[0])
+
+
+def _ascii_point(mark: re.Match[str]) -> str:
+    return "." if mark[0] == "．" else ","

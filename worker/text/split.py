@@ -1,0 +1,179 @@
+"""Splitting: an utterance's text into the segments that are spoken one after another.
+
+Written here because no library kept the laws when tried: sentence-stream 1.3.0 streams but drops asterisks and has no
+longest segment, pysbd 0.3.4 and sentencex 1.0.32 want the whole text at once and have none either.
+
+A cut is decided from the text before it and at most LOOKAHEAD_CHARS after it, never from where the input ended, so the
+segments do not depend on how the text was fed. Lengths are weights: a wide character (kana, kanji, hangul) takes about
+as long to say as two letters, and counts as two, also in max_chars.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from functools import lru_cache
+from itertools import accumulate, islice
+
+from worker.text.boundary import LOOKAHEAD_CHARS, Language, Rank, is_wide_letter, marks, may_part
+
+FIRST_CHARS = 80
+MAX_CHARS = 250
+_LEAST_FIRST = 16  # shorter than this a first segment sounds clipped
+_LEAST = 60  # later segments gather sentences up to this, for an even voice
+_LEAST_REST = 12  # a shorter rest stays with what it follows
+_HARD_CUT_SEARCH = 48
+
+_BLANKS = re.compile(r"\s+")
+_NOT_SINGLE = re.compile(r"\s\s|[^\S \n]")
+_LINE_END = re.compile("[\n\r\x85\u2028\u2029]")
+_FIRST_WIDE = "\u2e80"  # CJK radicals; kana, ideographs, hangul syllables, full-width forms and emoji come after
+_language = lru_cache(maxsize=16)(Language)
+
+
+def split(text: str, language: str) -> list[str]:
+    """The segments of a whole text, in order. Their characters, blanks aside, are the text's."""
+    splitter = Splitter(language)
+    return splitter.feed(text) + splitter.flush()
+
+
+class Splitter:
+    """Takes a text in any pieces, gives each segment as soon as it is decided.
+
+    language: an English name such as "English", or "Auto". first_chars: by then the first segment ends, at a clause
+    where there is one, so that sound starts early. max_chars: no segment is longer; at least 40.
+    """
+
+    __slots__ = (
+        "_blank",
+        "_buffer",
+        "_first_chars",
+        "_is_first",
+        "_language",
+        "_max_chars",
+        "_sums",
+        "_window_chars",
+    )
+
+    def __init__(self, language: str, first_chars: int = FIRST_CHARS, max_chars: int = MAX_CHARS) -> None:
+        if max_chars < 40:
+            raise ValueError(f"max_chars is {max_chars}, and shorter than 40 words would be cut: give 40 or more")
+        self._language = _language(language)
+        self._first_chars = min(first_chars, max_chars)
+        self._max_chars = max_chars
+        self._window_chars = max_chars + LOOKAHEAD_CHARS
+        self._reset()
+
+    def feed(self, text: str) -> list[str]:
+        """Add a piece of the text; return the segments now decided."""
+        body = text.rstrip()
+        if not body:
+            self._blank = _one_blank(self._blank + text)
+            return []
+        added = self._blank + body
+        if _NOT_SINGLE.search(added):
+            added = _BLANKS.sub(lambda blanks: _one_blank(blanks[0]), added)
+        self._blank = _one_blank(text[len(body) :])
+        added = added if self._buffer else added.lstrip()
+        self._buffer += added
+        weights = [2 if char >= _FIRST_WIDE else 1 for char in added]
+        self._sums += islice(accumulate(weights, initial=self._sums[-1]), 1, None)
+        return self._decided(is_end=False)
+
+    def flush(self) -> list[str]:
+        """End the text; return the remaining segments. The splitter can be fed another text afterwards."""
+        segments = self._decided(is_end=True)
+        self._reset()
+        return segments
+
+    def _reset(self) -> None:
+        self._buffer = ""
+        self._blank = ""
+        self._sums = [0]
+        self._is_first = True
+
+    def _decided(self, *, is_end: bool) -> list[str]:
+        segments: list[str] = []
+        at = 0
+        while text := self._buffer[at : at + self._window_chars]:
+            may_grow = len(text) < self._window_chars
+            window = _Window(text, self._sums, at)
+            cut = self._cut(window, is_whole=is_end and may_grow, is_open=may_grow and not is_end)
+            if cut is None:
+                break
+            segments.append(text[:cut].strip().replace("\n", " "))
+            at += cut + text[cut : cut + 1].isspace()
+            self._is_first = False
+        self._buffer = self._buffer[at:]
+        self._sums = self._sums[at:]
+        return segments
+
+    def _cut(self, window: _Window, *, is_whole: bool, is_open: bool) -> int | None:
+        """Where the segment that starts the window ends; None while more of the text may change that.
+
+        is_whole: the text ends with the window. is_open: more may come, and the window has room for it.
+        """
+        n_chars = len(window.text)
+        furthest = window.reach(self._max_chars)
+        limit = window.reach(window.total - _LEAST_REST) if is_whole else n_chars - LOOKAHEAD_CHARS
+        limit = min(limit, furthest)
+        best, is_decided = self._best(window, limit)
+        if is_decided:
+            return best
+        if furthest == n_chars:
+            return n_chars if is_whole else None
+        if is_open and limit < furthest:
+            return None
+        return best if best is not None else _hard_cut(window.text, limit)
+
+    def _best(self, window: _Window, limit: int) -> tuple[int | None, bool]:
+        """The best place to cut up to limit, and whether it is good enough whatever follows."""
+        least = window.reach(_LEAST_FIRST if self._is_first else _LEAST)
+        early = window.reach(self._first_chars) if self._is_first else -1
+        too_short = window.reach(self._max_chars // 4)
+        best: int | None = None
+        best_order = (True, Rank.BLANK)
+        clause: int | None = None
+        for end, rank in marks(window.text, limit, self._language):
+            if clause is not None and end > early:
+                return clause, True
+            if end >= least and (rank is Rank.SENTENCE or (rank is Rank.CLAUSE and end > early >= 0)):
+                return end, True
+            if rank is Rank.CLAUSE and end >= least and early >= 0 and clause is None:
+                clause = end
+            order = (end < too_short, rank)
+            if order <= best_order:
+                best, best_order = end, order
+        if best_order[0] and is_wide_letter(window.text[limit : limit + 1]):
+            best = None  # rather than leave a few characters alone, cut between two letters
+        return (clause, True) if clause is not None and limit >= early else (best, False)
+
+
+class _Window:
+    """What may become the next segment, with room to look ahead, and how much of it fits into a weight."""
+
+    __slots__ = ("_from", "_sums", "_until", "text", "total")
+
+    def __init__(self, text: str, sums: list[int], at: int) -> None:
+        self.text = text
+        self._sums = sums  # of the whole buffer, one more than it has characters
+        self._from = at
+        self._until = at + len(text) + 1
+        self.total = sums[self._until - 1] - sums[at]
+
+    def reach(self, weight: int) -> int:
+        """The number of characters whose weight is at most this."""
+        at = self._from
+        return max(0, bisect_right(self._sums, self._sums[at] + weight, at, self._until) - 1 - at)
+
+
+def _hard_cut(text: str, limit: int) -> int:
+    for end in range(limit, max(1, limit - _HARD_CUT_SEARCH), -1):
+        if may_part(text[end - 1], text[end : end + 1]):
+            return end
+    return max(1, limit)
+
+
+def _one_blank(blanks: str) -> str:
+    return "\n" if _LINE_END.search(blanks) else " " if blanks else ""
+
