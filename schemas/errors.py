@@ -44,7 +44,7 @@ RETRYABLE: frozenset[ErrorCode] = frozenset(
 
 
 class JobError(ValueError):
-    """A job that cannot be spoken: `code` and `message` for its session, `field` the name at fault or None."""
+    """A job that cannot be spoken: `code` and `message` for its session, `field` the one at fault or None."""
 
     def __init__(self, code: ErrorCode, message: str, field: str | None = None) -> None:
         super().__init__(message)

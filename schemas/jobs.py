@@ -233,9 +233,7 @@ def _voice(given: Fields) -> str | None:
     value = given.get("voice")
     if value is None:
         return None
-    advice = (
-        f"use the name of a voice, 1 to {MAX_VOICE_BYTES} bytes of printable text, or leave the field out"
-    )
+    advice = f"use the name of a voice, 1 to {MAX_VOICE_BYTES} bytes of printable text, or leave the field out"
     if not 0 < len(value) <= MAX_VOICE_BYTES:
         _refuse("voice", value, advice, MAX_VOICE_BYTES)
     voice = _decoded("voice", value)

@@ -1,0 +1,128 @@
+"""What a session is told: begin, then audio, then exactly one of complete, cancelled and error.
+
+Fields stand in the order they are written in. Counts, indexes and times in milliseconds are unsigned integers.
+Words that may grow with the contract (finish, resumed_by, code, encoding) are read as any word, so that an old
+reader outlives a new one; KNOWN_WORDS has today's. Building one from bad values raises pydantic.ValidationError.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from schemas.errors import ErrorCode
+from schemas.jobs import MAX_ID_CHARS, MAX_SEED, Encoding
+
+MAX_DATA_BYTES = 256 * 1024
+MAX_COUNT = 2**53 - 1  # what readers of JSON hold exactly: 6,000 years of samples at 48 kHz
+
+KNOWN_WORDS: dict[str, tuple[str, ...]] = {
+    "encoding": tuple(Encoding),
+    "resumed_by": ("codes", "regenerated"),
+    "finish": ("stop", "length", "runaway"),
+    "code": tuple(ErrorCode),
+}
+
+
+def _word(name: str) -> Any:
+    return Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=[str(word) for word in KNOWN_WORDS[name]])
+
+
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+Id = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._:-]{{1,{MAX_ID_CHARS}}}$")]
+EncodedSamples = Annotated[
+    bytes,
+    Field(max_length=MAX_DATA_BYTES),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "contentEncoding": "base64",
+            "description": f"msgpack bin of at most {MAX_DATA_BYTES:,} bytes; base64 only where JSON carries it",
+        }
+    ),
+]
+
+
+class _Message(BaseModel):
+    """The four fields every message starts with."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    v: Literal[1] = 1
+    type: str
+    job_id: Id
+    session_id: Id
+
+
+class Begin(_Message):
+    """An attempt at a job starts: the first, or one that takes over at sample `resumed_at`."""
+
+    type: Literal["begin"] = "begin"
+    voice: Name
+    model: Name
+    sample_rate: Annotated[int, Field(ge=1, le=1_000_000)]
+    encoding: Annotated[str, _word("encoding")]
+    attempt: Annotated[int, Field(ge=1, le=MAX_COUNT)]
+    resumed_at: Count = 0
+    resumed_by: Annotated[str, _word("resumed_by")] | None = None
+
+
+class Audio(_Message):
+    """A chunk: `data` in the job's encoding, `pos` the index of its first sample, `seq` its number from 0."""
+
+    type: Literal["audio"] = "audio"
+    seq: Count
+    pos: Count
+    data: EncodedSamples
+    is_final: bool = False
+
+
+class Complete(_Message):
+    """The job was spoken to its end; the figures are of the whole job, all attempts together."""
+
+    type: Literal["complete"] = "complete"
+    finish: Annotated[str, _word("finish")]
+    samples: Count
+    chunks: Count
+    audio_ms: Count
+    queue_ms: Count
+    first_audio_ms: Count
+    leading_silence_ms: Count
+    rtf: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    seed: Seed
+    voice: Name
+    model: Name
+    text_spoken: str
+
+
+class Cancelled(_Message):
+    """The job was cancelled after `samples` samples; text_spoken where that much is known."""
+
+    type: Literal["cancelled"] = "cancelled"
+    samples: Count = 0
+    text_spoken: str | None = None
+
+
+class Error(_Message):
+    """The job failed: a code, a message that says what to do, and the job's field at fault, if one is."""
+
+    type: Literal["error"] = "error"
+    code: Annotated[str, _word("code")]
+    message: Annotated[str, Field(min_length=1, max_length=4096)]
+    field: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    retryable: bool
+
+
+Message = Begin | Audio | Complete | Cancelled | Error
+
+MESSAGE_OF: dict[str, type[Begin | Audio | Complete | Cancelled | Error]] = {
+    "begin": Begin,
+    "audio": Audio,
+    "complete": Complete,
+    "cancelled": Cancelled,
+    "error": Error,
+}
+TERMINAL_TYPES = frozenset({"complete", "cancelled", "error"})
