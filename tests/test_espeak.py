@@ -13,15 +13,15 @@ from pathlib import Path
 
 import espeakng_loader
 import pytest
-from processes import children_of, is_running, n_descriptors, resident_kb, until
 
+from tests.processes import children_of, is_running, n_descriptors, resident_kb, until
 from worker.engine import espeak as module
 from worker.engine.base import EngineClosed, EngineError, VoiceUnavailable
 from worker.engine.espeak import Espeak, Library, Request, Speech, wait_for_samples
 from worker.engine.espeak_host import END, FAILED, HEADER, PCM, READY
 
 READY_MESSAGE = HEADER.pack(READY, 18) + b'{"rate_hz": 22050}'
-HERE = Path(__file__).parent
+REPOSITORY = Path(__file__).parent.parent
 LONG = "The quick brown fox jumps over the lazy dog, and nobody is surprised. " * 60
 TEXTS = {
     "en": "Hello there, 12 apples cost $3.50!",
@@ -92,7 +92,7 @@ def test_every_language_sounds_the_same_in_any_order_at_once_and_in_another_proc
 
 def test_a_text_sounds_the_same_in_another_interpreter(espeak: Espeak) -> None:
     program = (
-        "import hashlib\nfrom test_espeak import *\n"
+        "import hashlib\nfrom tests.test_espeak import *\n"
         "e = Espeak()\nsay(e, 'Something else first.')\n"
         "print(hashlib.sha256(say(e, TEXTS['ja'], 'ja')).hexdigest())\ne.close()"
     )
@@ -101,8 +101,8 @@ def test_a_text_sounds_the_same_in_another_interpreter(espeak: Espeak) -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=HERE,
-        env=os.environ | {"PYTHONPATH": str(HERE.parent)},
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )
     assert printed.stdout.strip() == hashlib.sha256(say(espeak, TEXTS["ja"], "ja")).hexdigest()
 
@@ -168,7 +168,7 @@ def test_a_slow_reader_holds_its_writer_back_and_misses_nothing(espeak: Espeak) 
     assert until(lambda: len(children_of(host_of(espeak))) == 1)
     assert any(say(espeak, "Somebody else is not held up."))
     whole = say(espeak, LONG)
-    assert len(children_of(host_of(espeak))) == 1
+    assert until(lambda: len(children_of(host_of(espeak))) == 1)
     assert samples_of(slow) == [whole]
 
 
@@ -184,6 +184,8 @@ def test_a_killed_host_leaves_its_speeches_whole_and_the_next_text_starts_anothe
 
 
 def test_a_killed_child_is_an_error_of_its_speech_alone(espeak: Espeak) -> None:
+    say(espeak, "Hello")
+    assert until(lambda: not children_of(host_of(espeak)))
     speech = espeak.speak(Request(LONG, "en"))
     assert until(lambda: len(children_of(host_of(espeak))) == 1)
     os.kill(children_of(host_of(espeak))[0], signal.SIGKILL)
@@ -216,7 +218,7 @@ def test_signals_meant_for_the_worker_do_not_end_the_host(espeak: Espeak, number
 
 def test_the_host_and_its_children_die_with_a_worker_killed_by_force() -> None:
     program = (
-        "import time\nfrom test_espeak import *\n"
+        "import time\nfrom tests.test_espeak import *\n"
         "e = Espeak()\ns = e.speak(Request(LONG, 'en'))\nwait_for_samples([s], 5)\n"
         "print(e.pid, flush=True)\ntime.sleep(60)"
     )
@@ -224,14 +226,14 @@ def test_the_host_and_its_children_die_with_a_worker_killed_by_force() -> None:
         [sys.executable, "-c", program],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=HERE,
-        env=os.environ | {"PYTHONPATH": str(HERE.parent)},
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )
     with worker:
         assert worker.stdout is not None
         host = int(worker.stdout.readline())
         family = [host, *children_of(host)]
-        assert len(family) == 2
+        assert len(family) >= 2
         worker.kill()
     assert until(lambda: not any(is_running(pid) for pid in family))
 
@@ -260,9 +262,7 @@ def test_a_missing_library_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_
         Library.find()
 
 
-def test_a_library_that_cannot_be_loaded_is_a_clear_error(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_library_that_cannot_be_loaded_is_a_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "libespeak-ng.so"
     broken.write_bytes(b"no library")
     monkeypatch.setattr(espeakng_loader, "get_library_path", lambda: str(broken))

@@ -47,9 +47,7 @@ def messages(near: socket.socket) -> list[tuple[int, bytes]]:
     return found
 
 
-def test_samples_are_followed_by_the_end(
-    espeak: ctypes.CDLL, ends: tuple[socket.socket, socket.socket]
-) -> None:
+def test_samples_are_followed_by_the_end(espeak: ctypes.CDLL, ends: tuple[socket.socket, socket.socket]) -> None:
     near, far = ends
     host.synthesise(espeak, far, HELLO)
     far.close()

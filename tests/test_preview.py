@@ -16,8 +16,8 @@ import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from processes import children_of, is_running, n_descriptors, resident_kb, until
 
+from tests.processes import children_of, is_running, n_descriptors, resident_kb, until
 from worker.engine.base import (
     FRAME_SAMPLES,
     Engine,
@@ -223,9 +223,7 @@ def test_auto_finds_the_language_by_the_script(make: Make) -> None:
         ("", (), "English"),
     ],
 )
-def test_the_script_and_then_the_card_decide_the_language(
-    text: str, preferred: tuple[str, ...], language: str
-) -> None:
+def test_the_script_and_then_the_card_decide_the_language(text: str, preferred: tuple[str, ...], language: str) -> None:
     assert spoken_language(text, preferred) == language
 
 
@@ -393,6 +391,7 @@ def test_waiting_for_samples_does_not_block_long(make: Make) -> None:
 def test_a_killed_child_is_an_error_of_its_slot_alone(make: Make) -> None:
     engine = make(2)
     whole = speak(engine, segment(LONG))
+    assert until(lambda: not children_of(host_of(engine)))
     doomed = engine.open(segment(LONG))
     step_until_heard(engine, 1)
     children = children_of(host_of(engine))
@@ -469,9 +468,7 @@ def test_an_engine_without_slots_is_refused() -> None:
     cuts=st.lists(st.integers(0, 18_000), max_size=12),
     taken=st.lists(st.integers(0, 4), max_size=12),
 )
-def test_frames_never_depend_on_how_the_samples_were_cut(
-    pcm: bytes, cuts: list[int], taken: list[int]
-) -> None:
+def test_frames_never_depend_on_how_the_samples_were_cut(pcm: bytes, cuts: list[int], taken: list[int]) -> None:
     whole = FrameCutter()
     whole.feed(pcm)
     expected = whole.take(1000, is_end=True)
