@@ -1,0 +1,179 @@
+"""The AsyncAPI 3 document of the worker, and the small part of YAML it is written in.
+
+Redis hash tags are braces, and braces in an AsyncAPI address mark a parameter; so the tags are parameters whose
+values contain the braces.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from schemas.documents import Document
+from schemas.messages import MESSAGE_OF
+
+_plain_key = re.compile(r"\$?[A-Za-z_][A-Za-z0-9_]*").fullmatch
+_NOT_PLAIN = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+
+
+def document(version: str) -> Document:
+    """The AsyncAPI 3.0 document, from the worker's point of view; schemas stand in json/ beside it."""
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "makima-tts",
+            "version": version,
+            "description": "A text-to-speech worker over Redis streams: speak jobs in, audio chunks out while they are"
+            " generated. Headers are the flat fields of a stream entry, the payload of a session's entries is their"
+            " field data (one msgpack map).",
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        },
+        "defaultContentType": "application/msgpack",
+        "channels": {"jobs": _jobs_channel(), "audio": _audio_channel(), "cut": _cut_channel()},
+        "operations": _operations(),
+        "components": {"messages": _messages(), "parameters": _parameters()},
+    }
+
+
+def to_yaml(value: Any, indent: int = 0) -> str:
+    """A document as YAML: blocks outside, JSON scalars inside, so that no text can be read as anything else."""
+    pad = "  " * indent
+    if isinstance(value, dict) and value:
+        pairs = ((_key(key), item) for key, item in value.items())
+        return "".join(f"{pad}{key}:{_after(item, indent)}" for key, item in pairs)
+    if isinstance(value, list) and value:
+        return "".join(f"{pad}-{_after(item, indent)}" for item in value)
+    return f"{pad}{_scalar(value)}\n"
+
+
+def _after(value: Any, indent: int) -> str:
+    if isinstance(value, dict | list) and value:
+        return "\n" + to_yaml(value, indent + 1)
+    return f" {_scalar(value)}\n"
+
+
+def _key(key: str) -> str:
+    return key if _plain_key(key) and key.lower() not in _NOT_PLAIN else _scalar(key)
+
+
+def _scalar(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _ref(path: str) -> Document:
+    return {"$ref": path}
+
+
+def _jobs_channel() -> Document:
+    return {
+        "address": "{prefix}:{jobsTag}:jobs",
+        "title": "Jobs",
+        "description": "A stream. XADD with * is all a publisher does; only workers read, acknowledge and delete.",
+        "messages": {"job": _ref("#/components/messages/job")},
+        "parameters": {name: _ref(f"#/components/parameters/{name}") for name in ("prefix", "jobsTag")},
+    }
+
+
+def _audio_channel() -> Document:
+    kinds = (*MESSAGE_OF, "cancel")
+    return {
+        "address": "{prefix}:{sessionTag}:audio",
+        "title": "What a session hears",
+        "description": "A stream, read with XREAD from 0; it lives 600 s, renewed while something is spoken.",
+        "messages": {kind: _ref(f"#/components/messages/{kind}") for kind in kinds},
+        "parameters": {name: _ref(f"#/components/parameters/{name}") for name in ("prefix", "sessionTag")},
+    }
+
+
+def _cut_channel() -> Document:
+    return {
+        "address": "{prefix}:{sessionTag}:cut",
+        "title": "The highest cancelled job",
+        "description": "A stream of one entry (MAXLEN 1), written with the cancelled job's entry id as its id.",
+        "messages": {"cut": _ref("#/components/messages/cut")},
+        "parameters": {name: _ref(f"#/components/parameters/{name}") for name in ("prefix", "sessionTag")},
+    }
+
+
+def _operations() -> Document:
+    heard = [_ref(f"#/channels/audio/messages/{kind}") for kind in MESSAGE_OF]
+    return {
+        "takeJobs": _operation("receive", "jobs", "Claim jobs, in each session's order.", ["job"]),
+        "tellSession": {
+            "action": "send",
+            "channel": _ref("#/channels/audio"),
+            "summary": "begin, audio, then exactly one of complete, cancelled and error for every job.",
+            "messages": heard,
+        },
+        "noticeCancel": _operation("receive", "audio", "Stop: the next write is refused.", ["cancel"]),
+        "noticeCut": _operation("receive", "cut", "End jobs up to this id as cancelled.", ["cut"]),
+    }
+
+
+def _operation(action: str, channel: str, summary: str, kinds: list[str]) -> Document:
+    return {
+        "action": action,
+        "channel": _ref(f"#/channels/{channel}"),
+        "summary": summary,
+        "messages": [_ref(f"#/channels/{channel}/messages/{kind}") for kind in kinds],
+    }
+
+
+def _messages() -> Document:
+    messages: Document = {
+        "job": {
+            "name": "job",
+            "contentType": "application/x-redis-stream-fields",
+            "summary": "One speak job: flat fields, readable with XRANGE.",
+            "payload": _ref("./json/job.json"),
+        }
+    }
+    for kind, model in MESSAGE_OF.items():
+        messages[kind] = {
+            "name": kind,
+            "contentType": "application/msgpack",
+            "summary": model.__doc__,
+            "headers": _headers(kind),
+            "payload": _ref(f"./json/{kind}.json"),
+        }
+    upto = {"type": "string", "pattern": "^[0-9]+-[0-9]+$", "description": "jobs up to this entry id are cancelled"}
+    messages["cancel"] = _flat("cancel", "Written by clients, without data.", {"upto": upto})
+    messages["cut"] = _flat("cut", "Written by clients; its id says up to which job.", {}) | {"title": "Cut"}
+    messages["cut"]["headers"]["properties"]["type"]["const"] = "cancel"
+    return messages
+
+
+def _headers(kind: str) -> Document:
+    fields: Document = {
+        "type": {"type": "string", "const": kind},
+        "job_id": {"type": "string", "description": "as in the payload"},
+        "entry": {"type": "string", "pattern": "^[0-9]+-[0-9]+$", "description": "the job's entry id"},
+        "delivered": {"type": "string", "pattern": "^[0-9]+$", "description": "samples, this entry's included"},
+    }
+    required = list(fields)
+    if kind == "audio":
+        told = "for workers: segment uint16, first frame uint32, frames x 16 uint16, little-endian; skip it"
+        fields["codes"] = {"type": "string", "contentEncoding": "binary", "description": told}
+    if kind == "error":
+        fields["code"] = {"type": "string", "description": "as in the payload, for redis-cli"}
+        fields["message"] = {"type": "string", "description": "as in the payload, for redis-cli"}
+        required += ["code", "message"]
+    return {"type": "object", "required": required, "properties": fields}
+
+
+def _flat(kind: str, summary: str, more: Document) -> Document:
+    properties = {"type": {"type": "string", "const": kind}} | more
+    headers = {"type": "object", "required": list(properties), "properties": properties}
+    return {"name": kind, "contentType": "application/x-redis-stream-fields", "summary": summary, "headers": headers}
+
+
+def _parameters() -> Document:
+    return {
+        "prefix": {"description": "of every key, MAKIMA_TTS_PREFIX", "default": "makima"},
+        "jobsTag": {"description": "the job plane's hash tag, braces included", "enum": ["{speak}"]},
+        "sessionTag": {
+            "description": "the session's hash tag: its session_id in braces",
+            "examples": ["{s1}"],
+        },
+    }

@@ -1,0 +1,152 @@
+"""The JSON Schemas (2020-12) of a job's fields and of every message, built from the models that read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.jobs import (
+    DECIMAL_PATTERN,
+    DEFAULT_LANGUAGE,
+    DEFAULT_SAMPLE_RATE_HZ,
+    DEFAULT_TTL_MS,
+    ID_PATTERN,
+    INTEGER_PATTERN,
+    LANGUAGES,
+    MAX_SEED,
+    MAX_TEMPERATURE,
+    MAX_TEXT_CHARS,
+    MAX_TTL_MS,
+    MAX_VOICE_BYTES,
+    SAMPLE_RATES,
+    TRACEPARENT_PATTERN,
+    Encoding,
+)
+from schemas.messages import MESSAGE_OF
+
+Document = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+MESSAGE_FIELDS: dict[str, str] = {
+    "v": "version of the contract",
+    "type": "kind of message",
+    "job_id": "the job's job_id, or its entry id where it named none",
+    "session_id": "the session that hears the job",
+    "voice": "name of the voice card",
+    "model": "what speaks: the speech model, or the preview engine",
+    "sample_rate": "Hz, as the job asked",
+    "encoding": "of the samples in audio.data, as the job asked",
+    "attempt": "from 1; an attempt that delivered new samples starts the count again",
+    "resumed_at": "samples delivered before this attempt; 0 at the first",
+    "resumed_by": "how a take-over found its place; nil when nothing had been delivered",
+    "seq": "the job's chunk counter, from 0, going on across take-overs",
+    "pos": "index within the job of the first sample in data",
+    "data": "samples: mono, little-endian, in begin.encoding at begin.sample_rate",
+    "is_final": "true on exactly the last audio of a job that completes; its data may be empty",
+    "finish": "stop: spoken to the end; length: the frame budget ran out; runaway: cut off while not speaking",
+    "samples": "samples delivered, all attempts together",
+    "chunks": "audio messages delivered, all attempts together",
+    "audio_ms": "length of the audio, ms",
+    "queue_ms": "from XADD to BEGIN, ms",
+    "first_audio_ms": "from XADD to the first audible chunk, ms",
+    "leading_silence_ms": "silence before the first audible sample, ms",
+    "rtf": "time spent speaking divided by the audio's length; below 1 is faster than real time",
+    "seed": "the seed used; above 2^53 JavaScript numbers are not exact",
+    "text_spoken": "the text as it was spoken, cleaned; for a cancelled job what had been begun, or nil",
+    "code": "what went wrong; treat an unknown code like internal",
+    "message": "for people: what went wrong and what to do",
+    "field": "the job's field at fault, or nil",
+    "retryable": "true when the same job under a new job_id may well succeed",
+}
+
+
+def job_schema() -> Document:
+    """The flat fields of an entry of the job stream; every value is a UTF-8 string, as in XADD."""
+    return {
+        "$schema": DIALECT,
+        "$id": "urn:makima-tts:v1:job",
+        "title": "Job",
+        "description": "One speak job as flat stream fields. Unknown fields are ignored, of a repeated one the first"
+        " counts. A value that does not fit ends the job as an error naming the field.",
+        "type": "object",
+        "required": ["session_id", "text"],
+        "properties": {
+            "session_id": _text("the session that is to hear it; a fresh one per connection", _whole(ID_PATTERN)),
+            "v": {"type": "string", "const": "1", "default": "1", "description": "version of the contract"},
+            "text": {
+                "type": "string",
+                "pattern": r"\S",
+                "maxLength": MAX_TEXT_CHARS,
+                "description": "what to say; a worker's limit in characters may be set differently",
+            },
+            "job_id": _text("again in the same session it is the same job (default: the entry id)", _whole(ID_PATTERN)),
+            "voice": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": MAX_VOICE_BYTES,
+                "description": "name of a voice card (default: the worker's default voice)",
+            },
+            "language": {
+                "type": "string",
+                "enum": list(LANGUAGES),
+                "default": DEFAULT_LANGUAGE,
+                "description": "workers read it in any case",
+            },
+            "sample_rate": {
+                "type": "string",
+                "enum": [str(rate) for rate in SAMPLE_RATES],
+                "default": str(DEFAULT_SAMPLE_RATE_HZ),
+                "description": "Hz",
+            },
+            "encoding": {
+                "type": "string",
+                "enum": [str(encoding) for encoding in Encoding],
+                "default": str(Encoding.PCM_S16LE),
+                "description": "mono; the WebSocket protocol's pcm16 is pcm_s16le here",
+            },
+            "ttl_ms": _text(
+                f"1 to {MAX_TTL_MS}, from the entry's time until it begins; a job that began never expires",
+                _whole(INTEGER_PATTERN),
+                str(DEFAULT_TTL_MS),
+            ),
+            "seed": _text(f"0 to {MAX_SEED} (default: derived from session_id and job_id)", _whole(INTEGER_PATTERN)),
+            "temperature": _text(f"0 to {MAX_TEMPERATURE:g} (default: the voice card's)", _whole(DECIMAL_PATTERN)),
+            "traceparent": _text("W3C Trace Context", _whole(TRACEPARENT_PATTERN)),
+        },
+    }  # fmt: skip
+
+
+def message_schema(kind: str) -> Document:
+    """The msgpack map of one type of message, as a worker writes it."""
+    model = MESSAGE_OF[kind]
+    schema = model.model_json_schema(mode="serialization")
+    properties = {name: _described(name, schema["properties"][name]) for name in model.model_fields}
+    return {
+        "$schema": DIALECT,
+        "$id": f"urn:makima-tts:v1:{kind}",
+        "title": schema["title"],
+        "description": schema["description"],
+        "type": "object",
+        "required": list(model.model_fields),
+        "properties": properties,
+    }
+
+
+def schemas() -> dict[str, Document]:
+    """File stem to JSON Schema."""
+    return {"job": job_schema()} | {kind: message_schema(kind) for kind in MESSAGE_OF}
+
+
+def _described(name: str, schema: Document) -> Document:
+    described = {key: value for key, value in schema.items() if key not in {"title", "default"}}
+    told = [MESSAGE_FIELDS[name], *filter(None, [described.pop("description", "")])]
+    return described | {"description": "; ".join(told)}
+
+
+def _text(description: str, pattern: str, default: str | None = None) -> Document:
+    schema: Document = {"type": "string", "pattern": pattern, "description": description}
+    return schema if default is None else schema | {"default": default}
+
+
+def _whole(pattern: str) -> str:
+    return f"^(?:{pattern})$"
