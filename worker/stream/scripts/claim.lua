@@ -22,10 +22,11 @@ local function take_ready()
 end
 
 local duplicates = 0
--- The same job_id in the same session is the same job: only the entry that came first is kept.
+-- The same job_id in the same session is the same job: only the entry that came first is kept. Without a usable session
+-- there is nothing that an entry could repeat.
 local function is_duplicate(sid, id, fields)
   local job_id = field(fields, 'job_id')
-  if not job_id then return false end
+  if sid == '' or not job_id then return false end
   local key = ARGV[1] .. redis.sha1hex(sid .. ' ' .. job_id)
   return not redis.call('SET', key, id, 'NX', 'PX', SEEN_TTL_MS) and redis.call('GET', key) ~= id
 end

@@ -1,0 +1,243 @@
+"""The scripts as a test calls them, and the plain commands of producers and relays beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from worker.stream import script
+from worker.stream.keys import GROUP, Keys
+from worker.stream.script import Script
+
+SCRIPTS: Mapping[str, Script] = {
+    made.name: made
+    for made in (
+        script.CLAIM,
+        script.SETTLE,
+        script.BEAT,
+        script.RECLAIM,
+        script.SWEEP,
+        script.BEGIN,
+        script.END,
+    )
+}
+FAR_FUTURE_MS = 9_999_999_999_999
+PAST_EVERY_LEASE_MS = 100_000_000
+MAX_FIELD_BYTES = 20_001
+
+
+def numbers(entry_id: str) -> tuple[int, int]:
+    ms, _, seq = entry_id.partition("-")
+    return int(ms), int(seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    entry_id: str
+    attempt: int
+    fence: str
+    session_id: str
+    fields: tuple[str, ...]
+    worker: str
+
+    def field(self, name: str) -> str | None:
+        """The first of a repeated field counts."""
+        return next((v for n, v in zip(self.fields[::2], self.fields[1::2], strict=True) if n == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    leases: tuple[Lease, ...]
+    last_job: str
+    last_bell: str
+    wait_ms: int
+    n_duplicates: int
+    now_ms: int
+
+    @property
+    def ids(self) -> list[str]:
+        return [lease.entry_id for lease in self.leases]
+
+
+class Plane:
+    """Both planes on one server. scripts: what runs under each name, to try broken ones.
+
+    The client decodes with surrogateescape, so that opaque bytes come back as they were sent.
+    """
+
+    def __init__(self, client: redis.Redis, scripts: Mapping[str, Script] = SCRIPTS) -> None:
+        self.client = client
+        self.keys = Keys()
+        self._scripts = scripts
+
+    def call(self, *words: Any) -> Any:
+        return self.client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+    def _run(self, name: str, keys: tuple[str, ...], *arguments: Any) -> Any:
+        source = self._scripts[name]
+        try:
+            return self.call("EVALSHA", source.sha, len(keys), *keys, *arguments)
+        except redis.exceptions.NoScriptError:
+            return self.call("EVAL", source.source, len(keys), *keys, *arguments)
+
+    def _run_on_jobs(self, name: str, *arguments: Any) -> Any:
+        return self._run(name, self.keys.job_plane, self.keys.seen_prefix, *arguments)
+
+    # the job plane
+
+    def key(self, name: str) -> str:
+        """jobs, ready, delayed, gates, waiting, attempts, bell, dead or workers."""
+        return f"makima:{{speak}}:{name}"
+
+    def create_group(self) -> None:
+        self.call("XGROUP", "CREATE", self.keys.jobs, GROUP, "0", "MKSTREAM")
+
+    def publish(self, session_id: str | bytes | None = "s1", entry_id: str = "*", **fields: str | bytes) -> str:
+        fields = {"text": "1", **fields}
+        if session_id is not None:
+            fields["session_id"] = session_id
+        return str(self.call("XADD", self.keys.jobs, entry_id, *(w for pair in fields.items() for w in pair)))
+
+    def claim(self, worker: str = "w1", count: int = 100, turn: int = 1, max_bytes: int = MAX_FIELD_BYTES) -> Claim:
+        given, *rest = self._run_on_jobs("claim", worker, count, max_bytes, turn)
+        last_job, last_bell, wait_ms, n_duplicates, now_ms = rest
+        leases = tuple(_lease(raw, worker) for raw in given)
+        return Claim(leases, last_job, last_bell, wait_ms, n_duplicates, int(now_ms))
+
+    def claim_one(self, worker: str = "w1") -> Lease:
+        (lease,) = self.claim(worker, 1).leases
+        return lease
+
+    def reclaim(self, worker: str = "w2", lease_ms: int = PAST_EVERY_LEASE_MS // 2, count: int = 10) -> list[Lease]:
+        given, _ = self._run_on_jobs("reclaim", worker, lease_ms, count, MAX_FIELD_BYTES)
+        return [_lease(raw, worker) for raw in given]
+
+    def settle(self, lease: Lease, verdict: str = "ok", argument: str | int = "") -> str:
+        return str(
+            self._run_on_jobs("settle", lease.worker, lease.entry_id, lease.fence, lease.session_id, verdict, argument)
+        )
+
+    def beat(self, lease: Lease, progressed: bool = False) -> str:
+        return str(
+            self._run_on_jobs("beat", lease.worker, lease.entry_id, lease.fence, lease.session_id, int(progressed))
+        )
+
+    def sweep_page(self, cursor: str, page_size: int = 200, silent_ms: int = 60_000, idle_ms: int = 3_600_000) -> str:
+        return str(self._run_on_jobs("sweep", "w9", cursor, page_size, silent_ms, idle_ms))
+
+    def sweep(self, page_size: int = 200, silent_ms: int = 60_000, idle_ms: int = 3_600_000) -> int:
+        """Sweep every page; how many there were."""
+        cursor, n_pages = "-", 0
+        while cursor:
+            cursor, n_pages = self.sweep_page(cursor, page_size, silent_ms, idle_ms), n_pages + 1
+        return n_pages
+
+    def go_silent(self, entry_id: str) -> None:
+        """Make a pending entry look as if its worker had not beaten for a day."""
+        for pending in self.pending():
+            if pending[0] == entry_id:
+                self.call(
+                    "XCLAIM", self.keys.jobs, GROUP, pending[1], 0, entry_id,
+                    "IDLE", PAST_EVERY_LEASE_MS, "JUSTID",
+                )  # fmt: skip
+
+    def pending(self) -> list[tuple[str, str]]:
+        """Entry id and owner of what is running."""
+        found = self.client.xpending_range(self.keys.jobs, GROUP, "-", "+", 10_000)
+        return [(str(item["message_id"]), str(item["consumer"])) for item in found]
+
+    def ready(self) -> list[str]:
+        return list(self.call("LRANGE", self.key("ready"), 0, -1))
+
+    def gates(self) -> dict[str, str]:
+        return dict(self.call("HGETALL", self.key("gates")))
+
+    def waiting(self) -> list[str]:
+        return list(self.call("ZRANGE", self.key("waiting"), 0, -1))
+
+    def unsettled(self) -> list[str]:
+        return [entry_id for entry_id, _ in self.call("XRANGE", self.keys.jobs, "-", "+")]
+
+    def dead(self) -> list[dict[str, str]]:
+        return [fields for _, fields in self.call("XRANGE", self.keys.dead, "-", "+")]
+
+    def now_ms(self) -> int:
+        seconds, micros = self.call("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    # the session plane
+
+    def session_keys(self, session_id: str, entry_id: str) -> tuple[str, ...]:
+        return self.keys.audio(session_id), self.keys.cut(session_id), self.keys.job(session_id, entry_id)
+
+    def begin(
+        self,
+        lease: Lease,
+        believed: int = 0,
+        body: bytes = b"begin",
+        deadline_ms: int = FAR_FUTURE_MS,
+        spent: bool = False,
+    ) -> list[Any]:
+        keys = self.session_keys(lease.session_id, lease.entry_id)
+        job_id = lease.field("job_id") or lease.entry_id
+        words = (lease.entry_id, job_id, lease.fence, believed, body, deadline_ms, int(spent))
+        return list(self._run("begin", keys, *words))
+
+    def end(
+        self,
+        lease: Lease,
+        kind: str = "complete",
+        at: str = "",
+        delivered: int = 0,
+        body: bytes = b"end",
+        code: str = "",
+        message: str = "",
+    ) -> list[str]:
+        keys = self.session_keys(lease.session_id, lease.entry_id)
+        job_id = lease.field("job_id") or lease.entry_id
+        words = (lease.entry_id, job_id, lease.fence, kind, at, delivered, body, code, message)
+        return list(self._run("end", keys, *words))
+
+    def write(self, lease: Lease, at: str, delivered: int, data: bytes = b"audio") -> str | None:
+        """XADD one audio entry, as an outbox does. Raises ResponseError when its id is refused."""
+        answer = self.call(
+            "XADD", self.keys.audio(lease.session_id), "NOMKSTREAM", at,
+            "type", "audio", "job_id", lease.field("job_id") or lease.entry_id,
+            "entry", lease.entry_id, "delivered", delivered, "data", data, "codes", b"",
+        )  # fmt: skip
+        return None if answer is None else str(answer)
+
+    def cancel(self, session_id: str, upto: str, epoch: int | None = None) -> list[Any]:
+        """What a relay sends; epoch: one above the ms it read last, None for `*`. Errors stand in the list."""
+        cut, audio = self.keys.cut(session_id), self.keys.audio(session_id)
+        at = "*" if epoch is None else f"{epoch}-0"
+        with self.client.pipeline(transaction=True) as multi:
+            for words in (
+                ("XADD", cut, "MAXLEN", 1, upto, "type", "cancel"),
+                ("PEXPIRE", cut, 600_000),
+                ("XADD", audio, "NOMKSTREAM", at, "type", "cancel", "upto", upto),
+            ):
+                multi.execute_command(*words)  # type: ignore[no-untyped-call]
+            return list(multi.execute(raise_on_error=False))
+
+    def heard(self, session_id: str, after: str = "-") -> list[tuple[str, dict[str, str]]]:
+        """The session's entries after one of them."""
+        start = after if after == "-" else f"({after}"
+        return list(self.call("XRANGE", self.keys.audio(session_id), start, "+"))
+
+    def types(self, session_id: str) -> list[str]:
+        return [fields["type"] for _, fields in self.heard(session_id)]
+
+
+def _lease(raw: list[Any], worker: str) -> Lease:
+    entry_id, attempt, fence, session_id, fields = raw
+    return Lease(entry_id, attempt, fence, session_id, tuple(fields), worker)
+
+
+def a_lease(session_id: str = "s1", entry_id: str = "1000-0", fence: int = 1, job_id: str | None = None) -> Lease:
+    """A lease as CLAIM would give it, for scripts of the session plane alone."""
+    fields = () if job_id is None else ("job_id", job_id)
+    return Lease(entry_id, 1, str(fence), session_id, fields, "w1")

@@ -1,0 +1,280 @@
+"""SETTLE, BEAT and RECLAIM: how a lease ends, is kept, and changes hands."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.scripts.plane import Lease, Plane
+
+
+@pytest.mark.parametrize("verdict", ["ok", "dead"])
+def test_a_settled_job_leaves_nothing_on_the_job_plane(plane: Plane, verdict: str) -> None:
+    plane.publish(job_id="j1")
+    assert plane.settle(plane.claim_one(), verdict, "why") == "OK"
+    assert plane.unsettled() == []
+    for name in ("ready", "delayed", "gates", "waiting", "attempts"):
+        assert not plane.client.exists(plane.key(name))
+    assert plane.pending() == []
+
+
+@pytest.mark.parametrize("verdict", ["ok", "retry", "release", "dead"])
+def test_only_the_owner_with_the_newest_fence_settles(plane: Plane, verdict: str) -> None:
+    entry_id = plane.publish()
+    old = plane.claim_one("w1")
+    plane.go_silent(entry_id)
+    (new,) = plane.reclaim("w2")
+    not_owner = Lease(entry_id, 2, new.fence, "s1", (), "w1")
+    old_fence = Lease(entry_id, 2, old.fence, "s1", (), "w2")
+    for lease in (old, not_owner, old_fence):
+        assert plane.settle(lease, verdict, 0) == "FENCED"
+    assert plane.pending() == [(entry_id, "w2")]
+    assert plane.settle(new, verdict, 0) == "OK"
+    assert plane.settle(new, verdict, 0) == "FENCED"
+
+
+def test_a_settlement_whose_reply_was_lost_changes_nothing_when_sent_again(plane: Plane) -> None:
+    plane.publish(), plane.publish()
+    lease = plane.claim().leases[0]
+    assert plane.settle(lease) == "OK"
+    before = (plane.ready(), plane.gates(), plane.waiting())
+    assert plane.settle(lease) == "FENCED"
+    assert (plane.ready(), plane.gates(), plane.waiting()) == before
+
+
+@pytest.mark.parametrize("verdict", ["retry", "release"])
+def test_a_verdict_on_an_entry_that_is_gone_clears_what_is_left_of_it(plane: Plane, verdict: str) -> None:
+    first, second = plane.publish(), plane.publish()
+    lease = plane.claim().leases[0]
+    plane.client.xdel(plane.keys.jobs, first)
+    assert plane.settle(lease, verdict, 0) == "OK"
+    assert plane.claim("w2").ids == [second]
+    assert plane.client.hkeys(plane.key("attempts")) == [second]
+
+
+def test_a_job_made_ready_rings_the_bell(plane: Plane) -> None:
+    plane.publish(), plane.publish()
+    lease = plane.claim().leases[0]
+    bells = [plane.claim(count=0).last_bell]
+    plane.settle(lease, "release")
+    bells.append(plane.claim(count=0).last_bell)
+    lease = plane.claim_one()
+    plane.settle(lease, "retry", 0)
+    bells.append(plane.claim(count=0).last_bell)
+    plane.settle(plane.claim_one())
+    bells.append(plane.claim(count=0).last_bell)
+    assert len(set(bells)) == 4
+
+
+def test_the_bell_stays_short(plane: Plane) -> None:
+    plane.publish()
+    for _ in range(500):
+        plane.settle(plane.claim_one(), "release")
+    assert plane.client.xlen(plane.keys.bell) <= 250
+
+
+def test_a_released_attempt_does_not_count_but_a_failed_one_does(plane: Plane) -> None:
+    plane.publish()
+    for _ in range(5):
+        lease = plane.claim_one()
+        assert lease.attempt == 1
+        plane.settle(lease, "release")
+    plane.settle(plane.claim_one(), "retry", 0)
+    lease = plane.claim_one()
+    assert lease.attempt == 2
+    plane.settle(lease, "release")
+    assert plane.claim_one().attempt == 2
+
+
+def test_a_released_job_is_ready_for_anyone_and_keeps_its_gate(plane: Plane) -> None:
+    first, _ = plane.publish(), plane.publish()
+    plane.settle(plane.claim_one("w1"), "release")
+    assert plane.ready() == [first]
+    assert plane.gates() == {"s1": first}
+    assert plane.claim("w2").ids == [first]
+
+
+def test_a_dead_letter_says_why_and_holds_the_entry(plane: Plane) -> None:
+    entry_id = plane.publish(text="Hello.", colour="red")
+    plane.settle(plane.claim_one("w1"), "dead", "unknown_voice")
+    assert plane.dead() == [
+        {
+            "dead_reason": "unknown_voice",
+            "dead_attempts": "1",
+            "dead_worker": "w1",
+            "dead_id": entry_id,
+            "text": "Hello.",
+            "session_id": "s1",
+            "colour": "red",
+        }
+    ]
+
+
+def test_a_dead_letter_counts_the_attempts(plane: Plane) -> None:
+    plane.publish()
+    for _ in range(2):
+        plane.settle(plane.claim_one(), "retry", 0)
+    plane.settle(plane.claim_one(), "dead", "engine_failed")
+    assert plane.dead()[0]["dead_attempts"] == "3"
+
+
+def test_a_dead_letter_holds_32_fields_of_4_kilobytes_at_most(plane: Plane) -> None:
+    plane.publish(text="x" * 5000, **{f"f{n}" + "n" * 5000: "y" * 4096 for n in range(100)})
+    plane.settle(plane.claim_one(), "dead", "text_too_long")
+    (letter,) = plane.dead()
+    assert len(letter) == 4 + 32
+    assert letter["text"] == "x" * 4096
+    assert max(len(word) for pair in letter.items() for word in pair) == 4096
+
+
+def test_dead_letters_are_written_for_dead_jobs_only(plane: Plane) -> None:
+    plane.publish("s1"), plane.publish("s2"), plane.publish("s3")
+    for lease, verdict in zip(plane.claim().leases, ("ok", "retry", "release"), strict=True):
+        plane.settle(lease, verdict, 0)
+    assert plane.dead() == []
+
+
+def test_there_are_ten_thousand_dead_letters_at_most(plane: Plane) -> None:
+    fill = "for i = 1, 10300 do redis.call('XADD', KEYS[1], '*', 'a', 'b') end"
+    plane.call("EVAL", fill, 1, plane.keys.dead)
+    plane.publish()
+    plane.settle(plane.claim_one(), "dead", "why")
+    assert plane.client.xlen(plane.keys.dead) <= 10_200
+
+
+def test_a_settlement_passes_on_only_a_gate_that_names_it(plane: Plane) -> None:
+    first, second, third = plane.publish(), plane.publish(), plane.publish()
+    lease = plane.claim().leases[0]
+    plane.client.hset(plane.key("gates"), "s1", second)
+    plane.settle(lease)
+    assert plane.gates() == {"s1": second}
+    assert plane.ready() == []
+    assert first not in plane.unsettled()
+    assert third in plane.unsettled()
+
+
+def test_an_entry_without_a_session_is_settled_too(plane: Plane) -> None:
+    plane.publish(None, text="x")
+    assert plane.settle(plane.claim_one(), "dead", "invalid_field") == "OK"
+    assert plane.unsettled() == []
+
+
+def test_a_beat_keeps_the_lease(plane: Plane) -> None:
+    entry_id = plane.publish()
+    lease = plane.claim_one()
+    plane.go_silent(entry_id)
+    assert plane.beat(lease) == "OK"
+    assert plane.reclaim() == []
+
+
+def test_a_beat_says_that_the_lease_is_lost(plane: Plane) -> None:
+    entry_id = plane.publish()
+    old = plane.claim_one("w1")
+    plane.go_silent(entry_id)
+    (new,) = plane.reclaim("w2")
+    assert plane.beat(old) == "LOST"
+    assert plane.beat(Lease(entry_id, 1, old.fence, "s1", (), "w2")) == "LOST"
+    assert plane.beat(Lease(entry_id, 1, new.fence, "s1", (), "w1")) == "LOST"
+    assert plane.beat(new) == "OK"
+    plane.settle(new)
+    assert plane.beat(new) == "LOST"
+
+
+def test_a_worker_that_reclaims_its_own_job_has_lost_the_older_lease(plane: Plane) -> None:
+    entry_id = plane.publish()
+    old = plane.claim_one("w1")
+    plane.go_silent(entry_id)
+    (new,) = plane.reclaim("w1")
+    assert plane.beat(old) == "LOST"
+    assert plane.settle(old) == "FENCED"
+    assert plane.beat(new) == "OK"
+
+
+def test_a_beat_restores_a_gate_that_is_missing_and_leaves_any_other(plane: Plane) -> None:
+    entry_id = plane.publish()
+    lease = plane.claim_one()
+    plane.client.delete(plane.key("gates"))
+    plane.beat(lease)
+    assert plane.gates() == {"s1": entry_id}
+    plane.client.hset(plane.key("gates"), "s1", "9-9")
+    plane.beat(lease)
+    assert plane.gates() == {"s1": "9-9"}
+
+
+def test_a_beat_of_a_job_without_a_session_makes_no_gate(plane: Plane) -> None:
+    plane.publish(None)
+    assert plane.beat(plane.claim_one()) == "OK"
+    assert plane.gates() == {}
+
+
+def test_progress_makes_the_attempt_count_as_the_first_and_leaves_the_fence(plane: Plane) -> None:
+    entry_id = plane.publish()
+    for _ in range(2):
+        plane.settle(plane.claim_one(), "retry", 0)
+    lease = plane.claim_one()
+    assert lease.attempt == 3
+    assert plane.beat(lease, progressed=True) == "OK"
+    assert plane.beat(lease) == "OK"
+    plane.go_silent(entry_id)
+    assert plane.reclaim()[0].attempt == 2
+
+
+def test_a_job_whose_worker_fell_silent_is_taken_over(plane: Plane) -> None:
+    entry_id = plane.publish(text="Hello.")
+    old = plane.claim_one("w1")
+    assert plane.reclaim("w2") == []
+    plane.go_silent(entry_id)
+    (new,) = plane.reclaim("w2")
+    assert (new.entry_id, new.attempt, new.session_id, new.fields) == (entry_id, 2, "s1", old.fields)
+    assert int(new.fence) > int(old.fence)
+    assert plane.pending() == [(entry_id, "w2")]
+    assert plane.reclaim("w3") == []
+
+
+def test_no_more_is_taken_over_than_there_are_slots(plane: Plane) -> None:
+    ids = [plane.publish(f"s{n}") for n in range(3)]
+    plane.claim("w1")
+    for entry_id in ids:
+        plane.go_silent(entry_id)
+    assert [lease.entry_id for lease in plane.reclaim("w2", count=2)] == ids[:2]
+    assert [lease.entry_id for lease in plane.reclaim("w2", count=2)] == ids[2:]
+
+
+def test_a_pending_entry_that_is_gone_is_forgotten(plane: Plane) -> None:
+    entry_id = plane.publish()
+    plane.claim()
+    plane.client.xdel(plane.keys.jobs, entry_id)
+    assert plane.reclaim(lease_ms=0) == []
+    assert plane.pending() == []
+    assert plane.client.hlen(plane.key("attempts")) == 0
+
+
+def test_a_job_that_lost_its_gate_to_another_waits_when_its_worker_falls_silent(plane: Plane) -> None:
+    first, second = plane.publish(), plane.publish()
+    plane.claim("w1", 1)
+    plane.client.delete(plane.key("gates"))
+    taken = plane.claim_one("w2")
+    assert taken.entry_id == second
+    plane.go_silent(first)
+    assert plane.reclaim("w3") == []
+    assert plane.pending() == [(second, "w2")]
+    plane.settle(taken)
+    assert plane.claim("w3").ids == [first]
+
+
+def test_a_job_taken_over_without_a_gate_gets_it(plane: Plane) -> None:
+    entry_id = plane.publish()
+    plane.claim("w1")
+    plane.client.delete(plane.key("gates"))
+    plane.go_silent(entry_id)
+    assert [lease.entry_id for lease in plane.reclaim()] == [entry_id]
+    assert plane.gates() == {"s1": entry_id}
+
+
+def test_a_lost_count_starts_again_and_the_lost_lease_cannot_be_settled(plane: Plane) -> None:
+    entry_id = plane.publish()
+    old = plane.claim_one("w1")
+    plane.client.delete(plane.key("attempts"))
+    assert plane.beat(old) == "LOST"
+    assert plane.settle(old) == "FENCED"
+    plane.go_silent(entry_id)
+    assert plane.reclaim()[0].attempt == 1

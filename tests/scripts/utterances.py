@@ -1,0 +1,33 @@
+"""What tests of BEGIN and END share: an utterance begun, spoken, taken over, and its listener leaving."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.scripts.plane import Lease, Plane
+
+TTL_MS = 600_000
+KINDS = ("complete", "cancelled", "error")
+
+
+def begin(plane: Plane, lease: Lease, believed: int = 0, **options: Any) -> str:
+    """BEGIN that must succeed; the epoch."""
+    answer = plane.begin(lease, believed, **options)
+    assert answer[0] == "OK"
+    return str(answer[1])
+
+
+def taken_over(lease: Lease, by: int = 1) -> Lease:
+    return Lease(lease.entry_id, 2, str(int(lease.fence) + by), lease.session_id, lease.fields, "w2")
+
+
+def speak(plane: Plane, lease: Lease, n_chunks: int = 2, believed: int = 0) -> tuple[str, int, str]:
+    """BEGIN and chunks of 10 samples: the epoch, samples delivered, and the writer's next id."""
+    epoch = begin(plane, lease, believed)
+    for n in range(1, n_chunks + 1):
+        plane.write(lease, f"{epoch}-{n}", believed + 10 * n)
+    return epoch, believed + 10 * n_chunks, f"{epoch}-{n_chunks + 1}"
+
+
+def forget_stream(plane: Plane) -> None:
+    plane.client.delete(plane.keys.audio("s1"))
