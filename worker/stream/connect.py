@@ -4,47 +4,64 @@
 `redis+cluster://host:6379,host:6379`, both also with `rediss+`. A user and password given apart from the URL (from a
 setting or a file) win over those inside it.
 
-Every client speaks RESP2 and retries nothing by itself: redis-py's own retries hide failures and, for blocking reads,
-its default time-out cuts them short. Waiting and repeating is done in one place, `worker.stream.patience`.
+redis-py opens the connections (addresses, TLS, log-in) and no more: its clients retry by themselves, which hides
+failures, and cut blocking reads short by a default time-out. `worker.stream.link` speaks on the connections,
+`worker.stream.patience` waits and repeats.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
-import redis
 import redis.asyncio
-import redis.asyncio.cluster
-import redis.cluster
-from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 CONNECT_TIMEOUT_S = 5.0
+SENTINEL_TIMEOUT_S = 1.0  # several may be away, and all are asked within one connect time-out
+
+SCHEMES = frozenset(
+    {"redis", "rediss", "unix"}
+    | {f"{scheme}+{kind}" for scheme in ("redis", "rediss") for kind in ("sentinel", "cluster")}
+)
 
 
 class AddressError(ValueError):
-    """The Redis URL cannot be used; the message says why and how one looks."""
+    """The Redis URL cannot be used; the message says why and how one looks, and never holds the URL itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where one plane's Redis is and who we are there. The password never appears in `repr`."""
+    """Where one plane's Redis is and who we are there. Neither URL nor password appears in `repr`.
 
-    url: str
+    Raises AddressError when the URL cannot be used.
+    """
+
+    url: str = field(repr=False)
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
 
+    def __post_init__(self) -> None:
+        scheme = self._parts.scheme
+        if scheme not in SCHEMES:
+            raise AddressError(f"a Redis URL cannot begin with {scheme!r}; use one of {', '.join(sorted(SCHEMES))}")
+        if self.kind == "standalone":
+            self._url_options()
+        elif self.hosts and self.kind == "sentinel":
+            self._service()
+
     @property
     def kind(self) -> str:
-        scheme = urlsplit(self.url).scheme
-        return scheme.partition("+")[2] or "standalone"
+        """standalone, sentinel or cluster."""
+        return self._parts.scheme.partition("+")[2] or "standalone"
 
     @property
     def is_cluster(self) -> bool:
@@ -55,71 +72,72 @@ class Address:
         """[(host, port)] of a Sentinel or Cluster URL."""
         default_port = 26379 if self.kind == "sentinel" else 6379
         hosts = []
-        for part in urlsplit(self.url).netloc.rpartition("@")[2].split(","):
-            host, _, port = part.rpartition(":") if ":" in part else (part, "", "")
-            if not host or (port and not port.isdigit()):
+        for part in self._parts.netloc.rpartition("@")[2].split(","):
+            try:
+                one = urlsplit(f"//{part}")
+                host, port = one.hostname, one.port
+            except ValueError:
+                host = port = None
+            if not host:
                 raise AddressError(f"{part!r} in the Redis URL is no host:port; write host:6379,host:6379")
-            hosts.append((host.strip("[]"), int(port) if port else default_port))
+            hosts.append((host, port or default_port))
         return hosts
 
-    def open_async(self, socket_timeout_s: float | None) -> redis.asyncio.Redis:
-        """A client for asyncio; for a Cluster see `open_async_cluster`."""
-        options = self._options(socket_timeout_s) | {"retry": AsyncRetry(NoBackoff(), 0)}
-        if self.kind != "sentinel":
-            return redis.asyncio.Redis.from_url(self.url, **options)
-        service, db = self._service
-        sentinel = redis.asyncio.Sentinel(self.hosts, sentinel_kwargs=self._sentinel_options(), **options)
-        client: redis.asyncio.Redis = sentinel.master_for(service, db=db)
-        return client
+    def node(self, host: str, port: int) -> Address:
+        """The address of one server of a Cluster, with the same user, password and files."""
+        scheme = self._parts.scheme.partition("+")[0]
+        username, password = self._credentials()
+        netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return replace(self, url=f"{scheme}://{netloc}", username=username, password=password)
 
-    def open_async_cluster(self, socket_timeout_s: float | None) -> redis.asyncio.cluster.RedisCluster:
-        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in self.hosts]
-        return redis.asyncio.cluster.RedisCluster(startup_nodes=nodes, **self._options(socket_timeout_s))
-
-    def open_sync(self, socket_timeout_s: float) -> redis.Redis | redis.cluster.RedisCluster:
-        """A client for a thread: the heartbeat's."""
-        options = self._options(socket_timeout_s)
-        if self.kind == "cluster":
-            nodes = [redis.cluster.ClusterNode(host, port) for host, port in self.hosts]
-            return redis.cluster.RedisCluster(startup_nodes=nodes, **options)
-        options["retry"] = Retry(NoBackoff(), 0)
-        if self.kind != "sentinel":
-            return redis.Redis.from_url(self.url, **options)
-        service, db = self._service
-        sentinel = redis.Sentinel(self.hosts, sentinel_kwargs=self._sentinel_options(), **options)
-        client: redis.Redis = sentinel.master_for(service, db=db)
-        return client
+    def pool(self) -> redis.asyncio.ConnectionPool:
+        """What makes connections to this server, or to the service's master of the moment as a Sentinel knows it."""
+        options: dict[str, Any] = {
+            "protocol": 2,
+            "socket_timeout": None,
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),
+        } | self._tls_options()
+        username, password = self._credentials()
+        options |= {"username": username} if username is not None else {}
+        options |= {"password": password} if password is not None else {}
+        if self.kind == "standalone":
+            return redis.asyncio.ConnectionPool(**(self._url_options() | options))
+        service, db = self._service()
+        sentinel = redis.asyncio.Sentinel(  # type: ignore[no-untyped-call]
+            self.hosts, sentinel_kwargs=self._sentinel_options()
+        )
+        return SentinelConnectionPool(service, sentinel, db=db, **options)  # type: ignore[no-untyped-call]
 
     @property
+    def _parts(self) -> SplitResult:
+        try:
+            return urlsplit(self.url)
+        except ValueError:
+            raise _unreadable() from None
+
+    def _url_options(self) -> dict[str, Any]:
+        try:
+            return dict(parse_url(self.url))
+        except ValueError:
+            raise _unreadable() from None
+
+    def _credentials(self) -> tuple[str | None, str | None]:
+        username, _, password = self._parts.netloc.rpartition("@")[0].partition(":")
+        return (
+            self.username if self.username is not None else unquote(username) or None,
+            self.password if self.password is not None else unquote(password) or None,
+        )
+
     def _service(self) -> tuple[str, int]:
-        service, _, db = urlsplit(self.url).path.strip("/").partition("/")
+        service, _, db = self._parts.path.strip("/").partition("/")
         if not service or (db and not db.isdigit()):
             raise AddressError("a Sentinel URL looks like redis+sentinel://host:26379,host:26379/service/0")
         return service, int(db or 0)
 
-    def _options(self, socket_timeout_s: float | None) -> dict[str, Any]:
-        options: dict[str, Any] = {
-            "protocol": 2,
-            "socket_timeout": socket_timeout_s,
-            "socket_connect_timeout": CONNECT_TIMEOUT_S,
-            "health_check_interval": 0,
-        }
-        parts = urlsplit(self.url)
-        scheme, _, kind = parts.scheme.partition("+")
-        username, password = self.username, self.password
-        if kind:  # redis-py does not parse these URLs
-            user_info, _, _ = parts.netloc.rpartition("@")
-            in_url = user_info.partition(":")
-            username = username or unquote(in_url[0]) or None
-            password = password or unquote(in_url[2]) or None
-        if password is not None:
-            options["password"] = password
-            if username is not None:
-                options["username"] = username
-        return options | self._tls_options(scheme, kind)
-
-    def _tls_options(self, scheme: str, kind: str) -> dict[str, Any]:
-        if scheme != "rediss":
+    def _tls_options(self) -> dict[str, Any]:
+        scheme = self._parts.scheme
+        if not scheme.startswith("rediss"):
             return {}
         files = {
             "ssl_ca_certs": self.ca_file,
@@ -127,13 +145,20 @@ class Address:
             "ssl_keyfile": self.key_file,
         }
         options: dict[str, Any] = {name: str(path) for name, path in files.items() if path is not None}
-        return options | ({"ssl": True} if kind else {})
+        return options if scheme == "rediss" else options | {"ssl": True}
 
     def _sentinel_options(self) -> dict[str, Any]:
         """Sentinels may have neither the servers' user nor their password: they get TLS and time-outs only."""
-        scheme = urlsplit(self.url).scheme.partition("+")[0]
         return {
             "protocol": 2,
-            "socket_timeout": CONNECT_TIMEOUT_S,
-            "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        } | self._tls_options(scheme, "sentinel")
+            "socket_timeout": SENTINEL_TIMEOUT_S,
+            "socket_connect_timeout": SENTINEL_TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),
+        } | self._tls_options()
+
+
+def _unreadable() -> AddressError:
+    return AddressError(
+        "the Redis URL cannot be read; it looks like redis://user:password@host:6379/0, with characters such as "
+        "@ / # : of a password written as %40 %2F %23 %3A (or give the password apart from the URL)"
+    )

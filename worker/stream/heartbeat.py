@@ -1,28 +1,27 @@
-"""Keeps the leases of running jobs, from a thread and a connection of its own.
+"""Keeps the leases of running jobs, from a thread, an event loop and a connection of its own.
 
-The event loop may be busy and the main connection full; a lease must not end for that. It must end when the worker
+The worker's event loop may be busy and its connection full; a lease must not end for that. It must end when the worker
 can no longer speak: a job is beaten for while it waits for somebody else (a slot, Redis, a reader) or while the engine
 and the event loop have moved within the last lease. Only a hung engine or a hung loop stops the beat.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any
 
-import redis
-from redis.exceptions import NoScriptError
-
 from worker.stream.connect import Address
-from worker.stream.jobs import Lease, beat_arguments
+from worker.stream.jobs import JobQueue, Lease
 from worker.stream.keys import Keys
-from worker.stream.patience import PASSING, is_no_group
-from worker.stream.script import BEAT
+from worker.stream.link import Link, open_link
+from worker.stream.patience import PASSING
 
 log = logging.getLogger(__name__)
 ANNOUNCE_EVERY_S = 1.0
@@ -51,8 +50,8 @@ class Heartbeat:
         self._lease_s = lease_s
         self._pulses: set[Pulse] = set()
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._announced_at = 0.0
+        self._started = threading.Event()
+        self._announced_at = -ANNOUNCE_EVERY_S
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self.engine_moves: Callable[[], bool] = lambda: True
         self.loop_moves: Callable[[], bool] = lambda: True
@@ -62,11 +61,13 @@ class Heartbeat:
 
     def start(self) -> None:
         self._thread.start()
+        self._started.wait()
 
     def stop(self) -> None:
-        """Stop beating; returns within about a socket time-out."""
-        self._stopped.set()
+        """Stop beating; returns when the thread has let go of its connection, which takes milliseconds."""
         if self._thread.is_alive():
+            with suppress(RuntimeError):  # it ended by itself just now
+                self._loop.call_soon_threadsafe(self._beating.cancel)
             self._thread.join(self._lease_s + 1)
 
     def add(self, lease: Lease) -> Pulse:
@@ -80,61 +81,63 @@ class Heartbeat:
             self._pulses.discard(pulse)
 
     def _run(self) -> None:
-        client = None
-        while not self._stopped.wait(self._lease_s / 4):
-            try:
-                client = client or self._address.open_sync(max(0.5, self._lease_s / 2))
-                self._beat_all(client)
-                self._announce(client)
-            except PASSING as error:
-                self.on_failure()
-                log.debug("heartbeat: Redis does not answer: %s", error)
-            except Exception:
-                log.exception("heartbeat: an unforeseen error; beating goes on")
-        if client is not None:
-            client.close()
+        with suppress(asyncio.CancelledError):
+            asyncio.run(self._beat_until_stopped())
 
-    def _beat_all(self, client: Any) -> None:
+    async def _beat_until_stopped(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._loop, self._beating = asyncio.get_running_loop(), task
+        link = open_link(self._address, max(0.5, self._lease_s / 2))
+        self._started.set()
+        try:
+            while True:
+                await asyncio.sleep(self._lease_s / 4)
+                await self._turn(link)
+        finally:
+            await link.close()
+
+    async def _turn(self, link: Link) -> None:
+        try:
+            await self._beat_all(link)
+            await self._announce(link)
+        except PASSING as error:
+            self.on_failure()
+            log.debug("heartbeat: Redis does not answer: %s", error)
+        except Exception:
+            log.exception("heartbeat: an unforeseen error; beating goes on")
+
+    async def _beat_all(self, link: Link) -> None:
         if not self.loop_moves():
             log.error("the event loop has not moved for a lease: its jobs are left to other workers")
             return
         with self._lock:
             pulses = [pulse for pulse in self._pulses if not pulse.is_lost]
         engine_moves = self.engine_moves()
+        beaten = [pulse for pulse in pulses if engine_moves or pulse.waits]
         for pulse in pulses:
-            if engine_moves or pulse.waits:
-                self._beat(client, pulse)
-            else:
+            if pulse not in beaten:
                 log.error("the engine has not moved for a lease: job %s is left", pulse.lease.entry_id)
+        outcomes = await asyncio.gather(*[self._beat(link, pulse) for pulse in beaten], return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
-    def _beat(self, client: Any, pulse: Pulse) -> None:
+    async def _beat(self, link: Link, pulse: Pulse) -> None:
         at = monotonic()
-        try:
-            answer = self._run_beat(client, pulse.lease)
-        except redis.ResponseError as error:
-            if not is_no_group(error):
-                raise
-            answer = b"LOST"
+        is_mine = await JobQueue(link, self._keys, self._worker, 0).beat(pulse.lease)
         with self._lock:
             if pulse not in self._pulses:  # settled meanwhile
                 return
-        if answer == b"OK":
+        if is_mine:
             pulse.last_beat = at
         else:
             pulse.is_lost = True
             self.on_lost(pulse)
 
-    def _run_beat(self, client: Any, lease: Lease) -> Any:
-        keys = self._keys.job_plane
-        words = (len(keys), *keys, self._keys.seen_prefix, self._worker, *beat_arguments(lease))
-        try:
-            return client.execute_command("EVALSHA", BEAT.sha, *words)
-        except NoScriptError:
-            return client.execute_command("EVAL", BEAT.source, *words)
-
-    def _announce(self, client: Any) -> None:
+    async def _announce(self, link: Link) -> None:
         now = monotonic()
         if now - self._announced_at >= ANNOUNCE_EVERY_S:
             card = dict(self.card()) | {"beat_ms": int(time() * 1000)}
-            client.execute_command("HSET", self._keys.workers, self._worker, json.dumps(card))
+            await link.call("HSET", self._keys.workers, self._worker, json.dumps(card))
             self._announced_at = now

@@ -1,26 +1,31 @@
-"""One connection shared by many coroutines: commands go out as they are called, answers come back in order.
+"""One connection shared by many coroutines; made at the first call, and anew at the first call after it broke.
 
-redis-py's client takes a connection from its pool for every command and waits for the answer before the next one; a
-worker that serves many sessions at once would spend most of its time there. A Link keeps one of redis-py's connections
-(which does the handshake, TLS and parsing) and pipelines on it. A command that fails with a connection error may have
-been carried out; what is sent here must bear being sent again.
+redis-py's clients take a connection from a pool for every command and wait for its answer before the next one; a
+worker that serves many sessions at once would spend most of its time there. A command that fails with a connection
+error may have been carried out; what is sent here must bear being sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+import hiredis
 import redis
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, ReadOnlyError
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import NoScriptError
 
 from worker.stream.connect import Address
+from worker.stream.patience import PASSING
+from worker.stream.pipeline import Pipeline, open_pipeline
 from worker.stream.script import Script
 
 Word = str | bytes | int | float
+
+
+class LinkClosedError(RuntimeError):
+    """The link was closed by its owner; nothing is sent on it any more."""
 
 
 class Link(Protocol):
@@ -32,7 +37,8 @@ class Link(Protocol):
     async def transaction(self, *commands: tuple[Word, ...]) -> list[Any]:
         """MULTI, the commands, EXEC; a refused command's error stands in its place in the list."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Fail what was not answered; a call after it raises LinkClosedError."""
 
 
 async def run_script(link: Link, script: Script, keys: tuple[str, ...], *arguments: Word) -> Any:
@@ -45,150 +51,90 @@ async def run_script(link: Link, script: Script, keys: tuple[str, ...], *argumen
 
 def open_link(address: Address, timeout_s: float = 5.0) -> Link:
     """A connection made at the first call. An answer that takes longer than `timeout_s` breaks it."""
-    return ClusterLink(address, timeout_s) if address.is_cluster else PipelinedLink(address, timeout_s)
+    if address.is_cluster:
+        from worker.stream.cluster import ClusterLink
+
+        return ClusterLink(address, timeout_s)
+    return PipelinedLink(address, timeout_s)
 
 
 class PipelinedLink:
+    """The link to one server, or to whichever server is a Sentinel service's master."""
+
     def __init__(self, address: Address, timeout_s: float) -> None:
-        self._client = address.open_async(None)
+        self._pool = address.pool()
         self._timeout_s = timeout_s
-        self._unsent: list[bytes] = []
-        self._unanswered: deque[asyncio.Future[Any]] = deque()
-        self._wakeup = asyncio.Event()
-        self._answer_due = asyncio.Event()
-        self._connection: AbstractConnection | None = None
-        self._connecting = asyncio.Lock()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._released: set[asyncio.Task[None]] = set()
+        self._pipeline: Pipeline | None = None
+        self._once = Once()
+        self._is_closed = False
 
     async def call(self, *command: Word) -> Any:
-        return await self._send(await self._connected(), command)
+        packed = _pack(command)
+        pipeline = self._pipeline
+        if pipeline is None or pipeline.is_broken:
+            pipeline = await self._connect()
+        return await pipeline.send(packed)
+
+    async def batch(self, *commands: tuple[Word, ...]) -> list[Any]:
+        """Commands that follow each other on the connection; a failed one's error stands in its place."""
+        packed = [_pack(command) for command in commands]
+        pipeline = await self._connect()
+        return await asyncio.gather(*[pipeline.send(one) for one in packed], return_exceptions=True)
 
     async def transaction(self, *commands: tuple[Word, ...]) -> list[Any]:
-        connection = await self._connected()
-        whole = (("MULTI",), *commands, ("EXEC",))
-        *queued, executed = await asyncio.gather(
-            *[self._send(connection, command) for command in whole], return_exceptions=True
-        )
+        *queued, executed = await self.batch(("MULTI",), *commands, ("EXEC",))
         if isinstance(executed, BaseException):
             raise next((answer for answer in queued if isinstance(answer, BaseException)), executed)
         return list(executed)
 
     async def close(self) -> None:
-        self._break(redis.ConnectionError("the connection was closed"))
-        await asyncio.gather(*self._released)
-        await self._client.aclose()
-        await self._client.connection_pool.aclose()
+        self._is_closed = True
+        if self._pipeline is not None:
+            await self._pipeline.close()
+        if isinstance(self._pool, SentinelConnectionPool):
+            await self._pool.sentinel_manager.aclose()
 
-    def _send(self, connection: AbstractConnection, command: tuple[Word, ...]) -> asyncio.Future[Any]:
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._unsent.extend(connection.pack_command(*command))
-        self._unanswered.append(answer)
-        self._wakeup.set()
-        return answer
+    async def _connect(self) -> Pipeline:
+        """The connection, made if there is none; nothing is awaited between its check and the caller's `send`."""
+        while self._pipeline is None or self._pipeline.is_broken:
+            await self._once(self._open)
+        return self._pipeline
 
-    async def _connected(self) -> AbstractConnection:
-        """The connection, made if there is none; nothing is awaited between its check and the caller's `_send`."""
-        if self._connection is not None:
-            return self._connection
-        async with self._connecting:
-            if self._connection is None:
-                connection = await self._client.connection_pool.get_connection()
-                self._connection = connection
-                self._tasks = [
-                    asyncio.create_task(self._write(connection), name="link-writer"),
-                    asyncio.create_task(self._read(connection), name="link-reader"),
-                ]
-            return self._connection
-
-    async def _write(self, connection: AbstractConnection) -> None:
-        try:
-            while True:
-                await self._wakeup.wait()
-                self._wakeup.clear()
-                words, self._unsent = self._unsent, []
-                self._answer_due.set()
-                await connection.send_packed_command(words, check_health=False)
-        except (redis.RedisError, OSError) as error:
-            self._break(error)
-
-    async def _read(self, connection: AbstractConnection) -> None:
-        try:
-            while True:
-                if not self._unanswered:
-                    self._answer_due.clear()
-                    await self._answer_due.wait()
-                async with asyncio.timeout(self._timeout_s):
-                    await self._read_one(connection)
-        except TimeoutError:
-            self._break(redis.TimeoutError(f"no answer within {self._timeout_s} s"))
-        except (redis.RedisError, OSError) as error:
-            self._break(error)
-
-    async def _read_one(self, connection: AbstractConnection) -> None:
-        try:
-            answer = await connection.read_response()
-        except redis.ResponseError as error:
-            self._answer(error)
-            if isinstance(
-                error, ReadOnlyError
-            ):  # a demoted master: the next connection asks the Sentinels anew
-                raise
-        else:
-            self._answer(answer)
-
-    def _answer(self, answer: Any) -> None:
-        future = self._unanswered.popleft()
-        if future.done():  # its caller was cancelled
-            return
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
-
-    def _break(self, error: Exception) -> None:
-        """Fail what was not answered and forget the connection; the next call makes a new one."""
-        connection, self._connection = self._connection, None
-        tasks, self._tasks = self._tasks, []
-        self._unsent = []
-        unanswered, self._unanswered = self._unanswered, deque()
-        for future in unanswered:
-            if not future.done():
-                future.set_exception(_as_connection_error(error))
-        for task in tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
-        if connection is not None:
-            task = asyncio.get_running_loop().create_task(self._release(connection))
-            self._released.add(task)
-            task.add_done_callback(self._released.discard)
-
-    async def _release(self, connection: AbstractConnection) -> None:
-        with suppress(redis.RedisError, OSError):
-            await connection.disconnect(nowait=True)
-        await self._client.connection_pool.release(connection)
+    async def _open(self) -> None:
+        if self._is_closed:
+            raise LinkClosedError("the link to Redis was closed")
+        pipeline = await open_pipeline(self._pool, self._timeout_s)
+        if self._is_closed:
+            await pipeline.close()
+            raise LinkClosedError("the link to Redis was closed")
+        self._pipeline = pipeline
 
 
-def _as_connection_error(error: Exception) -> redis.RedisError:
-    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
-        return error
-    return redis.ConnectionError(f"the connection broke: {type(error).__name__}: {error}")
+def _pack(command: tuple[Word, ...]) -> bytes:
+    """Raises TypeError for a word that is none; the connection is then untouched."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
+    return packed
 
 
-class ClusterLink:
-    """The same for a Cluster, where redis-py chooses the node of every command."""
+class Once:
+    """One attempt for all who ask for it at a time: they share its success and its failure."""
 
-    def __init__(self, address: Address, timeout_s: float) -> None:
-        self._client = address.open_async_cluster(timeout_s)
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._n_ended = 0
+        self._failure: Exception | None = None
 
-    async def call(self, *command: Word) -> Any:
-        return await self._client.execute_command(*command)
-
-    async def transaction(self, *commands: tuple[Word, ...]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=True)
-        for command in commands:
-            pipeline.execute_command(*command)
-        return list(await pipeline.execute(raise_on_error=False))
-
-    async def close(self) -> None:
-        await self._client.aclose()
+    async def __call__(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        n_ended = self._n_ended
+        async with self._lock:
+            if self._n_ended == n_ended:
+                self._failure = None
+                try:
+                    await attempt()
+                except PASSING as error:
+                    self._failure = error
+                    raise
+                finally:
+                    self._n_ended += 1
+            elif self._failure is not None:
+                raise redis.ConnectionError(f"{type(self._failure).__name__}: {self._failure}")

@@ -15,22 +15,26 @@ from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
     ReadOnlyError,
-    RedisClusterException,
     TryAgainError,
 )
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+
+class UnwillingError(redis.ResponseError):
+    """Redis takes no commands or no writes for now: its disk is full, its replicas are away, or a script runs."""
+
+
 PASSING = (
     redis.ConnectionError,  # also BusyLoadingError and AuthenticationError
     redis.TimeoutError,
     redis.OutOfMemoryError,
+    UnwillingError,
     ReadOnlyError,
     ClusterDownError,
     MasterDownError,
     TryAgainError,
-    RedisClusterException,
     OSError,
     TimeoutError,
 )
@@ -43,7 +47,7 @@ def is_no_group(error: redis.ResponseError) -> bool:
 
 def backoff_s(failures: int, cap_s: float = 1.0) -> float:
     """Seconds to wait after so many failures in a row: doubling from 50 ms to the cap, halved at random."""
-    return min(cap_s, 0.05 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+    return min(cap_s, 0.05 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 @dataclass(slots=True)

@@ -1,0 +1,153 @@
+"""One live connection: commands go out together once per turn of the event loop, answers come back in order.
+
+redis-py connects, and this takes over the transport: no task reads or writes, the event loop calls. A command then
+costs its sender one future, which is what lets one core settle thousands of jobs a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import hiredis
+import redis
+from redis.asyncio.connection import AbstractConnection, ConnectionPool, DefaultParser
+from redis.exceptions import InvalidResponse, ReadOnlyError
+
+from worker.stream.connect import CONNECT_TIMEOUT_S
+from worker.stream.patience import UnwillingError
+
+_INCOMPLETE = object()
+
+
+async def open_pipeline(pool: ConnectionPool, timeout_s: float) -> Pipeline:
+    """Connect and log in. Raises redis-py's errors, TimeoutError after `CONNECT_TIMEOUT_S`."""
+    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await connection.connect()  # type: ignore[no-untyped-call]
+    except TimeoutError:
+        await connection.disconnect(nowait=True)
+        raise redis.TimeoutError(f"no connection within {CONNECT_TIMEOUT_S} s") from None
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return Pipeline(connection, timeout_s)
+
+
+class Pipeline(asyncio.Protocol):
+    """A connection until it breaks; then every command on its way fails, and it is of no more use.
+
+    It breaks when the server closes it, when nothing comes for `timeout_s` though an answer is due, or when the server
+    says that it is no master any more.
+    """
+
+    def __init__(self, connection: AbstractConnection, timeout_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._timeout_s = timeout_s
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=_refusal, notEnoughData=_INCOMPLETE)
+        self._unsent: list[bytes] = []
+        self._unanswered: deque[asyncio.Future[Any]] = deque()
+        self._stirred_at = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self.is_broken = False
+        assert connection._writer is not None
+        self._transport: asyncio.WriteTransport = connection._writer.transport
+        self._transport.set_protocol(self)
+
+    def send(self, packed: bytes) -> asyncio.Future[Any]:
+        """Send one command; its answer comes in the future. Without an await between them, several stay together."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        if self.is_broken:
+            _fail(answer, redis.ConnectionError("the connection broke before the command was sent"))
+            return answer
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        if not self._unanswered:
+            self._stirred_at = self._loop.time()
+            if self._watch is None:
+                self._watch = self._loop.call_later(self._timeout_s, self._check)
+        self._unsent.append(packed)
+        self._unanswered.append(answer)
+        return answer
+
+    async def close(self) -> None:
+        self.give_up(redis.ConnectionError("the connection was closed"))
+        await self._closed
+
+    def give_up(self, error: Exception) -> None:
+        """Break: fail what was not answered and let go of the connection."""
+        if self.is_broken:
+            return
+        self.is_broken = True
+        self._transport.abort()
+        self._connection._close()  # type: ignore[no-untyped-call]
+        if self._watch is not None:
+            self._watch.cancel()
+        for answer in self._unanswered:
+            if not answer.done():
+                _fail(answer, _as_connection_error(error))
+        self._unanswered.clear()
+
+    def data_received(self, data: bytes) -> None:
+        self._stirred_at = self._loop.time()
+        try:
+            self._reader.feed(data)
+            while (answer := self._reader.gets()) is not _INCOMPLETE:
+                self._answer(answer)
+        except (InvalidResponse, IndexError) as error:
+            self.give_up(redis.ConnectionError(f"what the server sent cannot be read: {error}"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.give_up(error or redis.ConnectionError("the server closed the connection"))
+        self._closed.set_result(None)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if not self.is_broken:
+            self._transport.writelines(unsent)
+
+    def _answer(self, answer: Any) -> None:
+        future = self._unanswered.popleft()
+        if isinstance(answer, Exception):
+            if not future.done():
+                _fail(future, answer)
+            if isinstance(answer, (redis.ConnectionError, ReadOnlyError)):
+                self.give_up(answer)  # a demoted master: the next connection asks the Sentinels anew
+        elif not future.done():  # else its caller was cancelled
+            future.set_result(answer)
+
+    def _check(self) -> None:
+        self._watch = None
+        if not self._unanswered:
+            return
+        left_s = self._stirred_at + self._timeout_s - self._loop.time()
+        if left_s <= 0:
+            self.give_up(redis.TimeoutError(f"no answer within {self._timeout_s} s"))
+        else:
+            self._watch = self._loop.call_later(left_s, self._check)
+
+
+def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
+    answer.set_exception(error)
+    answer.exception()  # seen: a caller that is cancelled in this very moment leaves no complaint behind
+
+
+def _as_connection_error(error: Exception) -> redis.RedisError:
+    """One for each caller: an exception raised in many tasks would gather all their tracebacks."""
+    kind = redis.TimeoutError if isinstance(error, redis.TimeoutError) else redis.ConnectionError
+    return kind(f"the connection broke: {error}")
+
+
+_UNWILLING = ("MISCONF ", "NOREPLICAS ", "BUSY ")
+
+
+def _refusal(text: str) -> Exception:
+    """The server's error as redis-py's class."""
+    if text.startswith(_UNWILLING):
+        return UnwillingError(text)
+    error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
+    return error
