@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from tests.tone import ToneEngine
-from worker.embedded import Embedded, embedded_valkey
+from worker.embedded import embedded_valkey
 from worker.service import Worker, addresses
 from worker.settings import Settings
 from worker.stream.client import Client
@@ -26,14 +31,50 @@ KEPT_FOR_EVER = set(Keys().job_plane)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server of the whole test run."""
+
+    url: str
+
+
 @pytest.fixture(scope="session")
-def valkey_server() -> Iterator[Embedded]:
-    with embedded_valkey(aof=False) as server:
-        yield server
+def servers() -> Iterator[dict[str, Server]]:
+    """The embedded Valkey, and stock Redis where it is installed."""
+    with ExitStack() as stack:
+        found = {"valkey": Server(stack.enter_context(embedded_valkey()).url)}
+        if (stock := shutil.which("redis-server")) is not None:
+            found["redis"] = Server(stack.enter_context(_stock_redis(stock)))
+        yield found
+
+
+@contextmanager
+def _stock_redis(binary: str) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL)
+    url = f"redis://127.0.0.1:{port}/0"
+    try:
+        with redis.Redis.from_url(url, retry=Retry(ConstantBackoff(0.05), 200)) as client:
+            client.ping()
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def valkey_server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Server:
+    """Each test that talks to a server runs on both."""
+    if request.param not in servers:
+        pytest.skip("no redis-server on this machine: install Debian's redis-server to run on stock Redis too")
+    return servers[request.param]
 
 
 @pytest.fixture
-def valkey(valkey_server: Embedded) -> Iterator[redis.Redis]:
+def valkey(valkey_server: Server) -> Iterator[redis.Redis]:
     """An empty Valkey. Fails the test when it leaves a key that never expires and is not on the permanent list."""
     client = redis.Redis.from_url(valkey_server.url, protocol=2)
     client.flushall()
@@ -44,7 +85,7 @@ def valkey(valkey_server: Embedded) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def settings(valkey: redis.Redis, valkey_server: Embedded) -> Settings:
+def settings(valkey: redis.Redis, valkey_server: Server) -> Settings:
     return make_settings(valkey_server.url)
 
 
@@ -117,7 +158,7 @@ class Process:
 
 
 @pytest.fixture
-def start_worker(valkey_server: Embedded) -> Iterator[Callable[..., Process]]:
+def start_worker(valkey_server: Server) -> Iterator[Callable[..., Process]]:
     """Start worker processes; the test gets them ready."""
     started: list[Process] = []
 

@@ -115,7 +115,6 @@ class Embedded:
             "save": "",
             "appendonly": "yes" if self._aof else "no",
             "maxmemory-policy": "noeviction",
-            "proto-max-bulk-len": "1mb",
             "daemonize": "no",
         }
         return [

@@ -240,7 +240,8 @@ class Worker:
 
     @property
     def _n_free(self) -> int:
-        return self._n_slots - len(self._running)
+        """Jobs that may be taken: none while the engine hangs, for it would only sit on them."""
+        return self._n_slots - len(self._running) if self._engine.moves(self._lease_s) else 0
 
     # Jobs.
 

@@ -142,7 +142,7 @@ class Speaking:
                 return
 
     async def _next(self, speech: Speech) -> Frames:
-        self._pulse.waits = speech.slot is None
+        self._pulse.waits = False  # for the engine, even where it is a slot that is waited for
         try:
             return await speech.take(RAMP_FRAMES[min(self._n_written, len(RAMP_FRAMES) - 1)])
         finally:

@@ -10,11 +10,10 @@ import pytest
 import redis
 
 from schemas.errors import ErrorCode
-from tests.conftest import eventually, make_settings, running
+from tests.conftest import Server, eventually, make_settings, running
 from tests.flow.listening import KEYS, check_complete, check_queue_is_empty, read_session, until_ended
 from tests.tone import ToneEngine
 from worker.audio.chain import Chain
-from worker.embedded import Embedded
 from worker.settings import Settings
 from worker.stream.client import Client
 
@@ -177,9 +176,7 @@ async def test_an_engine_that_fails_once_is_tried_again_and_the_listener_hears_o
     assert job.data == _replayed(Chain(24_000, "pcm_s16le"), "This sentence is interrupted by a failure.", entry_id)
 
 
-async def test_an_engine_with_codes_resumes_from_them(
-    valkey: redis.Redis, settings: Settings, client: Client
-) -> None:
+async def test_an_engine_with_codes_resumes_from_them(valkey: redis.Redis, settings: Settings, client: Client) -> None:
     engine = ToneEngine(4, frame_s=0.01, has_codes=True)
     text = "This sentence is interrupted by a failure, but what was said is known."
     async with running(settings, engine):
@@ -222,7 +219,7 @@ async def test_a_drain_finishes_what_fits_in_the_grace_period(
 
 
 async def test_a_drain_gives_back_what_does_not_and_another_worker_goes_on_at_the_same_sample(
-    valkey: redis.Redis, valkey_server: Embedded, client: Client
+    valkey: redis.Redis, valkey_server: Server, client: Client
 ) -> None:
     settings = make_settings(valkey_server.url, grace_s=0.05)
     text = "A sentence that takes much longer than the grace period."

@@ -1,0 +1,188 @@
+"""What Redis does to a worker in mid-utterance, and that the listener hears none of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis
+
+from tests.conftest import eventually, make_settings, running
+from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_empty, read_session, until_ended
+from tests.tone import ToneEngine
+from worker.embedded import Embedded, embedded_valkey
+from worker.health import HealthServer
+from worker.service import addresses
+from worker.stream.client import Client
+from worker.stream.keys import Keys
+
+TEXT = "A sentence of some length, spoken while its Redis misbehaves in one way or another."
+
+
+@pytest.fixture
+def server() -> Iterator[Embedded]:
+    with embedded_valkey(aof=True) as one:
+        yield one
+
+
+@pytest.fixture
+def own(server: Embedded) -> redis.Redis:
+    return redis.Redis.from_url(server.url, protocol=2)
+
+
+@pytest.fixture
+async def speaker(server: Embedded) -> AsyncIterator[Client]:
+    async with Client(*addresses(make_settings(server.url)), Keys()) as connected:
+        yield connected
+
+
+async def _publish_and_hear_some(own: redis.Redis, speaker: Client) -> str:
+    entry_id = await speaker.publish({"session_id": "s", "text": TEXT})
+    await eventually(lambda: len(read_session(own, "s").get(entry_id, Heard()).chunks) > 3)
+    return entry_id
+
+
+async def _check_heard_whole(own: redis.Redis, server: Embedded, entry_id: str) -> Heard:
+    async with Client(*addresses(make_settings(server.url)), Keys()) as listener:
+        await until_ended(listener, "s", within_s=20)
+    await eventually(lambda: own.xlen(KEYS.jobs) == 0, within_s=10)
+    job = read_session(own, "s")[entry_id]
+    check_complete(job)
+    check_queue_is_empty(own)
+    return job
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["shut down", "killed"])
+async def test_a_redis_that_restarts_is_waited_for(
+    hard: bool, server: Embedded, own: redis.Redis, speaker: Client
+) -> None:
+    async with running(make_settings(server.url), ToneEngine(4, frame_s=0.03)) as worker:
+        entry_id = await _publish_and_hear_some(own, speaker)
+        await asyncio.to_thread(server.restart, hard)
+        await _check_heard_whole(own, server, entry_id)
+        second = await _spoken_after(own, server)
+    assert worker.metrics.reconnects.labels("jobs")._value.get() > 0
+    check_complete(second)
+
+
+async def _spoken_after(own: redis.Redis, server: Embedded) -> Heard:
+    async with Client(*addresses(make_settings(server.url)), Keys()) as client:
+        entry_id = await client.publish({"session_id": "after", "text": "And on it goes."})
+        await until_ended(client, "after", within_s=20)
+    return read_session(own, "after")[entry_id]
+
+
+async def test_a_flushed_script_cache_is_filled_again(server: Embedded, own: redis.Redis, speaker: Client) -> None:
+    async with running(make_settings(server.url), ToneEngine(4, frame_s=0.03)):
+        entry_id = await _publish_and_hear_some(own, speaker)
+        own.script_flush()
+        await _check_heard_whole(own, server, entry_id)
+
+
+async def test_connections_that_are_cut_are_made_again(server: Embedded, own: redis.Redis, speaker: Client) -> None:
+    async with running(make_settings(server.url), ToneEngine(4, frame_s=0.03)):
+        entry_id = await _publish_and_hear_some(own, speaker)
+        own.client_kill_filter(_type="normal", skipme=True)
+        await _check_heard_whole(own, server, entry_id)
+        check_complete(await _spoken_after(own, server))
+
+
+async def test_a_destroyed_group_is_made_again_and_its_running_job_goes_on(
+    server: Embedded, own: redis.Redis, speaker: Client
+) -> None:
+    async with running(make_settings(server.url), ToneEngine(4, frame_s=0.03)):
+        entry_id = await _publish_and_hear_some(own, speaker)
+        own.xgroup_destroy(KEYS.jobs, "workers")
+        job = await _check_heard_whole(own, server, entry_id)
+    assert len(job.begins) >= 2
+
+
+async def test_an_emptied_redis_is_served_again(server: Embedded, own: redis.Redis, speaker: Client) -> None:
+    async with running(make_settings(server.url), ToneEngine(4, frame_s=0.03)):
+        await _publish_and_hear_some(own, speaker)
+        own.flushall()
+        check_complete(await _spoken_after(own, server))
+
+
+async def test_a_redis_out_of_memory_is_waited_for(server: Embedded, own: redis.Redis, speaker: Client) -> None:
+    async with running(make_settings(server.url), ToneEngine(4, frame_s=0.03)):
+        entry_id = await _publish_and_hear_some(own, speaker)
+        own.config_set("maxmemory", 1)
+        await asyncio.sleep(0.5)
+        own.config_set("maxmemory", 0)
+        await _check_heard_whole(own, server, entry_id)
+
+
+async def test_the_health_pages_tell_a_lost_redis_from_a_worker_that_is_well(server: Embedded) -> None:
+    settings = make_settings(server.url, lease_ms=400, health_port=0)
+    async with running(settings) as worker:
+        with HealthServer(worker, worker.metrics, port=0) as health:
+            assert await _get(health.port, "/healthz") == 200
+            assert await _get(health.port, "/readyz") == 200
+            server.stop(hard=True)
+            await _until_status(health.port, "/healthz", 503)
+            server.start()
+            await _until_status(health.port, "/healthz", 200)
+            worker.stop()
+            assert await _get(health.port, "/readyz") == 503
+
+
+async def test_a_hung_engine_shows_in_the_health_pages_and_loses_its_lease(
+    server: Embedded, own: redis.Redis, speaker: Client
+) -> None:
+    class Hanging(ToneEngine):
+        hangs = False
+
+        def step(self, held: object = ()) -> list:  # type: ignore[type-arg]
+            while self.hangs:
+                import time
+
+                time.sleep(0.01)
+            return super().step(held)  # type: ignore[arg-type]
+
+    engine = Hanging(4, frame_s=0.03)
+    settings = make_settings(server.url, lease_ms=400)
+    async with running(settings, engine) as hung:
+        entry_id = await _publish_and_hear_some(own, speaker)
+        engine.hangs = True
+        await eventually(lambda: bool(hung.problems()))
+        assert "engine" in hung.problems()[0]
+        async with running(settings, ToneEngine(4)):
+            job = await _check_heard_whole(own, server, entry_id)
+        engine.hangs = False
+    assert len(job.begins) == 2
+
+
+async def test_no_text_reaches_the_log_above_debug(
+    server: Embedded, speaker: Client, own: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with running(make_settings(server.url), ToneEngine(4)) as worker:
+        await speaker.publish({"session_id": "s", "text": "Confidential words."})
+        await speaker.publish({"session_id": "s", "text": "Confidential words.", "voice": "nobody"})
+        await until_ended(speaker, "s", 2)
+        _ = worker
+    assert "ready" in caplog.text
+    assert "onfidential" not in caplog.text
+
+
+async def _get(port: int, path: str) -> int:
+    def fetch() -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+
+    return await asyncio.to_thread(fetch)
+
+
+async def _until_status(port: int, path: str, status: int) -> None:
+    async with asyncio.timeout(10):
+        while await _get(port, path) != status:
+            await asyncio.sleep(0.05)

@@ -1,0 +1,109 @@
+"""Workers as operators run them: several processes, killed, stopped, drained and told to reload."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import redis
+
+from tests.conftest import Process, eventually
+from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_empty, read_session, until_ended
+from worker.stream.client import Client
+
+StartWorker = Callable[..., Process]
+LONG = "This is a rather long story about a worker that does not live to see its end. " * 3
+
+
+async def test_three_workers_and_a_hundred_sessions_keep_every_session_in_order(
+    valkey: redis.Redis, client: Client, start_worker: StartWorker
+) -> None:
+    for _ in range(3):
+        start_worker("--slots", "16")
+    draw = random.Random(7)
+    sessions = [f"session-{n}" for n in range(100)] * 5
+    draw.shuffle(sessions)
+    published: dict[str, list[str]] = {}
+    for n, session_id in enumerate(sessions):
+        text = draw.choice(["Yes.", f"This is sentence number {n}.", "Good morning, Makima speaking."])
+        entry_id = await client.publish({"session_id": session_id, "text": text, "ttl_ms": "300000"})
+        published.setdefault(session_id, []).append(entry_id)
+    await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=90)
+    check_queue_is_empty(valkey)
+    for session_id, ids in published.items():
+        heard = read_session(valkey, session_id)
+        assert list(heard) == ids
+        for job in heard.values():
+            check_complete(job)
+
+
+async def test_a_killed_workers_utterance_goes_on_at_the_same_sample_with_another(
+    valkey: redis.Redis, client: Client, start_worker: StartWorker
+) -> None:
+    undisturbed = await _spoken_undisturbed(valkey, client, start_worker)
+    doomed = start_worker("--pace", "2", "--lease-ms", "1000")
+    entry_id = await client.publish({"session_id": "s", "text": LONG, "seed": "1"})
+    await eventually(lambda: _n_chunks(valkey, "s", entry_id) > 3)
+    start_worker("--pace", "20", "--lease-ms", "1000")
+    doomed.send(signal.SIGKILL)
+    killed_at, n_chunks = time.monotonic(), _n_chunks(valkey, "s", entry_id)
+    await eventually(lambda: _n_chunks(valkey, "s", entry_id) > n_chunks)
+    taken_over_s = time.monotonic() - killed_at
+    await until_ended(client, "s", within_s=30)
+    job = read_session(valkey, "s")[entry_id]
+    check_complete(job)
+    assert [begin.attempt for _, begin in job.begins] == [1, 2]
+    assert job.begins[1][1].resumed_at > 0
+    assert job.begins[1][1].resumed_by == "regenerated"
+    assert job.data == undisturbed
+    assert taken_over_s < 2.5 + 5, "a lease and a half, a second, and what a busy machine adds"
+
+
+async def test_a_worker_stopped_past_its_lease_writes_nothing_when_it_wakes(
+    valkey: redis.Redis, client: Client, start_worker: StartWorker
+) -> None:
+    stale = start_worker("--pace", "2", "--lease-ms", "500")
+    entry_id = await client.publish({"session_id": "s", "text": LONG})
+    await eventually(lambda: _n_chunks(valkey, "s", entry_id) > 2)
+    start_worker("--pace", "4", "--lease-ms", "500")
+    stale.send(signal.SIGSTOP)
+    await eventually(lambda: len(_heard(valkey, "s", entry_id).begins) == 2)
+    stale.send(signal.SIGCONT)
+    await until_ended(client, "s", within_s=60)
+    await eventually(lambda: valkey.xlen(KEYS.jobs) == 0)
+    job = read_session(valkey, "s")[entry_id]  # contiguous, and nothing of a lower epoch after a higher one
+    check_complete(job)
+    assert len(job.begins) == 2
+
+
+async def test_sigterm_gives_a_long_utterance_back_at_once(
+    valkey: redis.Redis, client: Client, start_worker: StartWorker
+) -> None:
+    leaving = start_worker("--pace", "2", "--lease-ms", "30000", env={"MAKIMA_TTS_GRACE_S": "0.1"})
+    entry_id = await client.publish({"session_id": "s", "text": LONG})
+    await eventually(lambda: _n_chunks(valkey, "s", entry_id) > 2)
+    start_worker("--lease-ms", "30000")
+    assert leaving.end() == 0
+    await until_ended(client, "s", within_s=10)
+    job = read_session(valkey, "s")[entry_id]
+    check_complete(job)
+    assert [begin.attempt for _, begin in job.begins] == [1, 1]
+
+
+def _heard(valkey: redis.Redis, session_id: str, entry_id: str) -> Heard:
+    return read_session(valkey, session_id).get(entry_id, Heard())
+
+
+def _n_chunks(valkey: redis.Redis, session_id: str, entry_id: str) -> int:
+    return len(_heard(valkey, session_id, entry_id).chunks)
+
+
+async def _spoken_undisturbed(valkey: redis.Redis, client: Client, start_worker: StartWorker) -> bytes:
+    worker = start_worker()
+    entry_id = await client.publish({"session_id": "undisturbed", "text": LONG, "seed": "1"})
+    await until_ended(client, "undisturbed", within_s=30)
+    await asyncio.to_thread(worker.end)
+    return read_session(valkey, "undisturbed")[entry_id].data
