@@ -184,5 +184,5 @@ async def _get(port: int, path: str) -> int:
 
 async def _until_status(port: int, path: str, status: int) -> None:
     async with asyncio.timeout(10):
-        while await _get(port, path) != status:
+        while await _get(port, path) != status:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

@@ -30,9 +30,7 @@ def raw_audio(session_id: str) -> str:
 def serve_makima(url: str) -> None:
     """One worker with an engine of one frame a job, until SIGTERM."""
     sys.setswitchinterval(0.001)
-    settings = Settings(
-        _env_file=None, redis_url=url, engine="preview", slots=N_SLOTS, default_voice="placeholder"
-    )
+    settings = Settings(_env_file=None, redis_url=url, engine="preview", slots=N_SLOTS, default_voice="placeholder")
 
     async def run() -> None:
         worker = Worker(settings, OneFrameEngine(N_SLOTS))

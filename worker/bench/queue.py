@@ -129,7 +129,8 @@ def _one_job(client: redis.Redis, peer: str, session_id: str) -> tuple[float, fl
         now = perf_counter() - began
         if not read:
             raise BenchError(f"{peer} answered no job for 10 s")
-        for last, fields in read[0][1]:
+        for entry_id, fields in read[0][1]:
+            last = entry_id
             seen.setdefault(fields[b"type"], now)
     return seen[b"begin"], seen[b"audio"]
 
