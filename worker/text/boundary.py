@@ -30,7 +30,7 @@ _NEVER_LAST = frozenset("「『（【《〈〔［｛“‘«([{¿¡")
 _LOOKBACK_CHARS = 14  # characters looked at for the word before a full stop
 
 _BEFORE_A_NAME = {
-    "English": "mr mrs ms mx dr prof rev hon gen sen rep gov col sgt capt lt cmdr messrs st mt ft vs cf viz approx dept",
+    "English": "mr mrs ms mx dr prof rev hon gen sen rep gov col sgt capt lt cmdr st mt ft vs cf viz approx dept",
     "German": "dr prof hr fr frl str bzw ca vgl sog evtl ggf inkl geb gest dipl ing",
     "French": "mm mme mmes mlle dr pr me st ste av bd cf env",
     "Spanish": "sr sra srta dr dra dña ud uds vd vds prof gral av avda",

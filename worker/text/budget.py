@@ -1,9 +1,9 @@
 """The frame budget: how much audio a segment may become before the engine is stopped.
 
-An end token that never comes must not hold a slot for minutes, and no honest speech may be cut off. So each character is
-given the time that a slow speaker would take at most, and the floor and the margin cover what is not in the text: a
-breath before, a pause after. All figures are our own choice; they were set well above what espeak-ng takes at 160 words
-a minute for texts of letters, capitals, digits and symbols in eight of the ten languages.
+An end token that never comes must not hold a slot for minutes, and no honest speech may be cut off. So each character
+is given the time that a slow speaker would take at most, and the floor and the margin cover what is not in the text: a
+breath before, a pause after. All figures are our own choice; they are above what espeak-ng took at 160 words a minute
+for a few texts of letters, capitals, digits and symbols in eight of the ten languages.
 """
 
 from __future__ import annotations

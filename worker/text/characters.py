@@ -1,7 +1,7 @@
 """Characters: one spelling for each, and none that cannot be spoken.
 
-NFC, not NFKC: NFKC would turn x² into x2, ½ into 1⁄2 and the Japanese ～ and ！ into other marks. Full-width letters and
-digits become ASCII and half-width kana full-width, which is all of NFKC that speech needs; Japanese punctuation stays.
+NFC, not NFKC: NFKC would turn x² into x2, ½ into 1⁄2 and the Japanese ～ and ！ into other marks. Of NFKC, speech only
+needs that full-width letters and digits become ASCII and half-width kana full-width; Japanese punctuation stays.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_EMOJI_SIGN = "\u231a\u231b\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa\u25aa\u25ab\u25b6\u25c0\u25fb-\u25fe\u2600-\u2775\u2794-\u27bf\u2b1b\u2b1c\u2b50\u2b55\U0001f000-\U0001faff"
+_EMOJI_SIGN = (
+    "\u231a\u231b\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa\u25aa\u25ab\u25b6\u25c0\u25fb-\u25fe\u2600-\u2775\u2794-\u27bf\u2b1b\u2b1c"
+    "\u2b50\u2b55\U0001f000-\U0001faff"
+)
 _JOINED = "\u200d\ufe0e\ufe0f\u20e3\U000e0020-\U000e007f"
 _SHOWN_AS_EMOJI = "\u2139\u2190-\u21ff\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299"
-_EMOJI = re.compile(
-    rf"[0-9#*]\ufe0f?\u20e3|[{_SHOWN_AS_EMOJI}]\ufe0f\u20e3?|[{_EMOJI_SIGN}][{_EMOJI_SIGN}{_JOINED}]*"
-)
+_EMOJI = re.compile(rf"[0-9#*]\ufe0f?\u20e3|[{_SHOWN_AS_EMOJI}]\ufe0f\u20e3?|[{_EMOJI_SIGN}][{_EMOJI_SIGN}{_JOINED}]*")
 _GONE = "\x1a"  # where an emoji stood; every control character is removed before
 _GONE_BEFORE_MARK = re.compile(
     rf"(?:(?<!{_GONE}) {_GONE}|(?<![ {_GONE}]){_GONE})[ {_GONE}]*(?=[.,!?;:)…。！？、」』）])"

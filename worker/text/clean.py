@@ -1,7 +1,7 @@
 """Cleaning: what a chat model wrote, as it should be spoken.
 
-`clean` is idempotent. Taking one mark away may bring another to light, so markup is peeled until nothing changes; a text
-that still changes after a few rounds was nested to make trouble and loses its special characters altogether.
+`clean` is idempotent. Taking one mark away may bring another to light, so markup is peeled until nothing changes; a
+text that still changes after a few rounds was nested to make trouble and loses its special characters altogether.
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from worker.text.characters import normalise
 
 # Scripts whose words follow each other without a blank, or (hangul) carry their particles with them.
-_UNSPACED = "\u1100-\u11ff\u3005-\u3007\u3041-\u30ff\u3130-\u318f\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD_CHAR = rf"[^\W{_UNSPACED}]"
-_IS_WORD_CHAR = re.compile(_WORD_CHAR)
+_UNSPACED = re.compile(
+    "[\u1100-\u11ff\u3005-\u3007\u3041-\u30ff\u3130-\u318f\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
 
 
 class Lexicon:
@@ -20,33 +21,60 @@ class Lexicon:
     beside them. What was put in is not looked at again. Raises ValueError for an entry without a word.
     """
 
-    __slots__ = ("_any_case", "_exact", "_words")
+    __slots__ = ("_any_case", "_exact", "_lengths", "_starts")
 
     def __init__(self, entries: Mapping[str, str]) -> None:
         self._exact: dict[str, str] = {}
-        first_spelling: dict[str, str] = {}
+        self._any_case: dict[str, str] = {}
+        lengths: dict[str, set[int]] = {}
         for word, spoken in entries.items():
             key = " ".join(normalise(word).split())
             if not key:
                 raise ValueError(f"lexicon entry {word!r} has no word to look for: remove it or write the word")
             self._exact[key] = spoken
-            first_spelling.setdefault(key.lower(), key)
-        keys = sorted(first_spelling.values(), key=lambda key: (-len(key), key))
-        self._any_case = [self._exact[key] for key in keys]
-        self._words = re.compile("|".join(map(_pattern, keys)), re.IGNORECASE) if keys else None
+            self._any_case.setdefault(_folded(key), spoken)
+            lengths.setdefault(_folded(key)[0], set()).add(len(key))
+        self._lengths = {first: sorted(of_first, reverse=True) for first, of_first in lengths.items()}
+        self._starts = re.compile(f"[{re.escape(''.join(lengths))}]") if lengths else None
 
     def apply(self, text: str) -> str:
         """The text with its words respelt."""
-        return text if self._words is None else self._words.sub(self._spoken, text)
+        if self._starts is None:
+            return text
+        folded = _folded(text)
+        parts: list[str] = []
+        kept = 0
+        for start in self._starts.finditer(folded):
+            at = start.start()
+            if at >= kept and (end := self._end(folded, at)):
+                word = text[at:end].replace("\n", " ")
+                parts += text[kept:at], self._exact.get(word, self._any_case[folded[at:end]])
+                kept = end
+        return "".join(parts) + text[kept:]
 
-    def _spoken(self, word: re.Match[str]) -> str:
-        assert word.lastindex is not None  # every alternative is one group
-        spoken = self._exact.get(" ".join(word[0].split()))
-        return self._any_case[word.lastindex - 1] if spoken is None else spoken
+    def _end(self, folded: str, at: int) -> int | None:
+        """Where the longest entry ends that stands here as a whole word; None when none does."""
+        if at and _is_one_word(folded[at - 1], folded[at]):
+            return None
+        for length in self._lengths[folded[at]]:
+            end = at + length
+            is_entry = end <= len(folded) and folded[at:end] in self._any_case
+            if is_entry and not _is_one_word(folded[end - 1], folded[end : end + 1]):
+                return end
+        return None
 
 
-def _pattern(key: str) -> str:
-    before = f"(?<!{_WORD_CHAR})" if _IS_WORD_CHAR.match(key[0]) else ""
-    after = f"(?!{_WORD_CHAR})" if _IS_WORD_CHAR.match(key[-1]) else ""
-    words = r"\s+".join(map(re.escape, key.split()))
-    return f"{before}({words}){after}"
+def _folded(text: str) -> str:
+    """The text in lower case, character by character, its newlines as blanks."""
+    lower = text.lower()
+    if len(lower) != len(text):
+        lower = "".join(char.lower() if len(char.lower()) == 1 else char for char in text)
+    return lower.replace("\n", " ")
+
+
+def _is_one_word(left: str, right: str) -> bool:
+    return _is_word_char(left) and _is_word_char(right)
+
+
+def _is_word_char(char: str) -> bool:
+    return char == "_" or (char.isalnum() and not _UNSPACED.match(char))

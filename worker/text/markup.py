@@ -17,6 +17,7 @@ _DEFINITION = re.compile(r"\[[^\[\]]{1,200}\]:\s*(?:https?://|www\.|[/#])")
 _SAID_ITSELF = ".!?…:;,。！？、：；，—"  # a line that ends so needs no full stop
 _SENTENCE_END = ".!?…:;。！？：；"
 
+_ESCAPE = re.compile(r"(?<!\\)\\+(?=[*_`~#\[\]()<>|!])")
 _TOKEN = re.compile(r"<\|[^\s<>|]{0,64}\|>|</?(?:tts_\w{1,32}|think|tool_call|tool_response)>")
 _TAG = re.compile(
     r"</?(?:a|b|i|u|s|p|em|strong|br|hr|div|span|ul|ol|li|code|pre|h[1-6]|su[bp]|del|ins|img|table|t[rdh]|thead|tbody"
@@ -60,6 +61,8 @@ def strip_lines(text: str) -> str:
 
 def strip_inline(text: str) -> str:
     """The text without special tokens, tags, links, code marks and emphasis; URLs as their host name."""
+    if "\\" in text:
+        text = _ESCAPE.sub("", text)
     if "<" in text:
         text = _AUTOLINK.sub(r"\1", _TAG.sub(" ", _TOKEN.sub(" ", text)))
     if "[" in text:
@@ -91,7 +94,8 @@ def _strip_line(line: str) -> tuple[str, bool]:
 def _closed(line: str, needs_mark: bool) -> str:
     if not needs_mark or line[-1] in _SAID_ITSELF:
         return line
-    return line + ("。" if "\u3040" <= line[-1] <= "\u9fff" else ".")
+    is_japanese = line[-1] >= "\u3001" and not "\uac00" <= line[-1] <= "\ud7a3"
+    return line + ("。" if is_japanese else ".")
 
 
 def _host(url: re.Match[str]) -> str:

@@ -3,9 +3,9 @@
 Written here because no library kept the laws when tried: sentence-stream 1.3.0 streams but drops asterisks and has no
 longest segment, pysbd 0.3.4 and sentencex 1.0.32 want the whole text at once and have none either.
 
-A cut is decided from the text before it and at most LOOKAHEAD_CHARS after it, never from where the input ended, so the
-segments do not depend on how the text was fed. Lengths are weights: a wide character (kana, kanji, hangul) takes about
-as long to say as two letters, and counts as two, also in max_chars.
+A cut is decided from the text before it and at most LOOKAHEAD_CHARS after it, never from where a piece of the input
+ended, so the segments do not depend on how the text was fed. Lengths are weights: a wide character (kana, kanji,
+hangul) takes about as long to say as two letters, and counts as two, also in max_chars.
 """
 
 from __future__ import annotations
@@ -57,12 +57,15 @@ class Splitter:
 
     def __init__(self, language: str, first_chars: int = FIRST_CHARS, max_chars: int = MAX_CHARS) -> None:
         if max_chars < 40:
-            raise ValueError(f"max_chars is {max_chars}, and shorter than 40 words would be cut: give 40 or more")
+            raise ValueError(f"max_chars is {max_chars}, which would cut words: give 40 or more")
         self._language = _language(language)
         self._first_chars = min(first_chars, max_chars)
         self._max_chars = max_chars
         self._window_chars = max_chars + LOOKAHEAD_CHARS
-        self._reset()
+        self._buffer = ""  # single blanks, none at either end
+        self._blank = ""  # what came after the buffer: a newline, a blank or nothing
+        self._sums = [0]  # the weight of the buffer up to each of its characters
+        self._is_first = True
 
     def feed(self, text: str) -> list[str]:
         """Add a piece of the text; return the segments now decided."""
@@ -83,14 +86,8 @@ class Splitter:
     def flush(self) -> list[str]:
         """End the text; return the remaining segments. The splitter can be fed another text afterwards."""
         segments = self._decided(is_end=True)
-        self._reset()
+        self._blank, self._is_first = "", True
         return segments
-
-    def _reset(self) -> None:
-        self._buffer = ""
-        self._blank = ""
-        self._sums = [0]
-        self._is_first = True
 
     def _decided(self, *, is_end: bool) -> list[str]:
         segments: list[str] = []
@@ -176,4 +173,3 @@ def _hard_cut(text: str, limit: int) -> int:
 
 def _one_blank(blanks: str) -> str:
     return "\n" if _LINE_END.search(blanks) else " " if blanks else ""
-
