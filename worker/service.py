@@ -15,8 +15,6 @@ import socket
 from time import monotonic
 from typing import Any
 
-import redis
-
 from worker.engine.base import Engine
 from worker.engine.thread import EngineThread
 from worker.metrics import Metrics
@@ -29,7 +27,7 @@ from worker.stream.jobs import BLOCK_MS, Claim, Doorbell, JobQueue, Lease
 from worker.stream.keys import Keys
 from worker.stream.link import Link, open_link
 from worker.stream.outbox import Plane
-from worker.stream.patience import PASSING, Patience
+from worker.stream.patience import PASSING, Patience, RedisError, Refusal
 from worker.voices.registry import Registry, RegistryError
 
 log = logging.getLogger(__name__)
@@ -79,9 +77,7 @@ class Worker:
         reconnects = self.metrics.reconnects.labels
         self._job_patience = Patience("job", reconnects("jobs").inc)
         self._bell_patience = Patience("job (doorbell)", reconnects("doorbell").inc)
-        session_patience = (
-            self._job_patience if one_plane else Patience("session", reconnects("sessions").inc)
-        )
+        session_patience = self._job_patience if one_plane else Patience("session", reconnects("sessions").inc)
         # a UTF-8 character has at most 4 bytes: a text cut here is still seen as too long
         max_field_bytes = max(4096, 4 * self._settings.max_text_chars + 1)
         self._queue = JobQueue(self._job_link, keys, self.name, max_field_bytes)
@@ -183,7 +179,7 @@ class Worker:
         try:
             async with asyncio.timeout(self._lease_s):
                 await what
-        except (TimeoutError, redis.RedisError, OSError) as error:
+        except (TimeoutError, RedisError, OSError) as error:
             log.warning("Redis did not take the last words of this worker: %s", error)
 
     # The main loop.
@@ -231,7 +227,7 @@ class Worker:
     async def _listen(self, claim: Claim) -> None:
         try:
             await self._bell_patience(lambda: self._doorbell.wait(claim))
-        except redis.ResponseError as error:
+        except Refusal as error:
             log.error("the doorbell cannot be heard: %s", error)
             await asyncio.sleep(1)
         finally:
@@ -285,9 +281,7 @@ class Worker:
             since = patience.failing_since
             if since is not None and monotonic() - since > self._lease_s:
                 seconds = monotonic() - since
-                found.append(
-                    f"the {patience.plane} Redis has not answered for {seconds:.0f} s: {patience.last_error}"
-                )
+                found.append(f"the {patience.plane} Redis has not answered for {seconds:.0f} s: {patience.last_error}")
         return found
 
     def is_ready(self) -> bool:
@@ -303,7 +297,7 @@ class Worker:
         while True:
             try:
                 self.metrics.show(await read_depths(self._job_link, self._keys))
-            except (redis.ResponseError, *PASSING) as error:
+            except (Refusal, *PASSING) as error:
                 log.debug("the queue's depth is unknown for now: %s", error)
             await asyncio.sleep(DEPTHS_EVERY_S)
 

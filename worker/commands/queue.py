@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from hashlib import sha1
 from time import time
 from typing import Any
 
-import redis
-from rich.console import Console
 from rich.table import Table
 
 from schemas.jobs import field_of, session_id_of
+from worker.commands.terminal import complain, foreign, redis_problem, table_console
 from worker.service import addresses
 from worker.settings import Settings
 from worker.stream.client import Client
@@ -23,8 +22,10 @@ from worker.stream.connect import AddressError
 from worker.stream.depths import read_depths
 from worker.stream.keys import Keys
 from worker.stream.link import Link, open_link
+from worker.stream.patience import RedisError
 
 PAGE = 100
+_ENTRY_ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 EXTRA = (b"dead_reason", b"dead_attempts", b"dead_worker", b"dead_id")
 
 
@@ -38,14 +39,17 @@ def dead(settings: Settings, count: int, as_json: bool) -> int:
 
 def redrive(settings: Settings, dead_ids: list[str], every: bool) -> int:
     if bool(dead_ids) == every:
-        print("makima-tts: name dead letters by id (see queue dead), or --all for every one", file=sys.stderr)
+        complain("name dead letters by id (see queue dead), or --all for every one")
         return 2
     return _run(settings, lambda link, keys: _redrive(link, keys, dead_ids))
 
 
 def cancel(settings: Settings, session_id: str, upto: str | None) -> int:
     if session_id_of([b"session_id", session_id.encode("utf-8", "replace")]) is None:
-        print("makima-tts: a session id is 1 to 128 of A-Z a-z 0-9 . _ : -", file=sys.stderr)
+        complain("a session id is 1 to 128 of A-Z a-z 0-9 . _ : -")
+        return 2
+    if upto is not None and not _ENTRY_ID.fullmatch(upto):
+        complain("--upto is the entry id that XADD gave for the job, for example 1700000000000-0")
         return 2
 
     async def send(_: Link, keys: Keys) -> int:
@@ -67,8 +71,11 @@ def _run(settings: Settings, what: Callable[[Link, Keys], Awaitable[int]]) -> in
 
     try:
         return asyncio.run(connected())
-    except (redis.RedisError, AddressError, OSError) as error:
-        print(f"makima-tts: {type(error).__name__}: {error}", file=sys.stderr)
+    except AddressError as error:
+        complain(error)
+        return 1
+    except (RedisError, OSError) as error:
+        complain(redis_problem(error))
         return 1
 
 
@@ -79,13 +86,13 @@ async def _status(link: Link, keys: Keys, as_json: bool) -> int:
     if as_json:
         print(json.dumps({**asdict(depths), "workers": workers}))
         return 0
-    console = Console(highlight=False)
+    console = table_console()
     for name, value in asdict(depths).items():
         console.print(f"{name:>10} {value:.1f}" if name == "oldest_s" else f"{name:>10} {value}")
     table = Table("worker", "model", "slots", "busy", "last beat")
     for name, card in sorted(workers.items()):
         ago = f"{max(0.0, time() - card.get('beat_ms', 0) / 1000):.1f} s ago"
-        table.add_row(name, str(card.get("model")), str(card.get("slots")), str(card.get("busy")), ago)
+        table.add_row(*map(foreign, (name, card.get("model"), card.get("slots"), card.get("busy"), ago)))
     console.print(table if workers else "no workers")
     return 0
 
@@ -102,8 +109,8 @@ async def _dead(link: Link, keys: Keys, count: int, as_json: bool) -> int:
     table = Table("id", "reason", "attempts", "session", "job")
     for row in rows:
         names = ("id", "dead_reason", "dead_attempts", "session_id", "dead_id")
-        table.add_row(*[str(row.get(name, "")) for name in names])
-    Console(highlight=False).print(table)
+        table.add_row(*[foreign(row.get(name, "")) for name in names])
+    table_console().print(table)
     return 0
 
 
@@ -135,7 +142,7 @@ async def _redrive(link: Link, keys: Keys, dead_ids: list[str]) -> int:
                 n += 1
     print(f"published {n} dead jobs anew")
     for dead_id in missing:
-        print(f"makima-tts: there is no dead letter {dead_id}", file=sys.stderr)
+        complain(f"there is no dead letter {dead_id}")
     return 1 if missing else 0
 
 

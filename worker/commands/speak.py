@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import redis
 import soundfile
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -21,11 +20,13 @@ from schemas.jobs import job_fields
 from schemas.messages import Audio, Cancelled, Complete, Error, Message
 from schemas.wire import Entry
 from worker.commands.hearing import Hearing, NothingHeard, follow
+from worker.commands.terminal import complain, redis_problem
 from worker.service import addresses
 from worker.settings import Settings
 from worker.stream.client import Client
 from worker.stream.connect import AddressError
 from worker.stream.keys import Keys
+from worker.stream.patience import RedisError
 
 RAW = "-"
 
@@ -46,21 +47,27 @@ def speak(settings: Settings, order: Order) -> int:
     """0 when the job was spoken, 1 on an error, 3 when it was cancelled."""
     session_id = order.session or f"cli-{secrets.token_hex(6)}"
     if order.out == RAW and not order.as_json and sys.stdout.isatty():
-        print("makima-tts: raw samples would go to the terminal; name a file with --out, or pipe", file=sys.stderr)
+        complain("raw samples would go to the terminal; name a file with --out, or pipe")
         return 2
     try:
         fields = job_fields(session_id=session_id, text=order.text, **order.options)
         hearing = asyncio.run(_listen(settings, order, fields))
         if order.out != RAW and hearing.data:
             hearing.write_wav(Path(order.out))
-    except (JobError, NothingHeard, AddressError, redis.RedisError, OSError, soundfile.LibsndfileError) as error:
-        print(f"makima-tts: {error}", file=sys.stderr)
+    except (JobError, NothingHeard, AddressError, soundfile.LibsndfileError) as error:
+        complain(error)
+        return 1
+    except BrokenPipeError:  # whoever read the samples has heard enough
+        sys.stdout = sys.__stdout__ = None  # type: ignore[assignment]
+        return 1
+    except (RedisError, OSError) as error:
+        complain(redis_problem(error))
         return 1
     if isinstance(hearing.end, Error):
-        print(f"makima-tts: {hearing.end.code}: {hearing.end.message}", file=sys.stderr)
+        complain(f"{hearing.end.code}: {hearing.end.message}")
         return 1
     if isinstance(hearing.end, Cancelled):
-        print("makima-tts: the job was cancelled", file=sys.stderr)
+        complain("the job was cancelled")
         return 3
     return 0
 

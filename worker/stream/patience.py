@@ -18,6 +18,9 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+RedisError = redis.RedisError  # for those outside worker.stream, who import no redis
+Refusal = redis.ResponseError  # Redis answered, and will not: a missing right, a key of another type
+
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
