@@ -15,6 +15,7 @@ from worker.health import HealthError, HealthServer
 from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.connect import AddressError
+from worker.stream.patience import Refusal
 from worker.voices.registry import RegistryError, UnknownVoice
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,14 @@ def serve(settings: Settings) -> int:
         asyncio.run(_serve(settings))
     except REFUSALS as error:
         log.error("the worker cannot start: %s", error)
+        return 1
+    except ExceptionGroup as group:
+        refusals, rest = group.split(Refusal)
+        if refusals is None or rest is not None:
+            raise
+        log.error(
+            "Redis refuses what a worker must do; deploy/redis/users.acl has its rights: %s", refusals.exceptions[0]
+        )
         return 1
     return 0
 
