@@ -37,11 +37,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line ins
 
 def main() -> None:
     """Run a command; a foreseen error ends it with one line on stderr and status 1 or 2."""
-    from worker.settings import SettingsError
-
     try:
         app()
-    except SettingsError as error:
+    except ValueError as error:
+        from worker.settings import SettingsError  # loads pydantic, which `--help` need not wait for
+
+        if not isinstance(error, SettingsError):
+            raise
         sys.exit(f"makima-tts: {error}")
 
 
@@ -88,7 +90,7 @@ def worker(
 
 @app.command()
 def dev(
-    port: Annotated[int, typer.Option(help="Port of the embedded Valkey.")] = 6399,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the embedded Valkey.")] = 6399,
     slots: Slots = None,
     pace: Pace = None,
     voices_dir: VoicesDir = None,
@@ -226,11 +228,14 @@ def doctor(
     session_redis_url: SessionRedisUrl = None,
     engine: EngineName = None,
     model: ModelDir = None,
+    device: Device = None,
     voices_dir: VoicesDir = None,
+    voice: Annotated[str | None, typer.Option(help="Voice of jobs that name none.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """What is installed, reachable and fast enough, and what to do about the rest."""
     flags = dict(locals())
+    flags["default_voice"] = flags.pop("voice")
     flags.pop("as_json")
     from worker.commands.doctor import doctor as run
 

@@ -28,9 +28,7 @@ START_TIMEOUT_S = 120.0
 SILENCE_TIMEOUT_S = 60.0
 
 
-def demo(
-    text: str, out: Path, language: str | None, as_json: bool, settings_for: Callable[[str], Settings]
-) -> int:
+def demo(text: str, out: Path, language: str | None, as_json: bool, settings_for: Callable[[str], Settings]) -> int:
     """Speak `text` into a WAV file and print what was measured; 1 on an error, which is named."""
     try:
         options = {"ttl_ms": 300_000} | ({} if language is None else {"language": language})
@@ -83,9 +81,7 @@ def _report(hearing: Hearing, out: Path, as_json: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     model = hearing.begin.model if hearing.begin else "?"
     if model.startswith("preview"):
-        console.print(
-            "[yellow]Spoken by the PREVIEW engine (espeak-ng): a stand-in, not Makima's voice.[/yellow]"
-        )
+        console.print("[yellow]Spoken by the PREVIEW engine (espeak-ng): a stand-in, not Makima's voice.[/yellow]")
     first = figures["first_audible_s"]
     console.print(f"first audible sound after {first * 1000:.1f} ms" if first is not None else "nothing audible")
     console.print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import sys
 from collections.abc import Mapping
@@ -52,17 +53,26 @@ def speak(settings: Settings, order: Order) -> int:
     try:
         fields = job_fields(session_id=session_id, text=order.text, **order.options)
         hearing = asyncio.run(_listen(settings, order, fields))
-        if order.out != RAW and hearing.data:
-            hearing.write_wav(Path(order.out))
-    except (JobError, NothingHeard, AddressError, soundfile.LibsndfileError) as error:
+    except (JobError, NothingHeard, AddressError) as error:
         complain(error)
         return 1
-    except BrokenPipeError:  # whoever read the samples has heard enough
-        sys.stdout = sys.__stdout__ = None  # type: ignore[assignment]
+    except BrokenPipeError:  # whoever reads our samples has heard enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
         return 1
     except (RedisError, OSError) as error:
         complain(redis_problem(error))
         return 1
+    return _conclude(hearing, order)
+
+
+def _conclude(hearing: Hearing, order: Order) -> int:
+    """Write the WAV file, which holds what was heard also of a job that was cut short."""
+    if order.out != RAW and hearing.data:
+        try:
+            hearing.write_wav(Path(order.out))
+        except (OSError, soundfile.LibsndfileError) as error:
+            complain(error)
+            return 1
     if isinstance(hearing.end, Error):
         complain(f"{hearing.end.code}: {hearing.end.message}")
         return 1
@@ -85,7 +95,7 @@ async def _listen(settings: Settings, order: Order, fields: Mapping[str, str]) -
                 async for entry in follow(client, fields["session_id"], entry_id, order.timeout_s):
                     _hear(hearing, entry, order)
                     bar.update(row, heard=f"{hearing.figures()['audio_s']:.1f} s heard")
-            except asyncio.CancelledError:  # Ctrl-C: nobody listens any more
+            except (asyncio.CancelledError, BrokenPipeError):  # Ctrl-C, or a closed pipe: nobody listens any more
                 await client.cancel(fields["session_id"], entry_id)
                 raise
     return hearing

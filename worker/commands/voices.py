@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
-from rich.console import Console
 from rich.table import Table
 
+from worker.commands.terminal import complain, table_console
 from worker.settings import Settings
 from worker.voices.registry import Registry, RegistryError
 
@@ -35,7 +34,7 @@ def show(settings: Settings, as_json: bool) -> int:
     for card in registry:
         name = f"{card.name} (default)" if card.name == settings.default_voice else card.name
         table.add_row(name, card.status, ", ".join(card.languages), card.mode)
-    Console(highlight=False).print(table)
+    table_console().print(table)
     return 0
 
 
@@ -54,5 +53,5 @@ def _registry(settings: Settings) -> Registry | None:
     try:
         return Registry.load(settings.voices_dir)
     except RegistryError as error:
-        print(f"makima-tts: {error}", file=sys.stderr)
+        complain("\n".join(error.problems))
         return None

@@ -12,14 +12,18 @@ from typing import TypeVar
 
 import redis
 from redis.exceptions import (
+    AuthenticationError,
     ClusterDownError,
     MasterDownError,
+    NoPermissionError,
     ReadOnlyError,
     TryAgainError,
 )
 
 RedisError = redis.RedisError  # for those outside worker.stream, who import no redis
 Refusal = redis.ResponseError  # Redis answered, and will not: a missing right, a key of another type
+MissingRight = NoPermissionError
+WrongPassword = AuthenticationError
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
