@@ -136,9 +136,13 @@ class Process:
         )
 
     def wait_until_ready(self) -> None:
+        self.wait_for(" ready")
+
+    def wait_for(self, words: str) -> None:
+        """Read the worker's log up to a line with these words."""
         assert self.popen.stderr is not None
         for line in self.popen.stderr:
-            if " ready" in line:
+            if words in line:
                 return
         raise AssertionError(f"the worker ended with {self.popen.wait()}")
 

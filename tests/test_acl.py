@@ -301,9 +301,7 @@ def busy(anybody: redis.Redis) -> str:
 
 
 @pytest.mark.skipif(shutil.which("redis-cli") is None, reason="redis-cli is not installed")
-def test_the_operators_redis_cli_lines_work_for_the_operator(
-    port: int, busy: str, anybody: redis.Redis
-) -> None:
+def test_the_operators_redis_cli_lines_work_for_the_operator(port: int, busy: str, anybody: redis.Redis) -> None:
     cli = f"redis-cli -p {port} --user operator --pass 'password of operator' --no-auth-warning"
     said = run(["set -e", *(recipe.replace("redis-cli", cli) for recipe in recipes())])
     refusal = re.compile(r"(\(error\) )?(ERR|NOPERM|NOAUTH|WRONGTYPE)\b")

@@ -71,9 +71,7 @@ def test_only_5_ms_are_held_back() -> None:
     st.lists(st.integers(0, 600), max_size=8),
     st.integers(0, 2**32 - 1),
 )
-def test_fades_do_not_depend_on_where_a_segment_was_cut(
-    lengths: list[int], cuts: list[int], seed: int
-) -> None:
+def test_fades_do_not_depend_on_where_a_segment_was_cut(lengths: list[int], cuts: list[int], seed: int) -> None:
     noise = np.random.default_rng(seed)
     segments = [noise.uniform(-1, 1, n).astype(np.float32) for n in lengths]
     fader, out = Fader(), [np.zeros(0, dtype=np.float32)]

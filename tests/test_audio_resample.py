@@ -31,9 +31,7 @@ def resampled(pcm: NDArray[np.float32], rate_hz: int, cuts: list[int]) -> NDArra
     st.lists(st.integers(0, 9000), max_size=20),
     st.integers(0, 2**32 - 1),
 )
-def test_the_bits_do_not_depend_on_where_the_input_was_cut(
-    rate_hz: int, n: int, cuts: list[int], seed: int
-) -> None:
+def test_the_bits_do_not_depend_on_where_the_input_was_cut(rate_hz: int, n: int, cuts: list[int], seed: int) -> None:
     pcm = np.random.default_rng(seed).uniform(-1, 1, n).astype(np.float32)
     assert np.array_equal(resampled(pcm, rate_hz, cuts), resampled(pcm, rate_hz, []))
 

@@ -49,9 +49,7 @@ def test_text_lines_hold_time_level_logger_message_and_fields(configured: Config
 
 def test_json_lines_hold_the_same(configured: Configure) -> None:
     stream = configured("info", "json")
-    log.warning(
-        "こんにちは", extra={"session_id": "s1", "samples": 7, "rtf": 0.5, "voice": None, "where": [1]}
-    )
+    log.warning("こんにちは", extra={"session_id": "s1", "samples": 7, "rtf": 0.5, "voice": None, "where": [1]})
     line = json.loads(stream.getvalue())
     assert line.pop("time").endswith("Z")
     assert line == {

@@ -130,9 +130,7 @@ def test_an_option_that_would_be_ignored_is_refused() -> None:
     assert "preview engine only" in refusal(engine="qwen", pace=1.0)
     assert "rediss://" in refusal(redis_ca_file="ca.pem")
     assert "set both or none" in refusal(redis_url="rediss://h", redis_cert_file="cert.pem")
-    assert Settings.load(session_redis_url="rediss://h", redis_ca_file="ca.pem").redis_ca_file == Path(
-        "ca.pem"
-    )
+    assert Settings.load(session_redis_url="rediss://h", redis_ca_file="ca.pem").redis_ca_file == Path("ca.pem")
 
 
 def test_the_password_is_given_once() -> None:

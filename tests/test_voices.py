@@ -29,9 +29,7 @@ consent = "given"
 """
 
 
-def make_voice(
-    folder: Path, name: str = "alice", extra: str = "", seconds: float = 6.0, rate: int = 24000
-) -> Path:
+def make_voice(folder: Path, name: str = "alice", extra: str = "", seconds: float = 6.0, rate: int = 24000) -> Path:
     """Write a voice that is ready, and give its folder."""
     voice = folder / name
     voice.mkdir(parents=True)
@@ -196,9 +194,7 @@ def unreadable(_: Path, encoding: str = "utf-8") -> str:
     raise PermissionError(13, "Permission denied")
 
 
-def test_a_card_that_cannot_be_read_is_refused_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_card_that_cannot_be_read_is_refused_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     voice = tmp_path / "alice"
     voice.mkdir()
     card = voice / "voice.toml"
@@ -265,9 +261,7 @@ def test_a_reference_that_links_to_itself_is_refused_or_missing(tmp_path: Path) 
     voice = make_voice(tmp_path)
     (voice / "reference.wav").unlink()
     (voice / "reference.wav").symlink_to("reference.wav")
-    assert refusal(
-        tmp_path
-    )  # Python 3.13 resolves such a link to itself, older ones do not resolve it at all
+    assert refusal(tmp_path)  # Python 3.13 resolves such a link to itself, older ones do not resolve it at all
 
 
 def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
@@ -369,9 +363,7 @@ def test_an_enormous_recording_is_not_read(tmp_path: Path) -> None:
     assert "larger than 64 MiB" in problem(tmp_path)
 
 
-def test_a_recording_that_cannot_be_read_is_incomplete(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recording_that_cannot_be_read_is_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Path) -> bytes:
         raise PermissionError(13, "Permission denied")
 

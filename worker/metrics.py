@@ -81,9 +81,7 @@ class Metrics:
         self.jobs_waiting = self._gauge("jobs_waiting", "Jobs behind an earlier one of their session")
         self.jobs_delayed = self._gauge("jobs_delayed", "Jobs waiting to be tried again")
         self.dead_letters = self._gauge("dead_letters", "Jobs among the dead letters")
-        self.oldest_job_age_s = self._gauge(
-            "oldest_job_age_seconds", "Age of the oldest unsettled job, 0 without one"
-        )
+        self.oldest_job_age_s = self._gauge("oldest_job_age_seconds", "Age of the oldest unsettled job, 0 without one")
         self.settled = self._counter("settled", "Attempts settled, by how: ok, retry, release or dead", "how")
         self.reclaimed = self._counter("reclaimed", "Jobs taken over from a worker that fell silent")
         self.duplicates_deleted = self._counter("duplicates_deleted", "Jobs deleted: job_id seen before")

@@ -145,11 +145,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{env_name('redis_password')} and {env_name('redis_password_file')} are both set; keep one"
             )
-        if (
-            self.redis_username is not None
-            and self.redis_password is None
-            and self.redis_password_file is None
-        ):
+        if self.redis_username is not None and self.redis_password is None and self.redis_password_file is None:
             raise ValueError(
                 f"{env_name('redis_username')} is set without a password; "
                 f"set {env_name('redis_password_file')} or {env_name('redis_password')} too"
@@ -171,22 +167,18 @@ class Settings(BaseSettings):
         for field, url in self._urls.items():
             if named and _has_credentials(url):
                 raise ValueError(
-                    f"{env_name(field)} holds a user or password and {named[0]} is set too; "
-                    "take it out of the URL"
+                    f"{env_name(field)} holds a user or password and {named[0]} is set too; take it out of the URL"
                 )
 
     def _tls_files_fit(self) -> None:
         if (self.redis_cert_file is None) != (self.redis_key_file is None):
             raise ValueError(
-                f"{env_name('redis_cert_file')} and {env_name('redis_key_file')} belong together; "
-                "set both or none"
+                f"{env_name('redis_cert_file')} and {env_name('redis_key_file')} belong together; set both or none"
             )
         tls_is_used = any(urlsplit(url).scheme in TLS_SCHEMES for url in self._urls.values())
         for field in ("redis_ca_file", "redis_cert_file"):
             if getattr(self, field) is not None and not tls_is_used:
-                raise ValueError(
-                    f"{env_name(field)} is set but no URL uses TLS; write rediss:// for redis://"
-                )
+                raise ValueError(f"{env_name(field)} is set but no URL uses TLS; write rediss:// for redis://")
 
     @property
     def _urls(self) -> dict[str, str]:

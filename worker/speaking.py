@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from time import monotonic
 
 import numpy as np
@@ -19,21 +18,11 @@ from worker.engine.thread import EngineThread, Speech
 from worker.stream.heartbeat import Pulse
 from worker.stream.outbox import Outbox
 from worker.stream.trail import Trail
-from worker.text import Lexicon, frame_budget, plan
+from worker.text import Piece, frame_budget, join, plan
 from worker.voices.card import Card
 
-RAMP_FRAMES = (
-    1,
-    2,
-    4,
-    8,
-    12,
-)  # the most frames of the first, second, … chunk: sound early, then fewer entries
-
-
-@lru_cache(maxsize=64)
-def _lexicon(entries: tuple[tuple[str, str], ...]) -> Lexicon:
-    return Lexicon(dict(entries))
+# The most frames of the first, second, … chunk: sound early, then fewer entries.
+RAMP_FRAMES = (1, 2, 4, 8, 12)
 
 
 @dataclass(slots=True)
@@ -43,32 +32,28 @@ class Take:
     job: Job
     voice: Card
     has_codes: bool
-    texts: tuple[str, ...] = field(init=False)
+    pieces: tuple[Piece, ...] = field(init=False)
     n_begun: int = 0
 
     def __post_init__(self) -> None:
-        self.texts = plan(self.job.text, self.job.language, _lexicon(tuple(self.voice.lexicon.items())))
-        if not self.texts:
-            raise JobError(
-                ErrorCode.TEXT_EMPTY, "nothing in the text can be spoken; send letters or digits", "text"
-            )
+        self.pieces = plan(self.job.text, self.job.language, self.voice.lexicon)
+        if not self.pieces:
+            raise JobError(ErrorCode.TEXT_EMPTY, "nothing in the text can be spoken; send letters or digits", "text")
 
     @property
     def text_spoken(self) -> str:
-        return " ".join(self.texts[: self.n_begun])
+        return join(self.pieces[: self.n_begun])
 
     def resumed_by(self, outbox: Outbox) -> str | None:
         if not outbox.delivered:
             return None
         segments = {mark.segment for mark in outbox.trail.marks}
-        whole = all(
-            outbox.trail.codes_of(segment) is not None for segment in range(max(segments, default=-1) + 1)
-        )
+        whole = all(outbox.trail.codes_of(segment) is not None for segment in range(max(segments, default=-1) + 1))
         return "codes" if self.has_codes and segments and whole else "regenerated"
 
     def segment(self, index: int, trail: Trail) -> Segment:
         """The index-th segment for the engine, with what was spoken of it before."""
-        text = self.texts[index]
+        text = self.pieces[index].spoken
         segment = Segment(
             text=text,
             language=self.job.language,
@@ -114,7 +99,7 @@ class Speaking:
 
     async def run(self) -> None:
         """Speak every segment. Raises EngineError, JobError (no_audio) and `worker.stream.outbox.Stop`."""
-        last = len(self._take.texts) - 1
+        last = len(self._take.pieces) - 1
         for index in range(last + 1):
             await self._speak(index, is_last=index == last)
         if not self._outbox.delivered:
@@ -163,11 +148,7 @@ class Speaking:
         return data[dropped:]
 
     async def _write(self, index: int, frames: list[Frames], data: bytes, is_final: bool) -> None:
-        if (
-            self._to_drop
-            or self._outbox.trail.is_whole
-            or (is_final and not data and not self._outbox.delivered)
-        ):
+        if self._to_drop or self._outbox.trail.is_whole or (is_final and not data and not self._outbox.delivered):
             return
         first_frame, codes = self._unmarked(index, frames)
         if not (data or is_final or codes):

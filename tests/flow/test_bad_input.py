@@ -106,7 +106,7 @@ async def test_ten_thousand_malformed_entries_leave_no_job_stuck_and_the_worker_
     draw = random.Random(11)
     async with running(settings.model_copy(update={"slots": 32}), ToneEngine(32)):
         for _ in range(50):
-            pipeline = valkey.pipeline(transaction=False)
+            pipeline: Any = valkey.pipeline(transaction=False)
             for _ in range(200):
                 pipeline.execute_command("XADD", KEYS.jobs, "*", *_malformed(draw))
             pipeline.execute()
@@ -137,7 +137,8 @@ def _malformed(draw: random.Random) -> Fields:
 
 
 def _publish(valkey: redis.Redis, fields: Fields) -> str:
-    entry_id: Any = valkey.execute_command("XADD", KEYS.jobs, "*", *fields)
+    execute: Any = valkey.execute_command
+    entry_id = execute("XADD", KEYS.jobs, "*", *fields)
     return str(entry_id.decode())
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import redis
 
-from tests.conftest import Process, eventually
+from tests.conftest import REPOSITORY, Process, Server, eventually
 from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_empty, read_session, until_ended
 from worker.stream.client import Client
 
@@ -107,3 +111,48 @@ async def _spoken_undisturbed(valkey: redis.Redis, client: Client, start_worker:
     await until_ended(client, "undisturbed", within_s=30)
     await asyncio.to_thread(worker.end)
     return read_session(valkey, "undisturbed")[entry_id].data
+
+
+async def test_a_worker_without_the_rights_says_so_in_one_line_and_ends(
+    valkey: redis.Redis, valkey_server: Server
+) -> None:
+    valkey.acl_setuser("nobody", enabled=True, passwords=["+secret"], keys=["*"], commands=["+ping"])
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "worker.cli", "worker", "--redis-url", valkey_server.url, "--engine", "preview",
+            stderr=asyncio.subprocess.PIPE, cwd=REPOSITORY,
+            env={**os.environ, "MAKIMA_TTS_REDIS_USERNAME": "nobody", "MAKIMA_TTS_REDIS_PASSWORD": "secret"},
+        )  # fmt: skip
+        async with asyncio.timeout(30):
+            _, said = await process.communicate()
+    finally:
+        valkey.acl_deluser("nobody")
+    assert process.returncode == 1
+    assert b"users.acl" in said.splitlines()[-1]
+    assert b"Traceback" not in said
+    assert b"secret" not in said
+
+
+async def test_sighup_reads_the_voices_anew_and_keeps_the_old_ones_when_a_card_is_broken(
+    valkey: redis.Redis, client: Client, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    shutil.copytree(REPOSITORY / "voices" / "placeholder", tmp_path / "placeholder")
+    worker = start_worker("--voices-dir", str(tmp_path))
+    assert await _speaks_with(valkey, client, "second", "s1") == "unknown_voice"
+    shutil.copytree(tmp_path / "placeholder", tmp_path / "second")
+    card = tmp_path / "second" / "voice.toml"
+    card.write_text(card.read_text("utf-8").replace('name = "placeholder"', 'name = "second"'), "utf-8")
+    worker.send(signal.SIGHUP)
+    worker.wait_for("voices reloaded")
+    assert await _speaks_with(valkey, client, "second", "s2") == "complete"
+    card.write_text("name = ", "utf-8")
+    worker.send(signal.SIGHUP)
+    worker.wait_for("not reloaded")
+    assert await _speaks_with(valkey, client, "second", "s3") == "complete"
+
+
+async def _speaks_with(valkey: redis.Redis, client: Client, voice: str, session_id: str) -> str:
+    entry_id = await client.publish({"session_id": session_id, "text": "Hello.", "voice": voice})
+    await until_ended(client, session_id)
+    [end] = read_session(valkey, session_id)[entry_id].ends
+    return str(getattr(end, "code", end.type))

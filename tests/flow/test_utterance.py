@@ -277,9 +277,9 @@ def _replayed(chain: Chain, text: str, entry_id: str | None = None) -> bytes:
     data = b""
     for index, piece in enumerate(plan(text, "English", Lexicon({}))):
         seed = derived_seed("s", entry_id or "") + index
-        segment = Segment(piece, "English", None, seed, 10_000)  # type: ignore[arg-type]
+        segment = Segment(piece.spoken, "English", None, seed, 10_000)  # type: ignore[arg-type]
         chain.begin_segment()
-        for frame in range((len(piece) + 1) // 2):
+        for frame in range((len(piece.spoken) + 1) // 2):
             data += chain.feed(np.asarray(tone(segment, frame)))
         data += chain.end_segment()
     return data + chain.flush()

@@ -98,9 +98,7 @@ class Chain:
         if self._flushed:
             return b""
         self._flushed = True
-        return self._encode(self._resampler.process(self._trim.flush())) + self._encode(
-            self._resampler.flush()
-        )
+        return self._encode(self._resampler.process(self._trim.flush())) + self._encode(self._resampler.flush())
 
     def _give(self, pcm: NDArray[np.float32]) -> bytes:
         return self._encode(self._resampler.process(self._trim.feed(pcm)))

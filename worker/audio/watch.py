@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-AUDIBLE = (
-    0.005  # of full scale, -46 dBFS: above the hiss of a codec's silence, below the softest onset of speech
-)
+AUDIBLE = 0.005  # of full scale, -46 dBFS: above the hiss of a codec's silence, below the softest onset of speech
 
 
 def first_audible(pcm: NDArray[np.float32]) -> int | None:

@@ -236,8 +236,7 @@ class EngineThread:
         return {
             slot
             for slot, speech in self._open.items()
-            if not speech.is_cancelled
-            and speech.n_queued >= (QUEUE_FRAMES // 2 if slot in held else QUEUE_FRAMES)
+            if not speech.is_cancelled and speech.n_queued >= (QUEUE_FRAMES // 2 if slot in held else QUEUE_FRAMES)
         }
 
     def _step(self, held: set[int]) -> None:

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from worker.text.budget import frame_budget
 from worker.text.clean import clean, is_speakable
 from worker.text.lexicon import Lexicon
 from worker.text.split import Splitter, split
 
-__all__ = ["Lexicon", "Splitter", "clean", "frame_budget", "is_speakable", "plan", "split"]
+__all__ = ["Lexicon", "Piece", "Splitter", "clean", "frame_budget", "is_speakable", "join", "plan", "split"]
 
 
-def plan(text: str, language: str, lexicon: Lexicon | Mapping[str, str]) -> tuple[str, ...]:
-    """The segments of an utterance, in order: cleaned, split, respelt; empty when the text says nothing.
+class Piece(NamedTuple):
+    """One segment's text: as cleaned, for `text_spoken`, and as the voice's lexicon respells it, for the engine."""
+
+    written: str
+    spoken: str
+
+
+def plan(text: str, language: str, lexicon: Lexicon | Mapping[str, str]) -> tuple[Piece, ...]:
+    """The segments of an utterance, in order; empty when the text says nothing.
 
     language: an English name such as "English", or "Auto". lexicon: a voice's. A segment that is only punctuation is
     left out. Raises ValueError for a lexicon that cannot be used.
     """
-    segments = split(clean(text), language)
-    if lexicon:
-        compiled = lexicon if isinstance(lexicon, Lexicon) else _compiled(tuple(lexicon.items()))
-        segments = [compiled.apply(segment) for segment in segments]
-    return tuple(segment for segment in segments if is_speakable(segment))
+    written = split(clean(text), language)
+    if not lexicon:
+        return tuple(Piece(segment, segment) for segment in written if is_speakable(segment))
+    compiled = lexicon if isinstance(lexicon, Lexicon) else _compiled(tuple(lexicon.items()))
+    pieces = [Piece(segment, compiled.apply(segment)) for segment in written]
+    return tuple(piece for piece in pieces if is_speakable(piece.spoken))
+
+
+def join(pieces: Sequence[Piece]) -> str:
+    """The pieces as written, with a blank between them except after Chinese and Japanese characters."""
+    text = ""
+    for piece in pieces:
+        text += (" " if text and not _WRITTEN_WITHOUT_BLANKS.match(text[-1]) else "") + piece.written
+    return text
+
+
+_WRITTEN_WITHOUT_BLANKS = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff01-\uff9f\U00020000-\U0003ffff]")
 
 
 @lru_cache(maxsize=64)

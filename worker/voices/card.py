@@ -106,9 +106,7 @@ class Card(_Part):
     @classmethod
     def _usable_name(cls, name: str) -> str:
         if not is_voice_name(name):
-            raise ValueError(
-                "use 1 to 64 letters, digits, `_`, `-` and `.`, beginning with a letter or digit"
-            )
+            raise ValueError("use 1 to 64 letters, digits, `_`, `-` and `.`, beginning with a letter or digit")
         return name
 
     @field_validator("languages")
@@ -163,9 +161,7 @@ def load_card(folder: Path) -> Card:
     file = folder / CARD_FILE
     card = _validated(file, _table(file) | {"folder": folder.absolute()})
     if card.reference_path is not None and not lies_inside(card.reference_path, folder):
-        raise CardError(
-            f"{file}: reference: {card.reference!r} leads out of the voice's folder; copy the file into it"
-        )
+        raise CardError(f"{file}: reference: {card.reference!r} leads out of the voice's folder; copy the file into it")
     return card
 
 

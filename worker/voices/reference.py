@@ -41,9 +41,7 @@ def _problem_of_card(card: Card) -> str | None:
     if file is None:
         return "no reference recording; put one into the voice's folder and name it in `reference`"
     if not file.is_file():
-        return (
-            f"{file.name} is missing; put 5 to 15 s of clean speech there and run `makima-tts voices check`"
-        )
+        return f"{file.name} is missing; put 5 to 15 s of clean speech there and run `makima-tts voices check`"
     if file.stat().st_size > MAX_REFERENCE_BYTES:
         return f"{file.name} is larger than {MAX_REFERENCE_BYTES >> 20} MiB; cut it to 5 to 15 s"
     if card.mode == "icl" and card.transcript is None:
