@@ -58,7 +58,7 @@ def _key(key: str) -> str:
 
 
 def _scalar(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # DEL is no YAML character
 
 
 def _ref(path: str) -> Document:

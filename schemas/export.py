@@ -16,20 +16,18 @@ GENERATED = ("json/*.json", "asyncapi.yaml", "vectors/*.msgpack", "vectors/*.bin
 
 
 def export(folder: Path) -> list[Path]:
-    """Write every generated file under a folder and drop those no longer generated; returns the paths written."""
+    """Write every generated file under a folder, which may hold others; deletes nothing, returns the paths written."""
     written = []
     for name, content in _contents().items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         written.append(path)
-    for path in _strangers(folder):
-        path.unlink()
     return written
 
 
 def stale(folder: Path) -> list[Path]:
-    """The generated files under a folder that are missing, changed, or no longer generated."""
+    """The generated files under a folder that are missing, changed, or no longer generated (delete those)."""
     paths = {folder / name: content for name, content in _contents().items()}
     changed = [path for path, content in paths.items() if not path.is_file() or path.read_bytes() != content]
     return changed + _strangers(folder)

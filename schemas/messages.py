@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from schemas.errors import ErrorCode
-from schemas.jobs import MAX_ID_CHARS, MAX_SEED, Encoding
+from schemas.jobs import MAX_ID_CHARS, MAX_SEED, VERSION, Encoding
 
 MAX_DATA_BYTES = 256 * 1024
 MAX_COUNT = 2**53 - 1  # what readers of JSON hold exactly: 6,000 years of samples at 48 kHz
@@ -29,6 +29,8 @@ def _word(name: str) -> Any:
     return Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=[str(word) for word in KNOWN_WORDS[name]])
 
 
+# Literal[1] would take True for 1
+Version = Annotated[int, Field(ge=VERSION, le=VERSION), WithJsonSchema({"type": "integer", "const": VERSION})]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -51,7 +53,7 @@ class _Message(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
-    v: Literal[1] = 1
+    v: Version = VERSION
     type: str
     job_id: Id
     session_id: Id

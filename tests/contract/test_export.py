@@ -1,0 +1,167 @@
+"""The generated files follow from the models, and are true."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+import schemas
+from schemas import JobError, WireError, pack, parse_job, unpack, unpack_codes
+from schemas.asyncapi import document, to_yaml
+from schemas.documents import job_schema
+from schemas.export import export, stale
+from schemas.golden import JOBS, MESSAGES
+from schemas.jobs import JOB_FIELDS
+from schemas.messages import KNOWN_WORDS, MESSAGE_OF
+
+FOLDER = Path(schemas.__file__).parent
+INDEX: dict[str, list[dict[str, Any]]] = json.loads((FOLDER / "vectors" / "index.json").read_text())
+
+
+def plain(value: Any) -> Any:
+    """The value of an index entry, with its bytes as bytes."""
+    if isinstance(value, dict) and value.keys() == {"base64"}:
+        return base64.b64decode(value["base64"])
+    return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def validator(stem: str) -> Draft202012Validator:
+    schema = json.loads((FOLDER / "json" / f"{stem}.json").read_text())
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def test_the_committed_files_are_fresh() -> None:
+    assert stale(FOLDER) == [], "run makima-tts schema export, and delete what is no longer generated"
+
+
+def test_an_export_is_complete_and_repeatable_and_deletes_nothing(tmp_path: Path) -> None:
+    written = export(tmp_path)
+    assert stale(tmp_path) == []
+    first = {path: path.read_bytes() for path in written}
+    stranger = tmp_path / "json" / "mood.json"
+    stranger.write_text("{}")
+    (tmp_path / "vectors" / "README.md").write_text("by hand")
+    written[0].write_text("changed")
+    written[1].unlink()
+    assert sorted(stale(tmp_path)) == sorted([written[0], written[1], stranger])
+    assert {path: path.read_bytes() for path in export(tmp_path)} == first
+    assert stale(tmp_path) == [stranger]
+    assert (tmp_path / "vectors" / "README.md").exists()
+
+
+@pytest.mark.parametrize("golden", INDEX["messages"], ids=lambda golden: golden["file"])
+def test_a_golden_message_is_read_and_written_as_the_same_bytes(golden: dict[str, Any]) -> None:
+    data = (FOLDER / "vectors" / golden["file"]).read_bytes()
+    message = unpack(data)
+    assert message.model_dump() == plain(golden["value"])
+    assert pack(message) == data
+
+
+@pytest.mark.parametrize("golden", INDEX["variants"], ids=lambda golden: golden["file"])
+def test_a_variant_is_read_or_refused_as_the_index_says(golden: dict[str, Any]) -> None:
+    data = (FOLDER / "vectors" / golden["file"]).read_bytes()
+    if golden["reads_as"] is None:
+        with pytest.raises(WireError):
+            unpack(data)
+    else:
+        assert unpack(data) == MESSAGES[golden["reads_as"]][1]
+
+
+@pytest.mark.parametrize("golden", INDEX["codes"], ids=lambda golden: golden["file"])
+def test_golden_codes_are_read(golden: dict[str, Any]) -> None:
+    data = (FOLDER / "vectors" / golden["file"]).read_bytes()
+    assert unpack_codes(data) == (golden["segment"], golden["first_frame"], plain(golden["codes"]))
+
+
+@pytest.mark.parametrize("golden", INDEX["jobs"], ids=lambda golden: golden["note"])
+def test_golden_jobs_are_read_or_refused_as_the_index_says(golden: dict[str, Any]) -> None:
+    fields = [item for name, value in golden["fields"] for item in (name.encode(), plain(value))]
+    if "error" in golden:
+        with pytest.raises(JobError) as caught:
+            parse_job("1760000000000-0", fields)
+        assert {"code": caught.value.code, "field": caught.value.field} == golden["error"]
+    else:
+        job = parse_job("1760000000000-0", fields)
+        assert {name: getattr(job, name) for name in job.__slots__} == golden["job"]
+
+
+def test_the_golden_messages_are_valid_by_their_schemas_and_fill_them() -> None:
+    for golden in INDEX["messages"]:
+        kind = golden["value"]["type"]
+        readable = golden["value"] | ({"data": golden["value"]["data"]["base64"]} if kind == "audio" else {})
+        validator(kind).validate(readable)
+        assert validator(kind).schema["required"] == list(readable)
+    assert {golden["value"]["type"] for golden in INDEX["messages"]} == set(MESSAGE_OF)
+
+
+def test_the_schema_of_a_job_agrees_with_the_reader() -> None:
+    check = validator("job")
+    assert set(check.schema["properties"]) == set(JOB_FIELDS)
+    beyond_a_schema = {"a seed of 2^63", "unknown fields are ignored", "the first of a repeated field counts"}
+    for note, fields in JOBS.items():
+        if note in beyond_a_schema or note == "everything":  # any case of a language is for workers alone
+            continue
+        try:
+            parse_job("1-0", [item for name, value in fields for item in (name.encode(), value)])
+            good = True
+        except JobError:
+            good = False
+        if note != "text that is not UTF-8":
+            assert check.is_valid({name: value.decode() for name, value in fields}) is good, note
+    assert check.schema == job_schema()
+
+
+def test_known_words_are_in_the_schemas() -> None:
+    for kind, word in (("begin", "encoding"), ("complete", "finish"), ("error", "code")):
+        assert validator(kind).schema["properties"][word]["examples"] == [str(known) for known in KNOWN_WORDS[word]]
+
+
+def test_the_asyncapi_document_is_yaml_and_its_references_resolve() -> None:
+    read = yaml.safe_load((FOLDER / "asyncapi.yaml").read_text())
+    assert read == document("1.0.0")
+    assert read["asyncapi"] == "3.0.0"
+    references = list(_references(read))
+    assert len(references) > 20
+    for reference in references:
+        if reference.startswith("#/"):
+            target = read
+            for part in reference[2:].split("/"):
+                target = target[part]
+        else:
+            assert (FOLDER / reference).is_file()
+
+
+def test_every_message_is_sent_and_every_parameter_described() -> None:
+    read = document("1.0.0")
+    sent = {reference["$ref"].rpartition("/")[2] for reference in read["operations"]["tellSession"]["messages"]}
+    assert sent == set(MESSAGE_OF)
+    for channel in read["channels"].values():
+        assert set(re.findall(r"{(\w+)}", channel["address"])) == set(channel["parameters"])
+
+
+def _references(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [found for item in value.values() for found in _references(item)]
+    return [found for item in value for found in _references(item)] if isinstance(value, list) else []
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="ascii")) | st.text("ああ:#-"),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="ascii")) | st.just("on"), inner),
+        max_leaves=12,
+    )
+)
+def test_what_is_written_as_yaml_is_read_as_the_same(value: Any) -> None:
+    assert yaml.safe_load(to_yaml(value)) == value
