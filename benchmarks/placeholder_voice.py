@@ -54,9 +54,7 @@ def speak(text: str) -> tuple[NDArray[np.float32], int]:
     espeak = ctypes.CDLL(espeakng_loader.get_library_path())
     rate_hz = int(espeak.espeak_Initialize(SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0))
     if rate_hz <= 0:
-        raise SystemExit(
-            "espeak-ng did not start; install the preview extra: pip install 'makima-tts[preview]'"
-        )
+        raise SystemExit("espeak-ng did not start; install the preview extra: pip install 'makima-tts[preview]'")
     parts: list[NDArray[np.int16]] = []
 
     def heard(samples: ctypes._Pointer[ctypes.c_short], n_samples: int, _events: int) -> int:

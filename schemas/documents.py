@@ -12,6 +12,7 @@ from schemas.jobs import (
     ID_PATTERN,
     INTEGER_PATTERN,
     LANGUAGES,
+    MAX_FIELDS,
     MAX_SEED,
     MAX_TEMPERATURE,
     MAX_TEXT_CHARS,
@@ -66,8 +67,8 @@ def job_schema() -> Document:
         "$schema": DIALECT,
         "$id": "urn:makima-tts:v1:job",
         "title": "Job",
-        "description": "One speak job as flat stream fields. Unknown fields are ignored, of a repeated one the first"
-        " counts. A value that does not fit ends the job as an error naming the field.",
+        "description": "One speak job as flat stream fields. Unknown fields are ignored. A field given twice, more"
+        f" than {MAX_FIELDS} fields, or a value that does not fit end the job as an error naming the field.",
         "type": "object",
         "required": ["session_id", "text"],
         "properties": {

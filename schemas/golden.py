@@ -101,7 +101,7 @@ JOBS: dict[str, list[tuple[str, bytes]]] = {
         ("traceparent", _TRACE),
     ],
     "unknown fields are ignored": [("mood", b"\xff"), ("session_id", b"s1"), ("text", b"Hi.")],
-    "the first of a repeated field counts": [
+    "a field given twice": [
         ("session_id", b"s1"), ("text", b"one"), ("text", b""), ("session_id", b"{}"),
     ],
     "no session": [("text", b"Hi.")],

@@ -33,6 +33,7 @@ JOB_FIELDS = (
     "temperature", "traceparent",
 )  # fmt: skip
 
+MAX_FIELDS = 64
 MAX_ID_CHARS = 128
 MAX_VOICE_BYTES = 128
 MAX_NUMBER_CHARS = 32
@@ -73,6 +74,7 @@ class Job:
 
 
 _is_id = re.compile(ID_PATTERN.encode()).fullmatch
+_is_name = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
 _is_integer = re.compile(INTEGER_PATTERN.encode()).fullmatch
 _is_decimal = re.compile(DECIMAL_PATTERN.encode()).fullmatch
 _is_traceparent = re.compile(TRACEPARENT_PATTERN.encode()).fullmatch
@@ -88,12 +90,14 @@ Fields = dict[str, bytes]
 def parse_job(entry_id: str, fields: Sequence[bytes], max_text_chars: int = MAX_TEXT_CHARS) -> Job:
     """Read one entry of the job stream.
 
-    entry_id: `<ms>-<seq>`. fields: flat, name, value, name, value...; unknown names are ignored and of a
-    repeated one the first counts. Raises JobError for the first problem in the order of JOB_FIELDS.
+    entry_id: `<ms>-<seq>`. fields: flat, name, value, name, value...; unknown names are ignored. A repeated name of the
+    contract is an error: its first value says which session hears of it. Raises JobError for the first problem in
+    the order of JOB_FIELDS, repetition and number of fields after `v`.
     """
     given = _known_fields(fields)
     session_id = _session_id(given)
     v = _version(given)
+    _refuse_ambiguity(fields)
     text = _text(given, max_text_chars)
     job_id = _job_id(given, entry_id)
     voice = _voice(given)
@@ -175,6 +179,19 @@ def _known_fields(fields: Sequence[bytes]) -> Fields:
         if name is not None and name not in given:
             given[name] = fields[index + 1]
     return given
+
+
+def _refuse_ambiguity(fields: Sequence[bytes]) -> None:
+    """Two values of one field leave open which one is meant; far too many fields are no job of ours."""
+    names = fields[: len(fields) - 1 : 2]
+    if len(names) > MAX_FIELDS:
+        unknown = next((name for name in names if name not in _KNOWN), b"")
+        message = f"the entry has more than {MAX_FIELDS} fields, and the contract {len(JOB_FIELDS)}; send only those"
+        raise JobError(ErrorCode.INVALID_FIELD, message, unknown.decode() if _is_name(unknown) else None)
+    if len(set(names)) < len(names):
+        for name in JOB_FIELDS:
+            if names.count(name.encode()) > 1:
+                raise JobError(ErrorCode.INVALID_FIELD, f"{name} is given more than once; send it once", name)
 
 
 def _session_id(given: Fields) -> str:

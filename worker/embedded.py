@@ -63,9 +63,7 @@ class Embedded:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise EmbeddedError(
-                    f"{self._binary} cannot be run: {error.strerror}; {_REINSTALL}"
-                ) from error
+                raise EmbeddedError(f"{self._binary} cannot be run: {error.strerror}; {_REINSTALL}") from error
         self._guard = subprocess.Popen(  # noqa: S603
             ["/bin/sh", "-c", _GUARD, "guard", str(self._server.pid), str(self._folder)],
             cwd="/",
@@ -131,9 +129,7 @@ class Embedded:
             if _answers(self.port):
                 return
             time.sleep(0.01)
-        raise EmbeddedError(
-            f"the embedded Valkey gave no answer within {START_TIMEOUT_S:.0f} s (port {self.port})"
-        )
+        raise EmbeddedError(f"the embedded Valkey gave no answer within {START_TIMEOUT_S:.0f} s (port {self.port})")
 
 
 @contextmanager
@@ -185,8 +181,7 @@ def _binary() -> Path:
         return Path(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
         raise EmbeddedError(
-            f"there is no embedded Valkey for this machine ({error}); "
-            "point MAKIMA_TTS_REDIS_URL at a Redis of your own"
+            f"there is no embedded Valkey for this machine ({error}); point MAKIMA_TTS_REDIS_URL at a Redis of your own"
         ) from None
 
 

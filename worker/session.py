@@ -95,9 +95,7 @@ class Utterance:
             await self._end_failed(JobError(*_ERRORS[type(stop)]))
         except Exception:
             log.exception("job %s failed in a way nobody foresaw", self.lease.entry_id)
-            await self._try_again(
-                JobError(ErrorCode.INTERNAL, "the worker failed on this job; its log says where")
-            )
+            await self._try_again(JobError(ErrorCode.INTERNAL, "the worker failed on this job; its log says where"))
         else:
             self.desk.metrics.completed(complete)
             await self.settle("ok")

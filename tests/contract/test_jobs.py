@@ -197,15 +197,26 @@ def test_the_ends_of_every_range_are_good() -> None:
             assert getattr(parse_job("1-0", flat(**{name: str(value)})), name) == value
 
 
-def test_unknown_fields_are_ignored_however_many() -> None:
-    many = [item for n in range(5_000) for item in (b"field %d" % n, b"\xff" * 100)]
+def test_unknown_fields_are_ignored_even_repeated_ones() -> None:
+    many = [item for n in range(60) for item in (b"field %d" % (n // 2), b"\xff" * 100)]
     assert parse_job("1-0", many + flat()) == parse_job("1-0", flat())
 
 
-def test_of_a_repeated_field_the_first_counts() -> None:
-    twice = [*flat(seed="7"), *flat(session_id="{}", text="", seed="x")]
-    assert parse_job("1-0", twice) == parse_job("1-0", flat(seed="7"))
-    assert (session_id_of(twice), field_of(twice, "seed")) == ("s1", b"7")
+def test_an_entry_of_far_too_many_fields_is_refused_naming_the_first_that_is_unknown() -> None:
+    many = [item for n in range(5_000) for item in (b"field-%d" % n, b"x")]
+    with pytest.raises(JobError, match="more than 64 fields") as refusal:
+        parse_job("1-0", flat() + many)
+    assert (refusal.value.code, refusal.value.field) == ("invalid_field", "field-0")
+
+
+@pytest.mark.parametrize("name", JOB_FIELDS)
+def test_a_field_given_twice_is_refused_and_its_first_value_says_who_hears_of_it(name: str) -> None:
+    fields = [*flat(), name.encode(), b"1", name.encode(), b"1"]
+    with pytest.raises(JobError) as refusal:
+        parse_job("1-0", fields)
+    assert refusal.value.field == name
+    assert session_id_of(fields) == "s1"
+    assert field_of([b"seed", b"7", b"seed", b"8"], "seed") == b"7"
 
 
 def test_a_bad_job_is_known_by_its_usable_id() -> None:

@@ -53,10 +53,14 @@ class Address:
         scheme = self._parts.scheme
         if scheme not in SCHEMES:
             raise AddressError(f"a Redis URL cannot begin with {scheme!r}; use one of {', '.join(sorted(SCHEMES))}")
+        if self._parts.fragment:
+            raise _unreadable()
         if self.kind == "standalone":
             self._url_options()
         elif self.hosts and self.kind == "sentinel":
             self._service()
+        elif self._parts.path not in ("", "/", "/0"):
+            raise AddressError("a Cluster has one database; its URL looks like redis+cluster://host:6379,host:6379")
 
     @property
     def kind(self) -> str:
@@ -91,7 +95,7 @@ class Address:
         return replace(self, url=f"{scheme}://{netloc}", username=username, password=password)
 
     def pool(self) -> redis.asyncio.ConnectionPool:
-        """What makes connections to this server, or to the service's master of the moment as a Sentinel knows it."""
+        """What makes connections to this server, or to the service's master of the moment; see `node` for a Cluster."""
         options: dict[str, Any] = {
             "protocol": 2,
             "socket_timeout": None,
@@ -117,6 +121,9 @@ class Address:
             raise _unreadable() from None
 
     def _url_options(self) -> dict[str, Any]:
+        scheme, path = self._parts.scheme, self._parts.path.strip("/")
+        if (scheme == "unix" and not path) or (scheme != "unix" and path and not path.isdecimal()):
+            raise _unreadable()  # redis-py would take the database 0
         try:
             return dict(parse_url(self.url))
         except ValueError:
@@ -131,7 +138,7 @@ class Address:
 
     def _service(self) -> tuple[str, int]:
         service, _, db = self._parts.path.strip("/").partition("/")
-        if not service or (db and not db.isdigit()):
+        if not service or (db and not db.isdecimal()):
             raise AddressError("a Sentinel URL looks like redis+sentinel://host:26379,host:26379/service/0")
         return service, int(db or 0)
 

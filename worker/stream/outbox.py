@@ -92,9 +92,7 @@ class Outbox:
     delivered: samples the session has; next_seq: the next chunk's number; trail: what earlier attempts left.
     """
 
-    def __init__(
-        self, plane: Plane, lease: Lease, job_id: str, hold: Callable[[bool], Awaitable[None]]
-    ) -> None:
+    def __init__(self, plane: Plane, lease: Lease, job_id: str, hold: Callable[[bool], Awaitable[None]]) -> None:
         self._plane = plane
         self._lease = lease
         self._job_id = job_id
@@ -182,11 +180,7 @@ class Outbox:
         if tail is None:
             return False
         epoch, _, n = tail[0].partition(b"-")
-        return (
-            epoch == self._epoch
-            and int(n) >= self._n
-            and tail[1].get(b"entry") == self._lease.entry_id.encode()
-        )
+        return epoch == self._epoch and int(n) >= self._n and tail[1].get(b"entry") == self._lease.entry_id.encode()
 
     async def _reopen_after_refusal(self) -> None:
         """Our entry was refused: open a new epoch if the utterance is still ours, and see what the session has."""
@@ -199,9 +193,7 @@ class Outbox:
         await self._read_trail()
 
     async def _read_trail(self) -> None:
-        self.trail = await self._plane.patience(
-            lambda: read_trail(self._plane.link, self._audio, self._lease.entry_id)
-        )
+        self.trail = await self._plane.patience(lambda: read_trail(self._plane.link, self._audio, self._lease.entry_id))
         self.next_seq = max(self.next_seq, self.trail.next_seq)
 
     def _may_follow(self, tail: dict[bytes, bytes]) -> bool:
@@ -226,9 +218,7 @@ class Outbox:
     async def _script(self, script: Any, *arguments: Any) -> list[Any]:
         lease = self._lease
         words = (lease.entry_id, self._job_id, lease.fence, *arguments)
-        answer: list[Any] = await self._plane.patience(
-            lambda: run_script(self._plane.link, script, self._keys, *words)
-        )
+        answer: list[Any] = await self._plane.patience(lambda: run_script(self._plane.link, script, self._keys, *words))
         return answer
 
     def _stop(self, answer: list[Any]) -> None:

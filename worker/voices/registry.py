@@ -23,7 +23,7 @@ class RegistryError(ValueError):
         self.problems = problems
 
 
-class UnknownVoice(LookupError):  # noqa: N818  the name of its wire code, unknown_voice
+class UnknownVoice(LookupError):
     """No card has this name; the message lists those that exist."""
 
     def __init__(self, name: str, names: tuple[str, ...]) -> None:
@@ -83,9 +83,7 @@ def _voice_folders(folder: Path) -> list[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        problem = (
-            f"{folder}: cannot be read ({error.strerror}); set MAKIMA_TTS_VOICES_DIR to the voices' folder"
-        )
+        problem = f"{folder}: cannot be read ({error.strerror}); set MAKIMA_TTS_VOICES_DIR to the voices' folder"
         raise RegistryError(folder, (problem,)) from error
     return [entry for entry in entries if entry.is_dir() and not entry.name.startswith((".", "__"))]
 
