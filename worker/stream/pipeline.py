@@ -59,11 +59,11 @@ class Pipeline(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def send(self, packed: bytes) -> asyncio.Future[Any]:
-        """Send one command; its answer comes in the future. Without an await between them, several stay together."""
+        """Send one command; its answer comes in the future. Not to be called any more when `is_broken`.
+
+        Commands sent without an await between them follow each other on the server.
+        """
         answer: asyncio.Future[Any] = self._loop.create_future()
-        if self.is_broken:
-            _fail(answer, redis.ConnectionError("the connection broke before the command was sent"))
-            return answer
         if not self._unsent:
             self._loop.call_soon(self._flush)
         if not self._unanswered:

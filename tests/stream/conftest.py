@@ -1,0 +1,23 @@
+"""Servers that several of these tests use and leave as they found them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stream.servers import Server, Service, cluster, sentinel_service
+
+
+@pytest.fixture(scope="session")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """A Cluster of three masters; the slots are dealt out evenly, in the list's order."""
+    with cluster(tmp_path_factory.mktemp("cluster"), "--cluster-require-full-coverage", "no") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A Sentinel service with three Sentinels, not to be failed over."""
+    with sentinel_service(tmp_path_factory.mktemp("sentinel"), 3) as found:
+        yield found

@@ -1,0 +1,231 @@
+"""Redis in every shape: one server with any options, TLS, a Sentinel service, a Cluster.
+
+Debian's redis-server, for the embedded Valkey speaks no TLS. What is started here is ended here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HOST = "127.0.0.1"
+REDIS, CLI, OPENSSL = (shutil.which(name) for name in ("redis-server", "redis-cli", "openssl"))
+
+needs_redis = pytest.mark.skipif(REDIS is None, reason="redis-server is not installed")
+needs_cli = pytest.mark.skipif(REDIS is None or CLI is None, reason="redis-server or redis-cli is not installed")
+needs_tls = pytest.mark.skipif(REDIS is None or OPENSSL is None, reason="redis-server or openssl is not installed")
+
+
+class Server:
+    """One redis-server process. arguments: all of its own; port: where it answers."""
+
+    def __init__(self, folder: Path, arguments: Sequence[str], port: int, scheme: str = "redis") -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        self.port = port
+        self.url = f"{scheme}://{HOST}:{port}/0"
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            command = [str(REDIS), *self._arguments, "--bind", HOST, "--dir", str(self.folder), "--save", ""]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        until(self._answers)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def has_ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+    def stop(self) -> None:
+        """At once, as a power cut would; a stopped process too."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def _answers(self) -> bool:
+        if self.has_ended():
+            said = (self.folder / "log").read_text("utf-8", errors="replace")
+            raise AssertionError(f"redis-server ended: {said[-500:]}")
+        try:
+            socket.create_connection((HOST, self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def running(one: Server) -> Iterator[Server]:
+    try:
+        one.start()
+        yield one
+    finally:
+        one.stop()
+
+
+@contextmanager
+def server(folder: Path, *options: str, port: int | None = None) -> Iterator[Server]:
+    port = port or free_port()
+    with running(Server(folder, ["--port", str(port), *options], port)) as one:
+        yield one
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """An authority, a certificate for 127.0.0.1 and localhost signed by it, and another authority."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        for name in ("ca", "other-ca"):
+            subject = ["-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:TRUE"]
+            openssl(self.folder, "req", "-x509", *KEY, f"{name}.key", "-out", f"{name}.pem", "-days", "2", *subject)
+        openssl(self.folder, "req", *KEY, "server.key", "-out", "server.csr", "-subj", "/CN=server")
+        (self.folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"]
+        openssl(self.folder, "x509", "-req", "-in", "server.csr", "-out", "server.pem", *signed)
+
+    def __getitem__(self, name: str) -> Path:
+        return self.folder / name
+
+
+KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout")
+
+
+def openssl(folder: Path, *words: str) -> None:
+    subprocess.run([str(OPENSSL), *words], cwd=folder, check=True, capture_output=True)
+
+
+@contextmanager
+def tls_server(certificates: Certificates, *options: str) -> Iterator[Server]:
+    """A server that speaks TLS alone; its `url` begins with rediss."""
+    port = free_port()
+    words = {"tls-port": str(port), "tls-ca-cert-file": str(certificates["ca.pem"])}
+    words |= {"tls-cert-file": str(certificates["server.pem"]), "tls-key-file": str(certificates["server.key"])}
+    flat = [part for name, value in words.items() for part in (f"--{name}", value)]
+    arguments = ["--port", "0", *flat, *options]
+    with running(Server(certificates["tls"], arguments, port, "rediss")) as one:
+        yield one
+
+
+@dataclass(frozen=True)
+class Service:
+    """A Sentinel service `voice`: a master, its replica, and the Sentinels that watch them."""
+
+    master: Server
+    replica: Server
+    sentinels: list[Server]
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://{','.join(f'{HOST}:{one.port}' for one in self.sentinels)}/voice/0"
+
+
+@contextmanager
+def sentinel_service(folder: Path, n_sentinels: int) -> Iterator[Service]:
+    """Ready for a fail-over: each Sentinel knows the replica and the other Sentinels."""
+    with ExitStack() as stack:
+        master = stack.enter_context(server(folder / "master", "--repl-diskless-sync-delay", "0"))
+        follow = ["--replicaof", f"{HOST} {master.port}"]
+        replica = stack.enter_context(server(folder / "replica", *follow))
+        sentinels = [
+            stack.enter_context(sentinel(folder / f"sentinel{n}", master, n_sentinels // 2 + 1))
+            for n in range(n_sentinels)
+        ]
+        until(lambda: "master_link_status:up" in cli(replica.port, "INFO", "replication"))
+        knows = ("num-slaves", "1", "num-other-sentinels", str(n_sentinels - 1))
+        for one in sentinels:
+            until(lambda one=one: has_pairs(cli(one.port, "SENTINEL", "MASTER", "voice"), knows))  # type: ignore[misc]
+        yield Service(master, replica, sentinels)
+
+
+@contextmanager
+def sentinel(folder: Path, master: Server, quorum: int) -> Iterator[Server]:
+    folder.mkdir()
+    config, port = folder / "sentinel.conf", free_port()
+    config.write_text(
+        f"sentinel monitor voice {HOST} {master.port} {quorum}\n"
+        "sentinel down-after-milliseconds voice 300\nsentinel failover-timeout voice 1500\n"
+    )
+    with running(Server(folder, [str(config), "--sentinel", "--port", str(port)], port)) as one:
+        yield one
+
+
+@contextmanager
+def cluster(folder: Path, *options: str, n_masters: int = 3) -> Iterator[list[Server]]:
+    words = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *options]
+    with ExitStack() as stack:
+        nodes = [
+            stack.enter_context(server(folder / f"node{n}", *words, port=cluster_port())) for n in range(n_masters)
+        ]
+        join_cluster(nodes)
+        yield nodes
+
+
+def join_cluster(nodes: Sequence[Server]) -> None:
+    places = [f"{HOST}:{node.port}" for node in nodes]
+    subprocess.run(
+        [str(CLI), "--cluster", "create", *places, "--cluster-yes"], check=True, capture_output=True, timeout=30
+    )
+    for node in nodes:
+        until(lambda node=node: "cluster_state:ok" in cli(node.port, "CLUSTER", "INFO"))  # type: ignore[misc]
+
+
+def cli(port: int, *words: str) -> str:
+    """What redis-cli prints, one value a line."""
+    return subprocess.run(
+        [str(CLI), "-p", str(port), *words], capture_output=True, text=True, check=True, timeout=10
+    ).stdout
+
+
+def has_pairs(printed: str, words: Sequence[str]) -> bool:
+    lines = printed.splitlines()
+    found = dict(zip(lines[::2], lines[1::2], strict=False))
+    return all(found.get(name) == value for name, value in zip(words[::2], words[1::2], strict=True))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def cluster_port() -> int:
+    """A free port whose Cluster bus, 10,000 above it, is free and exists as well."""
+    while True:
+        port = free_port()
+        if port < 55_000:
+            return port
+        for low in range(port - 20_000, port - 10_000):
+            with socket.socket() as one, socket.socket() as bus:
+                try:
+                    one.bind((HOST, low))
+                    bus.bind((HOST, low + 10_000))
+                except OSError:
+                    continue
+                return low
+
+
+def until(is_so: Callable[[], bool], within_s: float = 15.0) -> None:
+    end_s = time.monotonic() + within_s
+    while not is_so():
+        if time.monotonic() > end_s:
+            raise AssertionError(f"did not come about within {within_s} s")
+        time.sleep(0.02)

@@ -1,0 +1,132 @@
+"""What passes is waited out, what does not is raised at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.exceptions import (
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    TryAgainError,
+)
+
+from worker.stream import patience as module
+from worker.stream.patience import Patience, UnwillingError, backoff_s, is_no_group
+
+
+class Flaky:
+    """Fails with these errors in turn, then answers."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self._errors = list(errors)
+        self.n_calls = 0
+
+    async def __call__(self) -> str:
+        self.n_calls += 1
+        if self._errors:
+            raise self._errors.pop(0)
+        return "answer"
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "backoff_s", lambda failures: 0.0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ConnectionError("closed"),
+        redis.TimeoutError("no answer"),
+        redis.AuthenticationError("no password yet"),
+        redis.OutOfMemoryError("maxmemory"),
+        BusyLoadingError("loading"),
+        ReadOnlyError("a replica"),
+        ClusterDownError("down"),
+        MasterDownError("link down"),
+        TryAgainError("moving"),
+        UnwillingError("MISCONF disk full"),
+        OSError("no route"),
+        TimeoutError(),
+    ],
+)
+async def test_what_passes_is_waited_out(error: Exception) -> None:
+    call = Flaky(error, error, error)
+    assert await Patience("job")(call) == "answer"
+    assert call.n_calls == 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ResponseError("WRONGTYPE"),
+        redis.ResponseError("NOGROUP no such group"),
+        NoPermissionError("no"),
+        NoScriptError("none"),
+        MovedError("1 a:1"),
+        ValueError("ours"),
+    ],
+)
+async def test_what_does_not_pass_is_raised_at_once(error: Exception) -> None:
+    call = Flaky(error)
+    with pytest.raises(type(error)):
+        await Patience("job")(call)
+    assert call.n_calls == 1
+
+
+async def test_waiting_can_be_cancelled() -> None:
+    async def never() -> None:
+        raise redis.ConnectionError("closed")
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await Patience("job")(never)
+
+
+async def test_failures_are_counted_and_seen_until_an_answer_comes() -> None:
+    failures: list[None] = []
+    patience = Patience("job", lambda: failures.append(None))
+    inner = Flaky(redis.ConnectionError("closed"), redis.TimeoutError("late"))
+    seen: list[tuple[float | None, str]] = []
+
+    async def call() -> str:
+        seen.append((patience.failing_since, patience.last_error))
+        return await inner()
+
+    await patience(call)
+    assert len(failures) == 2
+    assert seen[0] == (None, "")
+    assert seen[1][0] == seen[2][0] is not None
+    assert seen[2][1] == "TimeoutError: late"
+    assert patience.failing_since is None
+
+
+async def test_an_outage_is_logged_once_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    patience = Patience("session")
+    await asyncio.gather(*[patience(Flaky(*[redis.ConnectionError("closed")] * 5)) for _ in range(10)])
+    assert len([one for one in caplog.records if one.levelno == logging.WARNING]) == 1
+    assert "session Redis answers again" in caplog.text
+    assert caplog.text.count("answers again") == 1
+
+
+@given(st.integers(0, 10_000), st.floats(0.05, 60))
+def test_the_wait_grows_and_stays_within_its_bounds(failures: int, cap_s: float) -> None:
+    assert 0.025 <= backoff_s(failures, cap_s) <= cap_s
+    assert backoff_s(10) >= 0.5
+
+
+def test_a_lost_group_is_known_by_what_the_server_says() -> None:
+    script = "NOGROUP No such key 'x' or consumer group 'workers' script: 0123, on @user_script:1."
+    assert is_no_group(redis.ResponseError(script))
+    assert not is_no_group(redis.ResponseError("WRONGTYPE Operation against a key"))
