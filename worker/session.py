@@ -198,9 +198,9 @@ class Utterance:
         await self.settle("dead", error.code.value)
 
     async def _try_again(self, error: JobError) -> None:
-        """The attempt failed, not the job: later, unless this was the last one."""
+        """The attempt failed, not the job: later, unless this was the last one and it got nowhere."""
         attempt = self.lease.attempt
-        if attempt >= self.desk.max_attempts:
+        if attempt >= self.desk.max_attempts and not self._outbox.has_progressed:
             await self._end_failed(error)
             return
         delay_ms = int(min(10.0, 0.5 * 2 ** (attempt - 1)) * 1000)

@@ -89,7 +89,7 @@ class Speaking:
         self._chain = Chain(take.job.sample_rate, take.job.encoding)
         self._sample_bytes = bytes_per_sample(take.job.encoding)
         self._to_drop = outbox.delivered * self._sample_bytes  # bytes the session has already
-        self._resumed_at = outbox.delivered
+        self._resumed_at = outbox.resumed_at or 0
         if outbox.trail.marks:
             take.n_begun = outbox.trail.marks[-1].segment + 1
         self._n_written = 0

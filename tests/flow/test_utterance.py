@@ -207,6 +207,31 @@ async def test_an_engine_that_always_fails_ends_the_job_as_failed_after_three_at
     _check_dead_letter(valkey, entry_id, "engine_failed")
 
 
+async def test_attempts_that_got_on_do_not_count(valkey: redis.Redis, settings: Settings, client: Client) -> None:
+    engine = ToneEngine(4, frame_s=0.01)
+    text = "A sentence so long that there is time enough to fail four times before it has come to its end, at last."
+    async with running(settings, engine):
+        entry_id = await client.publish({"session_id": "s", "text": text})
+        for n in range(1, 5):
+            await eventually(lambda n=n: _chunks_of_attempt(valkey, entry_id, n) > 1, within_s=15)  # type: ignore[misc]
+            engine.fail = 1
+        await until_ended(client, "s", within_s=20)
+    job = read_session(valkey, "s")[entry_id]
+    check_complete(job)
+    assert len(job.begins) == 5
+    assert max(begin.attempt for _, begin in job.begins) <= 3
+    assert job.data == _replayed(Chain(24_000, "pcm_s16le"), text, entry_id)
+
+
+def _chunks_of_attempt(valkey: redis.Redis, entry_id: str, attempt: int) -> int:
+    """Chunks of the n-th begin; 0 before it."""
+    job = read_session(valkey, "s").get(entry_id)
+    if job is None or len(job.begins) < attempt:
+        return 0
+    epoch = job.begins[attempt - 1][0].partition("-")[0]
+    return sum(stream_id.startswith(epoch) for stream_id, _, _ in job.chunks)
+
+
 async def test_a_drain_finishes_what_fits_in_the_grace_period(
     valkey: redis.Redis, settings: Settings, client: Client
 ) -> None:

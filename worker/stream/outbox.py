@@ -89,7 +89,8 @@ class Outbox:
 
     hold(now) confirms the lease and raises Fenced when it is lost: now=True by asking Redis, else only when the last
     good beat is older than half a lease.
-    delivered: samples the session has; next_seq: the next chunk's number; trail: what earlier attempts left.
+    resumed_at: samples the session had when this attempt began, None before. delivered: those it has. next_seq: the
+    next chunk's number. trail: what earlier attempts left.
     """
 
     def __init__(self, plane: Plane, lease: Lease, job_id: str, hold: Callable[[bool], Awaitable[None]]) -> None:
@@ -103,9 +104,15 @@ class Outbox:
         self._epoch = b""
         self._n = 0
         self._renewed_at = monotonic()
+        self.resumed_at: int | None = None
         self.delivered = 0
         self.next_seq = 0
         self.trail = Trail()
+
+    @property
+    def has_progressed(self) -> bool:
+        """True when this attempt delivered a new sample."""
+        return self.resumed_at is not None and self.delivered > self.resumed_at
 
     async def begin(self, compose: Callable[[Outbox], Begin], deadline_ms: int, spent: bool) -> Begun:
         """Open an epoch. compose builds the message from what this outbox knows; it may be asked again.
@@ -125,6 +132,8 @@ class Outbox:
         if answer[0] != b"OK":
             self._stop(answer)
         self._epoch, self._n = answer[1], 1
+        if self.resumed_at is None:
+            self.resumed_at = self.delivered
         return Begun(int(answer[3]), progressed=answer[2] == 1)
 
     async def write(self, message: Audio, n_samples: int, codes: bytes) -> None:
