@@ -26,7 +26,8 @@ TRY_IT = """\
 Valkey listens on port {port}, a preview worker serves it. Try, in another terminal:
 
   redis-cli -p {port} XADD 'makima:{{speak}}:jobs' '*' session_id s1 text 'Hello, I am Makima.'
-  redis-cli -p {port} XREAD STREAMS 'makima:{{s1}}:audio' 0
+  redis-cli -p {port} XREAD COUNT 1 BLOCK 2000 STREAMS 'makima:{{s1}}:audio' 0
+  redis-cli -p {port} XREVRANGE 'makima:{{s1}}:audio' + - COUNT 1
   makima-tts speak 'Hello again.' --redis-url redis://127.0.0.1:{port}/0 --out hello.wav
   makima-tts cancel s1 --redis-url redis://127.0.0.1:{port}/0
 

@@ -1,0 +1,186 @@
+"""The README is true: its commands run, its links lead somewhere, its table is the command line's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis
+import soundfile
+import typer
+
+from tests.conftest import REPOSITORY
+from tests.processes import until
+from worker.cli import app
+
+README = (REPOSITORY / "README.md").read_text("utf-8")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/operations.md", "docs/benchmarks.md", "schemas/vectors/README.md")
+BIN = Path(sys.executable).parent
+TOUR_PORT = "6399"
+FROM_A_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "TEXT", "OUT", "VENV", "PYTHON")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FROM_A_MAKE} | {
+    "PATH": f"{BIN}:{os.environ['PATH']}"
+}
+
+
+def commands(page: str) -> list[str]:
+    """The lines of its fenced sh blocks."""
+    blocks: list[str] = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+def made(*words: str) -> list[str]:
+    """What make would run."""
+    if shutil.which("make", path=ENVIRONMENT["PATH"]) is None:
+        pytest.skip("make is not installed")
+    done = subprocess.run(
+        ["make", "-n", *words], cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def audible_s(path: Path) -> float:
+    """Seconds of the file, in steps of 10 ms, that can be heard."""
+    pcm, rate = soundfile.read(path, dtype="float32")
+    steps = pcm[: len(pcm) // (rate // 100) * (rate // 100)].reshape(-1, rate // 100)
+    return float((np.sqrt((steps**2).mean(axis=1)) > 0.01).sum() / 100)
+
+
+def test_the_readme_is_run_whole() -> None:
+    """A command that a reader would type and no test runs is not in it."""
+    assert {line.split()[0] for line in commands(README)} == {"make", "makima-tts", "redis-cli"}
+    assert [line for line in commands(README) if line.startswith("make ")] == ["make demo", "make test"]
+
+
+def test_make_demo_speaks_into_a_wav_file(tmp_path: Path) -> None:
+    (line,) = [line for line in made("demo") if "makima-tts demo" in line]
+    program, *words = shlex.split(line)
+    assert program.endswith("/bin/makima-tts")
+    done = subprocess.run(
+        [BIN / "makima-tts", *words], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    wav = soundfile.info(tmp_path / "demo.wav")
+    assert (wav.samplerate, wav.channels, wav.subtype, wav.format) == (24_000, 1, "PCM_16", "WAV")
+    assert audible_s(tmp_path / "demo.wav") > 1
+    for said in ("first audible sound after", "chunks", "real-time factor", "PREVIEW"):
+        assert said in done.stdout
+
+
+def test_make_demo_takes_another_sentence_as_the_readme_says() -> None:
+    (inline,) = re.findall(r"`(make demo TEXT=.*?)`", README)
+    (line,) = [line for line in made(*shlex.split(inline)[1:]) if "makima-tts demo" in line]
+    assert "--out evening.wav" in line
+    assert "Good evening." in line
+
+
+def test_make_test_runs_pytest() -> None:
+    assert any(re.search(r"/pytest\b", line) for line in made("test"))
+
+
+@contextmanager
+def a_dev(port: int, folder: Path) -> Iterator[str]:
+    """`makima-tts dev` on this port; what it printed."""
+    process = subprocess.Popen(
+        [BIN / "makima-tts", "dev", "--port", str(port)],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        printed = ""
+        for line in process.stdout:
+            printed += line
+            if "Ctrl-C" in line:
+                break
+        yield printed
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=30)
+    assert process.returncode == 0, complaints
+
+
+def run_line(line: str, folder: Path) -> str:
+    """Run it as typed; redis-cli's words by redis-py where it is not installed."""
+    words = shlex.split(line)
+    if words[0] == "redis-cli" and shutil.which("redis-cli") is None:
+        assert words[1] == "-p"
+        with redis.Redis(port=int(words[2]), protocol=2) as client:
+            return str(client.execute_command(*words[3:]))
+    done = subprocess.run(
+        words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, errors="replace", check=False, timeout=60
+    )
+    assert done.returncode == 0, f"{line}: {done.stderr}"
+    assert not done.stdout.startswith(("(error)", "ERR")), f"{line}: {done.stdout}"
+    return done.stdout
+
+
+def test_the_sixty_second_tour_and_what_dev_prints(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    tour = [line for line in commands(README) if line.split()[0] in ("redis-cli", "makima-tts")]
+    assert tour.pop(0) == f"makima-tts dev --port {TOUR_PORT}"
+    with a_dev(port, tmp_path) as printed, redis.Redis(port=port, protocol=2) as client:
+        for line in tour:
+            run_line(line.replace(TOUR_PORT, str(port)), tmp_path)
+        assert audible_s(tmp_path / "hello.wav") > 0.3
+        (tmp_path / "hello.wav").unlink()
+
+        def types() -> list[bytes]:
+            return [fields[b"type"] for _, fields in client.xrange("makima:{s1}:audio")]
+
+        assert until(lambda: client.xlen("makima:{speak}:jobs") == 0, within_s=20)
+        assert types()[0] == b"begin"
+        assert {b"complete", b"cancelled"} & set(types())
+
+        offered = [line.strip() for line in printed.splitlines() if line.startswith("  ")]
+        assert [line.split()[0] for line in offered] == ["redis-cli"] * 3 + ["makima-tts"] * 2
+        for line in offered:
+            run_line(line, tmp_path)
+        assert audible_s(tmp_path / "hello.wav") > 0.3
+
+
+def names(command: object, prefix: str = "") -> set[str]:
+    """The command line's own list: {"worker", "queue status", ...}."""
+    children = getattr(command, "commands", None)
+    if not children:
+        return {prefix.strip()}
+    return {name for child, sub in children.items() for name in names(sub, f"{prefix} {child}")}
+
+
+def test_the_table_has_every_command_and_no_other() -> None:
+    listed = set()
+    for row in re.findall(r"^\| (`makima-tts [^|]*) \|", README, re.MULTILINE):
+        first, *others = re.findall(r"`([^`]*)`", row)
+        words = [word for word in first.removeprefix("makima-tts ").split() if not word.isupper()]
+        listed.add(" ".join(words))
+        listed |= {f"{words[0]} {other}" for other in others}
+    assert listed == names(typer.main.get_command(app))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    path = REPOSITORY / page
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text("utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_readme_claims_no_engine_that_is_not_there() -> None:
+    has_qwen = (REPOSITORY / "worker" / "engine" / "qwen").exists()
+    assert has_qwen or "not in this version" in README
