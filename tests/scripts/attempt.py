@@ -1,0 +1,206 @@
+"""One worker's attempt at one job, a Redis command at a time, so that a test can put anything in between.
+
+It follows the protocol as the worker does and is told nothing that a worker would not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import redis
+
+from tests.scripts.listener import CHUNK
+from tests.scripts.plane import FAR_FUTURE_MS, Lease, Plane, numbers
+
+Command = Callable[[], Any]
+Steps = Generator[Command, Any, Any]
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job's text asks of the engine: its chunks, and that its first attempts fail after so many of them."""
+
+    n_chunks: int
+    n_failures: int = 0
+    fails_at: int = 0
+
+    @property
+    def text(self) -> str:
+        return f"{self.n_chunks} {self.n_failures} {self.fails_at}" if self.n_chunks else "invalid"
+
+    @staticmethod
+    def of(text: str) -> Plan | None:
+        return None if text == "invalid" else Plan(*map(int, text.split()))
+
+
+class Fenced(Exception):
+    """Another worker has the job: nothing may be written or settled."""
+
+
+class Ended(Exception):
+    """The job has its end. kind: its type."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+class Displaced(Exception):
+    """Another job's entries came after ours."""
+
+
+class Attempt:
+    def __init__(self, plane: Plane, lease: Lease) -> None:
+        self.lease = lease
+        self._plane = plane
+        self._delivered = 0
+        self._epoch = ""
+        self._n = 0
+        self._steps = self._run()
+        self._unanswered: Command | None = None
+        self._answer: Any = None
+
+    def step(self, loses_reply: bool) -> bool:
+        """Send the next command, or again the one whose reply was lost. False: the attempt is over."""
+        command = self._unanswered
+        if command is None:
+            try:
+                command = self._steps.send(self._answer)
+            except StopIteration:
+                return False
+        answer = command()
+        self._unanswered = command if loses_reply else None
+        self._answer = answer
+        return True
+
+    def give_back(self) -> None:
+        """Stop speaking, as a worker that is drained; the next step releases the job."""
+        self._steps = self._settle("release")
+        self._unanswered = self._answer = None
+
+    def _run(self) -> Steps:
+        try:
+            yield from self._speak()
+        except Fenced:
+            return
+        except Displaced:
+            yield from self._settle("release")
+        except Ended as ended:
+            yield from self._settle("dead" if ended.kind == "error" else "ok", ended.kind)
+
+    def _speak(self) -> Steps:
+        if not self.lease.session_id:
+            yield from self._settle("dead", "invalid_field")
+            return
+        plan = Plan.of(self.lease.field("text") or "")
+        if plan is None:
+            yield from self._end("error", "invalid_field")
+            return
+        yield from self._begin(self.lease.attempt > MAX_ATTEMPTS)
+        while self._delivered < plan.n_chunks * CHUNK:
+            if self.lease.attempt <= plan.n_failures and self._n > plan.fails_at:
+                yield from self._fail()
+                return
+            yield from self._write()
+        yield from self._end("complete")
+
+    def _fail(self) -> Steps:
+        if self.lease.attempt >= MAX_ATTEMPTS:
+            yield from self._end("error", "engine_failed")
+        else:
+            yield from self._settle("retry", 0)
+
+    def _begin(self, spent: bool) -> Steps:
+        answer: list[Any] = ["MOVED", self._delivered]
+        while answer[0] == "MOVED":
+            self._delivered = int(answer[1])
+            answer = yield partial(self._ask_to_begin, self._delivered, spent)
+        match answer[0]:
+            case "OK":
+                self._epoch, self._n = answer[1], 1
+                if answer[2] and self.lease.attempt > 1:
+                    yield from self._beat(progressed=True)
+            case "DONE":
+                raise Ended(answer[1])
+            case "STALE":
+                raise Fenced
+            case "CUT" | "GONE" as why:
+                self._delivered = int(answer[1]) if why == "CUT" else self._delivered
+                yield from self._end("cancelled")
+            case other:
+                yield from self._end("error", "worker_lost" if other == "SPENT" else "internal")
+
+    def _ask_to_begin(self, believed: int, spent: bool) -> list[Any]:
+        body = self.lease.fence.encode()
+        return self._plane.begin(self.lease, believed, body, FAR_FUTURE_MS, spent)
+
+    def _write(self) -> Steps:
+        at, after = f"{self._epoch}-{self._n}", self._delivered + CHUNK
+        answer = yield lambda: self._plane_write(at, after)
+        if answer is None:
+            yield from self._end("cancelled")
+        if answer == "refused":
+            tail = yield self._tail
+            if not self._is_mine(tail) or numbers(tail[0]) < numbers(at) or tail[0].split("-")[0] != self._epoch:
+                yield from self._reopen(tail)
+                return
+        self._n, self._delivered = self._n + 1, after
+
+    def _plane_write(self, at: str, after: int) -> str | None:
+        try:
+            return self._plane.write(self.lease, at, after)
+        except redis.ResponseError as error:
+            if "equal or smaller" not in str(error):
+                raise
+            return "refused"
+
+    def _tail(self) -> tuple[str, dict[str, str]] | None:
+        audio = self._plane.keys.audio(self.lease.session_id)
+        found = self._plane.call("XREVRANGE", audio, "+", "-", "COUNT", 1)
+        return found[0] if found else None
+
+    def _is_mine(self, tail: tuple[str, dict[str, str]] | None) -> bool:
+        return tail is not None and tail[1].get("entry") == self.lease.entry_id
+
+    def _reopen(self, tail: tuple[str, dict[str, str]] | None) -> Steps:
+        yield from self._beat()
+        if tail is not None and tail[1]["type"] != "cancel" and not self._is_mine(tail):
+            raise Displaced
+        yield from self._begin(spent=False)
+
+    def _end(self, kind: str, code: str = "") -> Steps:
+        """Never returns but where it was refused and the utterance goes on: raises Ended or Fenced."""
+        at = f"{self._epoch}-{self._n}" if self._epoch else ""
+        delivered = self._delivered
+        answer = yield lambda: self._plane.end(self.lease, kind, at, delivered, code=code)
+        match answer[0]:
+            case "STALE":
+                raise Fenced
+            case "REFUSED":
+                tail = yield self._tail
+                yield from self._reopen(tail)
+                yield from self._end(kind, code)
+            case _:
+                raise Ended(answer[1])
+
+    def _beat(self, progressed: bool = False) -> Steps:
+        answer = yield lambda: without_group("LOST", lambda: self._plane.beat(self.lease, progressed))
+        if answer == "LOST":
+            raise Fenced
+
+    def _settle(self, verdict: str, argument: str | int = "") -> Steps:
+        yield lambda: without_group("FENCED", lambda: self._plane.settle(self.lease, verdict, argument))
+
+
+def without_group(answer: str, command: Callable[[], str]) -> str:
+    """The command's answer, or this one when the group is gone, and every lease with it."""
+    try:
+        return command()
+    except redis.ResponseError as error:
+        if "NOGROUP" not in str(error):
+            raise
+        return answer

@@ -1,0 +1,141 @@
+"""What a session's listener hears, held against the laws of protocol.md entry by entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.scripts.plane import numbers
+
+CHUNK = 10  # samples
+ENDS = ("complete", "cancelled", "error")
+
+
+class Violation(AssertionError):
+    """The contract was broken."""
+
+
+def law(holds: bool, message: str) -> None:
+    if not holds:
+        raise Violation(message)
+
+
+@dataclass(slots=True)
+class Job:
+    """A published entry. n_chunks: 0 for an invalid job. n_failures: attempts that its engine fails, at first."""
+
+    entry_id: str
+    session_id: str
+    job_id: str
+    n_chunks: int
+    n_failures: int = 0
+    is_duplicate: bool = False
+    n_given: int = 0
+
+    @property
+    def is_named(self) -> bool:
+        return self.job_id != self.entry_id
+
+
+@dataclass(slots=True)
+class Heard:
+    """An utterance as heard so far. fence: of its newest begin."""
+
+    delivered: int = 0
+    fence: int = 0
+    is_begun: bool = False
+    end: str | None = None
+
+
+@dataclass(slots=True)
+class Listener:
+    """One session's log. accidents: what was sabotaged, which excuses disorder and nothing else."""
+
+    session_id: str
+    jobs: dict[str, Job]
+    accidents: set[str]
+    last_id: str = "-"
+    utterances: dict[str, Heard] = field(default_factory=dict)
+    cut: tuple[int, int] = (-1, -1)  # no job up to this one may begin any more
+    silenced: tuple[int, int] = (-1, -1)  # no job up to this one may be heard any more
+    speaker: str = ""
+    epoch: int = 0
+    n: int = 0
+    last_end: str | None = None
+    has_left: bool = False
+
+    def hear(self, entries: list[tuple[str, dict[str, str]]]) -> None:
+        for entry_id, fields in entries:
+            self.last_id = entry_id
+            if fields["type"] == "cancel":
+                self.speaker = ""
+            else:
+                self._hear(entry_id, fields)
+
+    def _hear(self, entry_id: str, fields: dict[str, str]) -> None:
+        kind, job = fields["type"], self.jobs[fields["entry"]]
+        law(job.session_id == self.session_id, f"{entry_id}: of another session")
+        law(not job.is_duplicate, f"{entry_id}: {kind} of a duplicate")
+        law(fields["job_id"] == job.job_id, f"{entry_id}: job_id {fields['job_id']} is not {job.job_id}")
+        if job.entry_id not in self.utterances:
+            self._hear_first_of(job)
+        heard = self.utterances[job.entry_id]
+        law(heard.end is None, f"{entry_id}: {kind} after the end of {job.entry_id}")
+        epoch, n = numbers(entry_id)
+        if kind == "begin":
+            self._hear_begin(job, heard, fields)
+            law(epoch > self.epoch and n == 0, f"{entry_id}: no new epoch")
+        elif kind == "audio":
+            self._hear_audio(entry_id, job, heard, int(fields["delivered"]))
+        else:
+            self._hear_end(entry_id, job, heard, fields)
+        self.epoch, self.n = epoch, n
+
+    def _hear_first_of(self, job: Job) -> None:
+        latest = max(self.utterances, key=numbers, default="0-0")
+        in_order = numbers(job.entry_id) > numbers(latest)
+        law(in_order or not self._holds("gates", "waiting"), f"{job.entry_id} is heard after {latest}")
+        self.utterances[job.entry_id] = Heard()
+
+    def _holds(self, *accidents: str) -> bool:
+        """True while none of these accidents happened."""
+        return self.accidents.isdisjoint(accidents)
+
+    def _hear_begin(self, job: Job, heard: Heard, fields: dict[str, str]) -> None:
+        law(job.n_chunks > 0, f"{job.entry_id} begins although it is invalid")
+        law(numbers(job.entry_id) > self.cut, f"{job.entry_id} begins after its cancel")
+        law(int(fields["delivered"]) == heard.delivered, f"{job.entry_id} begins at {fields['delivered']}")
+        fence = int(fields["data"])
+        law(fence >= heard.fence, f"{job.entry_id} begins with an older fence")
+        unfinished = [other for other, o in self.utterances.items() if o.is_begun and o.end is None]
+        alone = not set(unfinished) - {job.entry_id}
+        law(alone or not self._holds("gates"), f"{job.entry_id} begins within {unfinished}")
+        heard.fence, heard.is_begun = fence, True
+        self.speaker = job.entry_id
+
+    def _hear_audio(self, entry_id: str, job: Job, heard: Heard, delivered: int) -> None:
+        law(numbers(job.entry_id) > self.silenced, f"{entry_id}: audio after its cancel")
+        law(self.speaker == job.entry_id, f"{entry_id}: audio of {job.entry_id} after a begin of another")
+        law(numbers(entry_id) == (self.epoch, self.n + 1), f"{entry_id}: a gap, or an epoch that was over")
+        law(delivered == heard.delivered + CHUNK, f"{entry_id}: delivered goes to {delivered}")
+        heard.delivered = delivered
+
+    def _hear_end(self, entry_id: str, job: Job, heard: Heard, fields: dict[str, str]) -> None:
+        kind = fields["type"]
+        law(kind in ENDS, f"{entry_id}: unknown type {kind}")
+        if kind == "complete":
+            law(self.speaker == job.entry_id, f"{entry_id}: complete by a writer that is not the last")
+            law(numbers(entry_id) == (self.epoch, self.n + 1), f"{entry_id}: complete in an epoch that was over")
+            law(heard.delivered == job.n_chunks * CHUNK, f"{entry_id}: complete at {heard.delivered}")
+        elif kind == "cancelled":
+            law(numbers(job.entry_id) <= self.cut, f"{entry_id}: cancelled, but nobody did")
+        else:
+            self._hear_error(entry_id, job, fields["code"])
+        heard.end, self.last_end = kind, entry_id
+
+    def _hear_error(self, entry_id: str, job: Job, code: str) -> None:
+        allowed = {
+            "invalid_field": not job.n_chunks,
+            "worker_lost": job.n_given > 3,
+            "engine_failed": job.n_failures >= 3,
+        }
+        law(allowed.get(code, False), f"{entry_id}: error {code} without a cause")

@@ -1,0 +1,320 @@
+"""Random schedules of workers, listeners and accidents on both planes, for Hypothesis to choose from.
+
+A schedule is a list of single Redis commands by anyone; whatever it was, the laws of `listener` hold as it goes, and at
+the end fresh workers must be able to bring every job to its one end.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from tests.scripts.attempt import Attempt, Plan, without_group
+from tests.scripts.listener import Job, Listener, Violation, law
+from tests.scripts.plane import Lease, Plane, numbers
+
+ACCIDENTS = ("ready", "delayed", "gates", "waiting", "attempts", "group", "scripts")
+MISFORTUNES = ("crash", "give back", "beat", "sweep", "trim", "leave")
+N_SESSIONS = 2
+N_WORKERS = 3
+MAX_ROUNDS = 200
+sessions = st.integers(0, N_SESSIONS - 1)
+workers = st.integers(0, N_WORKERS - 1)
+indices = st.integers(0, 99)
+seldom = st.sampled_from((False, False, False, True))
+plans = st.builds(Plan, st.integers(1, 3), st.sampled_from((0, 0, 0, 1, 3)), st.integers(0, 1))
+lags = st.sampled_from((0, 0, 1, 3, None))
+kinds = st.sampled_from(("usual", "usual", "usual", "without an id", "invalid", "again", "without a session"))
+
+
+class Schedules(RuleBasedStateMachine):
+    """Three workers, two sessions. with_accidents: whether keys get lost, too."""
+
+    def __init__(self, plane: Plane, with_accidents: bool) -> None:
+        super().__init__()
+        plane.client.flushall()
+        plane.create_group()
+        self.plane = plane
+        self.with_accidents = with_accidents
+        self.jobs: dict[str, Job] = {}
+        self.accidents: set[str] = set()
+        self.sessions = [f"{n}.0" for n in range(N_SESSIONS)]
+        self.listeners = {name: Listener(name, self.jobs, self.accidents) for name in self.sessions}
+        self.workers = [f"w{n}" for n in range(N_WORKERS)]
+        self.n_boots = N_WORKERS
+        self.attempts: list[Attempt] = []
+
+    # publishers
+
+    @initialize(published=st.lists(st.tuples(sessions, plans), max_size=4))
+    def publish_some(self, published: list[tuple[int, Plan]]) -> None:
+        for session, plan in published:
+            self._publish(self.sessions[session], plan, f"j{len(self.jobs)}")
+
+    @rule(session=sessions, plan=plans, kind=kinds, which=indices)
+    def publish(self, session: int, plan: Plan, kind: str, which: int) -> None:
+        name, job_id = self.sessions[session], f"j{len(self.jobs)}"
+        earlier = [job for job in self.jobs.values() if job.session_id in self.sessions and job.is_named]
+        if kind == "without a session":
+            entry_id = self.plane.publish("not one", job_id="j0")
+            self.jobs[entry_id] = Job(entry_id, "", "j0", 1)
+        elif kind == "again" and earlier:
+            job = earlier[which % len(earlier)]
+            self._publish(job.session_id, plan, job.job_id)
+        elif kind == "without an id":
+            self._publish(name, plan)
+        else:
+            self._publish(name, Plan(0) if kind == "invalid" else plan, job_id)
+
+    def _publish(self, session: str, plan: Plan, job_id: str | None = None) -> None:
+        fields = {} if job_id is None else {"job_id": job_id}
+        entry_id = self.plane.publish(session, text=plan.text, **fields)
+        known = any(job.job_id == job_id and job.session_id == session for job in self.jobs.values())
+        job = Job(entry_id, session, job_id or entry_id, plan.n_chunks, plan.n_failures, known)
+        self.jobs[entry_id] = job
+
+    def _of_listeners(self) -> list[Job]:
+        return [job for job in self.jobs.values() if job.session_id]
+
+    # workers
+
+    @rule(
+        worker=workers,
+        count=st.integers(1, 3),
+        turn=st.integers(0, 1),
+        loses_reply=seldom,
+    )
+    def claim(self, worker: int, count: int, turn: int, loses_reply: bool) -> None:
+        name = self.workers[worker]
+        leases = self._on_group(lambda: self.plane.claim(name, count, turn).leases)
+        self._take(leases, loses_reply)
+
+    def _take(self, leases: Any, loses_reply: bool = False) -> None:
+        for lease in leases:
+            job = self.jobs[lease.entry_id]
+            job.n_given += 1
+            law(lease.session_id == job.session_id, f"{lease.entry_id} is given for {lease.session_id}")
+            law(not job.is_duplicate, f"the duplicate {lease.entry_id} is given")
+            if not loses_reply:
+                self.attempts.append(Attempt(self.plane, lease))
+
+    def _on_group(self, command: Callable[[], Any]) -> Any:
+        try:
+            return command()
+        except redis.ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            self.plane.create_group()
+            return command()
+
+    def _running(self, which: int) -> list[Attempt]:
+        """One attempt, or none when nobody has anything to do even after a claim.
+
+        No rule has what is running as its precondition: it hangs on the server's clock, and Hypothesis must be able to
+        repeat a schedule.
+        """
+        if not self.attempts:
+            name = self.workers[which % N_WORKERS]
+            self._take(self._on_group(lambda: self.plane.claim(name, 2, which % 2).leases))
+        return [self.attempts[which % len(self.attempts)]] if self.attempts else []
+
+    @rule(which=indices, loses_reply=seldom)
+    def step(self, which: int, loses_reply: bool) -> None:
+        for attempt in self._running(which):
+            self._step(attempt, loses_reply)
+
+    @rule(which=indices, n_steps=st.integers(1, 6))
+    def go_on(self, which: int, n_steps: int) -> None:
+        for attempt in self._running(which) * n_steps:
+            self._step(attempt)
+
+    @rule(order=st.lists(indices, min_size=3, max_size=12))
+    def go_on_together(self, order: list[int]) -> None:
+        for which in order:
+            for attempt in self._running(which):
+                self._step(attempt)
+
+    @rule(which=indices, n_steps=st.integers(1, 4), worker=workers)
+    def go_on_twice(self, which: int, n_steps: int, worker: int) -> None:
+        """A job is taken over, and its old worker and its new one go on in turns."""
+        for old in self._running(which):
+            self._silence(old.lease.entry_id, worker)
+            for attempt in (self.attempts[-1], old) * n_steps:
+                self._step(attempt)
+
+    def _step(self, attempt: Attempt, loses_reply: bool = False) -> None:
+        if attempt in self.attempts and not attempt.step(loses_reply):
+            self.attempts.remove(attempt)
+        self._listen(attempt.lease.session_id)
+
+    @rule(which=indices, worker=workers, loses_reply=seldom)
+    def take_over(self, which: int, worker: int, loses_reply: bool) -> None:
+        """A worker stands still for longer than a lease, and may go on at any time; another takes its job over."""
+        pending = self._on_group(self.plane.pending)
+        if pending:
+            entry_id = pending[which % len(pending)][0]
+            self._silence(entry_id, worker, loses_reply)
+
+    @rule(what=st.sampled_from(MISFORTUNES), which=indices)
+    def suffer(self, what: str, which: int) -> None:
+        attempt = next(iter(self._running(which)), None)
+        match what:
+            case "crash":
+                self._crash(which % N_WORKERS)
+            case "beat" if attempt:
+                if without_group("LOST", lambda: self.plane.beat(attempt.lease)) == "LOST":
+                    self.attempts.remove(attempt)
+            case "give back" if attempt:
+                attempt.give_back()
+                self._step(attempt)
+            case "sweep":
+                self._on_group(lambda: self.plane.sweep(which % 5 + 1))
+            case "trim":
+                self._trim(self.listeners[self.sessions[which % N_SESSIONS]])
+            case "leave" if which % 3 == 0:
+                self._leave(which % N_SESSIONS)
+
+    def _silence(self, entry_id: str, worker: int, loses_reply: bool = False) -> None:
+        self._on_group(lambda: self.plane.go_silent(entry_id))
+        self._take(self.plane.reclaim(self.workers[worker]), loses_reply)
+
+    def _crash(self, worker: int) -> None:
+        name = self.workers[worker]
+        self.attempts = [attempt for attempt in self.attempts if attempt.lease.worker != name]
+        self.workers[worker] = f"w{self.n_boots}"
+        self.n_boots += 1
+
+    # listeners
+
+    @precondition(lambda self: self.jobs)
+    @rule(which=indices, upto=st.sampled_from(("this", "earlier", "earlier", "last")), lag=lags)
+    def cancel(self, which: int, upto: str, lag: int | None) -> None:
+        """Cancel up to a job that runs, or late up to one before it, or up to the last.
+
+        lag: epochs that the listener has not read yet; None: by hand, with an id by the server's clock.
+        """
+        running = [attempt.lease.entry_id for attempt in self.attempts if attempt.lease.session_id]
+        entry_id = running[which % len(running)] if running else next(iter(self.jobs))
+        session_id = self.jobs[entry_id].session_id or self.sessions[0]
+        known = [job.entry_id for job in self.jobs.values() if job.session_id == session_id]
+        earlier = [other for other in known if numbers(other) < numbers(entry_id)]
+        chosen = {"this": entry_id, "earlier": earlier[-1] if earlier else "1-1", "last": (known or ["1-1"])[-1]}
+        listener = self.listeners[session_id]
+        self._cut(listener, chosen[upto], None if lag is None else max(1, listener.epoch + 1 - lag))
+
+    def _cut(self, listener: Listener, upto: str, epoch: int | None) -> None:
+        answers = self.plane.cancel(listener.session_id, upto, epoch)
+        if isinstance(answers[0], redis.ResponseError):
+            law(numbers(upto) <= listener.cut, f"the cut {upto} is refused: {answers[0]}")
+        listener.cut = max(listener.cut, numbers(upto))
+        if isinstance(answers[2], redis.ResponseError):
+            audio = self.plane.keys.audio(listener.session_id)
+            last = self.plane.call("XREVRANGE", audio, "+", "-", "COUNT", 1)[0][0]
+            at = f"{numbers(last)[0] + 1}-0"
+            self.plane.call("XADD", audio, "NOMKSTREAM", at, "type", "cancel", "upto", upto)
+        listener.silenced = listener.cut
+        self._listen(listener.session_id)
+
+    def _trim(self, listener: Listener) -> None:
+        """Forget what is before the last end, unless an utterance that goes on began before it."""
+        goes_on = any(heard.is_begun and heard.end is None for heard in listener.utterances.values())
+        if listener.last_end is not None and not goes_on:
+            self.plane.call("XTRIM", self.plane.keys.audio(listener.session_id), "MINID", listener.last_end)
+
+    def _leave(self, session: int) -> None:
+        """Cancel everything; the stream is over, and the next connection is a session of its own."""
+        listener = self.listeners[self.sessions[session]]
+        self._cut(listener, f"{self.plane.now_ms()}-18446744073709551615", listener.epoch + 1)
+        self.plane.client.delete(self.plane.keys.audio(listener.session_id))
+        listener.has_left, listener.last_id = True, "-"
+        name = f"{session}.{len(self.listeners)}"
+        self.sessions[session] = name
+        self.listeners[name] = Listener(name, self.jobs, self.accidents)
+
+    # accidents
+
+    @precondition(lambda self: self.with_accidents)
+    @rule(what=st.sampled_from(ACCIDENTS))
+    def lose(self, what: str) -> None:
+        self.accidents.add(what)
+        if what == "group":
+            self.plane.call("XGROUP", "DESTROY", self.plane.keys.jobs, "workers")
+        elif what == "scripts":
+            self.plane.call("SCRIPT", "FLUSH")
+        else:
+            self.plane.client.delete(self.plane.key(what))
+
+    # laws
+
+    def _listen(self, session_id: str) -> None:
+        if session_id:
+            listener = self.listeners[session_id]
+            listener.hear(self.plane.heard(session_id, listener.last_id))
+
+    def _check_expiry(self) -> None:
+        kept = {key for key in self.plane.client.scan_iter(count=1000) if self.plane.client.pttl(key) == -1}
+        law(kept <= set(self.plane.keys.job_plane), f"{kept} never expire")
+
+    def teardown(self) -> None:
+        """Fresh workers end everything; then those that were frozen go on, and may change nothing."""
+        if sys.exc_info()[0] is not None:
+            return  # a law was broken on the way
+        self._check_expiry()
+        frozen, self.attempts = self.attempts, []
+        self._drain()
+        self._check_ends()
+        heard = {name: listener.last_id for name, listener in self.listeners.items()}
+        for attempt in frozen:
+            self._run_out(attempt)
+        after = {name: listener.last_id for name, listener in self.listeners.items()}
+        law(heard == after, "a frozen worker wrote after the end")
+        self._check_emptiness()
+        self._check_expiry()
+
+    def _drain(self) -> None:
+        for _ in range(MAX_ROUNDS):
+            if self.accidents:
+                self._on_group(self.plane.sweep)
+            for entry_id, _ in self._on_group(self.plane.pending):
+                self.plane.go_silent(entry_id)
+            leases: list[Lease] = [*self.plane.reclaim("last"), *self.plane.claim("last", 10).leases]
+            self._take(leases)
+            while self.attempts:
+                self._run_out(self.attempts.pop())
+            if not self.plane.unsettled():
+                return
+        raise Violation(f"{self.plane.unsettled()} cannot be brought to an end")
+
+    def _run_out(self, attempt: Attempt) -> None:
+        while attempt.step(loses_reply=False):
+            self._listen(attempt.lease.session_id)
+
+    def _check_ends(self) -> None:
+        ends: dict[str, str | None] = {}
+        for listener in self.listeners.values():
+            self._listen(listener.session_id)
+            ends |= {entry_id: heard.end for entry_id, heard in listener.utterances.items() if not listener.has_left}
+        there = {job.entry_id for job in self.jobs.values() if not self._has_left(job)}
+        for entry_id in there:
+            job = self.jobs[entry_id]
+            law(job.is_duplicate or not job.session_id or ends.get(entry_id) is not None, f"{entry_id} has no end")
+        failed = {entry_id for entry_id, end in ends.items() if end == "error"}
+        nowhere = {job.entry_id for job in self.jobs.values() if not job.session_id}
+        dead = [letter["dead_id"] for letter in self.plane.dead() if letter["dead_id"] in there]
+        law(sorted(dead) == sorted(failed | nowhere), f"dead letters of {dead}, not of {failed} and {nowhere}")
+
+    def _has_left(self, job: Job) -> bool:
+        return bool(job.session_id) and self.listeners[job.session_id].has_left
+
+    def _check_emptiness(self) -> None:
+        if self.accidents:
+            self._on_group(self.plane.sweep)
+        law(self._on_group(lambda: self.plane.claim("last")).ids == [], "something is given of an empty plane")
+        law(self.plane.pending() == [], f"{self.plane.pending()} are pending")
+        for name in ("ready", "delayed", "gates", "waiting", "attempts"):
+            law(not self.plane.client.exists(self.plane.key(name)), f"{name} is not empty")

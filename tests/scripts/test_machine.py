@@ -1,0 +1,75 @@
+"""Random schedules on both planes keep every law; and broken scripts are found out by the same schedules.
+
+More of them: HYPOTHESIS_PROFILE=long pytest tests/scripts/test_machine.py (about ten minutes).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from hashlib import sha1
+
+import pytest
+import redis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.scripts.listener import Violation
+from tests.scripts.machine import Schedules
+from tests.scripts.plane import SCRIPTS, Plane
+from worker.stream.script import Script
+
+N_SCHEDULES = {"default": 60, "long": 2500}[os.environ.get("HYPOTHESIS_PROFILE", "default")]
+USUAL = settings(
+    max_examples=N_SCHEDULES,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("with_accidents", [False, True], ids=["no accidents", "accidents"])
+def test_any_schedule_keeps_the_contract(plane: Plane, with_accidents: bool) -> None:
+    run_schedules(plane, with_accidents, USUAL)
+
+
+def run_schedules(plane: Plane, with_accidents: bool, how: settings) -> None:
+    run_state_machine_as_test(lambda: Schedules(plane, with_accidents), settings=how)  # type: ignore[arg-type]
+
+
+def broken(name: str, text: str, replacement: str) -> Mapping[str, Script]:
+    """The scripts, one of them changed; name: of the script."""
+    script = SCRIPTS[name]
+    assert text in script.source
+    source = script.source.replace(text, replacement)
+    return {**SCRIPTS, name: Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())}
+
+
+BREAKS = {
+    "begin without its fence": ("begin", "tonumber(known[1]) > tonumber(fence)", "false"),
+    "end without its mark": ("end", "if known[3]", "if false"),
+    "every entry may run": ("claim", "if named and entry(named) then return false end", "if true then return true end"),
+    "the gate is not passed on": ("settle", "then pass_gate_on(sid) end", "then end"),
+    "duplicates are spoken": ("claim", "if is_duplicate(sid, id, fields)", "if false"),
+    "cuts are not looked at": ("begin", "pad(upto) >= pad(id)", "false"),
+    "delivered samples are forgotten": ("begin", "if began then delivered =", "if false then delivered ="),
+    "complete anywhere": ("end", "if kind == 'complete' and not is_tail then", "if false then"),
+    "the stream is kept for ever": ("begin", "keep(audio)", ""),
+    "released jobs are lost": ("settle", "  make_ready(id)\n  return 'OK'", "  return 'OK'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_broken_script_is_found_out(valkey_client: redis.Redis, how: str) -> None:
+    plane = Plane(valkey_client, broken(*BREAKS[how]))
+    searching = settings(
+        USUAL,
+        max_examples=500,
+        phases=[Phase.generate],
+        derandomize=True,
+        database=None,
+        report_multiple_bugs=False,
+    )
+    with pytest.raises(Violation):
+        run_schedules(plane, False, searching)
