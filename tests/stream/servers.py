@@ -95,10 +95,12 @@ class Certificates:
 
     def __post_init__(self) -> None:
         for name in ("ca", "other-ca"):
-            subject = ["-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:TRUE"]
+            # Python 3.13 asks of an authority that it says what its key is for, and of a certificate who signed it.
+            is_authority = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"]
+            subject = ["-subj", f"/CN={name}", *is_authority]
             openssl(self.folder, "req", "-x509", *KEY, f"{name}.key", "-out", f"{name}.pem", "-days", "2", *subject)
         openssl(self.folder, "req", *KEY, "server.key", "-out", "server.csr", "-subj", "/CN=server")
-        (self.folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        (self.folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\nauthorityKeyIdentifier=keyid\n")
         signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"]
         openssl(self.folder, "x509", "-req", "-in", "server.csr", "-out", "server.pem", *signed)
 
