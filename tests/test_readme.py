@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 import redis
 import soundfile
@@ -22,16 +19,12 @@ import typer
 
 from tests.conftest import REPOSITORY
 from tests.processes import until
+from tests.shell import BIN, ENVIRONMENT, audible_s
 from worker.cli import app
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/operations.md", "docs/benchmarks.md", "schemas/vectors/README.md")
-BIN = Path(sys.executable).parent
 TOUR_PORT = "6399"
-FROM_A_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "TEXT", "OUT", "VENV", "PYTHON")
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FROM_A_MAKE} | {
-    "PATH": f"{BIN}:{os.environ['PATH']}"
-}
 
 
 def commands(page: str) -> list[str]:
@@ -48,13 +41,6 @@ def made(*words: str) -> list[str]:
         ["make", "-n", *words], cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True, check=True
     )
     return done.stdout.splitlines()
-
-
-def audible_s(path: Path) -> float:
-    """Seconds of the file, in steps of 10 ms, that can be heard."""
-    pcm, rate = soundfile.read(path, dtype="float32")
-    steps = pcm[: len(pcm) // (rate // 100) * (rate // 100)].reshape(-1, rate // 100)
-    return float((np.sqrt((steps**2).mean(axis=1)) > 0.01).sum() / 100)
 
 
 def test_the_readme_is_run_whole() -> None:
