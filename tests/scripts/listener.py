@@ -29,6 +29,7 @@ class Job:
     n_chunks: int
     n_failures: int = 0
     is_duplicate: bool = False
+    is_deleted: bool = False
     n_given: int = 0
 
     @property

@@ -18,7 +18,7 @@ from tests.scripts.attempt import Attempt, Plan, without_group
 from tests.scripts.listener import Job, Listener, Violation, law
 from tests.scripts.plane import Lease, Plane, numbers
 
-ACCIDENTS = ("ready", "delayed", "gates", "waiting", "attempts", "group", "scripts")
+ACCIDENTS = ("ready", "delayed", "gates", "waiting", "attempts", "group", "scripts", "entry")
 MISFORTUNES = ("crash", "give back", "beat", "sweep", "trim", "leave")
 N_SESSIONS = 2
 N_WORKERS = 3
@@ -26,6 +26,7 @@ MAX_ROUNDS = 200
 sessions = st.integers(0, N_SESSIONS - 1)
 workers = st.integers(0, N_WORKERS - 1)
 indices = st.integers(0, 99)
+few = st.integers(0, 4)
 seldom = st.sampled_from((False, False, False, True))
 plans = st.builds(Plan, st.integers(1, 3), st.sampled_from((0, 0, 0, 1, 3)), st.integers(0, 1))
 lags = st.sampled_from((0, 0, 1, 3, None))
@@ -239,13 +240,17 @@ class Schedules(RuleBasedStateMachine):
     # accidents
 
     @precondition(lambda self: self.with_accidents)
-    @rule(what=st.sampled_from(ACCIDENTS))
-    def lose(self, what: str) -> None:
+    @rule(what=st.sampled_from(ACCIDENTS), which=few)
+    def lose(self, what: str, which: int) -> None:
         self.accidents.add(what)
         if what == "group":
             self.plane.call("XGROUP", "DESTROY", self.plane.keys.jobs, "workers")
         elif what == "scripts":
             self.plane.call("SCRIPT", "FLUSH")
+        elif what == "entry":
+            for entry_id in self.plane.unsettled()[which : which + 1]:
+                self.plane.client.xdel(self.plane.keys.jobs, entry_id)
+                self.jobs[entry_id].is_deleted = True
         else:
             self.plane.client.delete(self.plane.key(what))
 
@@ -298,14 +303,14 @@ class Schedules(RuleBasedStateMachine):
         ends: dict[str, str | None] = {}
         for listener in self.listeners.values():
             self._listen(listener.session_id)
-            ends |= {entry_id: heard.end for entry_id, heard in listener.utterances.items() if not listener.has_left}
-        there = {job.entry_id for job in self.jobs.values() if not self._has_left(job)}
-        for entry_id in there:
-            job = self.jobs[entry_id]
-            law(job.is_duplicate or not job.session_id or ends.get(entry_id) is not None, f"{entry_id} has no end")
-        failed = {entry_id for entry_id, end in ends.items() if end == "error"}
-        nowhere = {job.entry_id for job in self.jobs.values() if not job.session_id}
-        dead = [letter["dead_id"] for letter in self.plane.dead() if letter["dead_id"] in there]
+            ends |= {entry_id: heard.end for entry_id, heard in listener.utterances.items()}
+        known = {entry_id for entry_id, job in self.jobs.items() if not (job.is_deleted or self._has_left(job))}
+        for job in map(self.jobs.__getitem__, known):
+            no_end = job.session_id and not job.is_duplicate and ends.get(job.entry_id) is None
+            law(not no_end, f"{job.entry_id} has no end")
+        failed = {entry_id for entry_id in known if ends.get(entry_id) == "error"}
+        nowhere = {entry_id for entry_id in known if not self.jobs[entry_id].session_id}
+        dead = [letter["dead_id"] for letter in self.plane.dead() if letter["dead_id"] in known]
         law(sorted(dead) == sorted(failed | nowhere), f"dead letters of {dead}, not of {failed} and {nowhere}")
 
     def _has_left(self, job: Job) -> bool:

@@ -19,7 +19,8 @@ from tests.scripts.machine import Schedules
 from tests.scripts.plane import SCRIPTS, Plane
 from worker.stream.script import Script
 
-N_SCHEDULES = {"default": 60, "long": 2500}[os.environ.get("HYPOTHESIS_PROFILE", "default")]
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+N_SCHEDULES = 2000 if PROFILE == "long" else 60
 USUAL = settings(
     max_examples=N_SCHEDULES,
     stateful_step_count=60,
@@ -46,30 +47,39 @@ def broken(name: str, text: str, replacement: str) -> Mapping[str, Script]:
     return {**SCRIPTS, name: Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())}
 
 
+ALWAYS_YES = "if true then return true end"
 BREAKS = {
     "begin without its fence": ("begin", "tonumber(known[1]) > tonumber(fence)", "false"),
     "end without its mark": ("end", "if known[3]", "if false"),
-    "every entry may run": ("claim", "if named and entry(named) then return false end", "if true then return true end"),
+    "every entry may run": ("claim", "if named and entry(named) then return false end", ALWAYS_YES),
     "the gate is not passed on": ("settle", "then pass_gate_on(sid) end", "then end"),
     "duplicates are spoken": ("claim", "if is_duplicate(sid, id, fields)", "if false"),
     "cuts are not looked at": ("begin", "pad(upto) >= pad(id)", "false"),
     "delivered samples are forgotten": ("begin", "if began then delivered =", "if false then delivered ="),
-    "complete anywhere": ("end", "if kind == 'complete' and not is_tail then", "if false then"),
     "the stream is kept for ever": ("begin", "keep(audio)", ""),
+    "the sweep keeps old counts": ("sweep", "if not entry(id) then redis.call('HDEL', attempts, id) end", ""),
+}
+RARELY_SEEN = {
+    "complete anywhere": ("end", "if kind == 'complete' and not is_tail then", "if false then"),
     "released jobs are lost": ("settle", "  make_ready(id)\n  return 'OK'", "  return 'OK'"),
-}  # fmt: skip
+    "the sweep hands no gate on": ("sweep", "if not entry(id) then pass_gate_on(sid) end", ""),
+    "the sweep makes nothing ready": ("sweep", "      make_ready(id)\n", ""),
+}
+TRIED = BREAKS | (RARELY_SEEN if PROFILE == "long" else {})
 
 
-@pytest.mark.parametrize("how", BREAKS)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("how", TRIED)
 def test_a_broken_script_is_found_out(valkey_client: redis.Redis, how: str) -> None:
-    plane = Plane(valkey_client, broken(*BREAKS[how]))
+    name, text, replacement = TRIED[how]
+    plane = Plane(valkey_client, broken(name, text, replacement))
     searching = settings(
         USUAL,
-        max_examples=500,
+        max_examples=2000,
         phases=[Phase.generate],
         derandomize=True,
         database=None,
         report_multiple_bugs=False,
     )
     with pytest.raises(Violation):
-        run_schedules(plane, False, searching)
+        run_schedules(plane, name == "sweep", searching)
