@@ -245,7 +245,7 @@ async def test_stopping_takes_no_time(url: str) -> None:
     heart.start()
     start = time.monotonic()
     heart.stop()
-    assert time.monotonic() - start < 0.2
+    assert time.monotonic() - start < 2
     heart.stop()
 
 
@@ -277,7 +277,7 @@ async def test_a_redis_that_restarts_or_hangs_is_survived() -> None:
             n_failures = len(failures)
             await eventually(lambda: len(failures) > n_failures)
             start = time.monotonic()
-        assert time.monotonic() - start < 0.2
+        assert time.monotonic() - start < 2
         client.close()
 
 
@@ -291,7 +291,7 @@ async def test_a_hung_redis_does_not_hold_up_the_stop() -> None:
         await asyncio.sleep(LEASE_S)
         start = time.monotonic()
         heart.stop()
-        assert time.monotonic() - start < 0.2
+        assert time.monotonic() - start < 2
         os.kill(server.pid, signal.SIGCONT)
 
 

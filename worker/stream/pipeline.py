@@ -108,7 +108,7 @@ class Pipeline(asyncio.Protocol):
     def _flush(self) -> None:
         unsent, self._unsent = self._unsent, []
         if not self.is_broken:
-            self._transport.writelines(unsent)
+            self._transport.write(b"".join(unsent))  # 3.12's writelines fails on a connection that just broke
 
     def _answer(self, answer: Any) -> None:
         future = self._unanswered.popleft()
