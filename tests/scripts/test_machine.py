@@ -51,7 +51,7 @@ ALWAYS_YES = "if true then return true end"
 BREAKS = {
     "begin without its fence": ("begin", "tonumber(known[1]) > tonumber(fence)", "false"),
     "end without its mark": ("end", "if known[3]", "if false"),
-    "every entry may run": ("claim", "if named and entry(named) then return false end", ALWAYS_YES),
+    "every entry may run": ("claim", "if named and entry(named) then\n", f"{ALWAYS_YES}\n  if false then\n"),
     "the gate is not passed on": ("settle", "then pass_gate_on(sid) end", "then end"),
     "duplicates are spoken": ("claim", "if is_duplicate(sid, id, fields)", "if false"),
     "cuts are not looked at": ("begin", "pad(upto) >= pad(id)", "false"),

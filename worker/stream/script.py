@@ -18,7 +18,7 @@ class Script:
 @cache
 def _load(prelude: str, name: str) -> Script:
     folder = files("worker.stream") / "scripts"
-    source = (folder / prelude).read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    source = "".join((folder / part).read_text("utf-8") for part in ("_common.lua", prelude, f"{name}.lua"))
     return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

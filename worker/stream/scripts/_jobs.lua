@@ -1,38 +1,15 @@
--- Prelude of every script of the job plane.
+-- Prelude of the scripts of the job plane.
 -- KEYS: 1 jobs, 2 ready, 3 delayed, 4 gates, 5 waiting, 6 attempts, 7 bell, 8 dead, 9 workers. ARGV[1]: prefix of the seen keys.
 local jobs, ready, delayed, gates, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local attempts, bell, dead, workers = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local GROUP = 'workers'
 local SEEN_TTL_MS = 86400000
 
-local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
-end
-
--- The first of a repeated field counts.
-local function field(fields, name)
-  for i = 1, #fields, 2 do
-    if fields[i] == name then return fields[i + 1] end
-  end
-end
-
 -- The session an entry belongs to, or '' when it names none that can have keys.
 local function session_of(fields)
   local sid = field(fields, 'session_id')
   if sid and #sid <= 128 and string.match(sid, '^[%w._:%-]+$') then return sid end
   return ''
-end
-
--- Entry ids compare as pairs of numbers of up to 64 bits, which doubles cannot hold: zero-padded text can.
-local function pad(id)
-  local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
-  return string.rep('0', 20 - #ms) .. ms .. '-' .. string.rep('0', 20 - #seq) .. seq
-end
-
-local function unpad(padded)
-  local ms, seq = string.match(padded, '^0*(%d+)%-0*(%d+)$')
-  return ms .. '-' .. seq
 end
 
 local function entry(id)
@@ -55,10 +32,15 @@ end
 local function wait(sid, id) redis.call('ZADD', waiting, 0, sid .. ' ' .. pad(id)) end
 local function unwait(sid, id) redis.call('ZREM', waiting, sid .. ' ' .. pad(id)) end
 
--- Takes the session's lowest living entry out of waiting. '!' is the character after the space.
+-- '!' is the character after the space.
+local function lowest_waiting(sid)
+  return redis.call('ZRANGEBYLEX', waiting, '[' .. sid .. ' ', '(' .. sid .. '!', 'LIMIT', 0, 1)[1]
+end
+
+-- Takes the session's lowest living entry out of waiting.
 local function pop_waiting(sid)
   while true do
-    local member = redis.call('ZRANGEBYLEX', waiting, '[' .. sid .. ' ', '(' .. sid .. '!', 'LIMIT', 0, 1)[1]
+    local member = lowest_waiting(sid)
     if not member then return nil end
     redis.call('ZREM', waiting, member)
     local id = unpad(string.sub(member, #sid + 2))
@@ -85,12 +67,20 @@ local function may_run(sid, id)
     unwait(sid, id)
     return true
   end
-  wait(sid, id)
-  if named and entry(named) then return false end
-  local lowest = pop_waiting(sid)
-  redis.call('HSET', gates, sid, lowest)
-  if lowest == id then return true end
-  if not owner(lowest) then make_ready(lowest) end
+  if named and entry(named) then
+    wait(sid, id)
+    return false
+  end
+  local lowest = lowest_waiting(sid)
+  local mine = sid .. ' ' .. pad(id)
+  local next = id
+  if lowest and lowest <= mine then
+    wait(sid, id)
+    next = pop_waiting(sid)
+  end
+  redis.call('HSET', gates, sid, next)
+  if next == id then return true end
+  if not owner(next) then make_ready(next) end
   return false
 end
 
@@ -116,15 +106,21 @@ end
 local CONTRACT = { session_id = true, text = true, v = true, job_id = true, voice = true, language = true,
   sample_rate = true, encoding = true, ttl_ms = true, seed = true, temperature = true, traceparent = true }
 
--- What of an entry the worker needs: each field of the contract once, cut to a length that is still seen as too long.
+-- What of an entry the worker needs to see: each field of the contract, cut to a length that is still too long; of a field
+-- given again only that it was; and of an entry with far too many fields enough names to show it.
+local MAX_FIELDS = 64
 local function essence(fields, max_bytes)
-  local kept, seen = {}, {}
+  local kept, times = {}, {}
+  local is_flood = #fields > 2 * MAX_FIELDS
   for i = 1, #fields, 2 do
     local name = fields[i]
-    if CONTRACT[name] and not seen[name] then
-      seen[name] = true
+    times[name] = (times[name] or 0) + 1
+    if CONTRACT[name] and times[name] <= 2 then
       kept[#kept + 1] = name
-      kept[#kept + 1] = string.sub(fields[i + 1], 1, max_bytes)
+      kept[#kept + 1] = times[name] == 1 and string.sub(fields[i + 1], 1, max_bytes) or ''
+    elseif is_flood and #kept <= 2 * MAX_FIELDS then
+      kept[#kept + 1] = string.sub(name, 1, 65)
+      kept[#kept + 1] = ''
     end
   end
   return kept

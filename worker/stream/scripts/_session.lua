@@ -2,30 +2,6 @@
 local audio, cut, job = KEYS[1], KEYS[2], KEYS[3]
 local TTL_MS = 600000
 
-local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
-end
-
-local function field(fields, name)
-  for i = 1, #fields, 2 do
-    if fields[i] == name then return fields[i + 1] end
-  end
-end
-
-local function pad(id)
-  local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
-  return string.rep('0', 20 - #ms) .. ms .. '-' .. string.rep('0', 20 - #seq) .. seq
-end
-
-local function last_id(key)
-  if redis.call('EXISTS', key) == 0 then return nil end
-  local info = redis.call('XINFO', 'STREAM', key)
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then return info[i + 1] end
-  end
-end
-
 -- The next epoch: a millisecond clock that strictly rises on this stream and is no lower than the writer's fence.
 local function next_epoch(fence, last)
   local after = last and tonumber(string.match(last, '^(%d+)')) + 1 or 0

@@ -59,16 +59,8 @@ while #given < count and bound > 0 and (more_ready or more_new) do
   turn = 1 - turn
 end
 
-local function last_id(key)
-  if redis.call('EXISTS', key) == 0 then return '0-0' end
-  local info = redis.call('XINFO', 'STREAM', key)
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then return info[i + 1] end
-  end
-end
-
 local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
 local wait_ms = -1
 if due[2] then wait_ms = math.max(1, math.ceil(tonumber(due[2]) - started)) end
 if (more_ready or more_new) and #given < count then wait_ms = 0 end
-return { given, last_id(jobs), last_id(bell), wait_ms, duplicates, string.format('%.0f', started) }
+return { given, last_id(jobs) or '0-0', last_id(bell) or '0-0', wait_ms, duplicates, string.format('%.0f', started) }
