@@ -97,7 +97,7 @@ def make_settings(url: str, **changes: object) -> Settings:
         "engine": "preview",
         "lease_ms": 1000,
     }
-    return Settings(_env_file=None, **(given | changes))  # type: ignore[call-arg,arg-type]
+    return Settings(_env_file=None, **(given | changes))  # type: ignore[arg-type]
 
 
 @asynccontextmanager
