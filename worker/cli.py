@@ -14,6 +14,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich's help takes longer to load than everything else that --help needs
 )
 queue_app = typer.Typer(help="What lies in the queue, what died, and how to run it again.", no_args_is_help=True)
 voices_app = typer.Typer(help="The voices of this installation.", no_args_is_help=True)
@@ -98,7 +99,7 @@ def dev(
     health_port: Annotated[int | None, typer.Option(help="Serve /healthz, /readyz, /metrics here.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
-    """An embedded Valkey and a preview worker, with the redis-cli lines to try."""
+    """Run a Valkey and a preview worker to try things on."""
     flags = dict(locals())
     flags["default_voice"] = flags.pop("voice")
     from worker.commands.serve import dev as run
@@ -119,7 +120,7 @@ def demo(
     voices_dir: VoicesDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Speak a text through Redis and a worker, all in this process, into a WAV file."""
+    """Speak a text into a WAV file, all in one process."""
     from worker.commands.demo import demo as run
 
     flags = {"engine": engine, "model": model, "device": device, "voices_dir": voices_dir, "default_voice": voice}
@@ -165,7 +166,7 @@ def cancel(
     session_redis_url: SessionRedisUrl = None,
     prefix: Prefix = None,
 ) -> None:
-    """Cancel a session's jobs: the one being spoken stops within one chunk."""
+    """Cancel a session's jobs, also the one being spoken."""
     from worker.commands.queue import cancel as run
 
     settings = _settings(redis_url=redis_url, session_redis_url=session_redis_url, prefix=prefix)
@@ -174,7 +175,7 @@ def cancel(
 
 @queue_app.command("status")
 def queue_status(redis_url: RedisUrl = None, prefix: Prefix = None, as_json: AsJson = False) -> None:
-    """How many jobs are queued, running, delayed and dead, and which workers there are."""
+    """Show what is queued and running, and the workers."""
     from worker.commands.queue import status
 
     raise SystemExit(status(_settings(redis_url=redis_url, prefix=prefix), as_json))
@@ -233,7 +234,7 @@ def doctor(
     voice: Annotated[str | None, typer.Option(help="Voice of jobs that name none.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What is installed, reachable and fast enough, and what to do about the rest."""
+    """Tell what is missing here, and what to do about it."""
     flags = dict(locals())
     flags["default_voice"] = flags.pop("voice")
     flags.pop("as_json")

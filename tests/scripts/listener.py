@@ -21,7 +21,10 @@ def law(holds: bool, message: str) -> None:
 
 @dataclass(slots=True)
 class Job:
-    """A published entry. n_chunks: 0 for an invalid job. n_failures: attempts that its engine fails, at first."""
+    """A published entry. n_chunks: 0 for an invalid job. n_failures: attempts that its engine fails, at first.
+
+    is_deleted: somebody took the entry away, so that the job has no gate any more and nobody ends it but who speaks it.
+    """
 
     entry_id: str
     session_id: str
@@ -107,8 +110,12 @@ class Listener:
         law(int(fields["delivered"]) == heard.delivered, f"{job.entry_id} begins at {fields['delivered']}")
         fence = int(fields["data"])
         law(fence >= heard.fence, f"{job.entry_id} begins with an older fence")
-        unfinished = [other for other, o in self.utterances.items() if o.is_begun and o.end is None]
-        alone = not set(unfinished) - {job.entry_id}
+        unfinished = [
+            other
+            for other, o in self.utterances.items()
+            if o.is_begun and o.end is None and other != job.entry_id and not self.jobs[other].is_deleted
+        ]
+        alone = not unfinished or job.is_deleted
         law(alone or not self._holds("gates"), f"{job.entry_id} begins within {unfinished}")
         heard.fence, heard.is_begun = fence, True
         self.speaker = job.entry_id

@@ -270,7 +270,8 @@ class Schedules(RuleBasedStateMachine):
         if sys.exc_info()[0] is not None:
             return  # a law was broken on the way
         self._check_expiry()
-        frozen, self.attempts = self.attempts, []
+        frozen = [attempt for attempt in self.attempts if not self.jobs[attempt.lease.entry_id].is_deleted]
+        self.attempts = []
         self._drain()
         self._check_ends()
         heard = {name: listener.last_id for name, listener in self.listeners.items()}
