@@ -109,7 +109,7 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                background = [group.create_task(self._tick())]
+                background = [group.create_task(self._tick()), group.create_task(self._engine.died())]
                 if self._settings.health_port is not None:
                     background.append(group.create_task(self._watch_depths()))
                 claiming = group.create_task(self._main_loop())
@@ -274,7 +274,7 @@ class Worker:
         if self._is_warm and monotonic() - self._ticked_at > self._lease_s:
             found.append(f"the event loop has not moved for {monotonic() - self._ticked_at:.1f} s")
         if self._is_warm and not self._engine.moves(self._lease_s):
-            found.append(f"the engine has not moved for longer than the lease of {self._lease_s} s")
+            found.append(f"the engine has not moved for longer than the lease of {self._lease_s} s, or has died")
         if self._engine.n_failures >= 3:
             found.append(f"the engine failed in its last {self._engine.n_failures} steps")
         for patience in {id(one): one for one in (self._job_patience, self._desk.plane.patience)}.values():

@@ -44,6 +44,9 @@ def serve(settings: Settings) -> int:
         log.error("the worker cannot start: %s", error)
         return 1
     except ExceptionGroup as group:
+        if (deaths := group.subgroup(EngineError)) is not None:
+            log.error("the speech engine died, and the worker with it: %s", deaths.exceptions[0])
+            return 1
         refusals, rest = group.split(Refusal)
         if refusals is None or rest is not None:
             raise

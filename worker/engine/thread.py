@@ -109,6 +109,7 @@ class EngineThread:
         """Start the thread and warm the engine up on it. Raises what the engine raises."""
         self._loop = asyncio.get_running_loop()
         self._ready = self._loop.create_future()
+        self._death: asyncio.Future[None] = self._loop.create_future()
         self._voices = voices
         self._thread.start()
         await self._ready
@@ -119,6 +120,8 @@ class EngineThread:
             raise EngineClosed("the engine is closed")
         speech = Speech(self, segment)
         with self._changed:
+            if not self._n_unfinished:
+                self._moved_at = monotonic()  # it was idle until now, and not hung
             self._opening.append(speech)
             self._n_unfinished += 1
             self._changed.notify()
@@ -131,8 +134,14 @@ class EngineThread:
             self._changed.notify()
 
     def moves(self, within_s: float) -> bool:
-        """True when the engine is idle, or was seen to move that recently."""
+        """True when the engine is idle, or was seen to move that recently; False when its thread has died."""
+        if not self._thread.is_alive():
+            return False
         return self._n_unfinished == 0 or monotonic() - self._moved_at <= within_s
+
+    async def died(self) -> None:
+        """Never return; raise EngineError when the thread ends by an error of its own."""
+        await self._death
 
     async def close(self) -> None:
         """Stop the thread and close the engine; open segments fail with EngineClosed."""
@@ -159,18 +168,35 @@ class EngineThread:
     # The engine's thread.
 
     def _run(self) -> None:
-        if self._warm_up():
-            held: set[int] = set()
-            while self._await_work(held):
-                self._check_voices()
-                self._apply_cancels()
-                self._open_waiting()
-                held = self._full(held)
-                if self._open and self._engine.wait_s(held) <= 0:
-                    self._step(held)
-        for speech in [*self._open.values(), *self._opening]:
-            self._deliver([(speech, _failure(EngineClosed("the engine was closed")))])
+        if not self._warm_up():
+            return
+        end: EngineError = EngineClosed("the engine was closed")
+        try:
+            self._serve()
+        except Exception as error:
+            log.exception("the engine's thread has died")
+            end = _as_engine_error(error)
+            self._loop.call_soon_threadsafe(self._die, end)
+        with self._changed:
+            self._closing = True
+            unfinished = [*self._open.values(), *self._opening]
+        self._deliver([(speech, _failure(end)) for speech in unfinished])
         self._engine.close()
+
+    def _die(self, error: EngineError) -> None:
+        if not self._death.done():
+            self._death.set_exception(error)
+            self._death.exception()  # seen, also where nobody waits for it
+
+    def _serve(self) -> None:
+        held: set[int] = set()
+        while self._await_work(held):
+            self._check_voices()
+            self._apply_cancels()
+            self._open_waiting()
+            held = self._full(held)
+            if self._open and self._engine.wait_s(held) <= 0:
+                self._step(held)
 
     def _warm_up(self) -> bool:
         assert self._ready is not None
@@ -179,6 +205,7 @@ class EngineThread:
             self._to_check = list(self._voices)
             self._check_voices()
         except Exception as error:
+            self._engine.close()
             self._loop.call_soon_threadsafe(self._ready.set_exception, error)
             return False
         self._loop.call_soon_threadsafe(self._ready.set_result, None)
@@ -188,7 +215,8 @@ class EngineThread:
         """Sleep until there may be something to do; False when the thread shall end."""
         with self._changed:
             self._moved_at = monotonic()
-            if not (self._closing or self._opening or self._cancelled or self._to_check):
+            can_open = self._opening and len(self._open) < self._engine.n_slots
+            if not (self._closing or can_open or self._cancelled or self._to_check):
                 wait_s = self._engine.wait_s(self._full(held)) if self._open else math.inf
                 if wait_s > 0:
                     self._changed.wait(min(wait_s, NAP_S) if self._open else None)

@@ -1,0 +1,197 @@
+"""The engine's thread: who waits for whom, and what happens to segments when something goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from tests.conftest import eventually
+from tests.tone import ToneEngine, tone
+from worker.engine.base import EngineClosed, EngineError, Finish, Frames, Segment
+from worker.engine.thread import QUEUE_FRAMES, EngineThread, Speech
+from worker.voices.card import Card
+
+
+@asynccontextmanager
+async def started(engine: ToneEngine) -> AsyncIterator[EngineThread]:
+    thread = EngineThread(engine)
+    await thread.start([])
+    try:
+        yield thread
+    finally:
+        await thread.close()
+        assert engine.is_closed
+
+
+def segment(card: Card, text: str, max_frames: int = 10_000) -> Segment:
+    return Segment(text, "English", card, seed=1, max_frames=max_frames)
+
+
+async def heard(speech: Speech, most_frames: int = 4) -> tuple[np.ndarray, Finish | None]:
+    parts = []
+    while True:
+        frames = await speech.take(most_frames)
+        assert len(frames.pcm) <= most_frames * 1920
+        parts.append(frames.pcm)
+        if frames.ended:
+            return np.concatenate(parts), frames.finish
+
+
+async def test_frames_come_whole_and_in_order_however_many_are_taken_at_a_time(card: Card) -> None:
+    spoken = segment(card, "A text of some length, for some frames.")
+    expected = np.concatenate([tone(spoken, frame) for frame in range((len(spoken.text) + 1) // 2)])
+    async with started(ToneEngine(2)) as thread:
+        for most in (1, 2, 3, 12):
+            pcm, finish = await heard(thread.open(spoken), most)
+            assert finish is Finish.STOP
+            np.testing.assert_array_equal(pcm, expected)
+
+
+async def test_a_segment_waits_for_a_slot_and_is_spoken_then(card: Card) -> None:
+    async with started(ToneEngine(1, frame_s=0.005)) as thread:
+        first, second = thread.open(segment(card, "First one.")), thread.open(segment(card, "Second."))
+        results = await asyncio.gather(heard(first), heard(second))
+    assert [finish for _, finish in results] == [Finish.STOP, Finish.STOP]
+
+
+async def test_waiting_for_a_slot_or_for_time_costs_no_processor_time(card: Card) -> None:
+    engine = Counting(1, frame_s=0.2)
+    async with started(engine) as thread:
+        speeches = [thread.open(segment(card, "One two.")) for _ in range(2)]
+        await speeches[0].take(1)
+        n_waits = engine.n_waits
+        await asyncio.sleep(0.5)
+        assert engine.n_waits - n_waits < 40, "it asks when it wakes, and does not spin"
+
+
+async def test_a_reader_that_is_behind_holds_its_own_slot_alone(card: Card) -> None:
+    async with started(ToneEngine(2)) as thread:
+        slow = thread.open(segment(card, "slow " * 200))
+        await eventually(lambda: slow.n_queued >= QUEUE_FRAMES)
+        pcm, _ = await heard(thread.open(segment(card, "quick " * 100)))
+        assert len(pcm) == 300 * 1920
+        await asyncio.sleep(0.05)
+        assert slow.n_queued == QUEUE_FRAMES
+        pcm, finish = await heard(slow)
+        assert (len(pcm), finish) == (500 * 1920, Finish.STOP)
+
+
+async def test_a_cancelled_segment_ends_as_cancelled_open_held_or_waiting(card: Card) -> None:
+    async with started(ToneEngine(1)) as thread:
+        held, waiting = thread.open(segment(card, "long " * 200)), thread.open(segment(card, "Never."))
+        await eventually(lambda: held.n_queued >= QUEUE_FRAMES)
+        waiting.cancel()
+        pcm, finish = await heard(waiting)
+        assert (len(pcm), finish) == (0, Finish.CANCELLED)
+        held.cancel()
+        held.cancel()
+        assert (await heard(held))[1] is Finish.CANCELLED
+        assert (await heard(thread.open(segment(card, "And on."))))[1] is Finish.STOP
+        with pytest.raises(EngineClosed, match="ended"):
+            await held.take(1)
+
+
+async def test_an_engine_that_was_idle_for_long_is_not_taken_for_hung_when_it_is_asked_to_speak(card: Card) -> None:
+    async with started(Counting(1)) as thread:
+        await asyncio.sleep(0.3)
+        assert thread.moves(0.2)
+        thread.open(segment(card, "Hello."))
+        assert thread.moves(0.2)
+
+
+async def test_an_engine_that_hangs_in_a_step_is_seen_to(card: Card) -> None:
+    engine = Counting(1)
+    async with started(engine) as thread:
+        engine.may_step.clear()
+        speech = thread.open(segment(card, "Hello."))
+        await eventually(lambda: not thread.moves(0.1))
+        engine.may_step.set()
+        await heard(speech)
+        assert thread.moves(0.1)
+
+
+async def test_a_failed_step_fails_what_was_open_and_no_more(card: Card) -> None:
+    engine = ToneEngine(2, frame_s=0.01)
+    async with started(engine) as thread:
+        speeches = [thread.open(segment(card, "A failing sentence.")) for _ in range(2)]
+        await speeches[0].take(1)
+        engine.fail = 1
+        for speech in speeches:
+            with pytest.raises(EngineError, match="told to fail"):
+                await heard(speech)
+        assert thread.n_failures in (0, 1)
+        assert (await heard(thread.open(segment(card, "Better."))))[1] is Finish.STOP
+        assert thread.n_failures == 0
+
+
+async def test_a_thread_that_dies_fails_every_segment_and_says_so(card: Card) -> None:
+    engine = Counting(1, frame_s=0.05)
+    async with started(engine) as thread:
+        speech, waiting = thread.open(segment(card, "Hello there.")), thread.open(segment(card, "Waits."))
+        await speech.take(1)
+        engine.breaks = True
+        for one in (speech, waiting):
+            with pytest.raises(EngineError, match="broken beyond repair"):
+                await heard(one)
+        with pytest.raises(EngineError, match="broken beyond repair"):
+            await thread.died()
+        await eventually(lambda: not thread.moves(10))
+        with pytest.raises(EngineClosed):
+            thread.open(segment(card, "Too late."))
+
+
+async def test_a_closed_engine_ends_its_segments_and_takes_no_more(card: Card) -> None:
+    async with started(ToneEngine(1, frame_s=0.05)) as thread:
+        speech, waiting = thread.open(segment(card, "A long text to speak.")), thread.open(segment(card, "Waits."))
+        await speech.take(1)
+        await thread.close()
+        for one in (speech, waiting):
+            with pytest.raises(EngineClosed):
+                await heard(one)
+        with pytest.raises(EngineClosed):
+            thread.open(segment(card, "Too late."))
+
+
+async def test_a_failing_warm_up_ends_the_start_and_closes_the_engine() -> None:
+    class Cold(ToneEngine):
+        def warm_up(self, voices: object) -> None:
+            raise EngineError("no weights in ./model; fetch them first")
+
+    engine = Cold(1)
+    with pytest.raises(EngineError, match="fetch them"):
+        await EngineThread(engine).start([])
+    await eventually(lambda: engine.is_closed)
+
+
+class Counting(ToneEngine):
+    """Counts how often it is asked to wait, can hang in a step, and can break for good."""
+
+    def __init__(self, n_slots: int, frame_s: float = 0.0) -> None:
+        super().__init__(n_slots, frame_s)
+        self.n_waits = 0
+        self.may_step = threading.Event()
+        self.may_step.set()
+        self.breaks = False
+
+    def step(self, held: Collection[int] = ()) -> list[Frames]:
+        self.may_step.wait()
+        return super().step(held)
+
+    def wait_s(self, held: Collection[int] = ()) -> float:
+        if self.breaks:
+            raise RuntimeError("broken beyond repair")
+        self.n_waits += 1
+        return super().wait_s(held)
+
+
+@pytest.fixture
+def card() -> Card:
+    from tests.conftest import REPOSITORY
+    from worker.voices.card import load_card
+
+    return load_card(REPOSITORY / "voices" / "placeholder")
