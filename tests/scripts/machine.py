@@ -60,7 +60,9 @@ class Schedules(RuleBasedStateMachine):
     @rule(session=sessions, plan=plans, kind=kinds, which=indices)
     def publish(self, session: int, plan: Plan, kind: str, which: int) -> None:
         name, job_id = self.sessions[session], f"j{len(self.jobs)}"
-        earlier = [job for job in self.jobs.values() if job.session_id in self.sessions and job.is_named]
+        earlier = [
+            job for job in self.jobs.values() if job.session_id in self.sessions and job.is_named and not job.is_deleted
+        ]
         if kind == "without a session":
             entry_id = self.plane.publish("not one", job_id="j0")
             self.jobs[entry_id] = Job(entry_id, "", "j0", 1)
@@ -248,11 +250,18 @@ class Schedules(RuleBasedStateMachine):
         elif what == "scripts":
             self.plane.call("SCRIPT", "FLUSH")
         elif what == "entry":
-            for entry_id in self.plane.unsettled()[which : which + 1]:
-                self.plane.client.xdel(self.plane.keys.jobs, entry_id)
-                self.jobs[entry_id].is_deleted = True
+            self._delete(which)
         else:
             self.plane.client.delete(self.plane.key(what))
+
+    def _delete(self, which: int) -> None:
+        """Take an entry away; not one with duplicates: whether one of them was seen yet is the claims' secret."""
+        repeated = {(job.session_id, job.job_id) for job in self.jobs.values() if job.is_duplicate}
+        for entry_id in self.plane.unsettled()[which : which + 1]:
+            job = self.jobs[entry_id]
+            if (job.session_id, job.job_id) not in repeated:
+                self.plane.client.xdel(self.plane.keys.jobs, entry_id)
+                job.is_deleted = True
 
     # laws
 
