@@ -86,8 +86,8 @@ def test_a_sweep_drops_counts_and_waiting_entries_whose_job_is_gone(plane: Plane
 def test_a_sweep_forgets_silent_workers(plane: Plane) -> None:
     now_ms = plane.now_ms()
     cards = {
-        "fresh": json.dumps({"beat_ms": now_ms}),
-        "silent": json.dumps({"beat_ms": now_ms - 60_001 - 1000}),
+        "fresh": json.dumps({"beat": now_ms}),
+        "silent": json.dumps({"beat": now_ms - 60_001 - 1000}),
         "wordless": "{}",
         "listless": "[]",
         "broken": "{",

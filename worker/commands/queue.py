@@ -91,7 +91,7 @@ async def _status(link: Link, keys: Keys, as_json: bool) -> int:
         console.print(f"{name:>10} {value:.1f}" if name == "oldest_s" else f"{name:>10} {value}")
     table = Table("worker", "model", "slots", "busy", "last beat")
     for name, card in sorted(workers.items()):
-        ago = f"{max(0.0, time() - card.get('beat_ms', 0) / 1000):.1f} s ago"
+        ago = f"{max(0.0, time() - card.get('beat', 0) / 1000):.1f} s ago"
         table.add_row(*map(foreign, (name, card.get("model"), card.get("slots"), card.get("busy"), ago)))
     console.print(table if workers else "no workers")
     return 0

@@ -138,6 +138,6 @@ class Heartbeat:
     async def _announce(self, link: Link) -> None:
         now = monotonic()
         if now - self._announced_at >= ANNOUNCE_EVERY_S:
-            card = dict(self.card()) | {"beat_ms": int(time() * 1000)}
+            card = dict(self.card()) | {"beat": int(time() * 1000)}
             await link.call("HSET", self._keys.workers, self._worker, json.dumps(card))
             self._announced_at = now

@@ -6,8 +6,6 @@ again after a lost reply. A claim whose reply was lost comes back by RECLAIM whe
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Literal
@@ -108,12 +106,8 @@ class JobQueue:
         while cursor:
             cursor = await self._run_on_group(SWEEP, cursor, SWEEP_PAGE, FORGET_WORKER_MS, FORGET_CONSUMER_MS)
 
-    async def announce(self, card: Mapping[str, Any]) -> None:
-        """Write this worker's line into the list of workers; it must hold `beat_ms`."""
-        await self._link.call("HSET", self._keys.workers, self._worker, json.dumps(card))
-
     async def leave(self) -> None:
-        """Take the line out again, and the consumer if it has nothing pending."""
+        """Take this worker out of the list that its heartbeat wrote it into."""
         await self._link.call("HDEL", self._keys.workers, self._worker)
 
     async def _run(self, script: Script, *arguments: str | bytes | int) -> Any:

@@ -55,7 +55,7 @@ each('ZSCAN', waiting, function(member)
 end)
 each('HSCAN', workers, function(name, card)
   local ok, worker = pcall(cjson.decode, card)
-  local beat = ok and type(worker) == 'table' and tonumber(worker['beat_ms'])
+  local beat = ok and type(worker) == 'table' and tonumber(worker['beat'])
   if not beat or now() - beat > silent_ms then redis.call('HDEL', workers, name) end
 end)
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', jobs, GROUP)) do
