@@ -97,6 +97,14 @@ def test_a_job_ends_once_and_whoever_asks_again_hears_how(plane: Plane, kind: st
     assert plane.types("s1").count(kind) == 1
 
 
+def test_an_error_of_a_worker_that_could_not_begin_again_tells_what_was_delivered(plane: Plane) -> None:
+    old = a_lease()
+    _, delivered, _ = speak(plane, old)
+    assert plane.end(taken_over(old), "error", code="unknown_voice", message="gone") == ["OK", "error"]
+    _, fields = plane.heard("s1")[-1]
+    assert (fields["type"], fields["delivered"]) == ("error", str(delivered))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_end_by_a_lower_fence_is_stale(plane: Plane, kind: str) -> None:
     old = a_lease()

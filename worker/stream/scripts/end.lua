@@ -14,6 +14,9 @@ else
   local epoch, n = string.match(at, '^(%d+)%-(%d+)$')
   local is_tail = epoch and last == epoch .. '-' .. string.format('%.0f', tonumber(n) - 1)
   if kind == 'complete' and not is_tail then return { 'REFUSED' } end
+  if known[2] and kind == 'error' then
+    delivered = delivered_of(id) or delivered -- a worker that could not begin again does not know it
+  end
   local entry = { 'type', kind, 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body }
   if kind == 'error' then
     for _, extra in ipairs({ 'code', code, 'message', message }) do entry[#entry + 1] = extra end
