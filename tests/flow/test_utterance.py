@@ -261,6 +261,42 @@ async def test_a_drain_gives_back_what_does_not_and_another_worker_goes_on_at_th
     assert job.data == _replayed(Chain(24_000, "pcm_s16le"), text, entry_id)
 
 
+async def test_a_failure_nobody_foresaw_is_answered_as_internal_and_logged(
+    valkey: redis.Redis,
+    valkey_server: Server,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def stumble(_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("worker.session.Speaking.run", stumble)
+    async with running(make_settings(valkey_server.url, max_attempts=1)):
+        entry_id = await client.publish({"session_id": "s", "text": "Hello."})
+        await until_ended(client, "s")
+        await settled(valkey)
+    assert read_session(valkey, "s")[entry_id].error.code == "internal"
+    assert "a bug" in caplog.text
+    _check_dead_letter(valkey, entry_id, "internal")
+
+
+async def test_a_job_whose_stream_another_job_took_is_given_back_and_spoken_after_it(
+    valkey: redis.Redis, settings: Settings, client: Client
+) -> None:
+    """Two utterances at once on one stream: only an accident with the gates can do that."""
+    async with running(settings, ToneEngine(4, frame_s=0.03)):
+        first = await client.publish({"session_id": "s", "text": "A first sentence of some length."})
+        await eventually(lambda: len(read_session(valkey, "s").get(first, _nothing()).chunks) > 2)
+        tail: Any = valkey.xrevrange(KEYS.audio("s"), count=1)
+        epoch = int(tail[0][0].split(b"-")[0])
+        foreign = {"type": "audio", "job_id": "x", "entry": "1-0", "delivered": 0, "data": b"x"}
+        valkey.xadd(KEYS.audio("s"), foreign, id=f"{epoch + 1}-0")  # type: ignore[arg-type]
+        await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=10)
+    end: Any = valkey.xrevrange(KEYS.audio("s"), count=1)
+    assert (end[0][1][b"type"], end[0][1][b"entry"]) == (b"complete", first.encode())
+
+
 async def test_a_job_published_twice_under_one_job_id_is_spoken_once(
     valkey: redis.Redis, settings: Settings, client: Client
 ) -> None:

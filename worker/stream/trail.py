@@ -51,27 +51,32 @@ class Trail:
 
 
 async def read_trail(link: Link, audio_key: str, entry_id: str) -> Trail:
-    """Read an utterance's entries backwards from the stream's end; cancels may lie between them."""
+    """Read an utterance's entries backwards from the stream's end to its first begin.
+
+    Whatever lies between them (cancels, by accident another job's entries) is skipped unread.
+    """
     marks: list[Mark] = []
     next_seq, began_ms, is_whole, upper = 0, None, False, "+"
-    while True:
+    ours, is_first = entry_id.encode(), False
+    while not is_first:
         page = await link.call("XREVRANGE", audio_key, upper, "-", "COUNT", PAGE)
         for stream_id, flat in page:
             upper = "(" + stream_id.decode()
-            entry = read_entry(dict(zip(flat[::2], flat[1::2], strict=True)))
-            if entry.type == "cancel":
+            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+            if fields.get(b"entry") != ours:
                 continue
-            if entry.entry != entry_id:
-                return Trail(next_seq, tuple(reversed(marks)), began_ms, is_whole)
+            entry = read_entry(fields)
             if entry.type == "begin":
                 began_ms = int(stream_id.partition(b"-")[0])
+                is_first = entry.delivered == 0
             elif isinstance(entry.message, Audio):
                 next_seq = max(next_seq, entry.message.seq + 1)
                 is_whole = is_whole or entry.message.is_final
                 if entry.codes:
                     marks.append(_mark(entry.codes, len(entry.message.data)))
         if len(page) < PAGE:
-            return Trail(next_seq, tuple(reversed(marks)), began_ms, is_whole)
+            break
+    return Trail(next_seq, tuple(reversed(marks)), began_ms, is_whole)
 
 
 def _mark(raw: bytes, n_bytes: int) -> Mark:
