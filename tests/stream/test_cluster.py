@@ -44,10 +44,13 @@ def address(nodes: list[Server]) -> Address:
     return Address(f"redis+cluster://{','.join(f'{HOST}:{node.port}' for node in nodes)}")
 
 
-def sessions_on(nodes: list[Server]) -> list[str]:
-    """One session whose keys lie on each node."""
+def sessions_on(nodes: list[Server], start: int = 0) -> list[str]:
+    """One session whose keys lie on each node. start: a test that moves slots takes some of its own.
+
+    What servers tell each other of a moved slot goes on for a while after the test.
+    """
     found: dict[int, str] = {}
-    for n in range(10_000):
+    for n in range(start, start + 10_000):
         port = owner_of(nodes, KEYS.audio(f"s{n}"))
         found.setdefault(port, f"s{n}")
         if len(found) == len(nodes):
@@ -171,7 +174,7 @@ async def test_keys_of_two_slots_in_one_script_are_refused(link: ClusterLink) ->
 
 
 async def test_a_slot_that_moves_is_followed(link: ClusterLink, nodes: list[Server]) -> None:
-    key = KEYS.audio(sessions_on(nodes)[0])
+    key = KEYS.audio(sessions_on(nodes, 10_000)[0])
     slot = str(key_slot(key.encode()))
     old, _, new = nodes
     old_id, new_id = (cli(node.port, "CLUSTER", "MYID").strip() for node in (old, new))
@@ -203,7 +206,7 @@ async def test_a_slot_that_moves_is_followed(link: ClusterLink, nodes: list[Serv
 
 
 async def test_an_error_behind_an_ask_is_raised(link: ClusterLink, nodes: list[Server]) -> None:
-    key = KEYS.audio(sessions_on(nodes)[0])
+    key = KEYS.audio(sessions_on(nodes, 20_000)[0])
     slot = str(key_slot(key.encode()))
     old, _, new = nodes
     old_id, new_id = (cli(node.port, "CLUSTER", "MYID").strip() for node in (old, new))
@@ -221,7 +224,7 @@ async def test_servers_that_send_each_other_a_command_for_ever_are_given_up(
     link: ClusterLink, nodes: list[Server]
 ) -> None:
     """Each believes that another one owns the slot."""
-    key = KEYS.audio(sessions_on(nodes)[0])
+    key = KEYS.audio(sessions_on(nodes, 30_000)[0])
     slot = str(key_slot(key.encode()))
     ids = [cli(node.port, "CLUSTER", "MYID").strip() for node in nodes]
     await link.call("XLEN", key)
@@ -232,11 +235,11 @@ async def test_servers_that_send_each_other_a_command_for_ever_are_given_up(
     finally:
         for node in nodes:
             cli(node.port, "CLUSTER", "SETSLOT", slot, "NODE", ids[0])
-    assert await link.call("XLEN", key) == 0
+    assert await answered(link, "XLEN", key) == 0
 
 
 async def test_a_slot_that_nobody_owns_is_said_until_somebody_does(link: ClusterLink, nodes: list[Server]) -> None:
-    key = KEYS.audio(sessions_on(nodes)[0])
+    key = KEYS.audio(sessions_on(nodes, 40_000)[0])
     slot = str(key_slot(key.encode()))
     for node in nodes:
         cli(node.port, "CLUSTER", "DELSLOTS", slot)
@@ -246,7 +249,7 @@ async def test_a_slot_that_nobody_owns_is_said_until_somebody_does(link: Cluster
                 await link.call("XLEN", key)
     finally:
         cli(nodes[0].port, "CLUSTER", "ADDSLOTS", slot)
-    assert await link.call("XLEN", key) == 0
+    assert await answered(link, "XLEN", key) == 0
 
 
 async def test_one_node_that_is_away_fails_only_its_own_keys(link: ClusterLink, nodes: list[Server]) -> None:
@@ -260,11 +263,15 @@ async def test_one_node_that_is_away_fails_only_its_own_keys(link: ClusterLink, 
         assert await link.call("GET", f"{{{session}}}") == b"1"
     nodes[0].start()
     until(lambda: "cluster_state:ok" in cli(nodes[0].port, "CLUSTER", "INFO"))
+    assert await answered(link, "SET", f"{{{sessions[0]}}}", 2) == b"OK"
+
+
+async def answered(link: ClusterLink, *command: str | int) -> Any:
+    """The answer of a Cluster that is settling."""
     async with asyncio.timeout(10):
         while True:
             try:
-                assert await link.call("SET", f"{{{sessions[0]}}}", 2) == b"OK"
-                break
+                return await link.call(*command)
             except PASSING:
                 await asyncio.sleep(0.05)
 
@@ -280,7 +287,7 @@ async def test_a_node_that_hangs_is_not_asked_first_again(link: ClusterLink, nod
         start = monotonic()
         for session in sessions[1:]:
             assert await link.call("GET", f"{{{session}}}") == b"1"
-        assert monotonic() - start < 0.5
+        assert monotonic() - start < 0.9  # asked first again, it would have cost another time-out of a second
     finally:
         nodes[0].send(signal.SIGCONT)
     until(lambda: all("cluster_state:ok" in cli(node.port, "CLUSTER", "INFO") for node in nodes))
