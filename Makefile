@@ -30,5 +30,5 @@ $(VENV)/.preview: $(BIN)/uv pyproject.toml
 	$(UV) --editable '.[preview]'
 	touch $@
 $(VENV)/.dev: $(BIN)/uv pyproject.toml
-	$(UV) --editable '.[preview,dev]'
+	$(UV) --editable '.[preview,qwen,dev]'
 	touch $@ $(VENV)/.preview

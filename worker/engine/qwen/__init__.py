@@ -1,0 +1,1 @@
+"""Qwen3-TTS: an exact, streaming, continuously batched engine."""
