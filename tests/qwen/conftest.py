@@ -1,0 +1,53 @@
+"""A tiny random model for the engine's tests, and upstream's own code on the same weights as the oracle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks import checkpoint
+
+SAMPLE_RATE_HZ = 24_000
+ENDING = 3.0
+
+
+def reference_audio(seed: int, seconds: float = 4.0) -> NDArray[np.float32]:
+    """A made voice to clone: a gliding harmonic tone with syllables. 24 kHz, float32 [seconds * 24000], peak 0.5."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    pitch_hz = rng.uniform(90, 250) * (1 + 0.05 * np.sin(2 * np.pi * rng.uniform(0.5, 3) * t + rng.uniform(0, 6)))
+    phase = 2 * np.pi * np.cumsum(pitch_hz) / SAMPLE_RATE_HZ
+    tone = sum(rng.uniform(0.2, 1) / k * np.sin(k * phase + rng.uniform(0, 6)) for k in range(1, 12))
+    syllables = 0.2 + 0.8 * np.abs(np.sin(2 * np.pi * rng.uniform(0.7, 2) * t))
+    speech = tone * syllables + 0.01 * rng.standard_normal(len(t))
+    audio: NDArray[np.float32] = (0.5 * speech / np.abs(speech).max()).astype(np.float32)
+    return audio
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint whose utterances hardly ever end by themselves."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    checkpoint.write("tiny", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_ending(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same checkpoint with the end token's row raised: utterances end after a few frames or a few dozen."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "ending"
+    checkpoint.write("tiny", folder, eos_boost=ENDING)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def upstream(tiny: Path) -> Any:
+    """Upstream's Qwen3TTSModel of the tiny checkpoint, float32 on the CPU."""
+    import torch
+    from qwen_tts import Qwen3TTSModel
+
+    return Qwen3TTSModel.from_pretrained(tiny, dtype=torch.float32)
