@@ -1,0 +1,7 @@
+"""What the Qwen engine raises besides the protocol's errors."""
+
+from __future__ import annotations
+
+from worker.engine.weights import ModelError
+
+__all__ = ["ModelError"]

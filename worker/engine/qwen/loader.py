@@ -1,0 +1,220 @@
+"""Loads Qwen3-TTS through qwen-tts, the only module of the worker that imports it or transformers.
+
+Nothing here is imported before `load` is called: qwen-tts takes seconds and talks while it starts. What it says is
+logged; it never generates, the engine uses its modules' weights, its tokenizer and its encoders.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from worker.engine import footprint, packages
+from worker.engine.qwen.errors import ModelError
+from worker.engine.torch_probe import device_obstacle
+from worker.engine.weights import CODEC_FOLDER, Weights, read
+
+log = logging.getLogger(__name__)
+
+DTYPES = {name: getattr(torch, name) for name in footprint.ELEMENT_BYTES}
+HALVES = (torch.bfloat16, torch.float16)
+GIB = 1024**3
+
+Attention = Literal["flash", "sdpa"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Upstream's modules in eval mode without gradients, on `device` in `dtype`.
+
+    config: Qwen3TTSConfig. generation: generation_config.json. talker: Qwen3TTSTalkerForConditionalGeneration.
+    codec: Qwen3TTSTokenizerV2Model with .encoder and .decoder. upstream: the Qwen3TTSModel around them.
+    attention: the kernel for our own engine; upstream's modules run on SDPA. fingerprint: of all weights.
+    """
+
+    name: str
+    config: Any
+    generation: Mapping[str, Any]
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+    attention: Attention
+    talker: nn.Module
+    codec: nn.Module
+    upstream: Any
+    fingerprint: str
+
+    def encode_reference(
+        self, audio: NDArray[np.float32], sample_rate_hz: int, transcript: str | None, mode: str
+    ) -> tuple[Tensor | None, Tensor]:
+        """Codes int64 [n, 16] (None for x_vector) and speaker embedding [D] of a recording [samples].
+
+        Exactly upstream's create_voice_clone_prompt. Raises ValueError for icl without a transcript.
+        """
+        prompts = self.upstream.create_voice_clone_prompt(
+            (audio, sample_rate_hz), ref_text=transcript, x_vector_only_mode=mode == "x_vector"
+        )
+        codes, embedding = prompts[0].ref_code, prompts[0].ref_spk_embedding
+        # Copies: upstream's are inference tensors, which no later computation may change.
+        return None if codes is None else codes.to(torch.int64).clone(), embedding.clone()
+
+
+def load(name: str, *, device: str = "auto", dtype: str = "auto", attention: str = "auto") -> Model:
+    """Load a model directory, or a hub name that was fetched before.
+
+    device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on CPU), bfloat16, float16, float32,
+    float64. attention: auto, flash, sdpa. Raises ModelError.
+    """
+    if problem := packages.obstacle():
+        raise ModelError(problem)
+    weights = read(name)
+    place = _device(device)
+    element = _dtype(dtype, place)
+    kernel = _attention(attention, place, element)
+    _refuse_too_little_memory(weights, place, element)
+    with ThreadPoolExecutor(1, "fingerprint") as pool:
+        fingerprint = pool.submit(weights.fingerprint)
+        upstream = _upstream(weights, place, element)
+        whole, codec = upstream.model, upstream.model.speech_tokenizer.model
+        for module in (whole, codec):
+            module.eval().requires_grad_(False)
+        return Model(
+            name=weights.name,
+            config=whole.config,
+            generation=whole.generate_config,
+            tokenizer=upstream.processor.tokenizer,
+            device=place,
+            dtype=element,
+            attention=kernel,
+            talker=whole.talker,
+            codec=codec,
+            upstream=upstream,
+            fingerprint=fingerprint.result(),
+        )
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if problem := device_obstacle(device):
+        raise ModelError(problem)
+    return torch.device("cuda", 0) if device == "cuda" else torch.device(device)
+
+
+def _dtype(dtype: str, device: torch.device) -> torch.dtype:
+    found: torch.dtype | None = DTYPES.get(footprint.dtype_for(dtype, device.type))
+    if found is None:
+        raise ModelError(f"the number format {dtype!r} is unknown; use auto, {', '.join(DTYPES)}")
+    return found
+
+
+def _attention(attention: str, device: torch.device, dtype: torch.dtype) -> Attention:
+    if attention not in ("auto", "flash", "sdpa"):
+        raise ModelError(f"the attention {attention!r} is unknown; use auto, flash or sdpa")
+    obstacle = ""
+    if device.type != "cuda":
+        obstacle = "it runs on CUDA only"
+    elif dtype not in HALVES:
+        obstacle = "it computes in bfloat16 and float16 only"
+    elif find_spec("flash_attn") is None:
+        obstacle = "flash-attn is not installed: pip install 'makima-tts[flash]'"
+    if attention == "flash" and obstacle:
+        raise ModelError(f"flash attention cannot be used: {obstacle}; or use sdpa")
+    return "sdpa" if attention == "sdpa" or obstacle else "flash"
+
+
+def _refuse_too_little_memory(weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
+    needed = weights.n_numbers * dtype.itemsize
+    if device.type == "cuda":
+        free: int | None = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = footprint.free_host_bytes()
+    if free is not None and needed > free:
+        raise _too_little_memory(weights, f"{device} has {free / GIB:.1f} GiB free")
+
+
+def _too_little_memory(weights: Weights, what: str) -> ModelError:
+    return ModelError(
+        f"too little memory for {weights.name} ({weights.n_numbers / 1e6:.0f} million parameters): {what}; "
+        "end what else uses it, choose another device, or a smaller --dtype"
+    )
+
+
+def _upstream(weights: Weights, device: torch.device, dtype: torch.dtype) -> Any:
+    """Upstream's Qwen3TTSModel. Raises ModelError, also where a tensor is missing, which upstream makes up."""
+    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
+    if device.type == "cuda":
+        options["device_map"] = str(device)  # straight to the GPU, without a copy in the host's memory
+    upstream_class = _import_upstream()
+    try:
+        upstream = upstream_class.from_pretrained(str(weights.folder), **options)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _too_little_memory(weights, _first_line(error)) from error
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ModelError(
+            f"{weights.folder} cannot be loaded ({_first_line(error)}); "
+            "its files do not fit each other, fetch the model again: makima-tts model fetch NAME"
+        ) from error
+    _refuse_missing(weights, upstream.model, of_the_codec=False)
+    _refuse_missing(weights, upstream.model.speech_tokenizer.model, of_the_codec=True)
+    return upstream
+
+
+def _refuse_missing(weights: Weights, module: nn.Module, of_the_codec: bool) -> None:
+    missing = sorted(module.state_dict().keys() - weights.tensors(of_the_codec))
+    if missing:
+        where = weights.folder / CODEC_FOLDER if of_the_codec else weights.folder
+        raise ModelError(
+            f"the weights in {where} lack {len(missing)} tensors, {missing[0]} the first; "
+            "fetch the model again: makima-tts model fetch NAME"
+        )
+
+
+def _import_upstream() -> Any:
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said), _without_asking_for_sox():
+            from qwen_tts import Qwen3TTSModel
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ModelError(f"qwen-tts cannot be imported ({_first_line(error)}); {packages.INSTALL}") from error
+    for line in filter(str.strip, said.getvalue().splitlines()):
+        log.debug("qwen-tts: %s", line)
+    return Qwen3TTSModel
+
+
+@contextmanager
+def _without_asking_for_sox() -> Iterator[None]:
+    """pysox asks a shell for sox when it is imported, and both complain where it is missing. Nothing here needs it."""
+    if shutil.which("sox") is not None:
+        yield
+        return
+    logger, popen = logging.getLogger("sox"), os.popen
+    logger.addFilter(_is_no_sox_notice)
+    os.popen = lambda *_: io.StringIO()  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os.popen = popen
+        logger.removeFilter(_is_no_sox_notice)
+
+
+def _is_no_sox_notice(record: logging.LogRecord) -> bool:
+    return "SoX could not be found" not in record.getMessage()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
