@@ -1,0 +1,258 @@
+"""From text and a voice to what the talker reads before its first frame, as upstream's `generate` builds it.
+
+Every tensor is computed by upstream's operations in upstream's grouping: a matrix product over other rows at once may
+round differently, and then the codes may differ. What a voice does not change between utterances is kept with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from worker.engine.base import N_CODEBOOKS, EngineError
+
+N_CODES = 2048  # of each codebook
+
+_NAMES = {  # by ISO 639-1 code
+    "de": "german",
+    "en": "english",
+    "es": "spanish",
+    "fr": "french",
+    "it": "italian",
+    "ja": "japanese",
+    "ko": "korean",
+    "pt": "portuguese",
+    "ru": "russian",
+    "zh": "chinese",
+}
+_KNOWN = frozenset({"auto", *_NAMES.values()})
+
+_LIKE_SPECIAL = r"<\|[^<>|\s]+\|>"
+# The tokenizer joins such a start to the template's own newline. Its blanks are Unicode's, without Python's four more.
+_LEADING_NEWLINES = re.compile(r"\A[^\S\x1c-\x1f]*[\r\n]+")
+
+
+class PromptError(EngineError):
+    """This text, language or voice cannot be made into a prompt; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Voice:
+    """A cloned voice: its prompt. Voices are compared by identity.
+
+    speaker: [D], in the model's dtype. codes: int64 [n, 16], the reference's frames, and transcript, its words; an
+    x_vector voice has no codes. state: the codec decoder's state after the codes. Raises ValueError.
+    """
+
+    mode: Literal["icl", "x_vector"]
+    speaker: Tensor
+    codes: Tensor | None = None
+    transcript: str | None = None
+    state: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if self.speaker.dim() != 1 or not self.speaker.is_floating_point():
+            raise ValueError(f"a speaker embedding is one row of floats, not {_shape(self.speaker)}")
+        if self.mode == "icl":
+            self._check_reference()
+        elif self.mode != "x_vector":
+            raise ValueError(f'a voice\'s mode is "icl" or "x_vector", not {self.mode!r}')
+        elif self.codes is not None:
+            raise ValueError('an x_vector voice has no codes; give them with mode="icl" and a transcript')
+
+    def _check_reference(self) -> None:
+        if self.codes is None or not (self.transcript and self.transcript.strip()):
+            raise ValueError("an icl voice needs its reference's codes and transcript; without them use x_vector")
+        if self.codes.dim() != 2 or self.codes.shape[1] != N_CODEBOOKS or not len(self.codes):
+            raise ValueError(f"a reference's codes are [frames, {N_CODEBOOKS}], not {_shape(self.codes)}")
+        if self.codes.dtype != torch.int64:
+            raise ValueError(f"a reference's codes are int64, not {_shape(self.codes)}")
+        if bool(((self.codes < 0) | (self.codes >= N_CODES)).any()):
+            raise ValueError(f"a reference's codes are 0 to {N_CODES - 1}; encode the reference again")
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """What the talker reads. All in the model's dtype; read them under torch.inference_mode.
+
+    embeds: [T, D]. trailing: [n, D], what is added to frame g's input embedding: trailing[g], and pad when g >= n.
+    pad: [D].
+    """
+
+    embeds: Tensor
+    trailing: Tensor
+    pad: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """What a voice's prompts have in common. codec: [1 + n, D], codec bos and the reference's frames."""
+
+    transcript_ids: list[int]
+    codec: Tensor
+    codec_padded: Tensor  # codec, with the text's pad added
+    openings: dict[str, Tensor] = field(default_factory=dict)  # by language: [8 or 9, D]
+
+
+class Prompter:
+    """Builds prefills for one Base model. talker, config, tokenizer: upstream's; none of them is changed."""
+
+    @torch.inference_mode()
+    def __init__(self, talker: Any, config: Any, tokenizer: Any) -> None:
+        self._config = config.talker_config
+        self._tokenizer = tokenizer
+        self._special = _special_tokens(tokenizer)
+        self._text_embedding = talker.get_text_embeddings()
+        self._text_projection = talker.text_projection
+        self._codec_embeddings = (talker.get_input_embeddings(), *talker.code_predictor.get_input_embeddings())
+        self._references: WeakKeyDictionary[Voice, _Reference] = WeakKeyDictionary()
+        marks = self._text([config.tts_bos_token_id, config.tts_eos_token_id, config.tts_pad_token_id])
+        self._bos, self._eos, self._pad = marks.chunk(3)  # [1, D] each
+        self._role = self._text(self._tokenise(_utterance("."))[:3])
+        self._codec_pad = self._codec([self._config.codec_pad_id])
+        self._codec_bos = self._codec([self._config.codec_bos_id])
+        self._eos_padded = self._eos + self._codec_pad
+
+    @torch.inference_mode()
+    def build(self, text: str, language: str, voice: Voice, whole_text: bool) -> Prefill:
+        """The prefill of one utterance.
+
+        text: special tokens and leading newlines are taken out, for they would shift upstream's slices. language: see
+        language_name. whole_text: upstream's non_streaming_mode; else one token of text is read with each frame.
+        Raises PromptError when nothing is left of the text, or the language or voice is not this model's.
+        """
+        language = self._checked(language)
+        ids = self._tokenise(_utterance(self._plain(text, "text")))[3:-5]
+        reference = self._reference(voice)
+        opening = self._opening(voice, reference, language)
+        if whole_text:
+            spoken = self._text(reference.transcript_ids + ids) + self._codec_pad
+            embeds = torch.cat((opening, spoken, self._eos_padded, reference.codec_padded))
+            return Prefill(embeds, self._pad[:0], self._pad[0])
+        if voice.mode == "icl":
+            hidden = torch.cat((self._text(reference.transcript_ids + ids), self._eos))
+        else:
+            hidden = torch.cat((self._text(ids[:1]), self._text(ids[1:]), self._eos))
+        n_read = min(len(hidden), len(reference.codec))  # text tokens read beside the codec's, before the first frame
+        read = hidden[:n_read] + reference.codec[:n_read]
+        embeds = torch.cat((opening, read, reference.codec_padded[n_read:]))
+        return Prefill(embeds, hidden[n_read:], self._pad[0])
+
+    def _checked(self, language: str) -> str:
+        name = language_name(language)
+        known = self._config.codec_language_id
+        if name != "auto" and name not in known:
+            raise PromptError(f"this model does not speak {name}; use one of {', '.join(['auto', *sorted(known)])}")
+        return name
+
+    def _reference(self, voice: Voice) -> _Reference:
+        if voice not in self._references:
+            width = self._pad.shape[1]
+            if len(voice.speaker) != width:
+                raise PromptError(
+                    f"the voice's speaker embedding has {len(voice.speaker)} numbers, this model's have {width}: it "
+                    "was made with another model; make it again from its recording"
+                )
+            self._references[voice] = self._new_reference(voice)
+        return self._references[voice]
+
+    def _new_reference(self, voice: Voice) -> _Reference:
+        if voice.codes is None or voice.transcript is None:
+            return _Reference([], self._codec_bos, self._codec_bos + self._pad)
+        codes = voice.codes.to(self._pad.device)
+        tables = zip(self._codec_embeddings, codes.unbind(1), strict=True)
+        frames = torch.stack([table(column) for table, column in tables], dim=1).sum(1)
+        codec = torch.cat((self._codec_bos, frames))
+        transcript = self._plain(voice.transcript, "reference's transcript")
+        return _Reference(self._tokenise(_spoken_before(transcript))[3:-2], codec, codec + self._pad)
+
+    def _opening(self, voice: Voice, reference: _Reference, language: str) -> Tensor:
+        """Role, language tags, speaker, and the beginning of the text: [8 or 9, D]."""
+        if language not in reference.openings:
+            config = self._config
+            tags = [config.codec_nothink_id, config.codec_think_bos_id, config.codec_think_eos_id]
+            if language != "auto":
+                tags = [config.codec_think_id, tags[1], config.codec_language_id[language], tags[2]]
+            speaker = voice.speaker.to(self._pad.device).to(self._pad.dtype)[None]
+            padded = torch.cat((self._codec(tags), speaker)) + self._pad
+            reference.openings[language] = torch.cat((self._role, padded, self._bos + self._codec_pad))
+        return reference.openings[language]
+
+    def _text(self, ids: list[int]) -> Tensor:
+        """The talker's view of text tokens: [n, D]."""
+        hidden: Tensor = self._text_projection(self._text_embedding(self._on_device(ids)))
+        return hidden
+
+    def _codec(self, ids: list[int]) -> Tensor:
+        embedded: Tensor = self._codec_embeddings[0](self._on_device(ids))
+        return embedded
+
+    def _on_device(self, ids: list[int]) -> Tensor:
+        # A blocking copy would wait for the steps that are under way.
+        return torch.tensor(ids, dtype=torch.int64).to(self._text_embedding.weight.device, non_blocking=True)
+
+    def _tokenise(self, templated: str) -> list[int]:
+        ids: list[int] = self._tokenizer(templated)["input_ids"]
+        return ids
+
+    def _plain(self, text: str, what: str) -> str:
+        """The text without special tokens and leading newlines. Taking one token out may form another."""
+        if not text.isascii():
+            _check_unicode(text, what)
+        n_found = 1
+        while n_found:
+            text, n_found = self._special.subn("", text)
+        text = _LEADING_NEWLINES.sub("", text)
+        if not text.strip():
+            raise PromptError(f"the {what} has nothing to say: nothing is left of it without special tokens and blanks")
+        return text
+
+
+def language_name(language: str) -> str:
+    """Upstream's name, in lower case, of a language given by its English name, its ISO 639-1 code, or "auto".
+
+    Names and codes may be in any case; a code may name a region, as in en-US. Raises PromptError for any other.
+    """
+    given = language.strip().lower()
+    if given in _KNOWN:
+        return given
+    code = re.split("[-_]", given, maxsplit=1)[0]
+    if code not in _NAMES:
+        known = ", ".join(f"{name} ({code})" for code, name in _NAMES.items())
+        raise PromptError(f"{language!r} is no language the model knows; use auto or one of {known}")
+    return _NAMES[code]
+
+
+def _spoken_before(transcript: str) -> str:
+    return f"<|im_start|>assistant\n{transcript}<|im_end|>\n"
+
+
+def _utterance(text: str) -> str:
+    return f"{_spoken_before(text)}<|im_start|>assistant\n"
+
+
+def _special_tokens(tokenizer: Any) -> re.Pattern[str]:
+    """What the tokenizer reads as one token wherever it stands. A plain word that does so is still a word."""
+    tokens = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
+    marked = sorted((token for token in tokens if not token.isalnum()), key=len, reverse=True)
+    return re.compile("|".join([*map(re.escape, marked), _LIKE_SPECIAL]))
+
+
+def _check_unicode(text: str, what: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"the {what} holds half a character (a lone surrogate) at {error.start}; send UTF-8"
+        ) from None
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
