@@ -1,61 +1,23 @@
-"""Cards, references and the registry: what is served, what is incomplete, what is refused and why."""
+"""Cards and the registry: what is served, what is incomplete, what is refused and why."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.jobs import LANGUAGES as JOB_LANGUAGES
+from tests.recordings import CARD, TRANSCRIPT, make_voice
 from worker.voices.card import LANGUAGES, Card, CardError, load_card
 from worker.voices.registry import Registry, RegistryError, UnknownVoice
 
 ROOT = Path(__file__).parent.parent
-CARD = """\
-name = "{name}"
-languages = ["Japanese"]
-reference = "reference.wav"
-transcript = "はい。"
-licence = "ours"
-consent = "given"
-"""
-
-
-def make_voice(folder: Path, name: str = "alice", extra: str = "", seconds: float = 6.0, rate: int = 24000) -> Path:
-    """Write a voice that is ready, and give its folder."""
-    voice = folder / name
-    voice.mkdir(parents=True)
-    digest = record(voice / "reference.wav", seconds, rate)
-    text = CARD.format(name=name) + f'reference_sha256 = "{digest}"\n' + extra
-    (voice / "voice.toml").write_text(text, encoding="utf-8")
-    return voice
-
-
-def record(file: Path, seconds: float = 6.0, rate: int = 24000, peak: float = 0.5, channels: int = 1) -> str:
-    """Write a recording of noise, and give its digest."""
-    noise = np.random.default_rng(1).uniform(-peak, peak, (int(seconds * rate), channels))
-    noise[:1] = peak
-    soundfile.write(file, noise, rate, subtype="PCM_16")
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def set_digest(voice: Path, digest: str) -> None:
-    card = voice / "voice.toml"
-    old = load_card(voice).reference_sha256
-    assert old is not None
-    card.write_text(card.read_text(encoding="utf-8").replace(old, digest), encoding="utf-8")
-
-
-def problem(folder: Path, name: str = "alice") -> str:
-    return Registry.load(folder).problems[name]
 
 
 def refusal(folder: Path) -> str:
@@ -126,7 +88,7 @@ def test_a_card_says_all_that_was_written_into_it(tmp_path: Path) -> None:
         "alice",
         ("Japanese",),
         "x_vector",
-        "はい。",
+        TRANSCRIPT,
     )
     assert (card.sampling.temperature, card.sampling.top_k) == (0.5, 50)
     assert card.lexicon == {"SQL": "シークェル"}
@@ -285,102 +247,6 @@ def test_a_folder_that_cannot_be_a_voices_name_is_refused(tmp_path: Path) -> Non
     (tmp_path / "no spaces").mkdir()
     with pytest.raises(RegistryError, match=r"no spaces.*usable voice name"):
         Registry.load(tmp_path)
-
-
-# References
-
-
-def test_a_voice_with_its_recording_is_ready(tmp_path: Path) -> None:
-    make_voice(tmp_path)
-    card = Registry.load(tmp_path).get("alice")
-    assert (card.status, card.complete, card.reference_problem, card.reference_warnings) == (
-        "ready",
-        True,
-        None,
-        (),
-    )
-
-
-def test_a_missing_recording_makes_a_voice_incomplete_and_not_unknown(tmp_path: Path) -> None:
-    (make_voice(tmp_path) / "reference.wav").unlink()
-    assert "reference.wav is missing" in problem(tmp_path)
-    card = Registry.load(tmp_path).get("alice")
-    assert (card.status, card.complete) == ("incomplete", False)
-
-
-def test_a_card_that_names_no_recording_is_incomplete(tmp_path: Path) -> None:
-    card = make_voice(tmp_path) / "voice.toml"
-    text = card.read_text(encoding="utf-8")
-    card.write_text(text.replace('reference = "reference.wav"', ""), encoding="utf-8")
-    assert "name it in `reference`" in problem(tmp_path)
-    assert Registry.load(tmp_path).get("alice").reference_path is None
-
-
-def test_another_recording_than_the_cards_is_incomplete_and_the_digest_is_given(tmp_path: Path) -> None:
-    digest = record(make_voice(tmp_path) / "reference.wav", seconds=7)
-    assert f'reference_sha256 = "{digest}"' in problem(tmp_path)
-    set_digest(tmp_path / "alice", digest.upper())
-    assert Registry.load(tmp_path).get("alice").complete
-
-
-def test_a_card_without_a_digest_is_incomplete_and_gets_the_line_to_add(tmp_path: Path) -> None:
-    voice = make_voice(tmp_path)
-    (voice / "voice.toml").write_text(CARD.format(name="alice"), encoding="utf-8")
-    assert f'add reference_sha256 = "{record(voice / "reference.wav")}"' in problem(tmp_path)
-
-
-def test_icl_needs_a_transcript_and_x_vector_does_not(tmp_path: Path) -> None:
-    card = make_voice(tmp_path) / "voice.toml"
-    text = card.read_text(encoding="utf-8").replace('transcript = "はい。"', "")
-    card.write_text(text, encoding="utf-8")
-    assert "needs `transcript`" in problem(tmp_path)
-    card.write_text('mode = "x_vector"\n' + text, encoding="utf-8")
-    assert Registry.load(tmp_path).get("alice").complete
-
-
-@pytest.mark.parametrize(
-    ("seconds", "peak", "found"),
-    [(2.9, 0.5, "2.9 s"), (61, 0.5, "61.0 s"), (6, 0.001, "silent"), (0, 0.5, "0.0 s")],
-)
-def test_a_recording_too_short_too_long_or_silent_is_incomplete(
-    tmp_path: Path, seconds: float, peak: float, found: str
-) -> None:
-    voice = make_voice(tmp_path)
-    set_digest(voice, record(voice / "reference.wav", seconds, 16000, peak))
-    assert found in problem(tmp_path)
-
-
-def test_what_is_no_recording_is_incomplete(tmp_path: Path) -> None:
-    voice = make_voice(tmp_path)
-    (voice / "reference.wav").write_bytes(b"not a recording")
-    set_digest(voice, hashlib.sha256(b"not a recording").hexdigest())
-    assert "cannot be decoded" in problem(tmp_path)
-
-
-def test_an_enormous_recording_is_not_read(tmp_path: Path) -> None:
-    with (make_voice(tmp_path) / "reference.wav").open("r+b") as file:
-        file.truncate(65 << 20)
-    assert "larger than 64 MiB" in problem(tmp_path)
-
-
-def test_a_recording_that_cannot_be_read_is_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
-
-    make_voice(tmp_path)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert "Permission denied" in problem(tmp_path)
-
-
-def test_a_poor_recording_is_ready_with_warnings(tmp_path: Path) -> None:
-    voice = make_voice(tmp_path)
-    set_digest(voice, record(voice / "reference.wav", 4, 8000, 0.9999, channels=2))
-    card = Registry.load(tmp_path).get("alice")
-    assert card.complete
-    assert all(
-        any(word in warning for warning in card.reference_warnings)
-        for word in ("4.0 s", "2 channels", "8000 Hz", "full scale")
-    )
 
 
 # The registry

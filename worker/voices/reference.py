@@ -1,93 +1,205 @@
 """Whether a card's reference recording can be used, and if not, what to do about it.
 
-soundfile is loaded only when there is a recording to open.
+Errors: UnusableReference, whose message names the file and the remedy. The file is read once: what was compared
+with the card's digest is what is decoded. soundfile is loaded only when there is a recording to open.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from worker.voices.card import Card
-
-if TYPE_CHECKING:
-    import soundfile
 
 MIN_S = 3.0
 RECOMMENDED_S = (5.0, 15.0)
 MAX_S = 60.0
 MAX_REFERENCE_BYTES = 64 * 1024 * 1024
-MIN_RATE_HZ = 16_000
-MIN_PEAK = 0.01  # -40 dBFS: below it the recording is taken for an empty one
-FULL_SCALE = 0.999
+RATES_HZ = (8_000, 384_000)  # below it is no speech to imitate, above it no sound card
+BRIGHT_RATE_HZ = 16_000
+MAX_PEAK = 2.0  # a float file beyond it was not scaled to -1..1
+
+FULL_SCALE = 0.9999
+CLIPPED_RUN = 3  # a lone sample at full scale is a recording well levelled, a flat top of three is a clipped one
+
+WINDOW_S = 0.02
+MIN_LOUDNESS = 0.005  # -46 dBFS, of the loudest window: below it the recording is taken for an empty one
+SILENT_BELOW = 10 ** (-35 / 20)  # of the loudest window: soft consonants lie 20 to 30 dB under the vowels
+MIN_SOUND_S = 1.0
+MAX_SILENT_SHARE = 0.6
+
+WIDE_A_SECOND = 5.5  # kana, ideographs, syllables of Hangul, digits: at an ordinary pace
+LETTERS_A_SECOND = 14.0
+PACES = (0.4, 3.0)  # of an ordinary pace's time: faster or slower than anybody speaks, so words are too many or missing
+
+
+class UnusableReference(ValueError):
+    """A voice's recording that cannot be used. The message names the file and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording as it was found. audio: float32 [n], the mean of its channels. sound_s: how much is not silence."""
+
+    audio: NDArray[np.float32]
+    rate_hz: int
+    n_channels: int
+    is_clipped: bool
+    sound_s: float
+
+    @property
+    def duration_s(self) -> float:
+        return self.audio.size / self.rate_hz
 
 
 def checked(card: Card) -> Card:
     """Give the card with what was found out about its recording: reference_problem and reference_warnings."""
+    problem: str | None = None
     warnings: tuple[str, ...] = ()
     try:
-        problem = _problem_of_card(card)
-        if problem is None and card.reference_path is not None:
-            problem, warnings = _examined(card.reference_path)
-    except OSError as error:
-        problem = f"{card.reference} cannot be read ({error.strerror}); check its permissions"
+        warnings = tuple(_warnings(card, recording_of(card)))
+    except UnusableReference as error:
+        problem = str(error)
     return card.model_copy(update={"reference_problem": problem, "reference_warnings": warnings})
 
 
-def _problem_of_card(card: Card) -> str | None:
+def recording_of(card: Card) -> Recording:
+    """Read and check the card's recording, whatever the card says of it. Raises UnusableReference."""
     file = card.reference_path
     if file is None:
-        return "no reference recording; put one into the voice's folder and name it in `reference`"
-    if not file.is_file():
-        return f"{file.name} is missing; put 5 to 15 s of clean speech there and run `makima-tts voices check`"
-    if file.stat().st_size > MAX_REFERENCE_BYTES:
-        return f"{file.name} is larger than {MAX_REFERENCE_BYTES >> 20} MiB; cut it to 5 to 15 s"
+        raise UnusableReference("no reference recording; put one into the voice's folder and name it in `reference`")
+    try:
+        data = _bytes_of(file)
+    except OSError as error:
+        raise UnusableReference(f"{card.reference} cannot be read ({error.strerror}); check its permissions") from error
     if card.mode == "icl" and card.transcript is None:
-        return 'mode "icl" needs `transcript`: write down every word spoken, or set mode = "x_vector"'
-    return _problem_of_digest(file, card.reference_sha256)
+        raise UnusableReference('mode "icl" needs `transcript`: write down every word spoken, or set mode = "x_vector"')
+    _compare_digest(file, data, card.reference_sha256)
+    return _decoded(file, data)
 
 
-def _problem_of_digest(file: Path, expected: str | None) -> str | None:
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+def _bytes_of(file: Path) -> bytes:
+    if not file.is_file():
+        raise UnusableReference(
+            f"{file.name} is missing; put 5 to 15 s of clean speech there and run `makima-tts voices check`"
+        )
+    if file.stat().st_size > MAX_REFERENCE_BYTES:
+        raise UnusableReference(f"{file.name} is larger than {MAX_REFERENCE_BYTES >> 20} MiB; cut it to 5 to 15 s")
+    return file.read_bytes()
+
+
+def _compare_digest(file: Path, data: bytes, expected: str | None) -> None:
+    digest = hashlib.sha256(data).hexdigest()
     if expected is None:
-        return f'no reference_sha256; once {file.name} is the right one, add reference_sha256 = "{digest}"'
+        raise UnusableReference(
+            f'no reference_sha256; once {file.name} is the right one, add reference_sha256 = "{digest}"'
+        )
     if expected != digest:
-        return (
+        raise UnusableReference(
             f"{file.name} is not the recording the card was made for; put that one back, or, if the new one "
             f'is meant, check transcript, licence and consent and set reference_sha256 = "{digest}"'
         )
-    return None
 
 
-def _examined(file: Path) -> tuple[str | None, tuple[str, ...]]:
+def _decoded(file: Path, data: bytes) -> Recording:
     import soundfile
 
+    remedy = "save it as 24 kHz mono 16-bit WAV"
+    if _is_text(data):
+        raise UnusableReference(f"{file.name} holds text and cannot be decoded as a recording; {remedy}")
     try:
-        with soundfile.SoundFile(file) as sound:
-            seconds = sound.frames / sound.samplerate
-            if not MIN_S <= seconds <= MAX_S:
-                return f"{file.name} lasts {seconds:.1f} s; use 5 to 15 s (at least {MIN_S:.0f})", ()
-            peak = _peak(sound)
-            if not peak >= MIN_PEAK:
-                return f"{file.name} is silent; record it again", ()
-            return None, tuple(_warnings(sound, seconds, peak))
+        with soundfile.SoundFile(io.BytesIO(data)) as sound:
+            rate_hz = sound.samplerate
+            if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
+                raise UnusableReference(f"{file.name} has a rate of {rate_hz} Hz; record it at 24000 or more")
+            _require_length(file, sound.frames / rate_hz)  # before an hour of it is decoded
+            audio, is_clipped = _mixed(sound.blocks(65536, dtype="float32", always_2d=True))
+            n_channels = sound.channels
     except soundfile.SoundFileError as error:
-        return f"{file.name} cannot be decoded ({error}); save it as 24 kHz mono 16-bit WAV", ()
+        reason = getattr(error, "error_string", str(error))
+        raise UnusableReference(f"{file.name} cannot be decoded ({reason.rstrip('.')}); {remedy}") from error
+    _require_length(file, audio.size / rate_hz)
+    _require_level(file, audio)
+    loudness = _loudness(audio, rate_hz)
+    if not loudness.max() >= MIN_LOUDNESS:
+        mixed = " once its channels are mixed" if n_channels > 1 else ""
+        raise UnusableReference(f"{file.name} is silent{mixed}; record it again")
+    sound_s = float((loudness >= loudness.max() * SILENT_BELOW).sum() * WINDOW_S)
+    if sound_s < MIN_SOUND_S:
+        raise UnusableReference(f"{file.name} has only {sound_s:.1f} s of sound in it; use 5 to 15 s of speech")
+    return Recording(audio, rate_hz, n_channels, is_clipped, sound_s)
 
 
-def _peak(sound: soundfile.SoundFile) -> float:
-    return max((float(abs(block).max()) for block in sound.blocks(65536, dtype="float32")), default=0.0)
+def _is_text(data: bytes) -> bool:
+    head = data[:4096]  # may end within a character, which decodes to \ufffd
+    return bool(head) and b"\0" not in head and "\ufffd" not in head.decode("utf-8", "replace").rstrip("\ufffd")
 
 
-def _warnings(sound: soundfile.SoundFile, seconds: float, peak: float) -> Iterator[str]:
-    shortest, longest = RECOMMENDED_S
-    if not shortest <= seconds <= longest:
-        yield f"the recording lasts {seconds:.1f} s; {shortest:.0f} to {longest:.0f} s give the best likeness"
-    if sound.channels != 1:
-        yield f"the recording has {sound.channels} channels, which will be mixed; one microphone is better"
-    if sound.samplerate < MIN_RATE_HZ:
-        yield f"the recording's rate is {sound.samplerate} Hz; 24000 or more keeps the voice's brightness"
-    if peak >= FULL_SCALE:
-        yield "the recording reaches full scale and may be clipped; record it more quietly"
+def _require_length(file: Path, duration_s: float) -> None:
+    if not MIN_S <= duration_s <= MAX_S:
+        raise UnusableReference(f"{file.name} lasts {duration_s:.1f} s; use 5 to 15 s (at least {MIN_S:.0f})")
+
+
+def _require_level(file: Path, audio: NDArray[np.float32]) -> None:
+    peak = np.abs(audio).max()
+    if not np.isfinite(peak):
+        raise UnusableReference(f"{file.name} has samples that are no numbers; export it again as 16-bit WAV")
+    if peak > MAX_PEAK:
+        raise UnusableReference(
+            f"{file.name} has samples of {peak:.0f} where full scale is 1; export it again as 16-bit WAV"
+        )
+
+
+def _mixed(blocks: Iterator[NDArray[np.float32]]) -> tuple[NDArray[np.float32], bool]:
+    """The mean of the channels, and whether any channel stays at full scale. blocks: float32 [n, channels]."""
+    audio, is_clipped = [np.zeros(0, dtype=np.float32)], False
+    for block in blocks:
+        full = np.abs(block) >= FULL_SCALE
+        run = full[: 1 - CLIPPED_RUN]
+        for ahead in range(1, CLIPPED_RUN):
+            run = run & full[ahead : ahead + run.shape[0]]
+        is_clipped = is_clipped or bool(run.any())
+        with np.errstate(invalid="ignore", over="ignore"):  # _require_level reports what is not finite
+            audio.append(block.mean(axis=1))
+    return np.concatenate(audio), is_clipped
+
+
+def _loudness(audio: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
+    """The standard deviation (an offset is no sound) of every whole window. audio: float32 [n], n of MIN_S or more."""
+    window = int(WINDOW_S * rate_hz)
+    loudness: NDArray[np.float32] = audio[: audio.size // window * window].reshape(-1, window).std(axis=1)
+    return loudness
+
+
+def _warnings(card: Card, recording: Recording) -> Iterator[str]:
+    shortest_s, longest_s = RECOMMENDED_S
+    duration_s = recording.duration_s
+    if not shortest_s <= duration_s <= longest_s:
+        yield f"the recording lasts {duration_s:.1f} s; {shortest_s:.0f} to {longest_s:.0f} s give the best likeness"
+    if recording.n_channels != 1:
+        yield f"the recording has {recording.n_channels} channels, which will be mixed; one microphone is better"
+    if recording.rate_hz < BRIGHT_RATE_HZ:
+        yield f"the recording's rate is {recording.rate_hz} Hz; 24000 or more keeps the voice's brightness"
+    if recording.is_clipped:
+        yield "the recording stays at full scale and is clipped there; record it more quietly"
+    silent_share = 1 - recording.sound_s / duration_s
+    if silent_share > MAX_SILENT_SHARE:
+        yield f"{silent_share:.0%} of the recording is silence; cut the pauses out"
+    if card.mode == "icl" and card.transcript is not None:
+        yield from _warnings_of_pace(card.transcript, recording.sound_s)
+
+
+def _warnings_of_pace(transcript: str, sound_s: float) -> Iterator[str]:
+    spoken = [char for char in transcript if char.isalnum()]
+    n_wide = sum(char >= "\u1100" or char.isdigit() for char in spoken)
+    ordinary_s = n_wide / WIDE_A_SECOND + (len(spoken) - n_wide) / LETTERS_A_SECOND
+    if sound_s < ordinary_s * PACES[0]:
+        yield f"the transcript is too long for {sound_s:.1f} s of speech; write down only what the recording says"
+    if sound_s > ordinary_s * PACES[1]:
+        yield f"the transcript is too short for {sound_s:.1f} s of speech; write down every word the recording says"
