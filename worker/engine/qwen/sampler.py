@@ -1,0 +1,286 @@
+"""From logits to the next code: every row of the batch by its own parameters, at random by a counter.
+
+A row's draw is a function of its logits, its parameters and (seed, frame, codebook) alone: no generator holds a state,
+so neighbours, order and batch size change nothing. Nothing here reads a tensor on the host; what python branches on is
+`Cut`, known from the host's own copy of the parameters, so every function can be captured in a CUDA graph.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+DEFAULTS: Mapping[str, Any] = {  # upstream's, where generation_config.json says nothing
+    "temperature": 0.9,
+    "top_k": 50,
+    "top_p": 1.0,
+    "repetition_penalty": 1.05,
+    "predictor_temperature": 0.9,
+    "predictor_top_k": 50,
+    "predictor_top_p": 1.0,
+}
+MIN_NEW_TOKENS = 2
+COLDEST = 1e-5  # below it a temperature only costs precision: greedy
+CUTS = (64, 256)  # few, for each is a CUDA graph of its own
+SPARE = 8  # candidates beyond top-k: like upstream, all that tie with the last one stay in
+LOW_32 = 0xFFFF_FFFF
+
+
+class Choice(NamedTuple):
+    """How one of the two models chooses its codes: the arguments of `Parameters.set`."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    greedy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an utterance's codes are chosen; None is what the checkpoint says, then the model's default.
+
+    `greedy` always takes the likeliest code, in talker and predictor; a temperature of 0 does so for its part only.
+    `top_k` 0 is no limit, `top_p` 1 and `repetition_penalty` 1 are off. The penalty is the talker's, greedy or not.
+    Raises ValueError for a value out of range.
+    """
+
+    greedy: bool = False
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+    predictor_temperature: float | None = None
+    predictor_top_k: int | None = None
+    predictor_top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.greedy) is not bool:
+            raise ValueError(f"greedy is True or False, not {self.greedy!r}")
+        for part in ("", "predictor_"):
+            self._check(part + "temperature", "0 (greedy) to 2", lambda t: 0 <= t <= 2)
+            self._check(part + "top_k", "a whole number, 0 (no limit) or more", lambda k: isinstance(k, int) and k >= 0)
+            self._check(part + "top_p", "above 0, up to 1 (off)", lambda p: 0 < p <= 1)
+        self._check("repetition_penalty", "above 0, up to 10; 1 is off", lambda p: 0 < p <= 10)
+
+    def _check(self, name: str, allowed: str, holds: Callable[[Any], bool]) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
+            raise ValueError(f"{name} must be {allowed}, not {value!r}; leave it out for the checkpoint's own")
+
+    def resolved(self, generation: Mapping[str, Any]) -> Sampling:
+        """The same with every None filled from generation_config.json's content, else by the model's default."""
+        filled: dict[str, Any] = {"greedy": self.greedy}
+        for field in fields(self)[1:]:
+            stored = field.name.replace("predictor_", "subtalker_")
+            found = (getattr(self, field.name), generation.get(stored), DEFAULTS[field.name])
+            filled[field.name] = next(value for value in found if value is not None)
+        for part, draws in (("", "do_sample"), ("predictor_", "subtalker_dosample")):
+            if generation.get(draws) is False and getattr(self, part + "temperature") is None:
+                filled[part + "temperature"] = 0.0
+        return Sampling(**filled)
+
+    def talker(self) -> Choice:
+        """The talker's part of a resolved Sampling."""
+        return self._choice("")
+
+    def predictor(self) -> Choice:
+        """The code predictor's part of a resolved Sampling."""
+        return self._choice("predictor_")
+
+    def _choice(self, part: str) -> Choice:
+        temperature, top_k, top_p = (getattr(self, part + name) for name in ("temperature", "top_k", "top_p"))
+        if None in (temperature, top_k, top_p):
+            raise ValueError("this Sampling has open fields: call resolved(generation_config) first")
+        return Choice(temperature, top_k, top_p, self.greedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a batch needs looked at: `k` top logits (1: all rows are greedy), their order for top-p, rows of both kinds.
+
+    `top_p` is also set where rows with a top-k and rows without any limit draw together: both need the whole order.
+    """
+
+    k: int
+    top_p: bool = False
+    mixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The parameters of a batch's rows, as `draw` uses them."""
+
+    temperature: Tensor  # float32 [B, 1], 1 for greedy rows
+    last: Tensor  # int64 [B, 1], rank from 0 of the last logit that top-k keeps
+    tail: Tensor  # float32 [B, 1], the probability that top-p may cut off
+    noise: Tensor  # float32 [B, 1], 1 draws, 0 is greedy
+    tokens: Tensor  # int64 [1, V], every token id
+
+
+class Parameters:
+    """The sampling parameters of every slot for one of the two models, on the device and, for `cut`, on the host."""
+
+    def __init__(self, n_slots: int, vocabulary: int, device: torch.device | str = "cpu") -> None:
+        self._vocabulary = vocabulary
+        self._rows = Rows(
+            temperature=torch.ones(n_slots, 1, device=device),
+            last=torch.ones(n_slots, 1, dtype=torch.int64, device=device),
+            tail=torch.zeros(n_slots, 1, device=device),
+            noise=torch.zeros(n_slots, 1, device=device),
+            tokens=torch.arange(vocabulary, device=device)[None],
+        )
+        self._choices = [Choice(0.0, 0, 1.0, True)] * n_slots
+        self._first: dict[int, Rows] = {}
+
+    def set(self, slot: int, temperature: float, top_k: int, top_p: float, greedy: bool = False) -> None:
+        """Give a slot its parameters; a temperature of 0 is greedy, a top_k of 0 no limit."""
+        top_k = min(top_k, self._vocabulary) or self._vocabulary
+        if greedy or temperature < COLDEST:
+            # The two best are kept for the margin.
+            temperature, top_k, top_p, greedy = 1.0, min(2, self._vocabulary), 1.0, True
+        self._choices[slot] = Choice(temperature, top_k, top_p, greedy)
+        rows = self._rows
+        rows.temperature[slot] = temperature
+        rows.last[slot] = top_k - 1
+        rows.tail[slot] = 1 - top_p
+        rows.noise[slot] = 0.0 if greedy else 1.0
+
+    def move(self, source: int, target: int) -> None:
+        """Copy one slot's parameters over another's."""
+        self._choices[target] = self._choices[source]
+        for parameter in (self._rows.temperature, self._rows.last, self._rows.tail, self._rows.noise):
+            parameter[target] = parameter[source]
+
+    def rows(self, n_rows: int) -> Rows:
+        """Views of the first slots: they follow every later `set` and `move`."""
+        if n_rows not in self._first:
+            every = self._rows
+            self._first[n_rows] = Rows(
+                every.temperature[:n_rows], every.last[:n_rows], every.tail[:n_rows], every.noise[:n_rows], every.tokens
+            )
+        return self._first[n_rows]
+
+    def cut(self, n_rows: int) -> Cut:
+        """What the first slots need; reads nothing from the device."""
+        drawing = [choice for choice in self._choices[:n_rows] if not choice.greedy]
+        if not drawing:
+            return Cut(1)
+        top_k = [choice.top_k for choice in drawing]
+        k = next((cut for cut in CUTS if max(top_k) + SPARE <= cut < self._vocabulary), self._vocabulary)
+        ordered = any(choice.top_p < 1 for choice in drawing) or (k == self._vocabulary and min(top_k) < k)
+        return Cut(k, ordered, mixed=len(drawing) < n_rows)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """Mix 32-bit numbers in int64 to 32-bit numbers, in place.
+
+    Two rounds of wyhash32: multiply by a 31-bit constant (so nothing overflows), fold the upper half onto the lower.
+    """
+    x.mul_(0x53C5CA59)
+    x.bitwise_xor_(x >> 32).bitwise_and_(LOW_32)
+    x.mul_(0x74743C1B)
+    return x.bitwise_xor_(x >> 32).bitwise_and_(LOW_32)
+
+
+def keys(seeds: Tensor, frames: Tensor, n: int) -> Tensor:
+    """One 32-bit key for each of n codebooks: int64 [B] seeds (0 to 2**63 - 1), int64 [B] frames -> int64 [B, n]."""
+    x = _mix((seeds & LOW_32).bitwise_xor_(0x3C6EF372))
+    x.bitwise_xor_(seeds >> 32).bitwise_xor_((frames * 0x1E3779B9).bitwise_and_(LOW_32))
+    codebooks = torch.arange(1, n + 1, device=seeds.device).mul_(0x05EBCA6B)
+    return _mix(_mix(x).unsqueeze(1) ^ codebooks)
+
+
+def noise(key: Tensor, tokens: Tensor) -> Tensor:
+    """The logarithm of an exponential variate for each (key, token), which is minus Gumbel noise.
+
+    key int64 [..., 1] of `keys`, tokens int64 [..., n] -> float32 [..., n], broadcast.
+    """
+    return _log_exponential(_mix(tokens ^ key))
+
+
+def _log_exponential(bits: Tensor) -> Tensor:
+    """32-bit numbers as uniform numbers strictly inside (0, 1), then log(-log(1 - u)): finite for all of them."""
+    uniform = bits.to(torch.float32).add_(0.5)
+    # Near 2**32 float32 rounds up, so the factor is the next below 2**-32; near 0, where tokens win, it is exact.
+    return uniform.mul_(-(2**-32) * (1 - 2**-24)).log1p_().neg_().log_()
+
+
+def draw(logits: Tensor, rows: Rows, key: Tensor, cut: Cut, margins: bool = False) -> tuple[Tensor, Tensor | None]:
+    """Choose one token for each row: temperature, top-k, top-p, then the largest score with its noise (Gumbel-max).
+
+    logits float32 [B, V], key int64 [B] (a column of `keys`, or float32 [B, V], the `noise` of every token under it,
+    which saves kernels) -> tokens int64 [B], margins float32 [B] or None. Greedy rows take their largest logit, the
+    lowest id of equals. Top-k and top-p keep what transformers' warpers keep; more than SPARE tokens equal to the last
+    one of top-k may be left out. A margin is the gap between the two best final scores in standard deviations of the
+    row's finite logits after temperature; inf where there is no second.
+    """
+    if cut.k == 1:
+        return logits.argmax(1), _margins(logits, logits, rows.temperature) if margins else None
+    tokens, scores = _ordered(logits, rows, cut.k) if cut.top_p else _candidates(logits, rows, cut.k)
+    known = key.is_floating_point()
+    minus_gumbel = key.gather(1, tokens.expand(len(key), -1)) if known else noise(key.unsqueeze(1), tokens)
+    scores.addcmul_(rows.noise, minus_gumbel, value=-1)
+    drawn = scores.argmax(1)
+    if cut.top_p or cut.k < logits.shape[1]:
+        drawn = tokens.gather(1, drawn.unsqueeze(1)).squeeze(1)
+    if cut.mixed:  # candidates that tie come in any order
+        drawn = torch.where(rows.noise.squeeze(1) == 0, logits.argmax(1), drawn)
+    return drawn, _margins(scores, logits, rows.temperature) if margins else None
+
+
+def _candidates(logits: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
+    """(token ids [B or 1, k], scores [B, k]) in any order, what top-k cuts off at -inf."""
+    if k == logits.shape[1]:
+        return rows.tokens, logits / rows.temperature
+    scores, tokens = logits.topk(k, 1)
+    scores.div_(rows.temperature)
+    return tokens, scores.masked_fill_(scores < scores.gather(1, rows.last), -math.inf)
+
+
+def _ordered(logits: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
+    """The same with top-p, ascending; equals by id, as transformers' stable sort has them."""
+    if k == logits.shape[1]:
+        scores, tokens = (logits / rows.temperature).sort(dim=1, stable=True)
+    else:
+        chosen = logits.topk(k, 1).indices.sort(1).values
+        scores, order = logits.gather(1, chosen).div_(rows.temperature).sort(dim=1, stable=True)
+        tokens = chosen.gather(1, order)
+    scores.masked_fill_(scores < scores.gather(1, (k - 1) - rows.last), -math.inf)
+    removed = scores.softmax(1).cumsum_(1) <= rows.tail
+    removed[:, -1] = False
+    return tokens, scores.masked_fill_(removed, -math.inf)
+
+
+def _margins(scores: Tensor, logits: Tensor, temperature: Tensor) -> Tensor:
+    """Best minus second score [B, n] over the standard deviation of the finite logits [B, V] after temperature: [B]."""
+    best = scores.topk(min(2, scores.shape[1]), 1).values
+    gap = best[:, 0] - best[:, -1]
+    finite = logits.isfinite()
+    count = finite.sum(1, keepdim=True)
+    mean = logits.where(finite, 0.0).sum(1, keepdim=True) / count
+    spread = ((logits - mean).where(finite, 0.0).square().sum(1, keepdim=True) / count).sqrt() / temperature
+    return gap / spread.squeeze(1).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def penalize(logits: Tensor, seen: Tensor, penalty: Tensor) -> Tensor:
+    """Make tokens already spoken less likely: [B, V], bool [B, V], float32 [B] or [B, 1] (1 is off) -> [B, V]."""
+    penalty = penalty.view(-1, 1)
+    lowered = torch.where(logits < 0, logits * penalty, logits / penalty)
+    return torch.where(seen, lowered, logits)
+
+
+def suppress(logits: Tensor, frames: Tensor, mask: Tensor, eos: int) -> Tensor:
+    """Forbid what the mask forbids, and to end too early: logits [B, V], frames spoken int64 [B], mask float32 [V].
+
+    The mask holds 0 or -inf; `eos` is the end's token id.
+    """
+    allowed = logits + mask
+    allowed[:, eos].masked_fill_(frames < MIN_NEW_TOKENS, -math.inf)
+    return allowed
