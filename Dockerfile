@@ -1,4 +1,6 @@
 # A worker. EXTRAS=preview speaks with espeak-ng on any machine, EXTRAS=qwen with the speech model on an NVIDIA GPU.
+# MODEL=Qwen/Qwen3-TTS-12Hz-0.6B-Base (with EXTRAS=qwen) bakes its weights into /opt/model; without it, mount a directory
+# of weights and name it in MAKIMA_TTS_MODEL.
 FROM python:3.12-slim AS build
 ARG EXTRAS=preview
 ENV PIP_CONSTRAINT=/build/constraints.txt \
@@ -14,10 +16,16 @@ RUN mkdir worker schemas \
 COPY schemas schemas
 COPY worker worker
 RUN /venv/bin/pip install --no-deps --force-reinstall .
+# After the installation, whose command it needs; what was fetched is kept for the next build. Empty without MODEL.
+ARG MODEL=
+RUN --mount=type=cache,target=/build/hub \
+    mkdir -p /opt/model \
+    && if [ -n "${MODEL}" ]; then HF_HOME=/build/hub /venv/bin/makima-tts model fetch "${MODEL}" --out /opt/model; fi
 
 FROM python:3.12-slim
 RUN useradd --create-home --uid 10001 worker \
     && install -d -o worker -g worker /home/worker/.cache
+COPY --from=build /opt/model /opt/model
 COPY --from=build /venv /venv
 COPY voices /app/voices
 WORKDIR /app

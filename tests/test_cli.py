@@ -64,7 +64,7 @@ def test_starting_loads_nothing_heavy(statement: str) -> None:
 def test_help_lists_every_command(run: Run) -> None:
     done = run("--help")
     assert done.returncode == 0
-    for name in ("worker", "dev", "demo", "speak", "cancel", "doctor", "queue", "voices", "schema", "bench"):
+    for name in ("worker", "dev", "demo", "speak", "cancel", "doctor", "queue", "voices", "model", "schema", "bench"):
         assert f" {name} ".encode() in done.stdout
 
 
@@ -105,9 +105,11 @@ FLAGS: dict[str, tuple[str, Any]] = {
     "engine": ("preview", "preview"),
     "model": ("some/model", "some/model"),
     "device": ("cpu", "cpu"),
+    "dtype": ("float16", "float16"),
     "slots": ("3", 3),
     "pace": ("2.5", 2.5),
     "voices_dir": ("elsewhere", Path("elsewhere")),
+    "cache_dir": ("kept", Path("kept")),
     "voice": ("placeholder", "placeholder"),
     "lease_ms": ("777", 777),
     "grace_s": ("1.5", 1.5),
@@ -221,6 +223,10 @@ def test_the_bench_takes_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
         (["worker", "--engine", "qwen"], 1, "--engine preview"),
         (["demo", "hi", "--engine", "qwen"], 1, "--engine preview"),
         (["demo", ""], 1, "text"),
+        (["model", "check", "absent"], 1, "neither a directory nor a hub name"),
+        (["model", "fetch", "absent"], 1, "Qwen/Qwen3-TTS-12Hz-0.6B-Base"),
+        (["worker", "--engine", "qwen", "--model", "absent"], 1, "neither a directory"),
+        (["worker", "--dtype", "int8"], 1, "MAKIMA_TTS_DTYPE"),
         (["cancel", "{s}"], 2, "session id"),
         (["cancel", "s1", "--upto", "soon"], 2, "--upto"),
         (["cancel", "s1", "--redis-url", NOBODY_THERE], 1, "doctor"),

@@ -125,6 +125,18 @@ def test_the_image_copies_only_what_exists_and_is_not_ignored() -> None:
                 assert f"!{source}" in ignored
 
 
+def test_the_image_bakes_the_weights_that_compose_runs_with(compose: dict[str, Any]) -> None:
+    found = instructions()
+    assert ("ARG", "MODEL=") in found
+    (bake,) = [rest for word, rest in found if word == "RUN" and "model fetch" in rest]
+    folder = re.search(r"--out (\S+);", bake)
+    assert folder
+    assert ("COPY", f"--from=build {folder[1]} {folder[1]}") in found
+    worker = compose["services"]["worker"]
+    assert worker["environment"]["MAKIMA_TTS_MODEL"] == f"${{MAKIMA_TTS_MODEL:-{folder[1]}}}"
+    assert worker["build"]["args"]["MODEL"] == "${MODEL:-}"
+
+
 def test_the_images_health_check_is_a_program() -> None:
     check = next(rest for word, rest in instructions() if word == "HEALTHCHECK")
     program = yaml.safe_load(check[check.index("[") :])
@@ -158,6 +170,8 @@ def test_the_documented_default_is_the_real_one(field: str) -> None:
     info = Settings.model_fields[field]
     if field == "voices_dir":  # depends on where one is
         assert default == "./voices"
+    elif field == "cache_dir":  # depends on who one is
+        assert default == "~/.cache/makima-tts"
     elif info.default is None:
         assert default == "none"
     elif isinstance(info.default, float):

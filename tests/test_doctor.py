@@ -19,9 +19,10 @@ import pytest
 import redis
 
 from tests.conftest import REPOSITORY, Server, make_settings
-from worker.commands import doctor_installed, doctor_redis, doctor_speech
+from worker.commands import doctor_installed, doctor_qwen, doctor_redis, doctor_speech
 from worker.commands.doctor import doctor, examine
-from worker.commands.doctor_installed import check_base, check_preview, check_python, check_qwen, fits, probe_torch
+from worker.commands.doctor_installed import check_base, check_preview, check_python, fits
+from worker.commands.doctor_qwen import check_qwen, probe_torch
 from worker.commands.doctor_redis import check_redis, version_of
 from worker.commands.doctor_speech import check_engine, check_speed, check_voices
 from worker.commands.findings import Finding, State
@@ -385,16 +386,16 @@ def test_missing_preview_packages_are_told(engine: str, state: str, monkeypatch:
 def test_missing_qwen_packages_matter_as_much_as_the_engine_needs_them(
     engine: str, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor_installed, "installed", lambda name: None)
+    monkeypatch.setattr(doctor_qwen, "installed", lambda name: None)
     assert states(check_qwen(make_settings(NOBODY_THERE, engine=engine))) == {"qwen packages": state}
 
 
 def with_qwen(
     monkeypatch: pytest.MonkeyPatch, probe: dict[str, Any], **versions: str
 ) -> Callable[..., dict[str, Finding]]:
-    here = {"torch": "2.11.0+cu130", "torchaudio": "2.11.0+cu130", "qwen-tts": "0.1.1"} | versions
-    monkeypatch.setattr(doctor_installed, "installed", here.get)
-    monkeypatch.setattr(doctor_installed, "probe_torch", lambda: probe)
+    here = {"torch": "2.11.0+cu130", "torchaudio": "2.11.0+cu130", "transformers": "4.57.3", "qwen-tts": "0.1.1"}
+    monkeypatch.setattr(doctor_qwen, "installed", (here | versions).get)
+    monkeypatch.setattr(doctor_qwen, "probe_torch", lambda: probe)
     return lambda **settings: by_name(check_qwen(make_settings(NOBODY_THERE, **settings)))
 
 
@@ -415,7 +416,13 @@ def test_torch_and_torchaudio_of_different_versions_fail(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("settings", "state"),
-    [({"engine": "qwen"}, "warn"), ({"engine": "auto", "device": "cpu"}, "ok"), ({"engine": "preview"}, "ok")],
+    [
+        ({"engine": "qwen"}, "warn"),
+        ({"engine": "qwen", "device": "cuda"}, "fail"),
+        ({"engine": "auto", "device": "cuda:1"}, "warn"),
+        ({"engine": "auto", "device": "cpu"}, "ok"),
+        ({"engine": "preview"}, "ok"),
+    ],
 )
 def test_no_gpu_matters_where_one_is_asked_for(
     settings: dict[str, str], state: str, monkeypatch: pytest.MonkeyPatch

@@ -54,6 +54,16 @@ def test_voices_are_looked_for_here_and_else_in_the_repository(tmp_path: Path) -
     assert Settings.load().voices_dir.resolve() == (tmp_path / "voices").resolve()
 
 
+def test_the_cache_is_where_the_system_keeps_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for unusable in ("", "relative/cache"):
+        monkeypatch.setenv("XDG_CACHE_HOME", unusable)
+        assert Settings.load().cache_dir == tmp_path / ".cache" / "makima-tts"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert Settings.load().cache_dir == tmp_path / "caches" / "makima-tts"
+    assert Settings.load(cache_dir="here").cache_dir == Path("here")
+
+
 def test_words_may_be_written_in_any_case() -> None:
     settings = Settings.load(engine="Preview", log_level="DEBUG", log_format="JSON", device="CUDA:1")
     assert (settings.engine, settings.log_level) == ("preview", "debug")
@@ -111,6 +121,7 @@ def test_a_wrong_redis_url_is_answered_with_a_right_one(url: str, advice: str) -
         ("log_format", "xml"),
         ("engine", "espeak"),
         ("device", "gpu"),
+        ("dtype", "int8"),
         ("prefix", "a{b}"),
         ("prefix", ""),
         ("default_voice", ""),

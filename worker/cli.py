@@ -20,7 +20,10 @@ queue_app = typer.Typer(help="What lies in the queue, what died, and how to run 
 voices_app = typer.Typer(help="The voices of this installation.", no_args_is_help=True)
 schema_app = typer.Typer(help="The contract as JSON Schema, AsyncAPI and golden bytes.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measurements, as JSON.", no_args_is_help=True)
-for name, sub in (("queue", queue_app), ("voices", voices_app), ("schema", schema_app), ("bench", bench_app)):
+model_app = typer.Typer(help="The speech model's files: download them, look at them.", no_args_is_help=True)
+for name, sub in {
+    "queue": queue_app, "voices": voices_app, "model": model_app, "schema": schema_app, "bench": bench_app,
+}.items():  # fmt: skip
     app.add_typer(sub, name=name)
 
 RedisUrl = Annotated[str | None, typer.Option(help="Redis of the job plane, e.g. redis://127.0.0.1:6379/0.")]
@@ -29,6 +32,10 @@ Prefix = Annotated[str | None, typer.Option(help="Prefix of every key.")]
 EngineName = Annotated[str | None, typer.Option(help="auto, qwen or preview.")]
 ModelDir = Annotated[str | None, typer.Option(help="Directory or hub name of the Qwen3-TTS model.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[
+    str | None, typer.Option(help="auto, bfloat16, float16, float32 or float64: what Qwen3-TTS computes in.")
+]
+CacheDir = Annotated[Path | None, typer.Option(help="Folder of the voices' prompts, kept between starts.")]
 Slots = Annotated[int | None, typer.Option(help="Utterances spoken at once.")]
 Pace = Annotated[float | None, typer.Option(help="Hold the preview engine to this many times real time.")]
 VoicesDir = Annotated[Path | None, typer.Option(help="Folder with <name>/voice.toml.")]
@@ -69,9 +76,11 @@ def worker(
     engine: EngineName = None,
     model: ModelDir = None,
     device: Device = None,
+    dtype: Dtype = None,
     slots: Slots = None,
     pace: Pace = None,
     voices_dir: VoicesDir = None,
+    cache_dir: CacheDir = None,
     voice: Annotated[str | None, typer.Option(help="Voice of jobs that name none.")] = None,
     lease_ms: Annotated[int | None, typer.Option(help="Silence after which a job is taken over.")] = None,
     grace_s: Annotated[float | None, typer.Option(help="Time to finish utterances after SIGTERM.")] = None,
@@ -115,15 +124,20 @@ def demo(
     engine: EngineName = None,
     model: ModelDir = None,
     device: Device = None,
+    dtype: Dtype = None,
     voice: Voice = None,
     language: Annotated[str | None, typer.Option(help="One of the ten languages, or Auto.")] = None,
     voices_dir: VoicesDir = None,
+    cache_dir: CacheDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Speak a text into a WAV file, all in one process."""
     from worker.commands.demo import demo as run
 
-    flags = {"engine": engine, "model": model, "device": device, "voices_dir": voices_dir, "default_voice": voice}
+    flags = {
+        "engine": engine, "model": model, "device": device, "dtype": dtype, "voices_dir": voices_dir,
+        "cache_dir": cache_dir, "default_voice": voice,
+    }  # fmt: skip
     raise SystemExit(run(text, out, language, as_json, lambda url: _settings(redis_url=url, **flags)))
 
 
@@ -223,6 +237,28 @@ def voices_check(voices_dir: VoicesDir = None) -> None:
     raise SystemExit(check(_settings(voices_dir=voices_dir)))
 
 
+@model_app.command("fetch")
+def model_fetch(
+    name: Annotated[str, typer.Argument(help="Hub name, such as Qwen/Qwen3-TTS-12Hz-0.6B-Base.")],
+    out: Annotated[Path | None, typer.Option(help="A plain directory for it; the hub's cache by default.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; main by default.")] = None,
+) -> None:
+    """Download what the engine needs of a model, and print the directory for --model."""
+    from worker.commands.model import fetch
+
+    raise SystemExit(fetch(name, out, revision))
+
+
+@model_app.command("check")
+def model_check(
+    name: Annotated[str, typer.Argument(help="Directory, or hub name that was fetched.")],
+) -> None:
+    """Look whether a model is complete and of the right kind, without loading it; status 1 if not."""
+    from worker.commands.model import check
+
+    raise SystemExit(check(name))
+
+
 @app.command()
 def doctor(
     redis_url: RedisUrl = None,
@@ -230,6 +266,8 @@ def doctor(
     engine: EngineName = None,
     model: ModelDir = None,
     device: Device = None,
+    dtype: Dtype = None,
+    slots: Slots = None,
     voices_dir: VoicesDir = None,
     voice: Annotated[str | None, typer.Option(help="Voice of jobs that name none.")] = None,
     as_json: AsJson = False,

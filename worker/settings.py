@@ -45,6 +45,13 @@ def default_voices_dir() -> Path:
     return here if here.is_dir() else Path(__file__).resolve().parent.parent / "voices"
 
 
+def default_cache_dir() -> Path:
+    """makima-tts in $XDG_CACHE_HOME, else in ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # A relative one is invalid, says the XDG specification, and is ignored.
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "makima-tts"
+
+
 def env_name(field: str) -> str:
     """The environment variable of a setting."""
     return ENV_PREFIX + field.upper()
@@ -85,6 +92,7 @@ def _device(device: str) -> str:
     return device
 
 
+Dtype = Literal["auto", "bfloat16", "float16", "float32", "float64"]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 
 
@@ -114,9 +122,11 @@ class Settings(BaseSettings):
     engine: Annotated[Literal["auto", "qwen", "preview"], BeforeValidator(_lower)] = "auto"
     model: str | None = None
     device: Annotated[str, BeforeValidator(_lower), AfterValidator(_device)] = "auto"
+    dtype: Annotated[Dtype, BeforeValidator(_lower)] = "auto"
     slots: int = Field(default=8, ge=1, le=1024)
     pace: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     voices_dir: Path = Field(default_factory=default_voices_dir)
+    cache_dir: Path = Field(default_factory=default_cache_dir)
     default_voice: str = Field(default="makima", min_length=1, max_length=64)
 
     lease_ms: int = Field(default=2000, ge=100, le=600_000)

@@ -13,7 +13,8 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
-from worker.commands.doctor_installed import check_base, check_preview, check_python, check_qwen
+from worker.commands.doctor_installed import check_base, check_preview, check_python
+from worker.commands.doctor_qwen import check_qwen
 from worker.commands.doctor_redis import check_redis
 from worker.commands.doctor_speech import check_engine, check_speed, check_voices
 from worker.commands.findings import Finding, State, ok, warn

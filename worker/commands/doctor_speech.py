@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from worker.commands.doctor_installed import installed
 from worker.commands.findings import Finding, fail, ok, unless, warn
 from worker.engine.base import SAMPLE_RATE_HZ, EngineError, Segment
 from worker.engine.choose import qwen_obstacle
+from worker.engine.packages import installed
 from worker.engine.preview import PreviewEngine
 from worker.settings import Settings
 from worker.voices.card import Card
