@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,36 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CODEC_EOS = 2150
+# Of weights that are no matrices. Biases, norms and usages differ from what initialisation leaves, lest a decoder
+# that forgets one of them pass its tests.
+STD_AND_MEAN = {
+    "bias": (0.02, 0.0),
+    "alpha": (0.2, 0.0),
+    "beta": (0.2, 0.0),
+    "gamma": (0.05, 0.3),
+    "scale": (0.05, 0.3),
+    "embed_sum": (1.0, 0.0),
+    "embedding_sum": (1.0, 0.0),
+    "cluster_usage": (0.1, 1.0),
+    "initialized": (0.0, 1.0),
+}
+SHARP = 1.6  # of q_norm and k_norm: attention that picks positions out, so that a wrong cache shows in the codes
+CODE_EMBEDDING = 0.25  # sixteen of them are summed
+# First match. The standard deviation of a matrix is its gain over the root of its fan-in; below these the codec is
+# silent, above them it clips, and what rounding leaves grows from layer to layer.
+GAINS = (
+    (re.compile(r"^speaker_encoder\.fc\."), 0.14),
+    (re.compile(r"^(speaker_)?encoder\."), 1.4),
+    (re.compile(r"^decoder\.decoder\.6\."), 0.9),
+    (re.compile(r"^decoder\.decoder\.\d\.block\.1\."), 0.4),
+    (re.compile(r"^decoder\."), 0.75),
+)
+# Transposed convolutions: weights are [in, out, kernel], and a sample of the output is reached by kernel / stride taps.
+TRANSPOSED = ((re.compile(r"^decoder\.upsample\.\d\.0\."), 1), (re.compile(r"\.block\.1\."), 2))
+EOS_HELP = """lengthen the end token's row of codec_head to 1 + X times (default 0: utterances hardly ever end by
+themselves). The row stays a random direction, so whether a frame ends the utterance depends on its hidden state: at
+1.5 greedy utterances of a sentence end after 2 to 60 frames and half of the sampled ones before 60, at 2.5 most of
+the sampled ones too, and greedy ones within 30"""
 Draw = Callable[[str, "Tensor"], "Tensor"]
 
 
@@ -87,49 +118,29 @@ def _weights(size: Size, seed: int, part: str, finish: Draw) -> Draw:
 
 def _scaled(name: str, normal: Tensor) -> Tensor:
     """Standard normal numbers brought to what suits the weight of this name, of the same shape."""
+    std, mean = _std_and_mean(name, normal)
+    return normal.mul_(std).add_(mean)
+
+
+def _std_and_mean(name: str, weight: Tensor) -> tuple[float, float]:
     field = name.rsplit(".", 1)[-1]
-    if field == "initialized":
-        return normal.fill_(1)
-    if field == "cluster_usage":
-        # The encoder prefers the shortest of its vectors, so unequal ones would leave it few codes to choose.
-        return normal.fill_(1) if name.startswith("encoder.") else normal.mul_(0.3).exp_()
-    if field in ("embed_sum", "embedding_sum"):
-        return normal
-    if field in ("gamma", "scale"):
-        return normal.mul_(0.05).add_(0.3)
-    if field in ("alpha", "beta"):
-        return normal.mul_(0.2)
-    if field == "bias":
-        return normal.mul_(0.02)
-    if normal.dim() == 1:
-        return normal.mul_(0.1).add_(1.6 if name.endswith(("q_norm.weight", "k_norm.weight")) else 1.0)
+    if field in STD_AND_MEAN:
+        return STD_AND_MEAN[field]
+    if weight.dim() == 1:
+        return 0.1, SHARP if name.endswith(("q_norm.weight", "k_norm.weight")) else 1.0
     if "embedding" in name:
-        return normal if "text_embedding" in name else normal.mul_(0.25)
-    return normal.mul_(_gain(name) / math.sqrt(_fan_in(name, normal)))
-
-
-def _gain(name: str) -> float:
-    if name == "speaker_encoder.fc.weight":
-        return 0.14
-    if name == "decoder.decoder.6.conv.weight":
-        return 0.35
-    if name.startswith("decoder."):
-        return 0.75
-    if name.startswith(("encoder.", "speaker_encoder.")):
-        return 1.4
-    return 1.0
+        return (1.0 if "text_embedding" in name else CODE_EMBEDDING), 0.0
+    gain = next((gain for pattern, gain in GAINS if pattern.search(name)), 1.0)
+    return gain / math.sqrt(_fan_in(name, weight)), 0.0
 
 
 def _fan_in(name: str, weight: Tensor) -> int:
-    """How many numbers of the input one number of the output is made of."""
+    """How many numbers of the input make one number of the output."""
     n_out, n_in, *kernel = weight.shape
-    if ".conv.weight" in name and name.startswith("decoder.") and _is_transposed(name):
-        return n_out * max(1, kernel[0] // 2)
+    for pattern, n_taps in TRANSPOSED:
+        if pattern.search(name):
+            return n_out * n_taps
     return n_in * math.prod(kernel)
-
-
-def _is_transposed(name: str) -> bool:
-    return ".upsample." in name or name.endswith("block.1.conv.weight")
 
 
 def _write_weights(path: Path, shapes: Mapping[str, Tensor], draw: Draw) -> None:
@@ -147,7 +158,7 @@ def main() -> None:
     parser.add_argument("size", choices=sorted(SIZES))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--eos-boost", type=float, default=0.0, help="TODO")
+    parser.add_argument("--eos-boost", type=float, default=0.0, help=EOS_HELP)
     options = parser.parse_args()
     write(options.size, options.folder, options.seed, options.eos_boost)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks import checkpoint
 
 SAMPLE_RATE_HZ = 24_000
-ENDING = 3.0
+ENDING = 1.5
 
 
 def reference_audio(seed: int, seconds: float = 4.0) -> NDArray[np.float32]:
