@@ -1,1 +1,20 @@
-"""Qwen3-TTS: an exact, streaming, continuously batched engine."""
+"""Qwen3-TTS: an exact, streaming, continuously batched engine. `QwenEngine` tells how it is used."""
+
+from worker.engine.base import EngineError, Finish
+from worker.engine.qwen.engine import Event, QwenEngine, Speech, Utterance
+from worker.engine.qwen.errors import ModelError
+from worker.engine.qwen.prompt import PromptError, Voice
+from worker.engine.qwen.sampler import Sampling
+
+__all__ = [
+    "EngineError",
+    "Event",
+    "Finish",
+    "ModelError",
+    "PromptError",
+    "QwenEngine",
+    "Sampling",
+    "Speech",
+    "Utterance",
+    "Voice",
+]

@@ -1,0 +1,225 @@
+"""The codec decoder's convolutions, each with the piece of a slot's state that makes it exact in a stream.
+
+All of them are causal. A convolution remembers the end of its input (after the activation before it, zeros at the
+start of a stream), a transposed one the part of its output that overlaps what comes next (without the bias, which is
+added once, to the sum). Both kinds of memory lie end to end in one row of numbers per slot, cut up by `Layout`, so
+that fetching and storing the state of a batch is one operation each.
+
+The weights are upstream's own parameters, never copies. Shapes: [B, C, T] unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Up to about here one product over shifted copies of the input is faster on CPU than torch's convolutions of one row.
+_SMALL_INPUT = 40_000
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Where one layer's memory, [height, width], lies in a slot's row."""
+
+    offset: int
+    height: int
+    width: int
+
+    def of(self, rows: Tensor) -> Tensor:
+        """The view [B, height, width] of contiguous rows [B, n]."""
+        n_rows, row_width = rows.shape
+        return rows.as_strided((n_rows, self.height, self.width), (row_width, self.width, 1), self.offset)
+
+
+class Layout:
+    """Hands out the pieces of a slot's row."""
+
+    def __init__(self) -> None:
+        self.width = 0
+
+    def take(self, height: int, width: int) -> Piece:
+        piece = Piece(self.width, height, width)
+        self.width += height * width
+        return piece
+
+
+class CausalConv:
+    """A causal convolution of stride 1. Upstream: CausalConvNet."""
+
+    def __init__(self, upstream: Any, layout: Layout) -> None:
+        conv = upstream.conv
+        self._weight: Tensor = conv.weight
+        self._bias: Tensor = conv.bias
+        self._n_taps: int = conv.kernel_size[0]
+        self._dilation: int = conv.dilation[0]
+        self._past = layout.take(conv.in_channels, self._dilation * (self._n_taps - 1))
+
+    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
+        x = remember(x, self._past, rows)
+        if x.is_cpu and len(x) == 1 and x.numel() <= _SMALL_INPUT:
+            return self._as_product(x)
+        return F.conv1d(x, self._weight, self._bias, dilation=self._dilation)
+
+    def _as_product(self, x: Tensor) -> Tensor:
+        """The same for one row [1, C, past + T], as one product with the shifted copies of its input."""
+        channels, length = x.shape[1:]
+        n = length - self._past.width
+        shifted = x.as_strided((channels, self._n_taps, n), (length, self._dilation, 1))
+        weight = self._weight.view(len(self._weight), -1)
+        return torch.addmm(self._bias[:, None], weight, shifted.reshape(-1, n))[None]
+
+
+class Pointwise:
+    """A convolution of width 1, which remembers nothing, added to a residual."""
+
+    def __init__(self, upstream: Any) -> None:
+        self._weight: Tensor = upstream.conv.weight
+        self._bias: Tensor = upstream.conv.bias
+
+    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
+        return F.conv1d(x, self._weight, self._bias).add_(residual)
+
+
+class TransposedConv:
+    """A transposed convolution whose kernel is twice its stride. Upstream: CausalTransConvNet.
+
+    Each input step gives `stride` samples of its own and as many that overlap the next step's.
+    """
+
+    def __init__(self, upstream: Any, layout: Layout) -> None:
+        conv = upstream.conv
+        self._stride: int = conv.stride[0]
+        self._n_out: int = conv.out_channels
+        self._weight: Tensor = conv.weight.view(len(conv.weight), -1).t()  # [out * 2 * stride, in]
+        # Over the step's own samples only: the overlap is carried on without the bias.
+        self._bias = torch.zeros_like(conv.weight[0])
+        self._bias[:, : self._stride] = conv.bias[:, None]
+        self._bias = self._bias.view(-1, 1)
+        self._past = layout.take(self._n_out, self._stride)
+
+    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
+        n_rows, _, n = x.shape
+        y = torch.baddbmm(self._bias, self._weight.expand(n_rows, -1, -1), x)
+        y = y.view(n_rows, self._n_out, 2, self._stride, n)
+        own, overlap = y.unbind(2)
+        memory = self._past.of(rows)
+        own[..., 0].add_(memory)
+        own[..., 1:].add_(overlap[..., :-1])
+        memory.copy_(overlap[..., -1])
+        return own.transpose(2, 3).reshape(n_rows, self._n_out, n * self._stride)
+
+
+class Snake:
+    """x + sin²(αx)/β with α and β kept as logarithms upstream. Upstream: SnakeBeta."""
+
+    def __init__(self, upstream: Any) -> None:
+        self._alpha = upstream.alpha.exp()[:, None]
+        self._gain = 1.0 / (upstream.beta.exp() + upstream.no_div_by_zero)[:, None]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        sine = (x * self._alpha).sin_()
+        return torch.addcmul(x, sine * self._gain, sine)
+
+
+class ResidualUnit:
+    """Upstream: DecoderResidualUnit."""
+
+    def __init__(self, upstream: Any, layout: Layout) -> None:
+        self._act1 = Snake(upstream.act1)
+        self._conv1 = CausalConv(upstream.conv1, layout)
+        self._act2 = Snake(upstream.act2)
+        self._conv2 = Pointwise(upstream.conv2)
+
+    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
+        return self._conv2(self._act2(self._conv1(self._act1(x), rows)), x)
+
+
+class Upsample:
+    """Repeats every step `factor` times, each time through weights of its own. In and out: [B, T, C].
+
+    Upstream: CausalTransConvNet whose kernel is its stride, so nothing overlaps.
+    """
+
+    def __init__(self, upstream: Any) -> None:
+        conv = upstream.conv
+        self._n_out: int = conv.out_channels
+        self._weight: Tensor = conv.weight.view(len(conv.weight), -1)  # [in, out * factor]
+        self._bias: Tensor = conv.bias
+
+    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
+        y = torch.matmul(x, self._weight).view(*x.shape[:2], self._n_out, -1)
+        return (y.transpose(2, 3) + self._bias).view(len(x), -1, self._n_out)
+
+
+class ConvNeXt:
+    """A depthwise convolution and a pair of linears. In and out: [B, T, C]. Upstream: ConvNeXtBlock."""
+
+    def __init__(self, upstream: Any, layout: Layout) -> None:
+        conv = upstream.dwconv.conv
+        self._weight: Tensor = conv.weight
+        self._bias: Tensor = conv.bias
+        self._past = layout.take(conv.kernel_size[0] - 1, conv.in_channels)
+        self._norm = upstream.norm
+        self._wide = upstream.pwconv1
+        self._narrow = upstream.pwconv2
+        self._scale: Tensor = upstream.gamma
+
+    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
+        y = self._depthwise(remember(x, self._past, rows, dim=1))
+        y = F.layer_norm(y, self._norm.normalized_shape, self._norm.weight, self._norm.bias, self._norm.eps)
+        y = F.gelu(F.linear(y, self._wide.weight, self._wide.bias))
+        return torch.addcmul(x, self._scale, F.linear(y, self._narrow.weight, self._narrow.bias))
+
+    def _depthwise(self, x: Tensor) -> Tensor:
+        if x.is_cuda:
+            return F.conv1d(x.transpose(1, 2), self._weight, self._bias, groups=len(self._weight)).transpose(1, 2)
+        # On CPU torch walks through the groups one by one.
+        return (x.unfold(1, self._weight.shape[-1], 1) * self._weight[:, 0]).sum(-1).add_(self._bias)
+
+
+class Vocoder:
+    """From the transformer's output [B, T, latent] to samples [B, 1, T * 1920], not yet clamped."""
+
+    def __init__(self, upstream: Any, layout: Layout) -> None:
+        self._upsample: list[Upsample | ConvNeXt] = []
+        for upsample, convnext in upstream.upsample:
+            self._upsample += [Upsample(upsample), ConvNeXt(convnext, layout)]
+        first, *blocks, activation, last = upstream.decoder
+        self._layers: list[CausalConv | Activated | ResidualUnit] = [CausalConv(first, layout)]
+        for block in blocks:
+            snake, transposed, *units = block.block
+            self._layers.append(Activated(snake, TransposedConv(transposed, layout)))
+            self._layers += [ResidualUnit(unit, layout) for unit in units]
+        self._layers.append(Activated(activation, CausalConv(last, layout)))
+
+    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
+        for step in self._upsample:
+            x = step(x, rows)
+        x = x.transpose(1, 2)
+        for layer in self._layers:
+            x = layer(x, rows)
+        return x
+
+
+class Activated:
+    """A snake and the convolution it feeds."""
+
+    def __init__(self, snake: Any, conv: CausalConv | TransposedConv) -> None:
+        self._snake = Snake(snake)
+        self._conv = conv
+
+    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
+        return self._conv(self._snake(x), rows)
+
+
+def remember(x: Tensor, past: Piece, rows: Tensor, dim: int = 2) -> Tensor:
+    """x with the remembered end of the input before it; its own end is remembered in its stead."""
+    memory = past.of(rows)
+    n = x.shape[dim]
+    x = torch.cat((memory, x), dim)
+    memory.copy_(x.narrow(dim, n, memory.shape[dim]))
+    return x

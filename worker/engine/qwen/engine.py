@@ -1,0 +1,270 @@
+"""QwenEngine: load a model, make voices, and speak many utterances at once.
+
+    engine = QwenEngine.load("DIR-or-hub-name", device="cpu", dtype="float32", slots=8)
+    voice = engine.prompt(audio, sample_rate_hz, transcript="…", mode="icl")
+    speeches = engine.synthesize([Utterance(text="Hello.", language="English", voice=voice)])
+
+Errors: ModelError (the model cannot be loaded), PromptError (this text, language or voice cannot be spoken),
+EngineError, and ValueError for an Utterance or Sampling out of range. One thread owns an engine.
+"""
+
+from __future__ import annotations
+
+import resource
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.engine.base import N_CODEBOOKS, EngineError, Finish
+from worker.engine.qwen.batch import Batch, Order, Spoken
+from worker.engine.qwen.forward import Forward
+from worker.engine.qwen.loader import Model, load
+from worker.engine.qwen.prompt import N_CODES, Prefill, Prompter, Voice, language_name
+from worker.engine.qwen.sampler import Sampling
+from worker.engine.qwen.scheduler import Schedule
+from worker.text.budget import frame_budget
+
+MAX_SEED = 2**63 - 1
+USUAL = Sampling()
+NO_CODES: NDArray[np.int64] = np.zeros((0, N_CODEBOOKS), dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What is to be spoken, and how.
+
+    language: an English name, an ISO 639-1 code or "Auto". seed: 0 to 2^63-1; None draws one. max_frames: upstream's
+    max_new_tokens - 1, counting resumed frames; None gives the text's own budget. whole_text: upstream's
+    non_streaming_mode; False reads one token of text with each frame. resume: int [n, 16], codes already spoken of this
+    very utterance (same text, voice, sampling and seed), which is then gone on with. Raises ValueError.
+    """
+
+    text: str
+    voice: Voice
+    language: str = "Auto"
+    sampling: Sampling = USUAL
+    seed: int | None = None
+    max_frames: int | None = None
+    whole_text: bool = True
+    resume: NDArray[np.integer] | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"a seed is 0 to 2^63-1, not {self.seed}")
+        if self.max_frames is not None and self.max_frames < 1:
+            raise ValueError(f"max_frames is at least 1, not {self.max_frames}")
+        if self.resume is not None:
+            if self.resume.ndim != 2 or self.resume.shape[1] != N_CODEBOOKS:
+                raise ValueError(f"codes to resume are [frames, {N_CODEBOOKS}], not {list(self.resume.shape)}")
+            if not np.issubdtype(self.resume.dtype, np.integer) or ((self.resume < 0) | (self.resume >= N_CODES)).any():
+                raise ValueError(f"codes to resume are whole numbers, 0 to {N_CODES - 1}")
+
+
+class Event(NamedTuple):
+    """New frames of an utterance: codes int64 [n, 16], pcm float32 [n * 1920]; finish is set with its last ones."""
+
+    index: int  # type: ignore[assignment]
+    codes: NDArray[np.int64]
+    pcm: NDArray[np.float32]
+    finish: Finish | None
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """A whole utterance. Resumed frames are not repeated.
+
+    codes: int64 [frames, 16]. pcm: float32 [frames * 1920] at 24 kHz. margins: float32 [frames, 16], of each draw the
+    gap between its two best final scores over the standard deviation of its logits; None where not asked for.
+    """
+
+    codes: NDArray[np.int64]
+    pcm: NDArray[np.float32]
+    finish: Finish
+    seed: int
+    margins: NDArray[np.float32] | None = None
+
+
+class QwenEngine:
+    """A loaded model with `slots` rows. Make one with `load`."""
+
+    def __init__(self, model: Model, slots: int, max_positions: int) -> None:
+        if slots < 1 or max_positions < 2:
+            raise ValueError(f"an engine has at least 1 slot and 2 positions, not {slots} and {max_positions}")
+        self.model = model
+        self._max_positions = max_positions
+        with torch.inference_mode():
+            self._prompter = Prompter(model.talker, model.config, model.tokenizer)
+            self._forward = Forward(model, slots, max_positions)
+        self._batch: Batch | None = None
+        self._speaking: dict[int, int] = {}  # index of an utterance -> its slot
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        slots: int = 8,
+        attention: str = "auto",
+        max_positions: int = 2048,
+    ) -> QwenEngine:
+        """Load a Qwen3-TTS Base model from a directory or the local hub cache. Raises ModelError.
+
+        device: auto, cpu, cuda or cuda:N. dtype: auto (bfloat16 on a GPU, float32 on a CPU) or its name. slots: how
+        many utterances are spoken at once. attention: auto, sdpa or flash. max_positions: prompt and frames of one
+        utterance together; memory grows with it.
+        """
+        return cls(load(name, device=device, dtype=dtype, attention=attention), slots, max_positions)
+
+    @property
+    def n_slots(self) -> int:
+        return self._forward.n_slots
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the process holds: of the GPU's memory by torch, on a CPU its most resident memory."""
+        if self.model.device.type == "cuda":
+            return torch.cuda.memory_reserved(self.model.device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def warm_up(self) -> None:
+        """Run, or on a GPU capture, every usual shape, so that no utterance is the first to need it."""
+        self._forward.warm_up()
+
+    @torch.inference_mode()
+    def prompt(
+        self,
+        audio: NDArray[np.float32],
+        sample_rate_hz: int,
+        transcript: str | None = None,
+        mode: Literal["icl", "x_vector"] = "icl",
+    ) -> Voice:
+        """Make a voice of a recording, float32 [samples]: encoded exactly as given. Raises PromptError, ValueError."""
+        codes, speaker = self.model.encode_reference(audio, sample_rate_hz, transcript, mode)
+        return self.voice(mode, speaker, codes, transcript)
+
+    @torch.inference_mode()
+    def voice(
+        self,
+        mode: Literal["icl", "x_vector"],
+        speaker: Tensor,
+        codes: Tensor | None = None,
+        transcript: str | None = None,
+        state: Mapping[str, Tensor] | None = None,
+    ) -> Voice:
+        """A voice of stored parts: `Voice`'s fields. Without a state the reference's codes are decoded once for it."""
+        if codes is not None and state is None:
+            state = self._forward.state_of(codes)
+        return Voice(mode, speaker, codes, transcript, state or {})
+
+    def synthesize(self, utterances: Sequence[Utterance], *, margins: bool = True) -> list[Speech]:
+        """Speak them all, as many at once as there are slots, and give them whole. Raises PromptError, EngineError."""
+        utterances = [self._seeded(utterance) for utterance in utterances]
+        parts: list[list[Spoken]] = [[] for _ in utterances]
+        for index, spoken in self._speak(utterances, margins, chunk_frames=()):
+            parts[index].append(spoken)
+        return [_speech(part, utterance.seed or 0, margins) for part, utterance in zip(parts, utterances, strict=True)]
+
+    def stream(self, utterances: Iterable[Utterance], *, chunk_frames: Sequence[int] = ()) -> Iterator[Event]:
+        """Speak utterances from any iterable as slots become free; frames come as soon as they are spoken.
+
+        chunk_frames: frames of an utterance's first, second, … chunk, the last going on; by default 1, 2, 4, 8, 12,
+        which may be changed a little so that utterances are decoded together. Raises as `synthesize`
+        does, at the next event.
+        """
+        for index, spoken in self._speak(map(self._seeded, utterances), False, chunk_frames):
+            yield Event(index, spoken.codes, spoken.pcm, spoken.finish)
+
+    def cancel(self, index: int) -> None:
+        """End an utterance of the running stream, by its index; harmless when it is not being spoken."""
+        if self._batch is not None and index in self._speaking:
+            self._batch.cancel(self._speaking[index])
+
+    def batch(self, schedule: Schedule, is_live: bool) -> Batch:
+        """A batch over this engine's slots, for a caller that opens them itself. There can be only one at a time."""
+        return Batch(self._forward, schedule, is_live)
+
+    @torch.inference_mode()
+    def order(self, utterance: Utterance, gives_resumed: bool = False, margins: bool = False) -> Order:
+        """What a batch's slot is opened with. Raises PromptError, and EngineError where it does not fit the slots."""
+        prefill = self._prompter.build(utterance.text, utterance.language, utterance.voice, utterance.whole_text)
+        resumed = NO_CODES if utterance.resume is None else utterance.resume.astype(np.int64)
+        n_prompt = len(prefill.embeds)
+        room = self._max_positions - n_prompt
+        budget = utterance.max_frames
+        if budget is None:
+            language = language_name(utterance.language).capitalize()
+            budget = min(frame_budget(utterance.text, language), max(room, 1))
+        if budget > room or len(resumed) > budget:
+            raise EngineError(
+                f"{n_prompt} positions of prompt, {len(resumed)} resumed frames and max_frames {budget} do not fit: "
+                f"an utterance has {self._max_positions} positions, and max_frames counts what is resumed; "
+                "split the text, shorten the reference, or load with more max_positions"
+            )
+        return Order(
+            prefill=self._extended(prefill, resumed),
+            state=utterance.voice.state,
+            sampling=utterance.sampling.resolved(self.model.generation),
+            seed=utterance.seed or 0,
+            max_frames=budget,
+            resumed=resumed,
+            gives_resumed=gives_resumed,
+            margins=margins,
+        )
+
+    def _extended(self, prefill: Prefill, resumed: NDArray[np.int64]) -> Prefill:
+        """With the embeddings of the resumed frames at its end."""
+        n = len(resumed)
+        if not n:
+            return prefill
+        text = prefill.trailing[:n]
+        text = torch.cat((text, prefill.pad.expand(n - len(text), -1)))
+        return replace(prefill, embeds=torch.cat((prefill.embeds, self._forward.embed(resumed) + text)))
+
+    def _seeded(self, utterance: Utterance) -> Utterance:
+        return utterance if utterance.seed is not None else replace(utterance, seed=secrets.randbits(63))
+
+    def _speak(
+        self, utterances: Iterable[Utterance], margins: bool, chunk_frames: Sequence[int]
+    ) -> Iterator[tuple[int, Spoken]]:
+        if self._batch is not None:
+            raise EngineError("this engine is speaking already; finish or close that stream first")
+        schedule = Schedule(tuple(chunk_frames), is_exact=True) if chunk_frames else Schedule()
+        batch = self._batch = self.batch(schedule, is_live=False)
+        coming = enumerate(utterances)
+        indices: dict[int, int] = {}  # slot -> index
+        try:
+            while True:
+                while len(indices) < self.n_slots and (new := next(coming, None)) is not None:
+                    slot = batch.open(self.order(new[1], margins=margins))
+                    indices[slot], self._speaking[new[0]] = new[0], slot
+                if not indices:
+                    return
+                for spoken in batch.step():
+                    index = indices[spoken.slot]
+                    if spoken.finish is not None:
+                        del indices[spoken.slot], self._speaking[index]
+                    yield index, spoken
+        finally:
+            self._batch = None
+            self._speaking.clear()
+
+
+def _speech(parts: list[Spoken], seed: int, margins: bool) -> Speech:
+    finish = parts[-1].finish
+    assert finish is not None
+    its_margins = [part.margins for part in parts if part.margins is not None]
+    return Speech(
+        codes=np.concatenate([part.codes for part in parts]),
+        pcm=np.concatenate([part.pcm for part in parts]),
+        finish=finish,
+        seed=seed,
+        margins=np.concatenate([np.zeros((0, N_CODEBOOKS), np.float32), *its_margins]) if margins else None,
+    )

@@ -1,0 +1,55 @@
+"""The code predictor: from the talker's hidden state and first code to the other fifteen, one pass each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from worker.engine.qwen.transformer import Stack, attend_cached, attend_fresh
+
+Choose = Callable[[Tensor, int], Tensor]  # (logits float32 [B, 2048], codebook 1..15) -> codes int64 [B]
+
+
+class Predictor:
+    """Fused from upstream's predictor, whose layers cannot run any more."""
+
+    def __init__(self, predictor: nn.Module, n_rows: int) -> None:
+        predictor_: Any = predictor
+        self._stack = Stack(predictor_.model, predictor_.config)
+        self._heads: tuple[Tensor, ...] = tuple(head.weight.detach() for head in predictor_.lm_head)
+        self.n_codes = self._heads[0].shape[0]
+        self.tables: tuple[Tensor, ...] = tuple(e.weight.detach() for e in predictor_.model.codec_embedding)
+        projection = predictor_.small_to_mtp_projection
+        self._projection = None if isinstance(projection, nn.Identity) else projection
+        n_positions = len(self._heads) + 1
+        self._caches = self._stack.shape.caches(n_rows, n_positions, self._stack.like)
+        self._cis = self._stack.rotations(n_positions)
+        rows = torch.arange(n_rows, device=self._stack.like.device)
+        places = [self._stack.shape.places(rows, torch.full_like(rows, p), n_positions) for p in range(n_positions)]
+        first = torch.stack(places[:2]).view(2, n_rows, -1).transpose(0, 1).flatten()  # row by row
+        self._places = (first, *places[2:])
+
+    def frame(self, hidden: Tensor, embedded: Tensor, choose: Choose) -> list[Tensor]:
+        """The embeddings of the fifteen codes that `choose` takes. hidden, embedded (of the first code): [B, D]."""
+        n_rows, n_kv_heads = len(hidden), self._stack.shape.n_kv_heads
+        x = torch.stack((hidden, embedded), 1).flatten(0, 1)
+        out = []
+        for n, (head, table) in enumerate(zip(self._heads, self.tables, strict=True)):
+            at = self._places[n][: len(x) * n_kv_heads]
+            if n == 0:
+                cis, attend = self._cis[:2].repeat(n_rows, 1, 1), attend_fresh(2)
+            else:
+                cis, attend = self._cis[n + 1 : n + 2], attend_cached(n_rows, n + 2, None)
+            y = self._stack.run(self._projected(x), cis, at, self._caches, attend)
+            if n == 0:
+                y = y.view(n_rows, 2, -1)[:, 1]
+            x = table.index_select(0, choose(functional.linear(y, head).float(), n + 1))
+            out.append(x)
+        return out
+
+    def _projected(self, x: Tensor) -> Tensor:
+        return x if self._projection is None else self._projection(x)

@@ -1,0 +1,72 @@
+"""The talker: from a frame's embedding to the hidden state and the logits of its first code."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from worker.engine.qwen.transformer import Attend, Cache, Stack, attend_cached, attend_fresh
+
+
+class Talker:
+    """Fused from upstream's talker, whose layers cannot run any more. Rows of `caches` are slots' rows."""
+
+    def __init__(self, talker: nn.Module, n_rows: int, n_positions: int, attention: Literal["flash", "sdpa"]) -> None:
+        talker_: Any = talker
+        self._stack = Stack(talker_.model, talker_.config)
+        self._head: Tensor = talker_.codec_head.weight.detach()
+        self.embedding: Tensor = talker_.model.codec_embedding.weight.detach()  # [vocabulary, D]
+        self.n_positions = n_positions
+        self.caches = self._stack.shape.caches(n_rows, n_positions, self._stack.like)
+        self._cis = self._stack.rotations(n_positions)
+        self._is_flash = attention == "flash"
+        self._far = torch.arange(n_positions, device=self._head.device)
+
+    def prefill(self, embeds: Tensor, row: Tensor) -> None:
+        """Put embeds [T, D] into the first T positions of a row (int64 [1]); what comes out is not needed."""
+        n = embeds.shape[0]
+        at = self._stack.shape.places(row.expand(n), self._far[:n], self.n_positions)
+        self._stack.run(embeds, self._cis[:n], at, self.caches, attend_fresh(n))
+
+    def step(self, x: Tensor, rows: Tensor, positions: Tensor, n_attended: int) -> Tensor:
+        """One token x [B, D] of each of the first B rows at its position -> hidden [B, D].
+
+        n_attended: more than every position; what is read of the caches.
+        """
+        at = self._stack.shape.places(rows, positions, self.n_positions)
+        cis = self._cis.index_select(0, positions)
+        return self._stack.run(x, cis, at, self.caches, self._attend(positions, n_attended))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """float32 [B, vocabulary] from hidden [B, D]."""
+        return functional.linear(hidden, self._head).float()
+
+    def move(self, source: int, target: int, n_positions: int) -> None:
+        """Copy the first positions of a row onto another."""
+        for cache in self.caches:
+            for kept in (cache.keys, cache.values):
+                kept[target, :, :n_positions].copy_(kept[source, :, :n_positions])
+
+    def _attend(self, positions: Tensor, n_attended: int) -> Attend:
+        if self._is_flash:
+            return _attend_flash(positions)
+        unwritten = self._far[:n_attended] > positions[:, None]
+        mask = torch.zeros_like(unwritten, dtype=self._head.dtype).masked_fill_(unwritten, -torch.inf)
+        return attend_cached(len(positions), n_attended, mask[:, None, None])
+
+
+def _attend_flash(positions: Tensor) -> Attend:
+    from flash_attn import flash_attn_with_kvcache
+
+    lengths = (positions + 1).to(torch.int32)
+
+    def attend(cache: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        n = len(queries)
+        k, v = (kept[:n].transpose(1, 2) for kept in (cache.keys, cache.values))
+        heard: Tensor = flash_attn_with_kvcache(queries.unsqueeze(1), k, v, cache_seqlens=lengths)
+        return heard.reshape(n, -1)
+
+    return attend

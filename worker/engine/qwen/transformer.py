@@ -1,0 +1,191 @@
+"""The decoder layers of talker and code predictor, fused: one product for q, k and v, one for gate and up.
+
+Rotary pairs lie side by side here: the rows of q and k are permuted within each head when they are fused, which leaves
+every attention score as it is and makes a rotation one complex product. Norms, rotations and logits are computed in
+float32, whatever the dtype of the weights (RMSNorm also in a float64 engine, as upstream does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from worker.engine.qwen.errors import ModelError
+
+Attend = Callable[["Cache", Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Keys and values of one layer, [rows, kv heads, positions, head_dim] each."""
+
+    keys: Tensor
+    values: Tensor
+
+    def write(self, at: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Put [N, kv heads, head_dim] to the flat places `at` [N * kv heads] (see `places`)."""
+        width = keys.shape[-1]
+        self.keys.view(-1, width).index_copy_(0, at, keys.reshape(-1, width))
+        self.values.view(-1, width).index_copy_(0, at, values.reshape(-1, width))
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How wide a stack is."""
+
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    eps: float
+
+    @classmethod
+    def of(cls, config: Any) -> Shape:
+        """From upstream's config of talker or predictor. Raises ModelError for what no Qwen3-TTS has."""
+        if config.hidden_act != "silu" or config.attention_bias or config.sliding_window is not None:
+            raise ModelError("the model has biases, sliding windows or another activation; Qwen3-TTS Base has none")
+        return cls(
+            config.num_hidden_layers,
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+            config.rms_norm_eps,
+        )
+
+    def caches(self, n_rows: int, n_positions: int, like: Tensor) -> tuple[Cache, ...]:
+        """Empty caches, one a layer."""
+        size = (n_rows, self.n_kv_heads, n_positions, self.head_dim)
+        return tuple(Cache(like.new_zeros(size), like.new_zeros(size)) for _ in range(self.n_layers))
+
+    def places(self, rows: Tensor, positions: Tensor, n_positions: int) -> Tensor:
+        """Where `Cache.write` puts token n of row rows[n] at positions[n]: int64 [N * kv heads]."""
+        heads = torch.arange(self.n_kv_heads, device=rows.device)
+        return ((rows[:, None] * self.n_kv_heads + heads) * n_positions + positions[:, None]).flatten()
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    norm: Tensor
+    qkv: Tensor
+    qk_norm: Tensor
+    out: Tensor
+    mlp_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+class Stack:
+    """The layers and final norm of an upstream model. The weights are taken out of it: it cannot run any more."""
+
+    def __init__(self, model: nn.Module, config: Any) -> None:
+        self.shape = Shape.of(config)
+        model_: Any = model
+        self._rotary: Any = model_.rotary_emb
+        self._layers = tuple(_fused(layer, self.shape) for layer in model_.layers)
+        self._norm: Tensor = model_.norm.weight.detach()
+        self._eps = torch.full((1,), self.shape.eps, dtype=torch.float32, device=self._norm.device)
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the stack's dtype and device."""
+        return self._norm
+
+    def rotations(self, n_positions: int) -> Tensor:
+        """cos + i sin of every position: complex [n_positions, 1, head_dim / 2], angles from float32."""
+        positions = torch.arange(n_positions, device=self._norm.device, dtype=torch.float32)
+        angles = positions[:, None] * self._rotary.inv_freq.to(self._norm.device).float()
+        scale = float(self._rotary.attention_scaling)
+        cis = torch.complex(angles.cos() * scale, angles.sin() * scale)[:, None]
+        return cis.to(torch.complex128) if self._norm.dtype == torch.float64 else cis
+
+    def run(self, x: Tensor, cis: Tensor, at: Tensor, caches: tuple[Cache, ...], attend: Attend) -> Tensor:
+        """Normed last hidden states of N tokens: x [N, D], cis [N or 1, 1, head_dim / 2], at: see `Cache.write`."""
+        n_heads, head_dim = self.shape.n_heads, self.shape.head_dim
+        n_qk = n_heads + self.shape.n_kv_heads
+        for layer, cache in zip(self._layers, caches, strict=True):
+            qkv = functional.linear(self._normed(x, layer.norm), layer.qkv).view(len(x), -1, head_dim)
+            qk = self._rotated(self._normed(qkv[:, :n_qk], layer.qk_norm), cis)
+            keys, values = qk[:, n_heads:], qkv[:, n_qk:]
+            cache.write(at, keys, values)
+            heard = attend(cache, qk[:, :n_heads], keys, values)
+            x = torch.addmm(x, heard, layer.out)
+            gate_up = functional.linear(self._normed(x, layer.mlp_norm), layer.gate_up)
+            x = torch.addmm(x, _gated(gate_up), layer.down)
+        return self._normed(x, self._norm)
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        """RMSNorm over the last dimension, in float32: https://arxiv.org/abs/1910.07467."""
+        full = x.float()
+        norm = torch.linalg.vector_norm(full, dim=-1, keepdim=True)
+        scale = torch.addcmul(self._eps, norm, norm, value=1 / x.shape[-1]).rsqrt_()
+        return (full * scale).to(x.dtype).mul_(weight)
+
+    @staticmethod
+    def _rotated(x: Tensor, cis: Tensor) -> Tensor:
+        """x [N, heads, head_dim] turned by cis [N or 1, 1, head_dim / 2]: https://arxiv.org/abs/2104.09864."""
+        wide = x if x.dtype == torch.float64 else x.float()
+        pairs = torch.view_as_complex(wide.view(*x.shape[:-1], -1, 2))
+        return torch.view_as_real(pairs * cis).flatten(-2).to(x.dtype)
+
+
+def attend_fresh(n_tokens: int) -> Attend:
+    """Causal attention of each run of `n_tokens` tokens over itself: a prefill."""
+
+    def attend(_: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        q, k, v = (x.view(-1, n_tokens, *x.shape[1:]).transpose(1, 2) for x in (queries, keys, values.contiguous()))
+        heard = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        return heard.transpose(1, 2).reshape(queries.shape[0], -1)
+
+    return attend
+
+
+def attend_cached(n_rows: int, n_positions: int, mask: Tensor | None) -> Attend:
+    """One token of each of the first rows over its cache's first positions; mask: added, [rows, 1, 1, positions]."""
+
+    def attend(cache: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        k, v = cache.keys[:n_rows, :, :n_positions], cache.values[:n_rows, :, :n_positions]
+        heard = functional.scaled_dot_product_attention(queries.unsqueeze(2), k, v, attn_mask=mask, enable_gqa=True)
+        return heard.view(n_rows, -1)
+
+    return attend
+
+
+def _gated(gate_up: Tensor) -> Tensor:
+    """silu(gate) * up. On a CPU by exp, which is several times faster there than torch's sigmoid."""
+    gate, up = gate_up.chunk(2, -1)
+    if gate.device.type == "cpu":
+        return (gate * up).div_(torch.neg(gate).exp_().add_(1))
+    return functional.silu(gate).mul_(up)
+
+
+def _fused(layer: Any, shape: Shape) -> _Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    pairs = torch.arange(shape.head_dim).view(2, -1).t().flatten().to(attention.q_proj.weight.device)
+
+    def paired(weight: Tensor) -> Tensor:
+        return weight.view(-1, shape.head_dim, *weight.shape[1:])[:, pairs].reshape(weight.shape)
+
+    q_norm, k_norm = (paired(norm.weight.detach()) for norm in (attention.q_norm, attention.k_norm))
+    return _Layer(
+        norm=layer.input_layernorm.weight.detach(),
+        qkv=torch.cat(
+            (paired(_taken(attention.q_proj)), paired(_taken(attention.k_proj)), _taken(attention.v_proj)),
+        ),
+        qk_norm=torch.cat((q_norm.expand(shape.n_heads, -1), k_norm.expand(shape.n_kv_heads, -1))),
+        out=_taken(attention.o_proj).t(),
+        mlp_norm=layer.post_attention_layernorm.weight.detach(),
+        gate_up=torch.cat((_taken(mlp.gate_proj), _taken(mlp.up_proj))),
+        down=_taken(mlp.down_proj).t(),
+    )
+
+
+def _taken(linear: nn.Linear) -> Tensor:
+    """The weight, which the layer itself does not keep: fusing must not hold every matrix twice."""
+    weight = linear.weight.detach()
+    linear.weight = nn.Parameter(weight.new_empty(0), requires_grad=False)
+    return weight
