@@ -37,7 +37,11 @@ def change(path: str, **values: Any) -> Break:
 
 
 def remove(*paths: str) -> Break:
-    return lambda folder: [(folder / path).unlink() for path in paths]
+    def apply(folder: Path) -> None:
+        for path in paths:
+            (folder / path).unlink()
+
+    return apply
 
 
 def replace(path: str, content: bytes) -> Break:

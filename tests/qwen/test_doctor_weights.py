@@ -1,0 +1,131 @@
+"""doctor about a model: whether it is complete, whether it fits, which engine speaks; without torch in its process."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import make_settings
+from tests.qwen.damage import copy_of, remove
+from worker.commands import doctor_qwen
+from worker.commands.doctor_qwen import check_qwen, check_weights
+from worker.commands.doctor_speech import check_engine
+from worker.commands.findings import Finding, State
+from worker.engine import choose, footprint, torch_probe
+from worker.engine.base import EngineError
+from worker.engine.choose import make_engine, qwen_obstacle
+from worker.engine.preview import PreviewEngine
+from worker.engine.weights import read
+from worker.settings import Settings
+
+H200 = {"name": "NVIDIA H200", "free_gib": 138.1, "total_gib": 139.8}
+SMALL = {"name": "Small GPU", "free_gib": 0.02, "total_gib": 1.0}
+
+
+def settings_of(model: Path | str, **changes: Any) -> Settings:
+    return make_settings("redis://127.0.0.1:1/0", **({"engine": "qwen", "model": str(model)} | changes))
+
+
+def found(settings: Settings, *gpus: dict[str, Any]) -> dict[str, Finding]:
+    return {finding.what: finding for finding in check_weights(settings, str(settings.model), list(gpus))}
+
+
+def test_a_complete_model_that_fits_is_well(tiny: Path) -> None:
+    findings = found(settings_of(tiny, slots=4), H200)
+    assert {finding.state for finding in findings.values()} == {State.OK}
+    assert str(tiny) in findings["weights"].detail
+    assert "for 4 slots in bfloat16, 138.1 GiB free on NVIDIA H200" in findings["memory"].detail
+
+
+@pytest.mark.parametrize(("engine", "state"), [("qwen", "fail"), ("auto", "warn")])
+def test_slots_that_do_not_fit_are_told(engine: str, state: str, tiny: Path) -> None:
+    memory = found(settings_of(tiny, engine=engine, slots=1000), SMALL)["memory"]
+    assert memory.state == state
+    assert "MAKIMA_TTS_SLOTS" in memory.remedy
+
+
+def test_a_tight_fit_is_a_warning(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = read(str(tiny))
+    needed = footprint.weights_bytes(weights, "float32") + 2 * footprint.slot_bytes(weights, "float32")
+    monkeypatch.setattr(footprint, "free_host_bytes", lambda: int(needed / 0.9))
+    for device in ("cpu", "auto"):
+        memory = found(settings_of(tiny, slots=2, device=device))["memory"]
+        assert memory.state is State.WARN
+        assert "in float32" in memory.detail
+        assert "this machine" in memory.detail
+
+
+def test_memory_nobody_tells_of_is_left_out(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footprint, "free_host_bytes", lambda: None)
+    assert found(settings_of(tiny, device="cpu")).keys() == {"weights"}
+    assert found(settings_of(tiny, device="cuda:1"), H200).keys() == {"weights"}
+
+
+@pytest.mark.parametrize(("engine", "state"), [("qwen", "fail"), ("auto", "warn")])
+def test_an_incomplete_model_is_told_with_what_to_do(engine: str, state: str, tiny: Path, tmp_path: Path) -> None:
+    folder = copy_of(tiny, tmp_path / "model")
+    remove("model.safetensors")(folder)
+    findings = found(settings_of(folder, engine=engine))
+    assert findings.keys() == {"weights"}
+    assert findings["weights"].state == state
+    assert "lacks model.safetensors" in findings["weights"].detail
+    assert "makima-tts model fetch" in findings["weights"].remedy
+
+
+def test_the_weights_are_looked_at_where_they_would_be_used(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_qwen, "probe_torch", lambda: {"gpus": [], "why": "none here"})
+    for engine, is_looked_at in (("qwen", True), ("auto", True), ("preview", False)):
+        names = {finding.what for finding in check_qwen(settings_of(tiny, engine=engine))}
+        assert ("weights" in names) is is_looked_at
+
+
+@pytest.mark.parametrize(("engine", "state"), [("qwen", "fail"), ("auto", "warn")])
+def test_a_gpu_number_that_is_not_there_is_told(
+    engine: str, state: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_qwen, "probe_torch", lambda: {"gpus": [H200], "why": ""})
+    findings = {f.what: f for f in check_qwen(settings_of(tiny, engine=engine, device="cuda:1"))}
+    assert findings["gpu"].state == state
+    assert "cuda:0" in findings["gpu"].remedy
+    assert "memory" not in findings
+
+
+# Which engine speaks.
+
+
+def test_nothing_is_in_the_way_of_a_complete_model(tiny: Path) -> None:
+    assert qwen_obstacle(settings_of(tiny)) == ""
+    (finding,) = check_engine(settings_of(tiny))
+    assert (finding.state, finding.detail) == (State.OK, "qwen")
+
+
+def test_auto_speaks_with_preview_and_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        engine = make_engine(settings_of(tmp_path, engine="auto"))
+    assert isinstance(engine, PreviewEngine)
+    engine.close()
+    assert "PREVIEW" in caplog.text
+    assert "it is no model directory" in caplog.text
+
+
+def test_qwen_never_falls_back(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError, match="it is no model directory"):
+        make_engine(settings_of(tmp_path))
+    monkeypatch.setattr(choose, "device_obstacle", lambda device: f"no {device}")
+    with pytest.raises(EngineError, match="no cuda"):
+        make_engine(settings_of(tiny, device="cuda"))
+
+
+def test_a_device_is_judged_by_what_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    assert torch_probe.device_obstacle("cpu") == torch_probe.device_obstacle("auto") == ""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert torch_probe.device_obstacle("cuda:0") == torch_probe.device_obstacle("cuda") == ""
+    assert "cuda:0" in torch_probe.device_obstacle("cuda:1")
+    assert not torch_probe.computes_on_cpu("auto")
+    assert torch_probe.computes_on_cpu("cpu")
