@@ -135,12 +135,32 @@ def test_greedy_codes_are_upstreams(n_spoken: int) -> None:
     assert (EOS in expected) == (n_spoken >= 2)
 
 
-def test_greedy_rows_take_the_lowest_of_equals_among_drawing_rows() -> None:
-    logits = torch.zeros(3, VOCABULARY)
-    logits[:, [9, 33, 200, 201]] = 4.0
-    key = torch.tensor([5, 6, 7])
-    for top_p in (1.0, 0.9):
-        assert drawn(logits, [(0.9, 50, top_p), (0, 50, 1.0), (0.9, 0, 1.0)], key)[1] == 9
+def test_penalty_and_suppression_are_upstreams_for_every_logit() -> None:
+    logits, spoken = normal(2, VOCABULARY), torch.arange(0, VOCABULARY, 3).repeat(2, 1)
+    for penalty in (0.5, 1.0, 1.3):
+        expected = upstream(logits, spoken, penalty, (0, 50, 1.0))
+        torch.testing.assert_close(ours(logits, spoken, penalty), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_greedy_rows_take_the_lowest_of_equals_among_drawing_rows(top_p: float) -> None:
+    logits = normal(30, VOCABULARY).clamp_max(2.5)
+    knobs = [(0.9, 50, top_p), (0, 50, 1.0)] * 15
+    key = keys(torch.arange(30), torch.arange(30), 1)[:, 0]
+    assert int((logits == 2.5).sum(1).min()) > 10
+    assert drawn(logits, knobs, key)[1::2] == (logits == 2.5).int().argmax(1)[1::2].tolist()
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(50, 0.5), (0, 0.5), (50, 1e-9), (0, 1e-9)])
+def test_of_equal_logits_top_p_keeps_as_many_as_upstream_and_always_the_same(top_k: int, top_p: float) -> None:
+    logits = normal(1, VOCABULARY, seed=3).clamp_max(2.5)
+    kept = upstream(logits, torch.zeros(1, 0, dtype=torch.int64), 1.0, (1.0, top_k, top_p)).isfinite()
+    key = keys(torch.full((3000,), 4), torch.arange(3000), 1)[:, 0]
+    made = parameters([(1.0, top_k, top_p)])
+    every = ours(logits, torch.zeros(1, 0, dtype=torch.int64), 1.0).expand(3000, -1)
+    tokens, again = (draw(every, made.rows(1), key, cut)[0] for cut in (made.cut(1), Cut(VOCABULARY, top_p=True)))
+    assert sorted(logits[0, token].item() for token in set(tokens.tolist())) == sorted(logits[kept].tolist())
+    assert tokens.equal(again)
 
 
 def test_rows_of_one_batch_keep_their_own_parameters() -> None:
@@ -314,9 +334,7 @@ def test_a_captured_graph_draws_what_the_cpu_draws() -> None:
         made.set(slot, *knob)
     logits, seeds = here.cuda(), torch.arange(6, device="cuda")
     frames, rows, cut = torch.zeros_like(seeds), made.rows(6), made.cut(6)
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    with torch.cuda.stream(side):
-        draw(logits, rows, keys(seeds, frames, 16)[:, 1], cut)
+    draw(logits, rows, keys(seeds, frames, 16)[:, 1], cut)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):

@@ -245,7 +245,7 @@ def _candidates(logits: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _ordered(logits: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
-    """The same with top-p, ascending; equals by id, as transformers' stable sort has them."""
+    """The same with top-p, ascending; equals by id, for which of them top-p keeps must not hang on k or the batch."""
     if k == logits.shape[1]:
         scores, tokens = (logits / rows.temperature).sort(dim=1, stable=True)
     else:
