@@ -55,8 +55,9 @@ def _memory(settings: Settings, weights: Weights, gpus: list[dict[str, Any]]) ->
     if free_bytes is None:
         return  # the finding about the GPU says why
     dtype = footprint.dtype_for(settings.dtype, kind)
+    # One row more than slots: what a step computes for rows that hold nobody is written there.
     for_weights = footprint.weights_bytes(weights, dtype)
-    for_slots = settings.slots * footprint.slot_bytes(weights, dtype)
+    for_slots = (settings.slots + 1) * footprint.slot_bytes(weights, dtype)
     detail = (
         f"about {for_weights / GIB:.2f} GiB of weights and {for_slots / GIB:.2f} GiB for {settings.slots} slots "
         f"in {dtype}, {free_bytes / GIB:.1f} GiB free on {where}"
