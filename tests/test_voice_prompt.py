@@ -38,7 +38,8 @@ class Encoder:
     def __call__(self, reference: Reference) -> Mapping[str, NDArray[Any]]:
         self.n_calls += 1
         loudness = np.abs(reference.audio[: RATE * 3]).reshape(-1, 480).mean(axis=1)
-        return {"loudness": loudness, "codes": np.arange(32, dtype=np.int64).reshape(2, 16)}
+        codes = np.arange(32, dtype=np.int64).reshape(2, 16)
+        return {"loudness": loudness, "codes": codes, "peak": np.asarray(loudness.max()), "every other": codes[:, ::2]}
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ def test_a_second_start_runs_no_encoder_and_has_the_same_tensors(
     assert first.tensors.keys() == second.tensors.keys()
     for name, tensor in first.tensors.items():
         np.testing.assert_array_equal(second.tensors[name], tensor)
-        assert second.tensors[name].dtype == tensor.dtype
+        assert (second.tensors[name].dtype, second.tensors[name].shape) == (tensor.dtype, tensor.shape)
     assert "prompt of alice built in" in caplog.text
     assert "prompt of alice read from the cache in" in caplog.text
 

@@ -64,7 +64,7 @@ class PromptCache:
         """Keep tensors (of numpy's own dtypes) for the next start. about: what a person may want to read there."""
         from safetensors.numpy import save
 
-        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+        tensors = {name: np.require(tensor, requirements="C") for name, tensor in tensors.items()}
         written_by_us = {"format": FORMAT, "voice": voice, "key": key, "sha256": _checksum(tensors)}
         data = save(dict(tensors), metadata={**(about or {}), **written_by_us})
         file = self.file_of(voice, key)
