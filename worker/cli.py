@@ -308,5 +308,27 @@ def bench_queue(
     raise SystemExit(run(out, redis_url, n_jobs, n_samples))
 
 
+@bench_app.command("engine")
+def bench_engine(
+    model: Annotated[str, typer.Option(help="Directory or hub name of the Qwen3-TTS model.")],
+    out: Annotated[str, typer.Option("--json", help="File for the JSON, or - for stdout.")] = "-",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16, float32 or float64.")] = "auto",
+    streams: Annotated[str, typer.Option(help="Numbers of utterances spoken at once.")] = "1,4,8",
+    seconds: Annotated[float, typer.Option(help="Speech of each utterance.")] = 4.0,
+    with_upstream: Annotated[bool, typer.Option("--upstream", help="Measure qwen-tts and the codec too.")] = False,
+    n_slots: Annotated[int | None, typer.Option("--slots", help="By default the most streams.")] = None,
+    rates: Annotated[str, typer.Option(help="Requests a second of an open loop, e.g. 1,10,20.")] = "",
+    n_requests: Annotated[int, typer.Option("--requests", help="Requests of each rate.")] = 40,
+    n_repeats: Annotated[int, typer.Option("--repeats", help="Rounds, of which the median counts.")] = 5,
+    n_threads: Annotated[int | None, typer.Option("--threads", help="On a CPU; torch's own choice by default.")] = None,
+) -> None:
+    """First audio, time per frame and throughput of the engine, beside qwen-tts on the same weights."""
+    options = dict(locals())
+    from worker.bench.engine import run
+
+    raise SystemExit(run(**options))
+
+
 if __name__ == "__main__":
     main()

@@ -1,0 +1,141 @@
+"""The run of `bench engine`: our engine and, on the same weights in the same run, upstream qwen-tts.
+
+Both speak the same text with the same voice, greedily, in turn, round by round, so that the machine's moods meet both.
+A figure is the median of its rounds, a ratio the median of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any
+
+from worker.bench.engine import Bench
+from worker.bench.engine_codec import codec_report
+from worker.bench.engine_rates import open_loop
+from worker.bench.engine_streams import FRAME_S, LANGUAGE, TEXT, Round, Streams, first_audio_ms, recording, report
+from worker.bench.engine_upstream import Peer, upstream_report
+from worker.engine import packages
+from worker.engine.qwen import QwenEngine
+from worker.engine.torch_probe import probe
+from worker.engine.torch_threads import threads
+
+Report = dict[str, Any]
+
+
+def measure(bench: Bench) -> Report:
+    """Everything asked for. Raises EngineError."""
+    with threads(bench.n_threads) as n_threads:
+        began, began_cpu = perf_counter(), process_time()
+        engine = QwenEngine.load(bench.model, device=bench.device, dtype=bench.dtype, slots=bench.slots)
+        memory = {"loaded": engine.memory_bytes}
+        engine.warm_up()
+        streams = Streams(engine, bench.n_frames)
+        for n in bench.streams:
+            streams.round(n)
+        memory["spoken"] = engine.memory_bytes
+        peer = Peer.load(bench.model, engine, bench.n_frames) if bench.with_upstream else None
+        rounds = [_round(bench, streams, peer) for _ in range(bench.n_repeats)]
+        result: Report = {
+            "machine": _machine(engine, n_threads),
+            "model": {"name": Path(engine.model.name).name, "fingerprint": engine.model.fingerprint},
+            "settings": _settings(bench, engine),
+            "streams": {str(n): report(n, [taken.ours[n] for taken in rounds]) for n in bench.streams},
+            "cached_state": _cached_state(rounds),
+            "ratios": {"cached_state_vs_reference": _ratio(taken.reference_s / taken.cached_s for taken in rounds)},
+            "memory_bytes": memory,
+        }
+        if bench.rates:
+            result["rates"] = [open_loop(streams, rate, bench.n_requests) for rate in bench.rates]
+        if peer is not None:
+            _compare(result, rounds, peer)
+        busy = (process_time() - began_cpu) / (perf_counter() - began)
+        result["machine"]["cpu_s_per_s"] = round(busy, 2)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """One round of everything. cached_s, reference_s: to the first audio, without and with decoding the reference."""
+
+    ours: Mapping[int, Round]
+    cached_s: float
+    reference_s: float
+    upstream_s: float
+
+
+def _round(bench: Bench, streams: Streams, peer: Peer | None) -> _Taken:
+    upstream_s = peer.round() if peer else 0.0
+    ours = {n: streams.round(n) for n in bench.streams}
+    cached_s = streams.first_audio_s(1)[0]
+    return _Taken(ours, cached_s, streams.reference_s() + streams.first_audio_s(1)[0], upstream_s)
+
+
+def _compare(result: Report, rounds: list[_Taken], peer: Peer) -> None:
+    """Add upstream's figures, the codec's, the ratios, and whether the codes agree."""
+    ratios, n_theirs = result["ratios"], len(peer.codes)
+    result["upstream"] = upstream_report(n_theirs, [taken.upstream_s for taken in rounds])
+    for n in rounds[0].ours:
+        ours = [(taken.ours[n], taken.upstream_s) for taken in rounds]
+        if n == 1:
+            ratios["first_audio_vs_upstream_whole"] = _ratio(whole / median(own.firsts_s) for own, whole in ours)
+            ratios["frame_vs_upstream"] = _ratio(own.frame_s / (whole / n_theirs) for own, whole in ours)
+        ratios[f"audio_rate_{n}_vs_upstream_1"] = _ratio(
+            own.audio_rate / (n_theirs * FRAME_S / whole) for own, whole in ours
+        )
+        result["streams"][str(n)]["codes_equal"] = all(peer.agrees(codes) for own, _ in ours for codes in own.codes)
+    result["codes_equal"] = all(figures["codes_equal"] for figures in result["streams"].values())
+    result["codec"], its_ratios = codec_report(peer.model)
+    ratios |= its_ratios
+
+
+def _ratio(values: Iterable[float]) -> float:
+    return round(float(median(values)), 3)
+
+
+def _cached_state(rounds: list[_Taken]) -> Report:
+    return {
+        "first_audio_ms": first_audio_ms([taken.cached_s for taken in rounds]),
+        "first_audio_decoding_reference_ms": first_audio_ms([taken.reference_s for taken in rounds]),
+    }
+
+
+def _settings(bench: Bench, engine: QwenEngine) -> Report:
+    return {
+        "device": str(engine.model.device),
+        "dtype": str(engine.model.dtype).removeprefix("torch."),
+        "attention": engine.model.attention,
+        "slots": bench.slots,
+        "frames": bench.n_frames,
+        "repeats": bench.n_repeats,
+        "greedy": True,
+        "text": TEXT,
+        "language": LANGUAGE,
+        "reference_s": len(recording().audio) / recording().sample_rate_hz,
+    }
+
+
+def _machine(engine: QwenEngine, n_threads: int) -> Report:
+    gpus = probe()["gpus"] if engine.model.device.type == "cuda" else []
+    return {
+        "cpu": _cpu(),
+        "gpus": [gpu["name"] for gpu in gpus],
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": {name: packages.installed(name) for name in ("makima-tts", *packages.NEEDED)},
+        "threads": n_threads,
+    }
+
+
+def _cpu() -> str:
+    """Its name, where the system tells it as Linux does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
