@@ -1,0 +1,31 @@
+"""What the README says of the library is true: its example runs as it stands, on a tiny model and a made recording."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import REPOSITORY
+from tests.qwen.conftest import SAMPLE_RATE_HZ, reference_audio
+
+
+def test_the_library_example_runs(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("reference.wav", reference_audio(seed=3), SAMPLE_RATE_HZ)
+    block = block.replace("DIR-or-hub-name", str(tiny)).replace(
+        "voice=voice, language=", "voice=voice, max_frames=3, language="
+    )
+    names: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    (speech,) = names["speeches"]
+    assert (speech.codes.dtype, speech.codes.shape) == (np.int64, (40, 16))
+    assert (speech.pcm.dtype, speech.pcm.shape) == (np.float32, (40 * 1920,))
+    assert speech.margins.shape == (40, 16)
+    assert (speech.finish, names["finish"]) == ("length", "length")
+    assert names["index"] in range(3)
