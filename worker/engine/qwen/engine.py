@@ -31,6 +31,7 @@ from worker.engine.qwen.scheduler import Schedule
 from worker.text.budget import frame_budget
 
 MAX_SEED = 2**63 - 1
+MIN_PROMPT_S = 0.2  # less does not fill the encoders' windows; a voice needs 3 s and more
 USUAL = Sampling()
 NO_CODES: NDArray[np.int64] = np.zeros((0, N_CODEBOOKS), dtype=np.int64)
 
@@ -146,7 +147,12 @@ class QwenEngine:
         transcript: str | None = None,
         mode: Literal["icl", "x_vector"] = "icl",
     ) -> Voice:
-        """Make a voice of a recording, float32 [samples]: encoded exactly as given. Raises PromptError, ValueError."""
+        """Make a voice of a recording, float32 [samples], mono: encoded exactly as given. Raises ValueError."""
+        audio = _checked_audio(audio, sample_rate_hz)
+        if mode == "icl" and not (transcript and transcript.strip()):
+            raise ValueError('mode "icl" needs the transcript of the recording; give it, or take mode="x_vector"')
+        if mode not in ("icl", "x_vector"):
+            raise ValueError(f'a voice\'s mode is "icl" or "x_vector", not {mode!r}')
         codes, speaker = self.model.encode_reference(audio, sample_rate_hz, transcript, mode)
         return self.voice(mode, speaker, codes, transcript)
 
@@ -255,6 +261,18 @@ class QwenEngine:
         finally:
             self._batch = None
             self._speaking.clear()
+
+
+def _checked_audio(audio: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
+    if audio.ndim != 1:
+        raise ValueError(f"a recording is [samples], not {list(audio.shape)}; mix its channels: audio.mean(1)")
+    if not np.issubdtype(audio.dtype, np.floating) or not np.isfinite(audio).all():
+        raise ValueError("a recording is finite floats in -1..1; read it with soundfile.read(file, dtype='float32')")
+    if not 8000 <= sample_rate_hz <= 192_000 or len(audio) < MIN_PROMPT_S * sample_rate_hz:
+        raise ValueError(
+            f"{len(audio)} samples at {sample_rate_hz} Hz are no reference; record at least 3 s, better 5 to 15 s"
+        )
+    return audio.astype(np.float32)
 
 
 def _speech(parts: list[Spoken], seed: int, margins: bool) -> Speech:
