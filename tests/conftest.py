@@ -20,8 +20,10 @@ import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
+from benchmarks import checkpoint
 from tests.tone import ToneEngine
 from worker.embedded import embedded_valkey
+from worker.engine.base import Engine
 from worker.service import Worker, addresses
 from worker.settings import Settings
 from worker.stream.client import Client
@@ -101,8 +103,8 @@ def make_settings(url: str, **changes: object) -> Settings:
 
 
 @asynccontextmanager
-async def running(settings: Settings, engine: ToneEngine | None = None) -> AsyncIterator[Worker]:
-    """A worker in this process with a tone engine; drained at the end."""
+async def running(settings: Settings, engine: Engine | None = None) -> AsyncIterator[Worker]:
+    """A worker in this process, with a tone engine where none is given; drained at the end."""
     worker = Worker(settings, engine or ToneEngine(settings.slots))
     task = asyncio.create_task(worker.run())
     while not worker.is_ready():
@@ -184,3 +186,27 @@ async def eventually(is_true: Callable[[], bool], within_s: float = 5.0) -> None
         if time.monotonic() > deadline:
             raise AssertionError(f"not true within {within_s} s")
         await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> None:
+    """One thread for torch: a tiny model's steps are too small to share, and threads that wait take the cores."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint of Qwen3-TTS whose utterances hardly ever end by themselves."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    checkpoint.write("tiny", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_ending(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same checkpoint with the end token's row raised: utterances end after a few frames or a few dozen."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "ending"
+    checkpoint.write("tiny", folder, eos_boost=1.5)
+    return folder

@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks import checkpoint
-
 SAMPLE_RATE_HZ = 24_000
-ENDING = 1.5
 
 
 def reference_audio(seed: int, seconds: float = 4.0) -> NDArray[np.float32]:
@@ -28,20 +25,9 @@ def reference_audio(seed: int, seconds: float = 4.0) -> NDArray[np.float32]:
     return audio
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny checkpoint whose utterances hardly ever end by themselves."""
-    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    checkpoint.write("tiny", folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_ending(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same checkpoint with the end token's row raised: utterances end after a few frames or a few dozen."""
-    folder = tmp_path_factory.mktemp("checkpoints") / "ending"
-    checkpoint.write("tiny", folder, eos_boost=ENDING)
-    return folder
+@pytest.fixture(scope="session", autouse=True)
+def every_test_on_one_thread(one_thread: None) -> None:
+    """What `one_thread` says, for all of this folder."""
 
 
 @pytest.fixture(scope="session")
