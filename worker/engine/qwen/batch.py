@@ -206,7 +206,7 @@ class Batch:
             frame=opened.n_launched,
             seed=order.seed,
             sampling=order.sampling,
-            seen=torch.from_numpy(order.resumed[:, 0].copy()),
+            seen=self._forward.upload(order.resumed[:, 0]),
         )
         self._forward.begin(len(self._rows), start, prefill.embeds[:-1])
         self._rows.append(opened)

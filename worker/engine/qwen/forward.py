@@ -19,10 +19,10 @@ from torch.nn import functional
 from worker.engine.base import N_CODEBOOKS
 from worker.engine.qwen.codec import Codec
 from worker.engine.qwen.frame import FrameStep, Plan
-from worker.engine.qwen.graphs import Fetch, Replayer
+from worker.engine.qwen.graphs import Fetch, Replayer, attention, upload
 from worker.engine.qwen.loader import Model
 from worker.engine.qwen.predictor import Predictor
-from worker.engine.qwen.sampler import Sampling
+from worker.engine.qwen.sampler import CUTS, Cut, Sampling
 from worker.engine.qwen.scheduler import RAMP
 from worker.engine.qwen.slots import Arena, Start
 from worker.engine.qwen.talker import Talker
@@ -31,6 +31,7 @@ N_SUPPRESSED = 1024  # of the talker's vocabulary, the last ids are no codes; on
 PREFILL_STEP, ATTEND_STEP = 32, 64
 GRAPH_ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
 GRAPH_LENGTHS = (256, 512, 1024)
+GRAPH_KINDS = ((False, False), (True, False), (False, True))  # (with the talker's top-p, with margins)
 
 
 class Forward:
@@ -59,10 +60,15 @@ class Forward:
         self._prefill_inputs: dict[int, Tensor] = {}
         self._row = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._n_live = 0
+        self._follow()
+
+    def upload(self, array: NDArray[np.generic]) -> Tensor:
+        """An array on the device, without waiting for what it has still to do."""
+        return upload(array, self.device)
 
     def embed(self, codes: NDArray[np.int64]) -> Tensor:
         """What the talker reads of spoken frames [n, 16], without their text: [n, D]."""
-        columns = torch.from_numpy(codes).to(self.device).unbind(1)
+        columns = self.upload(codes).unbind(1)
         tables = (self._talker.embedding, *self._predictor.tables)
         return torch.stack([t.index_select(0, c) for t, c in zip(tables, columns, strict=True)], 1).sum(1)
 
@@ -90,12 +96,21 @@ class Forward:
         self._graphs.run(plan, lambda: self._step(plan))
 
     def state_of(self, codes: Tensor) -> dict[str, Tensor]:
-        """The codec's state after codes [n, 16]."""
-        with torch.cuda.stream(self._codec_stream):
-            return self._codec.state_of(codes)
+        """The codec's state after codes [n, 16]. Waits for the codec: anybody may read it, on any stream."""
+        self._follow()
+        with torch.cuda.stream(self._codec_stream), attention(self.device):
+            state = self._codec.state_of(codes)
+        if self._codec_stream is not None:
+            self._codec_stream.synchronize()
+        return state
 
     def reset(self, slot: int, state: Mapping[str, Tensor]) -> None:
         """Put a slot of the codec to a state; an empty one is the very beginning."""
+        self._follow()  # a stored state may still be on its way
+        if self._codec_stream is not None:
+            for tensor in state.values():
+                if tensor.is_cuda:  # whose memory is not to be used again before the codec has read it
+                    tensor.record_stream(self._codec_stream)
         with torch.cuda.stream(self._codec_stream):
             self._codec.reset(slot, state or None)
 
@@ -105,15 +120,13 @@ class Forward:
             n_rows, n_frames = codes.shape[:2]
             bucket = self._bucket(n_rows)
             key = (bucket, n_frames)
-            rows, chunk = torch.tensor(slots), torch.from_numpy(codes)
+            rows, chunk = self.upload(np.array(slots, dtype=np.int64)), self.upload(codes)
             if key in self._codec_inputs:
                 fixed_chunk, fixed_rows = self._codec_inputs[key]
                 fixed_rows.fill_(self._codec.scratch)
-                fixed_rows[:n_rows].copy_(rows, non_blocking=True)
-                fixed_chunk[:n_rows].copy_(chunk, non_blocking=True)
+                fixed_rows[:n_rows].copy_(rows)
+                fixed_chunk[:n_rows].copy_(chunk)
                 rows, chunk = fixed_rows, fixed_chunk
-            else:
-                rows, chunk = rows.to(self.device), chunk.to(self.device)
             pcm = self._codec_graphs.run(key, lambda: self._codec.decode(chunk, rows))
             assert pcm is not None
             return Fetch(pcm[:n_rows])
@@ -125,15 +138,25 @@ class Forward:
         for row in range(self.n_slots):
             self.arena.talker_draws.set(row, *usual.talker())
             self.arena.predictor_draws.set(row, *usual.predictor())
+        self.arena.live.zero_()
+        self._n_live = 0
         for n in self._prefill_lengths():
             self._prefill_inputs[n] = self.arena.inputs.new_zeros(n, self.arena.inputs.shape[1])
             embeds = self._prefill_inputs[n]
             self._graphs.capture(("prefill", n), partial(self._talker.prefill, embeds, self._row))
         for plan in self._plans():
+            self.arena.positions.zero_()
             self._graphs.capture(plan, partial(self._step, plan))
         with torch.cuda.stream(self._codec_stream):
             for n_rows, n_frames in product(self._buckets(), RAMP):
                 self._warm_codec(n_rows, n_frames)
+        if self._is_cuda:
+            torch.cuda.synchronize(self.device)
+
+    def _follow(self) -> None:
+        """Have the codec's stream wait for what was launched until now."""
+        if self._codec_stream is not None:
+            self._codec_stream.wait_stream(torch.cuda.current_stream(self.device))
 
     def _warm_codec(self, n_rows: int, n_frames: int) -> None:
         chunk = torch.zeros(n_rows, n_frames, N_CODEBOOKS, dtype=torch.int64, device=self.device)
@@ -143,15 +166,21 @@ class Forward:
         self._codec_graphs.capture((n_rows, n_frames), lambda: self._codec.decode(chunk, rows))
 
     def _plans(self) -> Iterator[Plan]:
-        lengths = [n for n in GRAPH_LENGTHS if n < self.n_positions] + [self.n_positions]
-        for n_rows, n in product(self._buckets(), lengths if self._is_cuda and not self._is_flash else [ATTEND_STEP]):
-            plan = self._plan(n_rows, n, margins=False)
-            yield Plan(plan.n_rows, plan.n_attended, plan.talker_cut, plan.predictor_cut, False, self._is_cuda)
+        if not self._is_cuda:
+            yield from (self._plan(n_rows, ATTEND_STEP, margins=False) for n_rows in self._buckets())
+            return
+        lengths = {self._attended(n) for n in (*GRAPH_LENGTHS, self.n_positions)}
+        # The largest first: the others then find room in its memory.
+        for n_rows, n in sorted(product(self._buckets(), lengths), reverse=True):
+            for top_p, margins in GRAPH_KINDS:
+                yield Plan(n_rows, n, _captured(Cut(1, top_p)), _captured(Cut(1)), margins, is_padded=True)
 
     def _plan(self, n_rows: int, n_attended: int, margins: bool) -> Plan:
         bucket = self._bucket(n_rows)
-        draws = self.arena.talker_draws.cut(n_rows), self.arena.predictor_draws.cut(n_rows)
-        return Plan(bucket, self._attended(n_attended), *draws, margins, self._is_cuda)
+        cuts = self.arena.talker_draws.cut(n_rows), self.arena.predictor_draws.cut(n_rows)
+        if self._is_cuda:
+            cuts = _captured(cuts[0]), _captured(cuts[1])
+        return Plan(bucket, self._attended(n_attended), *cuts, margins, is_padded=self._is_cuda)
 
     def _attended(self, n: int) -> int:
         if self._is_flash:
@@ -171,6 +200,11 @@ class Forward:
     def _prefill_lengths(self) -> Iterator[int]:
         longest = min(self.n_positions, 512 if self._is_cuda else 8 * PREFILL_STEP)
         return iter(range(PREFILL_STEP, longest + 1, PREFILL_STEP))
+
+
+def _captured(cut: Cut) -> Cut:
+    """The same draws by one of few cuts, for each is a graph; a greedy row is greedy in all of them."""
+    return Cut(max(cut.k, CUTS[0]), cut.top_p, mixed=True)
 
 
 def _up(n: int, step: int) -> int:

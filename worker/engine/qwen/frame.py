@@ -6,7 +6,7 @@ reads and writes the arena, and never waits for the device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from worker.engine.base import N_CODEBOOKS
 from worker.engine.qwen import sampler
 from worker.engine.qwen.predictor import Predictor
-from worker.engine.qwen.sampler import Cut
+from worker.engine.qwen.sampler import Cut, Parameters, Rows
 from worker.engine.qwen.slots import Arena
 from worker.engine.qwen.talker import Talker
 
@@ -40,6 +40,8 @@ class FrameStep:
         self._arena = arena
         self._suppressed = suppressed
         self._eos = eos
+        last = len(suppressed) - 1
+        self._never_drawn = last if eos != last else last - 1  # the vocabulary's end is suppressed but for eos
 
     def __call__(self, plan: Plan) -> None:
         """Step the first rows; the result is in the arena's codes (the end token in codebook 0 ends a row)."""
@@ -49,13 +51,15 @@ class FrameStep:
         keys = sampler.keys(arena.seeds[:n], frames, N_CODEBOOKS)
         logits = sampler.penalize(self._talker.logits(hidden), arena.seen[:n], arena.penalty[:n])
         logits = sampler.suppress(logits, frames, self._suppressed, self._eos)
-        draws, cut = arena.talker_draws.rows(n), plan.talker_cut
+        draws, cut = _draws(arena.talker_draws, plan, plan.talker_cut), plan.talker_cut
         drawn = [sampler.draw(logits, draws, keys[:, 0], cut, plan.margins)]
         embedded = self._talker.embedding.index_select(0, drawn[0][0])
-        draws, cut = arena.predictor_draws.rows(n), plan.predictor_cut
+        draws, cut = _draws(arena.predictor_draws, plan, plan.predictor_cut), plan.predictor_cut
+        # On a GPU a kernel costs more than what it computes: the noise of every code, of all fifteen passes at once.
+        by_pass = (keys if keys.is_cpu or cut.k == 1 else sampler.noise(keys[:, :, None], draws.tokens)).unbind(1)
 
         def choose(logits: Tensor, codebook: int) -> Tensor:
-            drawn.append(sampler.draw(logits, draws, keys[:, codebook], cut, plan.margins))
+            drawn.append(sampler.draw(logits, draws, by_pass[codebook], cut, plan.margins))
             return drawn[-1][0]
 
         others = self._predictor.frame(hidden, embedded, choose)
@@ -69,10 +73,16 @@ class FrameStep:
         if plan.is_padded:
             live = arena.live[:n]
             inputs = torch.where(live[:, None] > 0, inputs, arena.inputs[:n])
-            first = torch.where(live > 0, first, self._eos)  # whether the end token was seen changes nothing
+            first = torch.where(live > 0, first, self._never_drawn)  # so it does not matter that it counts as seen
         else:
             live = arena.ones[:n]
         arena.seen[:n].scatter_(1, first[:, None], True)
         arena.inputs[:n].copy_(inputs)
         arena.positions[:n].add_(live)
         arena.frames[:n].add_(live)
+
+
+def _draws(parameters: Parameters, plan: Plan, cut: Cut) -> Rows:
+    """The rows' parameters. Rows that only fill up a step may have a wider top-k than it has candidates."""
+    rows = parameters.rows(plan.n_rows)
+    return replace(rows, last=rows.last.clamp_max(cut.k - 1)) if plan.is_padded and cut.k > 1 else rows

@@ -30,8 +30,14 @@ class Cache:
     def write(self, at: Tensor, keys: Tensor, values: Tensor) -> None:
         """Put [N, kv heads, head_dim] to the flat places `at` [N * kv heads] (see `places`)."""
         width = keys.shape[-1]
-        self.keys.view(-1, width).index_copy_(0, at, keys.reshape(-1, width))
-        self.values.view(-1, width).index_copy_(0, at, values.reshape(-1, width))
+        flat_keys, flat_values = self.keys.view(-1, width), self.values.view(-1, width)
+        if keys.is_cuda:  # where this one takes slices as they are
+            index = (at.view(keys.shape[:-1]),)
+            flat_keys.index_put_(index, keys)
+            flat_values.index_put_(index, values)
+            return
+        flat_keys.index_copy_(0, at, keys.reshape(-1, width))
+        flat_values.index_copy_(0, at, values.reshape(-1, width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ class Stack:
         self._rotary: Any = model_.rotary_emb
         self._layers = tuple(_fused(layer, self.shape) for layer in model_.layers)
         self._norm: Tensor = model_.norm.weight.detach()
+        self._has_fused_norm = _has_fused_norm(self._norm)
         self._eps = torch.full((1,), self.shape.eps, dtype=torch.float32, device=self._norm.device)
 
     @property
@@ -109,7 +116,7 @@ class Stack:
         n_qk = n_heads + self.shape.n_kv_heads
         for layer, cache in zip(self._layers, caches, strict=True):
             qkv = functional.linear(self._normed(x, layer.norm), layer.qkv).view(len(x), -1, head_dim)
-            qk = self._rotated(self._normed(qkv[:, :n_qk], layer.qk_norm), cis)
+            qk = self._rotated(self._normed_heads(qkv, n_qk, layer.qk_norm), cis).to(x.dtype)
             keys, values = qk[:, n_heads:], qkv[:, n_qk:]
             cache.write(at, keys, values)
             heard = attend(cache, qk[:, :n_heads], keys, values)
@@ -120,17 +127,25 @@ class Stack:
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         """RMSNorm over the last dimension, in float32: https://arxiv.org/abs/1910.07467."""
+        if self._has_fused_norm:
+            return functional.rms_norm(x, weight.shape, weight, self.shape.eps)
         full = x.float()
         norm = torch.linalg.vector_norm(full, dim=-1, keepdim=True)
         scale = torch.addcmul(self._eps, norm, norm, value=1 / x.shape[-1]).rsqrt_()
         return (full * scale).to(x.dtype).mul_(weight)
+
+    def _normed_heads(self, x: Tensor, n: int, weight: Tensor) -> Tensor:
+        """Each of the first n heads of x [N, heads, head_dim] normed by its weight [n, head_dim]."""
+        if self._has_fused_norm:  # it would copy a slice; and the rotation wants float32, which the weight is here
+            return functional.rms_norm(x, x.shape[-1:], None, self.shape.eps)[:, :n] * weight
+        return self._normed(x[:, :n], weight)
 
     @staticmethod
     def _rotated(x: Tensor, cis: Tensor) -> Tensor:
         """x [N, heads, head_dim] turned by cis [N or 1, 1, head_dim / 2]: https://arxiv.org/abs/2104.09864."""
         wide = x if x.dtype == torch.float64 else x.float()
         pairs = torch.view_as_complex(wide.view(*x.shape[:-1], -1, 2))
-        return torch.view_as_real(pairs * cis).flatten(-2).to(x.dtype)
+        return torch.view_as_real(pairs * cis).flatten(-2)
 
 
 def attend_fresh(n_tokens: int) -> Attend:
@@ -149,10 +164,19 @@ def attend_cached(n_rows: int, n_positions: int, mask: Tensor | None) -> Attend:
 
     def attend(cache: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         k, v = cache.keys[:n_rows, :, :n_positions], cache.values[:n_rows, :, :n_positions]
+        if mask is not None and queries.is_cuda:
+            # No fused kernel takes grouped queries and a mask; the queries of a kv head, taken for tokens, are none.
+            q = queries.view(n_rows, k.shape[1], -1, queries.shape[-1])
+            return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).reshape(n_rows, -1)
         heard = functional.scaled_dot_product_attention(queries.unsqueeze(2), k, v, attn_mask=mask, enable_gqa=True)
         return heard.view(n_rows, -1)
 
     return attend
+
+
+def _has_fused_norm(weight: Tensor) -> bool:
+    """One kernel that computes in float32. On a CPU it is slow, and in float64 it would not do as upstream does."""
+    return weight.is_cuda and weight.dtype != torch.float64
 
 
 def _gated(gate_up: Tensor) -> Tensor:
@@ -171,12 +195,13 @@ def _fused(layer: Any, shape: Shape) -> _Layer:
         return weight.view(-1, shape.head_dim, *weight.shape[1:])[:, pairs].reshape(weight.shape)
 
     q_norm, k_norm = (paired(norm.weight.detach()) for norm in (attention.q_norm, attention.k_norm))
+    qk_norm = torch.cat((q_norm.expand(shape.n_heads, -1), k_norm.expand(shape.n_kv_heads, -1)))
     return _Layer(
         norm=layer.input_layernorm.weight.detach(),
         qkv=torch.cat(
             (paired(_taken(attention.q_proj)), paired(_taken(attention.k_proj)), _taken(attention.v_proj)),
         ),
-        qk_norm=torch.cat((q_norm.expand(shape.n_heads, -1), k_norm.expand(shape.n_kv_heads, -1))),
+        qk_norm=qk_norm.float() if _has_fused_norm(qk_norm) else qk_norm,
         out=_taken(attention.o_proj).t(),
         mlp_norm=layer.post_attention_layernorm.weight.detach(),
         gate_up=torch.cat((_taken(mlp.gate_proj), _taken(mlp.up_proj))),
