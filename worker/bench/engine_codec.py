@@ -21,13 +21,12 @@ from worker.engine.torch_threads import threads
 
 N_FRAMES, N_CHUNK, N_CONTEXT = 48, 4, 25
 N_ROWS = 8
-N_ROUNDS = 5
 WHOLE = "one_full_decode"
 STATEFUL = "stateful_in_chunks_of_4"
 WINDOWED = "chunks_of_4_with_25_frames_again"
 
 
-def codec_report(model: Model) -> tuple[dict[str, Any], dict[str, float]]:
+def codec_report(model: Model, n_rounds: int) -> tuple[dict[str, Any], dict[str, float]]:
     """The figures, and the ratios to one full decode of one row; at 8 rows a row's share of the call."""
     rng = np.random.default_rng(7)
     codes = rng.integers(0, N_CODES, (N_ROWS, N_FRAMES, N_CODEBOOKS))
@@ -35,15 +34,15 @@ def codec_report(model: Model) -> tuple[dict[str, Any], dict[str, float]]:
         ways = CodecWays(model, N_ROWS)
         jobs = _jobs(ways, codes)
         pcm = {name: job() for name, job in jobs.items()}
-        times = {name: [] for name in jobs}  # type: dict[str, list[float]]
-        for _ in range(N_ROUNDS):
+        times: dict[str, list[float]] = {name: [] for name in jobs}
+        for _ in range(n_rounds):
             for name, job in jobs.items():
                 began = perf_counter()
                 job()
                 times[name].append(perf_counter() - began)
     figures = {
         "frames": N_FRAMES,
-        "rounds": N_ROUNDS,
+        "rounds": n_rounds,
         "threads": 1,
         "row_ms": {name: round(median(taken) * 1000 / len(pcm[name]), 2) for name, taken in times.items()},
         "stateful_off_by_lsb": _off_by(pcm[STATEFUL], pcm[WHOLE]),

@@ -89,7 +89,7 @@ def _compare(result: Report, rounds: list[_Taken], peer: Peer) -> None:
         )
         result["streams"][str(n)]["codes_equal"] = all(peer.agrees(codes) for own, _ in ours for codes in own.codes)
     result["codes_equal"] = all(figures["codes_equal"] for figures in result["streams"].values())
-    result["codec"], its_ratios = codec_report(peer.model)
+    result["codec"], its_ratios = codec_report(peer.model, len(rounds))
     ratios |= its_ratios
 
 
@@ -133,9 +133,7 @@ def _machine(engine: QwenEngine, n_threads: int) -> Report:
 
 def _cpu() -> str:
     """Its name, where the system tells it as Linux does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text("utf-8").splitlines() if told.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())

@@ -86,7 +86,7 @@ class Streams:
         events = self.engine.stream([self.utterance] * n)
         while len(firsts) < n:
             firsts.setdefault(next(events).index, perf_counter() - began)
-        events.close()  # type: ignore[attr-defined]
+        events.close()
         return list(firsts.values())
 
     def reference_s(self) -> float:
