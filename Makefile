@@ -11,8 +11,9 @@ OUT    ?= demo.wav
 install: $(VENV)/.dev
 demo: $(VENV)/.preview
 	$(BIN)/makima-tts demo --engine preview --voice placeholder --out $(OUT) "$(TEXT)"
+# Tests start many processes; each would compile torch and transformers anew where Python may keep no bytecode.
 test: install
-	$(BIN)/pytest -q
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 types: install
