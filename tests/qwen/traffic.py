@@ -1,0 +1,151 @@
+"""Slots of a batch that come and go, each held against what it says alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from tests.qwen.exact import FRAME_SAMPLES, GREEDY, SIXTY, sixteen_bits, voices
+from worker.engine.qwen import Finish, QwenEngine, Sampling, Speech, Utterance
+from worker.engine.qwen.batch import Batch, Order, Spoken
+from worker.engine.qwen.forward import GRAPH_ROWS, Forward
+from worker.engine.qwen.frame import Plan
+from worker.engine.qwen.loader import load
+from worker.engine.qwen.scheduler import Schedule
+
+SLOTS = 5
+N_FRAMES = 7
+
+
+@dataclass
+class Clock:
+    """Every look at it takes `tick_s`, so a step takes a few ticks."""
+
+    tick_s: float = 0.0001
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        self.now += self.tick_s
+        return self.now
+
+
+class Padded(Forward):
+    """Every step is padded with rows that must not advance, as a GPU's graphs are."""
+
+    def _plan(self, n_rows: int, n_attended: int, margins: bool) -> Plan:
+        plan = super()._plan(n_rows, n_attended, margins)
+        return replace(plan, n_rows=min(n for n in (*GRAPH_ROWS, SLOTS) if n >= n_rows and n <= SLOTS), is_padded=True)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Utterances with what each says alone. orders: with what is resumed given again."""
+
+    engine: QwenEngine
+    forwards: dict[str, Forward]
+    orders: list[Order]
+    alone: list[Speech]
+
+    def batch(self, kind: str = "plain", ramp: Sequence[int] = (), live: Clock | None = None) -> Batch:
+        """live: somebody listens, by this clock."""
+        schedule = Schedule(tuple(ramp), is_exact=True) if ramp else Schedule()
+        return Batch(self.forwards[kind], schedule, live is not None, live or Clock())
+
+
+@dataclass
+class Heard:
+    """What a slot has given so far, held against what it says alone."""
+
+    n: int
+    order: Order
+    alone: Speech
+    n_given: int = 0
+    is_cancelled: bool = False
+    finish: Finish | None = field(default=None)
+
+    def take(self, spoken: Spoken) -> None:
+        assert self.finish is None
+        assert spoken.first_frame == self.n_given
+        end = self.n_given + len(spoken.codes)
+        assert np.array_equal(spoken.codes, self.alone.codes[self.n_given : end])
+        pcm = self.alone.pcm[FRAME_SAMPLES * self.n_given : FRAME_SAMPLES * end]
+        assert np.array_equal(sixteen_bits(spoken.pcm), sixteen_bits(pcm))
+        self.n_given, self.finish = end, spoken.finish
+        if self.finish is Finish.CANCELLED:
+            assert self.is_cancelled
+        elif self.finish is not None:
+            assert self.finish is self.alone.finish
+            assert self.n_given == len(self.alone.codes)
+
+
+class Speakers:
+    """A batch and what is heard of its slots."""
+
+    def __init__(self, pool: Pool, batch: Batch) -> None:
+        self.pool = pool
+        self.batch = batch
+        self.speaking: dict[int, Heard] = {}
+
+    def open(self, n: int) -> int:
+        order = self.pool.orders[n]
+        slot = self.batch.open(order)
+        assert slot not in self.speaking
+        self.speaking[slot] = Heard(n, order, self.pool.alone[n], 0 if order.gives_resumed else len(order.resumed))
+        return slot
+
+    def step(self, held: frozenset[int] = frozenset()) -> list[Spoken]:
+        given = self.batch.step(held)
+        for spoken in given:
+            assert spoken.slot not in held or not len(spoken.codes)
+            self.speaking[spoken.slot].take(spoken)
+            if spoken.finish is not None:
+                del self.speaking[spoken.slot]
+        assert set(self.batch.open_slots) >= set(self.speaking)
+        assert not any(heard.is_cancelled for heard in self.speaking.values())
+        return given
+
+    def cancel(self, slot: int) -> None:
+        self.batch.cancel(slot)
+        if slot in self.speaking:
+            self.speaking[slot].is_cancelled = True
+
+    def to_the_end(self) -> None:
+        """In so many steps that nobody can have waited for ever."""
+        n_steps = 0
+        while self.speaking:
+            self.step()
+            n_steps += 1
+            assert n_steps <= SLOTS * (N_FRAMES + 3)
+        assert not self.batch.open_slots
+
+
+def pool_of(tiny: Path) -> Pool:
+    """Every kind of utterance; some resumed, of which some give again what is resumed."""
+    engine = QwenEngine.load(str(tiny), device="cpu", dtype="float64", slots=SLOTS)
+    icl, x_vector, japanese = voices(engine)
+    narrow = Sampling(temperature=0.7, top_k=5, top_p=0.9, predictor_top_k=3)
+    wide = Sampling(temperature=1.5, top_k=0, predictor_top_k=0, repetition_penalty=1.0)
+    utterances = [
+        Utterance("Hello.", icl, "en", GREEDY, 1, N_FRAMES),
+        Utterance("ab", x_vector, "en", narrow, 2, N_FRAMES, whole_text=False),
+        Utterance("雨です。", japanese, "ja", wide, 3, N_FRAMES),
+        Utterance(SIXTY, x_vector, "auto", replace(GREEDY, repetition_penalty=3.0), 4, N_FRAMES - 2),
+        Utterance("One", icl, "en", Sampling(top_p=0.5), 5, 1, whole_text=False),
+        Utterance("Two", x_vector, "de", Sampling(), 6, 2),
+    ]
+    alone = [engine.synthesize([utterance])[0] for utterance in utterances]
+    resumed = [
+        (n, gives_resumed, replace(utterances[n], resume=alone[n].codes[:k]))
+        for n, k, gives_resumed in ((0, 3, False), (1, 4, True), (2, 1, True), (3, N_FRAMES - 2, True), (5, 2, False))
+    ]
+    model = load(str(tiny), device="cpu", dtype="float64")
+    return Pool(
+        engine,
+        {"plain": engine._forward, "padded": Padded(model, SLOTS, 2048)},
+        [engine.order(utterance) for utterance in utterances]
+        + [engine.order(utterance, gives_resumed=gives_resumed) for _, gives_resumed, utterance in resumed],
+        alone + [alone[n] for n, _, _ in resumed],
+    )
