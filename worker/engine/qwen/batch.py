@@ -152,11 +152,12 @@ class Batch:
         began, n_waiting = self._clock(), len(self._waiting)
         self._leave()
         self._admit(held)
-        self._launch(self._arranged(held))
+        stepping = self._arranged(held)
+        self._launch(stepping)
         self._land()
-        self._decode()
+        self._decode(held)
         given = self._give()
-        if self._rows and len(self._waiting) == n_waiting:
+        if stepping and len(self._waiting) == n_waiting:
             self._step_s.append(self._clock() - began)
         return given
 
@@ -190,6 +191,8 @@ class Batch:
         self._forward.reset(opened.slot, order.state)
         if order.gives_resumed:
             opened.pending.extend(order.resumed)
+            if order.margins:
+                opened.margins.extend(np.full(order.resumed.shape, inf, np.float32))
             return
         rest = order.resumed
         while len(rest):
@@ -279,10 +282,10 @@ class Batch:
 
     # Decode and give.
 
-    def _decode(self) -> None:
+    def _decode(self, held: Collection[int]) -> None:
         now = self._clock()
-        waiting = {opened.slot for opened in self._waiting}
-        lines = [opened.line(now) for opened in self._slots.values() if opened.slot not in waiting]
+        idle = {opened.slot for opened in self._waiting}.union(held)
+        lines = [opened.line(now) for opened in self._slots.values() if opened.slot not in idle]
         for group in self._schedule.plan(lines, is_busy=self._is_live and len(self._rows) >= BUSY_ROWS):
             decoded = [self._slots[slot] for slot in group.slots]
             codes = np.stack([[opened.pending.popleft() for _ in range(group.n_frames)] for opened in decoded])
@@ -313,7 +316,7 @@ class Batch:
 
     def _ended(self, given: list[Spoken]) -> list[Spoken]:
         """The same with the reason at each end, and the slots that ended free."""
-        waiting = {opened.slot for opened in self._waiting if opened.finish is None}
+        waiting = {opened.slot for opened in self._waiting if opened.finish is not Finish.CANCELLED}
         in_codec = {opened.slot for chunk in self._chunks for opened in chunk.opened}
         for opened in list(self._slots.values()):
             if opened.finish is None or opened.pending or opened.slot in in_codec or opened.slot in waiting:

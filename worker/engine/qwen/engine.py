@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import resource
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -136,7 +136,12 @@ class QwenEngine:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def warm_up(self) -> None:
-        """Run, or on a GPU capture, every usual shape, so that no utterance is the first to need it."""
+        """Run, or on a GPU capture, every usual shape, so that no utterance is the first to need it.
+
+        It runs over the slots themselves: raises EngineError while they speak.
+        """
+        if self._batch is not None:
+            raise EngineError("this engine is speaking: warm it up before, or close that stream")
         self._forward.warm_up()
 
     @torch.inference_mode()
@@ -178,12 +183,14 @@ class QwenEngine:
             parts[index].append(spoken)
         return [_speech(part, utterance.seed or 0, margins) for part, utterance in zip(parts, utterances, strict=True)]
 
-    def stream(self, utterances: Iterable[Utterance], *, chunk_frames: Sequence[int] = ()) -> Iterator[Event]:
+    def stream(
+        self, utterances: Iterable[Utterance], *, chunk_frames: Sequence[int] = ()
+    ) -> Generator[Event, None, None]:
         """Speak utterances from any iterable as slots become free; frames come as soon as they are spoken.
 
         chunk_frames: frames of an utterance's first, second, … chunk, the last going on; by default 1, 2, 4, 8, 12,
-        which may be changed a little so that utterances are decoded together. Raises as `synthesize`
-        does, at the next event.
+        which may be changed a little so that utterances are decoded together. Closing it early frees the engine.
+        Raises as `synthesize` does, at the next event.
         """
         for index, spoken in self._speak(map(self._seeded, utterances), False, chunk_frames):
             yield Event(index, spoken.codes, spoken.pcm, spoken.finish)
