@@ -6,15 +6,16 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+# The real tokenizer's, in its order: they follow the vocabulary, from 151643 there.
 SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<tts_pad>",
-    "<tts_text_bos>",
-    "<tts_text_eod>",
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>"),
+    *("<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>"),
+    *("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
+    *("<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"),
+    *("<|repo_name|>", "<|file_sep|>", "<tool_response>", "</tool_response>", "<think>", "</think>"),
+    *("<|audio_start|>", "<|audio_end|>", "<tts_pad>", "<tts_text_bos>", "<tts_text_eod>", "<tts_text_bos_single>"),
+    "<|audio_pad|>",
 )
-REAL_IDS = (151643, 151644, 151645, 151671, 151672, 151673)
 N_REAL_WORDS = 151643
 CONFIG_KEYS = {
     "im_start_token_id": "<|im_start|>",
@@ -39,13 +40,12 @@ def write_tokenizer(folder: Path, text_vocab_size: int) -> dict[str, int]:
     from transformers import Qwen2TokenizerFast
 
     vocabulary, merges = _vocabulary()
-    is_real = text_vocab_size > N_REAL_WORDS
-    if is_real:
+    if text_vocab_size > N_REAL_WORDS:
         # Filling that no merge makes, so the special tokens get the real model's numbers.
         vocabulary |= {f"<filler_{i}>": i for i in range(len(vocabulary), N_REAL_WORDS)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{merge}\n" for merge in merges), encoding="utf-8")
-    special = _special_ids(len(vocabulary), is_real)
+    special = {token: len(vocabulary) + i for i, token in enumerate(SPECIAL)}
     settings = {
         "tokenizer_class": "Qwen2Tokenizer",
         "add_prefix_space": False,
@@ -79,11 +79,6 @@ def _vocabulary() -> tuple[dict[str, int], list[str]]:
         merges += [f"{start} {longer[-1]}" for start, longer in pairwise(starts)]
         pieces += starts[1:]
     return {piece: i for i, piece in enumerate(pieces)}, merges
-
-
-def _special_ids(first: int, is_real: bool) -> dict[str, int]:
-    ids = REAL_IDS if is_real else range(first, first + len(SPECIAL))
-    return dict(zip(SPECIAL, ids, strict=True))
 
 
 def _added(token: str) -> dict[str, object]:

@@ -11,6 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks import checkpoint
+from benchmarks.checkpoint_shapes import SIZES
+from benchmarks.checkpoint_tokenizer import write_tokenizer
 from tests.qwen.conftest import SAMPLE_RATE_HZ, reference_audio
 
 GREEDY = {"do_sample": False, "subtalker_dosample": False}
@@ -101,6 +103,13 @@ def test_the_chat_template_is_cut_where_upstream_cuts_it(upstream: Any) -> None:
     assert max(ids) < config.talker_config.text_vocab_size
 
 
+def test_the_full_size_numbers_its_special_tokens_as_the_real_model_does(tmp_path: Path) -> None:
+    ids = write_tokenizer(tmp_path, SIZES["full"].text_vocab_size)
+
+    real = {"im_start": 151644, "im_end": 151645, "tts_pad": 151671, "tts_bos": 151672, "tts_eos": 151673}
+    assert {name: ids[f"{name}_token_id"] for name in real} == real
+
+
 def test_a_text_that_begins_with_newlines_shifts_the_cut_as_in_the_real_vocabulary(upstream: Any) -> None:
     ids = upstream._tokenize_texts([upstream._build_assistant_text("\nHello.")])[0][0].tolist()
 
@@ -113,10 +122,15 @@ def test_raising_the_end_makes_utterances_end_by_themselves(tiny_ending: Path) -
 
     model = Qwen3TTSModel.from_pretrained(tiny_ending, dtype=torch.float32)
 
-    lengths = [len(speak(model, text, "x_vector", 40, non_streaming_mode=True, **GREEDY)) // 1920 for text in TEXTS]
+    lengths = [len(speak(model, text, "icl", 40, non_streaming_mode=True, **GREEDY)) // 1920 for text in TEXTS]
 
-    assert min(lengths) < 10
+    assert min(lengths) < 15
     assert max(lengths) - min(lengths) >= 10
+    assert sum(n_frames < 39 for n_frames in lengths) >= 3
+
+
+def test_without_it_the_end_is_never_drawn(upstream: Any) -> None:
+    assert not upstream.model.talker.codec_head.weight[upstream.model.config.talker_config.codec_eos_token_id].any()
 
 
 def test_the_same_seed_makes_the_same_files_and_another_seed_others(tiny: Path, tmp_path: Path) -> None:
