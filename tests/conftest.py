@@ -205,6 +205,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same checkpoint with the end token's row at zero, below all that is drawn: only a budget ends utterances."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "endless"
+    checkpoint.write("tiny", folder, eos_boost=-1.0)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_ending(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same checkpoint with the end token's row raised: utterances end after a few frames or a few dozen."""
     folder = tmp_path_factory.mktemp("checkpoints") / "ending"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from time import perf_counter
@@ -44,7 +45,7 @@ class QwenSpeaker:
         self._engine = engine
         self._cache = cache
         self._batch: Batch = engine.batch(Schedule(), is_live=True)
-        self._voices: dict[str, tuple[Card, Voice]] = {}
+        self._voices: dict[str, list[tuple[Card, Voice]]] = {}  # by name: the card now and the one before
         self._runaways: dict[int, Runaway] = {}
         self._is_closed = False
 
@@ -62,6 +63,15 @@ class QwenSpeaker:
     def n_slots(self) -> int:
         return self._engine.n_slots
 
+    @property
+    def gpu(self) -> str | None:
+        device = self._engine.model.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+    @property
+    def memory_bytes(self) -> int:
+        return self._engine.memory_bytes
+
     def warm_up(self, voices: Sequence[Card]) -> None:
         """Make every voice's prompt, capture the shapes, and speak one utterance through every stage."""
         began = perf_counter()
@@ -72,10 +82,9 @@ class QwenSpeaker:
             slot = self.open(Segment("Ready.", card.languages[0], card, seed=0, max_frames=8))
             while slot in self._batch.open_slots:
                 self.step()
-        memory = self._engine.memory_bytes
         log.info(
             "%s is warm after %.1f s: %d voices, %d slots, %.2f GiB",
-            self.name, perf_counter() - began, len(speakable), self.n_slots, memory / GIB,
+            self.name, perf_counter() - began, len(speakable), self.n_slots, self.memory_bytes / GIB,
         )  # fmt: skip
 
     def check(self, voice: Card) -> None:
@@ -95,10 +104,11 @@ class QwenSpeaker:
             language=segment.language,
             sampling=_sampling(segment),
             seed=segment.seed,
-            max_frames=max(segment.max_frames, resume.n_frames if resume else 0),
             resume=None if resume is None or resume.codes is None else resume.codes,
         )
-        slot = self._batch.open(self._engine.order(utterance, gives_resumed=True))
+        # Without max_frames it is the text's budget as far as the slot has room: digits may be given more than that.
+        order = self._engine.order(utterance, gives_resumed=True)
+        slot = self._batch.open(replace(order, max_frames=min(order.max_frames, segment.max_frames)))
         self._runaways[slot] = Runaway()
         return slot
 
@@ -133,7 +143,9 @@ class QwenSpeaker:
         for n, frame in enumerate(codes):
             if runaway.feed(frame, pcm[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES]):
                 codes, pcm, finish = codes[: n + 1], pcm[: (n + 1) * FRAME_SAMPLES], Finish.RUNAWAY
-                log.warning("the model ran away after %d frames: it went on without speaking", spoken.first_frame + n)
+                log.warning(
+                    "the model ran away after %d frames: it went on without speaking", spoken.first_frame + n + 1
+                )
                 self._batch.drop(spoken.slot)
                 break
         if finish is not None:
@@ -149,11 +161,14 @@ class QwenSpeaker:
         return True
 
     def _voice(self, card: Card) -> Voice:
-        """The voice of this very card, made when the card is new or has changed."""
-        known = self._voices.get(card.name)
-        if known is None or known[0] != card:
-            known = self._voices[card.name] = (card, self._made(card))
-        return known[1]
+        """The voice of this very card. A card read anew leaves the one before to the utterances under way."""
+        known = self._voices.get(card.name, [])
+        for its_card, voice in known:
+            if its_card == card:
+                return voice
+        voice = self._made(card)
+        self._voices[card.name] = [*known[-1:], (card, voice)]
+        return voice
 
     def _made(self, card: Card) -> Voice:
         model = self._engine.model
@@ -162,8 +177,12 @@ class QwenSpeaker:
             prompt = prompt_of(card, self._cache, model.fingerprint, dtype, self._encode)
         except UnusableReference as error:
             raise VoiceUnavailable(str(error)) from error
-        except EngineError as error:
-            raise VoiceUnavailable(f"the reference of {card.name} cannot be encoded: {error}") from error
+        except Exception as error:
+            log.exception("the recording of %s cannot be encoded", card.name)
+            raise VoiceUnavailable(
+                f"{card.name}: {card.reference} cannot be encoded ({type(error).__name__}: {error}); "
+                "save it as 24 kHz mono 16-bit WAV"
+            ) from error
         return self._restored(prompt.tensors, prompt.reference)
 
     def _encode(self, reference: Reference) -> Mapping[str, NDArray[Any]]:
