@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile
 import typer
 
 from schemas.export import export
 from tests.conftest import REPOSITORY, Server
-from tests.shell import ENVIRONMENT, Run, audible_s, complaint, here, runner
+from tests.shell import ENVIRONMENT, Run, complaint, here, runner
 from worker import cli
 from worker.settings import Settings
 
@@ -293,35 +291,7 @@ def test_a_port_in_use_is_told_by_dev(shell: Run, valkey_server: Server) -> None
     assert done.returncode == 1
 
 
-# Voices and the contract.
-
-
-def test_voices_list_tells_which_are_complete(run: Run) -> None:
-    done = run("voices", "list", "--json")
-    assert done.returncode == 0, done.stderr
-    rows = {row["name"]: row for row in json.loads(done.stdout)}
-    assert (rows["makima"]["status"], rows["placeholder"]["status"]) == ("incomplete", "ready")
-    assert rows["makima"]["is_default"] is True
-    assert b"makima (default)" in run("voices", "list").stdout
-
-
-def test_voices_check_fails_while_a_recording_is_missing(run: Run) -> None:
-    done = run("voices", "check")
-    assert done.returncode == 1
-    assert b"makima: incomplete: reference.wav is missing" in done.stdout
-    assert b"placeholder: ready" in done.stdout
-
-
-def test_voices_of_another_folder_each_with_its_problem(run: Run, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / "mine" / name).mkdir(parents=True)
-        (tmp_path / "mine" / name / "voice.toml").write_text("name = 1", "utf-8")
-    done = run("voices", "check", "--voices-dir", "mine")
-    assert done.returncode == 1
-    lines = done.stderr.decode().splitlines()
-    assert all(line.startswith("makima-tts: ") for line in lines)
-    for name in ("one", "two"):
-        assert any(name in line for line in lines)
+# The contract.
 
 
 def test_schema_export_writes_what_check_finds_fresh(run: Run, tmp_path: Path) -> None:
@@ -338,23 +308,3 @@ def test_schema_export_writes_what_check_finds_fresh(run: Run, tmp_path: Path) -
 
 def test_the_generated_files_of_this_repository_are_fresh(run: Run) -> None:
     assert run("schema", "export", str(REPOSITORY / "schemas"), "--check").returncode == 0
-
-
-# Demo.
-
-
-def test_demo_as_json_tells_what_was_measured(shell: Run, tmp_path: Path) -> None:
-    done = shell("demo", "Hello there, this is a demo.", "--out", "d.wav", "--json", "--engine", "preview")
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["complete"]["finish"] == "stop"
-    assert 0 < told["first_audible_s"] <= told["wall_s"]
-    assert told["audio_s"] == pytest.approx(soundfile.info(tmp_path / "d.wav").duration)
-
-
-def test_demo_speaks_another_language_and_refuses_one_that_is_none(shell: Run, tmp_path: Path) -> None:
-    done = shell("demo", "こんにちは、世界。", "--language", "japanese", "--out", "ja.wav")
-    assert done.returncode == 0, done.stderr
-    assert audible_s(tmp_path / "ja.wav") > 0.5
-    assert shell("demo", "Hi.", "--language", "Klingon", "--out", "no.wav").returncode == 1
-    assert not (tmp_path / "no.wav").exists()

@@ -24,8 +24,12 @@ from worker.settings import Settings
 from worker.stream.client import Client
 from worker.stream.keys import Keys
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 600.0  # the real model's warm-up on a CPU of few cores
 SILENCE_TIMEOUT_S = 60.0
+ENDINGS = {
+    "length": "the model found no end, and the text's frame budget ended it",
+    "runaway": "the model went on without speaking, and was stopped",
+}
 
 
 def demo(text: str, out: Path, language: str | None, as_json: bool, settings_for: Callable[[str], Settings]) -> int:
@@ -47,6 +51,7 @@ def demo(text: str, out: Path, language: str | None, as_json: bool, settings_for
 
 
 async def _hear(settings: Settings, fields: dict[str, str]) -> Hearing:
+    settings = settings.model_copy(update={"slots": 1})  # one utterance; others' slots only take memory and warmth
     worker = Worker(settings, make_engine(settings))
     serving = asyncio.create_task(worker.run())
     try:
@@ -88,4 +93,6 @@ def _report(hearing: Hearing, out: Path, as_json: bool) -> None:
         f"{figures['audio_s']:.2f} s of audio in {figures['chunks']} chunks, "
         f"real-time factor {figures['rtf'] or 0:.4f}, model {model}"
     )
+    finish = str(hearing.end.finish) if isinstance(hearing.end, Complete) else "?"
+    console.print(f"finish {finish}" + (f": {ENDINGS[finish]}" if finish in ENDINGS else ""))
     console.print(f"wrote {out}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from rich.table import Table
+from rich.text import Text
 
-from worker.commands.terminal import complain, table_console
+from worker.commands.terminal import complain, foreign, table_console
 from worker.settings import Settings
 from worker.voices.registry import Registry, RegistryError
 
@@ -25,27 +26,31 @@ def show(settings: Settings, as_json: bool) -> int:
                 "mode": card.mode,
                 "is_default": card.name == settings.default_voice,
                 "problem": card.reference_problem,
+                "warnings": list(card.reference_warnings),
             }
             for card in registry
         ]
         print(json.dumps(rows))
         return 0
-    table = Table("voice", "status", "languages", "mode")
+    table = Table("voice", "status", "languages", "mode", "recording")
     for card in registry:
         name = f"{card.name} (default)" if card.name == settings.default_voice else card.name
-        table.add_row(name, card.status, ", ".join(card.languages), card.mode)
+        found = [card.reference_problem] if card.reference_problem else card.reference_warnings
+        table.add_row(name, card.status, ", ".join(card.languages), card.mode, Text("\n").join(map(foreign, found)))
     table_console().print(table)
     return 0
 
 
 def check(settings: Settings) -> int:
-    """1 when a card is wrong, or a reference cannot be used by the speech model."""
+    """1 when a card is wrong, or a reference cannot be used by the speech model; a warning fails nothing."""
     registry = _registry(settings)
     if registry is None:
         return 1
     incomplete = [card for card in registry if card.reference_problem]
     for card in registry:
         print(f"{card.name}: {card.status}" + (f": {card.reference_problem}" if card.reference_problem else ""))
+        for warning in card.reference_warnings:
+            print(f"{card.name}: warning: {warning}")
     return 1 if incomplete else 0
 
 
