@@ -5,6 +5,7 @@ Each Metrics has a registry of its own, so that two workers in one process, as i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -124,6 +125,11 @@ class Metrics:
         self.jobs_delayed.set(depths.delayed)
         self.dead_letters.set(depths.dead)
         self.oldest_job_age_s.set(depths.oldest_s)
+
+    def watch_memory(self, n_bytes: Callable[[], float]) -> None:
+        """Show what the engine holds, asked at every scrape; an engine that cannot tell has no such metric."""
+        about = "Memory the engine holds: the GPU's, or on a CPU the process' peak"
+        self._gauge("engine_memory_bytes", about).set_function(n_bytes)
 
     def stepped(self, seconds: float) -> None:
         """Count one step of the engine."""

@@ -143,6 +143,8 @@ class Worker:
         await self._engine.start(list(self._voices))
         self._heartbeat.start()
         self.metrics.slots_total.set(self._n_slots)
+        if hasattr(engine, "memory_bytes"):
+            self.metrics.watch_memory(lambda: getattr(engine, "memory_bytes", 0))
         self.metrics.ready.set(1)
         self._is_warm = True
         log.info("ready; voices: %s", ", ".join(self._voices.names))

@@ -101,7 +101,11 @@ class Frames:
 
 
 class Engine(Protocol):
-    """What speaks. `name` goes into begin.model; `n_slots` is how many segments it can have open at once."""
+    """What speaks. `name` goes into begin.model; `n_slots` is how many segments it can have open at once.
+
+    An engine may also have `memory_bytes` (int, shown as a metric) and `gpu` (its name, or None), both asked from other
+    threads than its own.
+    """
 
     @property
     def name(self) -> str: ...
