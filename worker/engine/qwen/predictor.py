@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from worker.engine.qwen.transformer import Stack, attend_cached, attend_fresh
+from worker.engine.qwen.matrix import Matrix
+from worker.engine.qwen.transformer import Stack, attend_cached, attend_fresh, taken
 
 Choose = Callable[[Tensor, int], Tensor]  # (logits float32 [B, 2048], codebook 1..15) -> codes int64 [B]
 
@@ -20,8 +20,8 @@ class Predictor:
     def __init__(self, predictor: nn.Module, n_rows: int) -> None:
         predictor_: Any = predictor
         self._stack = Stack(predictor_.model, predictor_.config)
-        self._heads: tuple[Tensor, ...] = tuple(head.weight.detach() for head in predictor_.lm_head)
-        self.n_codes = self._heads[0].shape[0]
+        self.n_codes: int = predictor_.lm_head[0].out_features
+        self._heads = tuple(Matrix(taken(head)) for head in predictor_.lm_head)
         self.tables: tuple[Tensor, ...] = tuple(e.weight.detach() for e in predictor_.model.codec_embedding)
         projection = predictor_.small_to_mtp_projection
         self._projection = None if isinstance(projection, nn.Identity) else projection
@@ -32,6 +32,7 @@ class Predictor:
         places = [self._stack.shape.places(rows, torch.full_like(rows, p), n_positions) for p in range(n_positions)]
         first = torch.stack(places[:2]).view(2, n_rows, -1).transpose(0, 1).flatten()  # row by row
         self._places = (first, *places[2:])
+        self._first_cis = self._cis[:2].repeat(n_rows, 1, 1)
 
     def frame(self, hidden: Tensor, embedded: Tensor, choose: Choose) -> list[Tensor]:
         """The embeddings of the fifteen codes that `choose` takes. hidden, embedded (of the first code): [B, D]."""
@@ -41,13 +42,13 @@ class Predictor:
         for n, (head, table) in enumerate(zip(self._heads, self.tables, strict=True)):
             at = self._places[n][: len(x) * n_kv_heads]
             if n == 0:
-                cis, attend = self._cis[:2].repeat(n_rows, 1, 1), attend_fresh(2)
+                cis, attend = self._first_cis[: len(x)], attend_fresh(2)
             else:
                 cis, attend = self._cis[n + 1 : n + 2], attend_cached(n_rows, n + 2, None)
             y = self._stack.run(self._projected(x), cis, at, self._caches, attend)
             if n == 0:
                 y = y.view(n_rows, 2, -1)[:, 1]
-            x = table.index_select(0, choose(functional.linear(y, head).float(), n + 1))
+            x = table.index_select(0, choose(head.times(y).float(), n + 1))
             out.append(x)
         return out
 

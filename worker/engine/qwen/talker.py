@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from worker.engine.qwen.transformer import Attend, Cache, Stack, attend_cached, attend_fresh
+from worker.engine.qwen.matrix import Matrix
+from worker.engine.qwen.transformer import Attend, Cache, Stack, attend_cached, attend_fresh, taken
 
 
 class Talker:
@@ -17,19 +17,19 @@ class Talker:
     def __init__(self, talker: nn.Module, n_rows: int, n_positions: int, attention: Literal["flash", "sdpa"]) -> None:
         talker_: Any = talker
         self._stack = Stack(talker_.model, talker_.config)
-        self._head: Tensor = talker_.codec_head.weight.detach()
+        self._head = Matrix(taken(talker_.codec_head))
         self.embedding: Tensor = talker_.model.codec_embedding.weight.detach()  # [vocabulary, D]
         self.n_positions = n_positions
         self.caches = self._stack.shape.caches(n_rows, n_positions, self._stack.like)
         self._cis = self._stack.rotations(n_positions)
         self._is_flash = attention == "flash"
-        self._far = torch.arange(n_positions, device=self._head.device)
+        self._far = torch.arange(n_positions, device=self.embedding.device)
 
     def prefill(self, embeds: Tensor, row: Tensor) -> None:
         """Put embeds [T, D] into the first T positions of a row (int64 [1]); what comes out is not needed."""
         n = embeds.shape[0]
         at = self._stack.shape.places(row.expand(n), self._far[:n], self.n_positions)
-        self._stack.run(embeds, self._cis[:n], at, self.caches, attend_fresh(n))
+        self._stack.fill(embeds, self._cis[:n], at, self.caches, attend_fresh(n))
 
     def step(self, x: Tensor, rows: Tensor, positions: Tensor, n_attended: int) -> Tensor:
         """One token x [B, D] of each of the first B rows at its position -> hidden [B, D].
@@ -42,7 +42,7 @@ class Talker:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """float32 [B, vocabulary] from hidden [B, D]."""
-        return functional.linear(hidden, self._head).float()
+        return self._head.times(hidden).float()
 
     def move(self, source: int, target: int, n_positions: int) -> None:
         """Copy the first positions of a row onto another."""
@@ -54,7 +54,7 @@ class Talker:
         if self._is_flash:
             return _attend_flash(positions)
         unwritten = self._far[:n_attended] > positions[:, None]
-        mask = torch.zeros_like(unwritten, dtype=self._head.dtype).masked_fill_(unwritten, -torch.inf)
+        mask = torch.zeros_like(unwritten, dtype=self.embedding.dtype).masked_fill_(unwritten, -torch.inf)
         return attend_cached(len(positions), n_attended, mask[:, None, None])
 
 

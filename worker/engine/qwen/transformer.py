@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from worker.engine.qwen.errors import ModelError
+from worker.engine.qwen.matrix import Matrix
 
 Attend = Callable[["Cache", Tensor, Tensor, Tensor], Tensor]
 
@@ -77,12 +78,12 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class _Layer:
     norm: Tensor
-    qkv: Tensor
+    qkv: Matrix
     qk_norm: Tensor
-    out: Tensor
+    out: Matrix
     mlp_norm: Tensor
-    gate_up: Tensor
-    down: Tensor
+    gate_up: Matrix
+    down: Matrix
 
 
 class Stack:
@@ -112,18 +113,31 @@ class Stack:
 
     def run(self, x: Tensor, cis: Tensor, at: Tensor, caches: tuple[Cache, ...], attend: Attend) -> Tensor:
         """Normed last hidden states of N tokens: x [N, D], cis [N or 1, 1, head_dim / 2], at: see `Cache.write`."""
+        for layer, cache in zip(self._layers, caches, strict=True):
+            x = self._through(layer, x, attend, (cache, *self._remember(layer, x, cis, at, cache)))
+        return self._normed(x, self._norm)
+
+    def fill(self, x: Tensor, cis: Tensor, at: Tensor, caches: tuple[Cache, ...], attend: Attend) -> None:
+        """Only write what `run` writes into the caches: of the last layer nothing else is computed."""
+        *layers, last = zip(self._layers, caches, strict=True)
+        for layer, cache in layers:
+            x = self._through(layer, x, attend, (cache, *self._remember(layer, x, cis, at, cache)))
+        self._remember(last[0], x, cis, at, last[1])
+
+    def _remember(self, layer: _Layer, x: Tensor, cis: Tensor, at: Tensor, cache: Cache) -> tuple[Tensor, ...]:
+        """Queries, keys and values [N, heads, head_dim], the latter two written."""
         n_heads, head_dim = self.shape.n_heads, self.shape.head_dim
         n_qk = n_heads + self.shape.n_kv_heads
-        for layer, cache in zip(self._layers, caches, strict=True):
-            qkv = functional.linear(self._normed(x, layer.norm), layer.qkv).view(len(x), -1, head_dim)
-            qk = self._rotated(self._normed_heads(qkv, n_qk, layer.qk_norm), cis).to(x.dtype)
-            keys, values = qk[:, n_heads:], qkv[:, n_qk:]
-            cache.write(at, keys, values)
-            heard = attend(cache, qk[:, :n_heads], keys, values)
-            x = torch.addmm(x, heard, layer.out)
-            gate_up = functional.linear(self._normed(x, layer.mlp_norm), layer.gate_up)
-            x = torch.addmm(x, _gated(gate_up), layer.down)
-        return self._normed(x, self._norm)
+        qkv = layer.qkv.times(self._normed(x, layer.norm)).view(len(x), -1, head_dim)
+        qk = self._rotated(self._normed_heads(qkv, n_qk, layer.qk_norm), cis).to(x.dtype)
+        keys, values = qk[:, n_heads:], qkv[:, n_qk:]
+        cache.write(at, keys, values)
+        return qk[:, :n_heads], keys, values
+
+    def _through(self, layer: _Layer, x: Tensor, attend: Attend, attended: tuple[Any, ...]) -> Tensor:
+        x = layer.out.added(attend(*attended), x)
+        gate_up = layer.gate_up.times(self._normed(x, layer.mlp_norm))
+        return layer.down.added(_gated(gate_up), x)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         """RMSNorm over the last dimension, in float32: https://arxiv.org/abs/1910.07467."""
@@ -198,18 +212,18 @@ def _fused(layer: Any, shape: Shape) -> _Layer:
     qk_norm = torch.cat((q_norm.expand(shape.n_heads, -1), k_norm.expand(shape.n_kv_heads, -1)))
     return _Layer(
         norm=layer.input_layernorm.weight.detach(),
-        qkv=torch.cat(
-            (paired(_taken(attention.q_proj)), paired(_taken(attention.k_proj)), _taken(attention.v_proj)),
+        qkv=Matrix(
+            torch.cat((paired(taken(attention.q_proj)), paired(taken(attention.k_proj)), taken(attention.v_proj)))
         ),
         qk_norm=qk_norm.float() if _has_fused_norm(qk_norm) else qk_norm,
-        out=_taken(attention.o_proj).t(),
+        out=Matrix(taken(attention.o_proj)),
         mlp_norm=layer.post_attention_layernorm.weight.detach(),
-        gate_up=torch.cat((_taken(mlp.gate_proj), _taken(mlp.up_proj))),
-        down=_taken(mlp.down_proj).t(),
+        gate_up=Matrix(torch.cat((taken(mlp.gate_proj), taken(mlp.up_proj)))),
+        down=Matrix(taken(mlp.down_proj)),
     )
 
 
-def _taken(linear: nn.Linear) -> Tensor:
+def taken(linear: nn.Linear) -> Tensor:
     """The weight, which the layer itself does not keep: fusing must not hold every matrix twice."""
     weight = linear.weight.detach()
     linear.weight = nn.Parameter(weight.new_empty(0), requires_grad=False)
