@@ -198,23 +198,15 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny checkpoint of Qwen3-TTS whose utterances hardly ever end by themselves."""
+    """A tiny checkpoint of Qwen3-TTS whose utterances end by their budgets only."""
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
     checkpoint.write("tiny", folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same checkpoint with the end token's row at zero, below all that is drawn: only a budget ends utterances."""
-    folder = tmp_path_factory.mktemp("checkpoints") / "endless"
-    checkpoint.write("tiny", folder, eos_boost=-1.0)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def tiny_ending(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same checkpoint with the end token's row raised: utterances end after a few frames or a few dozen."""
+    """The same checkpoint with a long row for the end token: most utterances end after a few frames or a few dozen."""
     folder = tmp_path_factory.mktemp("checkpoints") / "ending"
-    checkpoint.write("tiny", folder, eos_boost=1.5)
+    checkpoint.write("tiny", folder, eos_boost=2.5)
     return folder

@@ -15,11 +15,11 @@ QWEN_SLOTS = 3
 
 
 @pytest.fixture(scope="session")
-def endless(tiny_endless: Path, one_thread: None) -> QwenEngine:
+def endless(tiny: Path, one_thread: None) -> QwenEngine:
     """Utterances end by their budgets. float64: samples do not depend on how chunks were cut."""
     from worker.engine.qwen.engine import QwenEngine
 
-    return QwenEngine.load(str(tiny_endless), device="cpu", dtype="float64", slots=QWEN_SLOTS)
+    return QwenEngine.load(str(tiny), device="cpu", dtype="float64", slots=QWEN_SLOTS)
 
 
 @pytest.fixture(scope="session")

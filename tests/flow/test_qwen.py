@@ -148,7 +148,7 @@ async def test_a_model_that_goes_on_without_speaking_is_reported(
     async with running(settings, speaker) as worker:
         monkeypatch.setattr(runaway, "QUIET_RMS", 2.0)  # all that this random model says counts as silence
         job = await _heard(valkey, client, "s")
-        finished = worker.metrics.finished.labels("runaway", "placeholder", "endless")
+        finished = worker.metrics.finished.labels("runaway", "placeholder", "tiny")
         await eventually(lambda: finished._value.get() == 1)
     check_complete(job)
     assert job.complete.finish == "runaway"

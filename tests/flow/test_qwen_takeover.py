@@ -66,9 +66,7 @@ def _check_same(job: Heard, undisturbed: Heard) -> None:
     assert job.complete.text_spoken == undisturbed.complete.text_spoken
 
 
-@pytest.mark.parametrize(
-    ("encoding", "rate", "n_chunks"), [("pcm_s16le", "24000", 1), ("mulaw", "8000", 5), ("pcm_s16le", "44100", 7)]
-)
+@pytest.mark.parametrize(("encoding", "rate", "n_chunks"), [("pcm_s16le", "44100", 1), ("mulaw", "8000", 5)])
 async def test_an_utterance_given_back_goes_on_with_another_worker(
     encoding: str,
     rate: str,
@@ -109,7 +107,7 @@ async def test_a_worker_killed_in_the_second_segment_is_gone_on_from_there(
     valkey_server: Server,
     client: Client,
     start_worker: Callable[..., Process],
-    tiny_endless: Path,
+    tiny: Path,
     endless: QwenEngine,
     prompts: PromptCache,
     tmp_path: Path,
@@ -118,7 +116,7 @@ async def test_a_worker_killed_in_the_second_segment_is_gone_on_from_there(
 
     shutil.copytree(REPOSITORY / "voices" / "placeholder", tmp_path / "placeholder")
     doomed = start_worker(
-        "--engine", "qwen", "--model", str(tiny_endless), "--device", "cpu",
+        "--engine", "qwen", "--model", str(tiny), "--device", "cpu",
         "--dtype", "float64", "--slots", "2", "--cache-dir", str(prompts.folder.parent),
         "--voices-dir", str(tmp_path), "--lease-ms", "1500", env={"OMP_NUM_THREADS": "1"},
     )  # fmt: skip

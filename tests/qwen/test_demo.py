@@ -20,15 +20,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return lambda *words: call("demo", *always, *words)
 
 
-def test_demo_writes_what_the_model_says_into_a_wav_file(run: Run, tiny_endless: Path, tmp_path: Path) -> None:
-    done = run("--model", str(tiny_endless), "--voice", "placeholder", "Hello there.", "--out", "x.wav")
+def test_demo_writes_what_the_model_says_into_a_wav_file(run: Run, tiny: Path, tmp_path: Path) -> None:
+    done = run("--model", str(tiny), "--voice", "placeholder", "Hello there.", "--out", "x.wav")
     assert done.returncode == 0, done.stderr
     wav = soundfile.info(tmp_path / "x.wav")
     assert (wav.samplerate, wav.channels, wav.subtype) == (24_000, 1, "PCM_16")
     assert wav.duration == pytest.approx(6.0, abs=0.5)
     assert audible_s(tmp_path / "x.wav") > 3
     told = done.stdout.decode()
-    assert "model endless" in told
+    assert "model tiny" in told
     assert "finish length: the model found no end, and the text's frame budget ended it" in told
     assert "PREVIEW" not in told
     assert b"prompt of placeholder built" in done.stderr
@@ -48,8 +48,8 @@ def test_demo_keeps_the_voices_prompt_and_tells_the_end_of_what_ends(
         assert (b"prompt of placeholder read from the cache" in done.stderr) is kept
 
 
-def test_demo_says_what_a_voice_without_a_recording_needs(run: Run, tiny_endless: Path, tmp_path: Path) -> None:
-    done = run("--model", str(tiny_endless), "--voice", "makima", "Hello there.")
+def test_demo_says_what_a_voice_without_a_recording_needs(run: Run, tiny: Path, tmp_path: Path) -> None:
+    done = run("--model", str(tiny), "--voice", "makima", "Hello there.")
     assert done.returncode == 1
     last = done.stderr.decode().splitlines()[-1]
     assert last.startswith("makima-tts: voice_unavailable: makima: reference.wav is missing; put 5 to 15 s")

@@ -36,8 +36,8 @@ def ending(tiny_ending: Path) -> QwenEngine:
 
 
 @pytest.fixture(scope="module")
-def endless(tiny_endless: Path) -> QwenEngine:
-    return QwenEngine.load(str(tiny_endless), device="cpu", dtype="float64", slots=N_SLOTS)
+def endless(tiny: Path) -> QwenEngine:
+    return QwenEngine.load(str(tiny), device="cpu", dtype="float64", slots=N_SLOTS)
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def test_segments_are_spoken_together_and_a_held_slot_waits(speaker: QwenSpeaker
     speaker.cancel(0)
 
 
-def test_a_budget_that_a_slot_has_no_room_for_is_cut_to_it(tiny_endless: Path) -> None:
-    short = QwenEngine.load(str(tiny_endless), device="cpu", slots=1, max_positions=340)
+def test_a_budget_that_a_slot_has_no_room_for_is_cut_to_it(tiny: Path) -> None:
+    short = QwenEngine.load(str(tiny), device="cpu", slots=1, max_positions=340)
     digits = segment("7" * 100, max_frames=1900)
     [spoken] = speak(QwenSpeaker(short, None), replace(digits, temperature=0.0))
     assert 0 < len(spoken.codes) < 75
@@ -227,7 +227,7 @@ def test_warming_up_makes_every_prompt_speaks_and_reports_the_memory(
     speaker.warm_up([nobody, PLACEHOLDER])
     assert speaker.wait_s() == math.inf
     assert "nobody cannot be spoken: nobody: there is no recording" in caplog.text
-    assert "endless is warm after" in caplog.text
+    assert "tiny is warm after" in caplog.text
     assert f"1 voices, {N_SLOTS} slots" in caplog.text
-    assert (speaker.name, speaker.n_slots, speaker.gpu) == ("endless", N_SLOTS, None)
+    assert (speaker.name, speaker.n_slots, speaker.gpu) == ("tiny", N_SLOTS, None)
     assert speaker.memory_bytes > 50e6
