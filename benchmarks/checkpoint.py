@@ -57,7 +57,7 @@ TRANSPOSED = ((re.compile(r"^decoder\.upsample\.\d\.0\."), 1), (re.compile(r"\.b
 EOS_HELP = """how long the end token's row of codec_head is beside the other rows (default 0: no utterance ends by
 itself). The row is a random direction, so whether a frame ends the utterance depends on its hidden state. Of tiny,
 at 1.5 greedy utterances of a sentence end after 5 to 60 frames and a third of the sampled ones before 60; at 2.5
-sampled ones end after 4 to 60"""
+sampled ones end after 4 to 60; of mid, at 2.5 greedy ones end after 2 to 40 and half of the sampled ones before"""
 Draw = Callable[[str, "Tensor"], "Tensor"]
 
 
