@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from worker.engine.base import FRAME_SAMPLES
 from worker.engine.qwen.codec_layers import CausalConv, Layout, Vocoder
@@ -69,6 +69,7 @@ class Codec:
         convolutions.index_copy_(0, slots, rows)
         return pcm.clamp(-1, 1).view(n_rows, n * FRAME_SAMPLES).float()
 
+    @torch.inference_mode()
     def reset(self, slot: int, state: Mapping[str, Tensor] | None) -> None:
         """Put a slot to a state from `state_of`, on any device, or with None to the very beginning."""
         for name, rows in self._state.items():
@@ -111,6 +112,6 @@ class Codebooks:
 
     def __call__(self, codes: Tensor) -> Tensor:
         entries = codes.clamp(0, self._n_entries - 1) + self._first_entries
-        vectors = F.embedding(entries, self._table)
-        semantic = F.linear(vectors[:, :, : self._n_semantic].sum(2), self._semantic)
-        return F.linear(vectors[:, :, self._n_semantic :].sum(2), self._acoustic).add_(semantic)
+        vectors = functional.embedding(entries, self._table)
+        semantic = functional.linear(vectors[:, :, : self._n_semantic].sum(2), self._semantic)
+        return functional.linear(vectors[:, :, self._n_semantic :].sum(2), self._acoustic).add_(semantic)

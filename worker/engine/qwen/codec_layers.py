@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 # Up to about here one product over shifted copies of the input is faster on CPU than torch's convolutions of one row.
 _SMALL_INPUT = 40_000
@@ -57,31 +57,21 @@ class CausalConv:
         self._n_taps: int = conv.kernel_size[0]
         self._dilation: int = conv.dilation[0]
         self._past = layout.take(conv.in_channels, self._dilation * (self._n_taps - 1))
+        self._flat_weight = conv.weight.view(1, conv.out_channels, -1)  # [1, out, in * taps]
+        self._column = conv.bias[:, None]
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
         x = remember(x, self._past, rows)
         if x.is_cpu and len(x) == 1 and x.numel() <= _SMALL_INPUT:
             return self._as_product(x)
-        return F.conv1d(x, self._weight, self._bias, dilation=self._dilation)
+        return functional.conv1d(x, self._weight, self._bias, dilation=self._dilation)
 
     def _as_product(self, x: Tensor) -> Tensor:
         """The same for one row [1, C, past + T], as one product with the shifted copies of its input."""
-        channels, length = x.shape[1:]
+        _, n_channels, length = x.shape
         n = length - self._past.width
-        shifted = x.as_strided((channels, self._n_taps, n), (length, self._dilation, 1))
-        weight = self._weight.view(len(self._weight), -1)
-        return torch.addmm(self._bias[:, None], weight, shifted.reshape(-1, n))[None]
-
-
-class Pointwise:
-    """A convolution of width 1, which remembers nothing, added to a residual."""
-
-    def __init__(self, upstream: Any) -> None:
-        self._weight: Tensor = upstream.conv.weight
-        self._bias: Tensor = upstream.conv.bias
-
-    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
-        return F.conv1d(x, self._weight, self._bias).add_(residual)
+        shifted = x.as_strided((1, n_channels, self._n_taps, n), (0, length, self._dilation, 1))
+        return torch.baddbmm(self._column, self._flat_weight, shifted.reshape(1, -1, n))
 
 
 class TransposedConv:
@@ -121,21 +111,23 @@ class Snake:
         self._gain = 1.0 / (upstream.beta.exp() + upstream.no_div_by_zero)[:, None]
 
     def __call__(self, x: Tensor) -> Tensor:
-        sine = (x * self._alpha).sin_()
-        return torch.addcmul(x, sine * self._gain, sine)
+        y = (x * self._alpha).sin_().square_()
+        return torch.addcmul(x, self._gain, y, out=y)
 
 
 class ResidualUnit:
-    """Upstream: DecoderResidualUnit."""
+    """Adds to its input, in place. Upstream: DecoderResidualUnit, whose second convolution is one step wide."""
 
     def __init__(self, upstream: Any, layout: Layout) -> None:
         self._act1 = Snake(upstream.act1)
         self._conv1 = CausalConv(upstream.conv1, layout)
         self._act2 = Snake(upstream.act2)
-        self._conv2 = Pointwise(upstream.conv2)
+        self._weight: Tensor = upstream.conv2.conv.weight.view(1, -1, upstream.conv2.conv.in_channels)
+        self._bias: Tensor = upstream.conv2.conv.bias[:, None]
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
-        return self._conv2(self._act2(self._conv1(self._act1(x), rows)), x)
+        y = self._act2(self._conv1(self._act1(x), rows))
+        return x.baddbmm_(self._weight.expand(len(x), -1, -1), y).add_(self._bias)
 
 
 class Upsample:
@@ -152,7 +144,7 @@ class Upsample:
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
         y = torch.matmul(x, self._weight).view(*x.shape[:2], self._n_out, -1)
-        return (y.transpose(2, 3) + self._bias).view(len(x), -1, self._n_out)
+        return y.transpose(2, 3).reshape(len(x), -1, self._n_out).add_(self._bias)
 
 
 class ConvNeXt:
@@ -170,13 +162,15 @@ class ConvNeXt:
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
         y = self._depthwise(remember(x, self._past, rows, dim=1))
-        y = F.layer_norm(y, self._norm.normalized_shape, self._norm.weight, self._norm.bias, self._norm.eps)
-        y = F.gelu(F.linear(y, self._wide.weight, self._wide.bias))
-        return torch.addcmul(x, self._scale, F.linear(y, self._narrow.weight, self._narrow.bias))
+        y = functional.layer_norm(y, self._norm.normalized_shape, self._norm.weight, self._norm.bias, self._norm.eps)
+        y = functional.gelu(functional.linear(y, self._wide.weight, self._wide.bias))
+        return torch.addcmul(x, self._scale, functional.linear(y, self._narrow.weight, self._narrow.bias))
 
     def _depthwise(self, x: Tensor) -> Tensor:
         if x.is_cuda:
-            return F.conv1d(x.transpose(1, 2), self._weight, self._bias, groups=len(self._weight)).transpose(1, 2)
+            return functional.conv1d(x.transpose(1, 2), self._weight, self._bias, groups=len(self._weight)).transpose(
+                1, 2
+            )
         # On CPU torch walks through the groups one by one.
         return (x.unfold(1, self._weight.shape[-1], 1) * self._weight[:, 0]).sum(-1).add_(self._bias)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,15 @@ class Positions:
 
 
 class Norm:
-    """RMSNorm. F.rms_norm would be computed in the weights' precision, and is slow on CPU."""
+    """RMSNorm."""
 
     def __init__(self, upstream: Any) -> None:
         self._weight: Tensor = upstream.weight
         self._eps: float = upstream.variance_epsilon
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.dtype is not torch.float64:
+            return functional.rms_norm(x, self._weight.shape, self._weight, self._eps)
         wide = x.float()
         return self._weight * (wide * wide.square().mean(-1, keepdim=True).add_(self._eps).rsqrt_()).to(x.dtype)
 
@@ -59,22 +61,22 @@ class Layer:
     def __call__(self, x: Tensor, memory: Tensor, at: Positions) -> Tensor:
         """x [B, n, D]; memory [B, n_past + n, 2 * key heads, head], whose last n entries are written here."""
         x = torch.addcmul(x, self._scales[0], self._attend(self._norms[0](x), memory, at))
-        gate, up = F.linear(self._norms[1](x), self._gate_up).chunk(2, -1)
-        return torch.addcmul(x, self._scales[1], F.linear(self._act(gate) * up, self._down))
+        gate, up = functional.linear(self._norms[1](x), self._gate_up).chunk(2, -1)
+        return torch.addcmul(x, self._scales[1], functional.linear(self._act(gate) * up, self._down))
 
     def _attend(self, x: Tensor, memory: Tensor, at: Positions) -> Tensor:
         n_rows, n = x.shape[:2]
-        qkv = F.linear(x, self._qkv, self._bias).view(n_rows, n, -1, self._head_size)
+        qkv = functional.linear(x, self._qkv, self._bias).view(n_rows, n, -1, self._head_size)
         qk = qkv[:, :, : self._n_queries + self._n_keys]
         swapped = qk.roll(self._head_size // 2, -1)
         qk.mul_(at.cos).addcmul_(swapped, at.sin)
         memory[:, -n:].copy_(qkv[:, :, self._n_queries :])
         keys, values = memory.transpose(1, 2).chunk(2, 1)
-        y = F.scaled_dot_product_attention(
+        y = functional.scaled_dot_product_attention(
             qkv[:, :, : self._n_queries].transpose(1, 2), keys, values, at.mask,
             enable_gqa=self._n_queries != self._n_keys,
         )  # fmt: skip
-        return F.linear(y.transpose(1, 2).reshape(n_rows, n, -1), self._out.weight, self._out.bias)
+        return functional.linear(y.transpose(1, 2).reshape(n_rows, n, -1), self._out.weight, self._out.bias)
 
 
 class Transformer:
@@ -84,7 +86,7 @@ class Transformer:
         config, rotary = upstream.config, upstream.rotary_emb
         if rotary.rope_type != "default":
             raise ValueError(
-                f"the codec's decoder rotates its keys by {rotary.rope_type!r}: this engine knows only the default rule; "
+                f"the codec's decoder rotates its keys by {rotary.rope_type!r}; this engine knows the default only: "
                 "use the speech_tokenizer that came with the model"
             )
         self.n_past: int = config.sliding_window - 1
@@ -100,11 +102,11 @@ class Transformer:
 
     def __call__(self, x: Tensor, memory: Tensor, positions: Tensor) -> Tensor:
         """memory [B, layers, n_past + n, 2 * key heads, head]: its last n entries are written. positions int64 [B]."""
-        x = F.linear(x, self._in.weight, self._in.bias)
+        x = functional.linear(x, self._in.weight, self._in.bias)
         at = self._place(positions, x)
         for layer, its_memory in zip(self._layers, memory.unbind(1), strict=True):
             x = layer(x, its_memory, at)
-        return F.linear(self._norm(x), self._out.weight, self._out.bias)
+        return functional.linear(self._norm(x), self._out.weight, self._out.bias)
 
     def _place(self, positions: Tensor, x: Tensor) -> Positions:
         n = x.shape[1]
