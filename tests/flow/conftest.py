@@ -24,7 +24,7 @@ def endless(tiny: Path, one_thread: None) -> QwenEngine:
 
 @pytest.fixture(scope="session")
 def ending(tiny_ending: Path, one_thread: None) -> QwenEngine:
-    """Most utterances end by themselves, within a few dozen frames."""
+    """Greedy utterances end by themselves, within 60 frames."""
     from worker.engine.qwen.engine import QwenEngine
 
     return QwenEngine.load(str(tiny_ending), device="cpu", dtype="float64", slots=QWEN_SLOTS)

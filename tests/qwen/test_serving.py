@@ -50,7 +50,7 @@ def speaker(endless: QwenEngine, cache: PromptCache) -> Iterator[QwenSpeaker]:
 
 @pytest.fixture
 def stopping(ending: QwenEngine, cache: PromptCache) -> Iterator[QwenSpeaker]:
-    """Utterances of this one end by themselves, most of them within a few dozen frames."""
+    """Greedy utterances of this one end by themselves, within 60 frames."""
     made = QwenSpeaker(ending, cache)
     yield made
     made.close()
@@ -62,7 +62,7 @@ def stopping(ending: QwenEngine, cache: PromptCache) -> Iterator[QwenSpeaker]:
 def test_a_segment_ends_by_its_budget_or_by_itself(speaker: QwenSpeaker, stopping: QwenSpeaker) -> None:
     [cut_off] = speak(speaker, segment(max_frames=9))
     assert (len(cut_off.codes), cut_off.finish) == (9, Finish.LENGTH)
-    [whole] = speak(stopping, segment(max_frames=75))
+    [whole] = speak(stopping, replace(segment(max_frames=75), temperature=0.0))
     assert whole.finish is Finish.STOP
     assert 0 < len(whole.codes) < 75
 
@@ -139,13 +139,15 @@ def test_a_resumed_segment_gives_its_frames_again_and_then_the_very_next_sample(
 def test_a_segment_resumed_at_its_end_gives_its_frames_again_and_its_finish(
     speaker: QwenSpeaker, stopping: QwenSpeaker
 ) -> None:
-    for one, most in ((speaker, 20), (stopping, 75)):
-        [whole] = speak(one, segment(max_frames=most))
-        at_its_end = resumed(segment(max_frames=most), whole, len(whole.codes))
+    budgeted, greedy = segment(max_frames=20), replace(segment(max_frames=75), temperature=0.0)
+    for one, undisturbed, finish in ((speaker, budgeted, Finish.LENGTH), (stopping, greedy, Finish.STOP)):
+        [whole] = speak(one, undisturbed)
+        assert whole.finish is finish
+        at_its_end = resumed(undisturbed, whole, len(whole.codes))
         others = [segment("A neighbour.", max_frames=8), segment("And one more.", max_frames=8)]
         *_, again = speak(one, *others, at_its_end)
         np.testing.assert_array_equal(again.heard, whole.heard)
-        assert again.finish is whole.finish
+        assert again.finish is finish
 
 
 def test_resuming_without_codes_is_refused(speaker: QwenSpeaker) -> None:
