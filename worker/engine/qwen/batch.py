@@ -30,6 +30,7 @@ from worker.engine.qwen.slots import Start
 Codes = NDArray[np.int64]
 FRAME_S = 1 / FRAME_RATE_HZ
 N_TIMES = 16  # of which the median is the measured time of a step or a prefill
+COMPANY = 2  # speak on any machine: one that is too slow for a pair makes neither whole by having the other wait
 BUSY_ROWS = 16  # from here on the codec decodes wide chunks wherever nobody waits for them
 
 
@@ -164,10 +165,11 @@ class Batch:
     # Admit: first audio first.
 
     def _admit(self, held: Collection[int]) -> None:
-        n, somebody_speaks = 0, any(opened.slot not in held for opened in self._rows)
+        n, n_speaking = 0, sum(opened.slot not in held for opened in self._rows)
         while self._waiting and (n == 0 or self._may_prefill_another()):
             opened = self._waiting[0]
-            if self._is_live and somebody_speaks and opened.finish is None and _typical(self._step_s) > FRAME_S:
+            is_full = n_speaking >= COMPANY and _typical(self._step_s) > FRAME_S
+            if self._is_live and is_full and opened.finish is None:
                 return
             self._waiting.popleft()
             began = self._clock()

@@ -69,6 +69,11 @@ class Codec:
         convolutions.index_copy_(0, slots, rows)
         return pcm.clamp(-1, 1).view(n_rows, n * FRAME_SAMPLES).float()
 
+    @property
+    def layout(self) -> str:
+        """Names and shapes of what `state_of` gives."""
+        return " ".join(f"{name}{list(rows.shape[1:])}" for name, rows in self._state.items())
+
     @torch.inference_mode()
     def reset(self, slot: int, state: Mapping[str, Tensor] | None) -> None:
         """Put a slot to a state from `state_of`, on any device, or with None to the very beginning."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import resource
 import secrets
+import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -133,7 +134,7 @@ class QwenEngine:
         """What the process holds: of the GPU's memory by torch, on a CPU its most resident memory."""
         if self.model.device.type == "cuda":
             return torch.cuda.memory_reserved(self.model.device)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
     def warm_up(self) -> None:
         """Run, or on a GPU capture, every usual shape, so that no utterance is the first to need it.
@@ -143,6 +144,11 @@ class QwenEngine:
         if self._batch is not None:
             raise EngineError("this engine is speaking: warm it up before, or close that stream")
         self._forward.warm_up()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of everything a stored voice depends on but its dtype: the weights, and how the codec's state is laid out."""
+        return f"{self.model.fingerprint} {self._forward.codec_layout}"
 
     @torch.inference_mode()
     def prompt(
@@ -214,7 +220,7 @@ class QwenEngine:
         budget = utterance.max_frames
         if budget is None:
             language = language_name(utterance.language).capitalize()
-            budget = min(frame_budget(utterance.text, language), max(room, 1))
+            budget = max(min(frame_budget(utterance.text, language), room), len(resumed), 1)
         if budget > room or len(resumed) > budget:
             raise EngineError(
                 f"{n_prompt} positions of prompt, {len(resumed)} resumed frames and max_frames {budget} do not fit: "

@@ -95,6 +95,11 @@ class Forward:
             self._n_live = n_rows
         self._graphs.run(plan, lambda: self._step(plan))
 
+    @property
+    def codec_layout(self) -> str:
+        """Names and shapes of a codec state's tensors."""
+        return self._codec.layout
+
     def state_of(self, codes: Tensor) -> dict[str, Tensor]:
         """The codec's state after codes [n, 16]. Waits for the codec: anybody may read it, on any stream."""
         self._follow()

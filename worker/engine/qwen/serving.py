@@ -7,6 +7,7 @@ it stood. A model that goes on without speaking is stopped here.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -53,6 +54,9 @@ class QwenSpeaker:
     def load(cls, model: str, device: str, dtype: str, slots: int, cache_dir: Path) -> QwenSpeaker:
         """Load the model. Raises ModelError, which says what to do."""
         engine = QwenEngine.load(model, device=device, dtype=dtype, slots=slots)
+        if engine.model.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            # The event loop needs a core too: torch's threads spin for one that was put aside.
+            torch.set_num_threads(max(1, torch.get_num_threads() - 1))
         return cls(engine, PromptCache(cache_dir / "prompts"))
 
     @property
@@ -108,7 +112,9 @@ class QwenSpeaker:
         )
         # Without max_frames it is the text's budget as far as the slot has room: digits may be given more than that.
         order = self._engine.order(utterance, gives_resumed=True)
-        slot = self._batch.open(replace(order, max_frames=min(order.max_frames, segment.max_frames)))
+        n_resumed = resume.n_frames if resume else 0
+        budget = max(min(order.max_frames, segment.max_frames), n_resumed)
+        slot = self._batch.open(replace(order, max_frames=budget))
         self._runaways[slot] = Runaway()
         return slot
 
@@ -174,7 +180,7 @@ class QwenSpeaker:
         model = self._engine.model
         dtype = str(model.dtype).removeprefix("torch.")
         try:
-            prompt = prompt_of(card, self._cache, model.fingerprint, dtype, self._encode)
+            prompt = prompt_of(card, self._cache, self._engine.fingerprint, dtype, self._encode)
         except UnusableReference as error:
             raise VoiceUnavailable(str(error)) from error
         except Exception as error:
