@@ -1,0 +1,186 @@
+"""On a GPU the host reads a step's codes only after it has launched the next: nobody may notice but in time.
+
+The engine runs here as it does there, on a CPU: one step behind, over padded batches, by the plans that are captured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.qwen.exact import FRAME_SAMPLES, GREEDY, sixteen_bits, voices
+from worker.engine.qwen import Finish, QwenEngine, Sampling, Speech, Utterance
+from worker.engine.qwen.batch import Batch, Spoken
+from worker.engine.qwen.scheduler import Schedule
+
+SLOTS = 7  # batches of 1, 2, 4 and 7 rows are captured: three, five and six are filled up
+N_FRAMES = 16
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two engines of the same weights, in float64, in which rounding changes no code."""
+
+    usual: QwenEngine
+    behind: QwenEngine
+    utterances: list[Utterance]
+    speeches: list[Speech]
+
+    def batch(self) -> Batch:
+        return Batch(self.behind._forward, Schedule(), is_live=False)
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_ending: Path) -> Pair:
+    usual, behind = (
+        QwenEngine.load(str(tiny_ending), device="cpu", dtype="float64", slots=SLOTS, max_positions=300)
+        for _ in range(2)
+    )
+    behind._forward.lag = 1
+    behind._forward._is_cuda = True
+    icl, x_vector, _ = voices(usual)
+    utterances = [
+        Utterance("One.", icl, "en", GREEDY, seed=1, max_frames=N_FRAMES),
+        Utterance("Two, and more.", x_vector, "en", Sampling(), seed=2, max_frames=N_FRAMES, whole_text=False),
+        Utterance("Three.", x_vector, "en", Sampling(top_p=0.9), seed=3, max_frames=N_FRAMES),
+        Utterance("Four", icl, "auto", Sampling(top_k=0), seed=4, max_frames=1),
+        Utterance(
+            "Five of them.",
+            icl,
+            "en",
+            Sampling(predictor_top_p=0.8, repetition_penalty=1.5),
+            seed=5,
+            max_frames=N_FRAMES,
+        ),
+        Utterance("Six", x_vector, "ja", replace(GREEDY, repetition_penalty=2.0), seed=6, max_frames=5),
+        Utterance("Seven, or so.", icl, "en", Sampling(temperature=1.2), seed=7, max_frames=N_FRAMES),
+    ]
+    speeches = [usual.synthesize([utterance])[0] for utterance in utterances]
+    assert {speech.finish for speech in speeches} == {Finish.STOP, Finish.LENGTH}
+    return Pair(usual, behind, utterances, speeches)
+
+
+def check(speech: Speech, wanted: Speech) -> None:
+    assert speech.finish is wanted.finish
+    assert np.array_equal(speech.codes, wanted.codes)
+    assert np.array_equal(sixteen_bits(speech.pcm), sixteen_bits(wanted.pcm))
+    assert speech.margins is not None
+    assert wanted.margins is not None
+    np.testing.assert_allclose(speech.margins, wanted.margins, rtol=1e-3, atol=1e-5)
+
+
+def test_every_utterance_is_the_same_alone_and_among_others(pair: Pair) -> None:
+    for utterance, wanted in zip(pair.utterances, pair.speeches, strict=True):
+        check(pair.behind.synthesize([utterance])[0], wanted)
+    for speech, wanted in zip(pair.behind.synthesize(pair.utterances), pair.speeches, strict=True):
+        check(speech, wanted)
+
+
+def test_a_resumed_utterance_goes_on_with_the_next_frame(pair: Pair) -> None:
+    resumed, wanted = [], []
+    for utterance, speech in zip(pair.utterances, pair.speeches, strict=True):
+        for n in {len(speech.codes) // 2, len(speech.codes)} - {0}:
+            resumed.append(replace(utterance, resume=speech.codes[:n]))
+            wanted.append((speech, n))
+    for after, (speech, n) in zip(pair.behind.synthesize(resumed), wanted, strict=True):
+        assert np.array_equal(after.codes, speech.codes[n:])
+        assert np.array_equal(sixteen_bits(after.pcm), sixteen_bits(speech.pcm[n * FRAME_SAMPLES :]))
+        assert after.finish is speech.finish
+
+
+def to_the_end(batch: Batch, held: Sequence[frozenset[int]] = ()) -> dict[int, list[Spoken]]:
+    """Step until nobody speaks: first with these slots held, a step each, then with none."""
+    heard: dict[int, list[Spoken]] = {slot: [] for slot in batch.open_slots}
+    n_steps = 0
+    while batch.open_slots:
+        for spoken in batch.step(held[n_steps] if n_steps < len(held) else ()):
+            heard[spoken.slot].append(spoken)
+        n_steps += 1
+        assert n_steps <= len(held) + N_FRAMES + 6, "somebody waits for a step that nobody takes"
+    return heard
+
+
+def codes_of(parts: Sequence[Spoken]) -> list[list[int]]:
+    """Joined, each part beginning where the one before it ended."""
+    codes: list[list[int]] = []
+    for part in parts:
+        assert part.first_frame == len(codes)
+        codes += part.codes.tolist()
+    return codes
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_held_slots_lose_no_frame_and_neither_do_their_neighbours(pair: Pair, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    batch, chosen = pair.batch(), rng.permutation(len(pair.utterances))
+    slots = {batch.open(pair.behind.order(pair.utterances[n])): n for n in chosen}
+    held = [frozenset(s for s in range(SLOTS) if rng.random() < 0.5) for _ in range(12)]
+    heard = to_the_end(batch, [h for h in held for _ in range(2)])
+    for slot, n in slots.items():
+        assert codes_of(heard[slot]) == pair.speeches[n].codes.tolist()
+        assert heard[slot][-1].finish is pair.speeches[n].finish
+
+
+def test_a_row_that_only_fills_up_a_step_stays_as_it_is(pair: Pair) -> None:
+    batch, arena = pair.batch(), pair.behind._forward.arena
+    longest = np.argsort([len(speech.codes) for speech in pair.speeches])[-4:]
+    slots = [batch.open(pair.behind.order(pair.utterances[n])) for n in longest]
+    while batch._waiting:
+        batch.step()
+    held = slots[1]
+    batch.step({held})
+    [row] = [n for n, opened in enumerate(batch._rows) if opened.slot == held]
+    assert row == 3, "behind those that step"
+    kept = [arena.inputs, arena.text, arena.positions, arena.frames, arena.seeds, arena.penalty, arena.seen[:, :2151]]
+    before = [tensor[row].clone() for tensor in kept]
+    for _ in range(2):
+        batch.step({held})
+    for tensor, was in zip(kept, before, strict=True):
+        assert torch.equal(tensor[row], was)
+    assert not arena.seen[row, pair.behind._forward.eos], "the end would be penalised when its turn comes"
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 4])
+def test_a_cancelled_slot_is_free_soon_and_speaks_right_again(pair: Pair, n_steps: int) -> None:
+    batch = pair.batch()
+    first, second = (batch.open(pair.behind.order(pair.utterances[n])) for n in (0, 6))
+    heard = [spoken for _ in range(n_steps) for spoken in batch.step()]
+    assert first in batch.open_slots
+    batch.cancel(first)
+    for _ in range(3):
+        heard += batch.step()
+    assert first not in batch.open_slots
+    ended = [spoken for spoken in heard if spoken.slot == first][-1]
+    assert ended.finish is Finish.CANCELLED
+    again = batch.open(pair.behind.order(pair.utterances[2]))
+    assert again == first
+    rest = to_the_end(batch)
+    assert codes_of(rest[again]) == pair.speeches[2].codes.tolist()
+    neighbour = [spoken for spoken in heard if spoken.slot == second] + rest.get(second, [])
+    assert codes_of(neighbour) == pair.speeches[6].codes.tolist()
+
+
+def test_the_host_is_one_step_behind_once_everybody_is_heard(pair: Pair) -> None:
+    batch, n_flying = pair.batch(), []
+    batch.open(pair.behind.order(pair.utterances[0]))
+    while batch.open_slots:
+        batch.step()
+        n_flying.append(len(batch._flying))
+    assert n_flying[0] == 0, "a first sound is not waited for"
+    assert set(n_flying[1:-1]) == {1}
+
+
+def test_a_slot_that_is_dropped_may_be_opened_at_once(pair: Pair) -> None:
+    batch = pair.batch()
+    slot = batch.open(pair.behind.order(pair.utterances[0]))
+    for _ in range(4):
+        batch.step()
+    batch.drop(slot)
+    assert batch.open(pair.behind.order(pair.utterances[1])) == slot
+    heard = to_the_end(batch)
+    assert codes_of(heard[slot]) == pair.speeches[1].codes.tolist()
