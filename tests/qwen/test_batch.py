@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from tests.qwen.exact import GREEDY, voices
-from tests.qwen.traffic import SLOTS, Pool, Speakers, pool_of
+from tests.qwen.traffic import SLOTS, Padded, Pool, Speakers, pool_of
 from worker.engine.qwen import EngineError, Finish, QwenEngine, Sampling, Utterance
+from worker.engine.qwen.loader import load
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_held_slots_wait_while_neighbours_join_leave_and_move_rows(pool: Pool, k
 
 @pytest.mark.parametrize("sampling", [Sampling(top_k=0, predictor_top_k=0), Sampling(top_k=200, top_p=0.5)])
 def test_rows_that_only_fill_up_a_step_may_have_any_sampling(pool: Pool, sampling: Sampling) -> None:
-    """Three rows step and the fourth, which fills them up to a graph's size, draws from more codes than they do."""
+    """A row that is held draws from more codes than those that step."""
     speakers = Speakers(pool, pool.batch("padded"))
     order = replace(pool.orders[2], sampling=sampling.resolved(pool.engine.model.generation))
     other = speakers.batch.open(order)
@@ -106,6 +107,30 @@ def test_rows_that_only_fill_up_a_step_may_have_any_sampling(pool: Pool, samplin
     while speakers.speaking:
         speakers.step(frozenset({other}))
     assert set(speakers.batch.open_slots) == {other}
+
+
+def test_rows_that_only_fill_up_a_step_end_where_they_end_alone(tiny_ending: Path) -> None:
+    """A strong penalty on every code seen would move the end, were the end token taken for seen."""
+    engine = QwenEngine.load(str(tiny_ending), device="cpu", dtype="float64", slots=SLOTS)
+    voice = voices(engine)[1]
+    greedy = replace(GREEDY, repetition_penalty=10.0)
+    some = [Utterance(text, voice, "en", greedy, 1, max_frames=20) for text in ("One.", "Two", "3", "Four five", "Six")]
+    some += [replace(utterance, whole_text=False) for utterance in some]
+    alone = engine.synthesize(some)
+    ending = [n for n, speech in enumerate(alone) if speech.finish is Finish.STOP and len(speech.codes) > 3]
+    assert ending
+    padded = Padded(load(str(tiny_ending), device="cpu", dtype="float64"), SLOTS, 2048)
+    pool = Pool(engine, {"padded": padded}, [engine.order(utterance) for utterance in some], alone)
+    for n in ending:
+        speakers = Speakers(pool, pool.batch("padded"))
+        held = frozenset({speakers.open(n)})
+        speakers.step()
+        speakers.step()
+        neighbour = speakers.open((n + 1) % len(some))
+        while neighbour in speakers.speaking:
+            speakers.step(held)
+        while speakers.speaking:
+            speakers.step()
 
 
 def test_the_longest_utterance_that_fits_is_spoken_to_its_last_position(tiny: Path, pool: Pool) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from tests.qwen.exact import FRAME_SAMPLES, GREEDY, SIXTY, sixteen_bits, voices
 from worker.engine.qwen import Finish, QwenEngine, Sampling, Speech, Utterance
 from worker.engine.qwen.batch import Batch, Order, Spoken
-from worker.engine.qwen.forward import GRAPH_ROWS, Forward
+from worker.engine.qwen.forward import Forward
 from worker.engine.qwen.frame import Plan
 from worker.engine.qwen.loader import load
 from worker.engine.qwen.scheduler import Schedule
@@ -33,11 +33,10 @@ class Clock:
 
 
 class Padded(Forward):
-    """Every step is padded with rows that must not advance, as a GPU's graphs are."""
+    """Every step is filled up with rows that must not advance, as those of a GPU's graphs are; here with all."""
 
     def _plan(self, n_rows: int, n_attended: int, margins: bool) -> Plan:
-        plan = super()._plan(n_rows, n_attended, margins)
-        return replace(plan, n_rows=min(n for n in (*GRAPH_ROWS, SLOTS) if n >= n_rows and n <= SLOTS), is_padded=True)
+        return replace(super()._plan(n_rows, n_attended, margins), n_rows=self.n_slots, is_padded=True)
 
 
 @dataclass(frozen=True)
