@@ -88,7 +88,7 @@ class CaptureRules(TorchDispatchMode):
             return func(*args, **kwargs)
         if name == "aten::scaled_dot_product_attention":
             check_attention(*args, **kwargs)
-        elif func._can_decompose() and not torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CUDA"):
+        elif is_composite(func):
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
@@ -108,6 +108,13 @@ class CaptureRules(TorchDispatchMode):
         for tensor in tensors:
             if not tensor.is_cuda and not (name in FROM_NUMBERS and tensor.dim() == 0):
                 raise BreaksCapture(f"{name} reads a tensor of the host's, {list(tensor.shape)}")
+
+
+def is_composite(func: Any) -> bool:
+    """Whether it is done by other operations, and is none by itself on a GPU."""
+    if func.namespace == "prim" or not func._can_decompose():
+        return False
+    return not torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CUDA")
 
 
 def _tensors(given: Any) -> list[Tensor]:

@@ -104,7 +104,7 @@ def attention(device: torch.device) -> AbstractContextManager[None]:
 
 def upload(array: NDArray[np.generic], device: torch.device) -> Tensor:
     """An array on the device, in the order of the current stream and without waiting for it."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    tensor = torch.from_numpy(np.asarray(array, order="C"))
     if device.type != "cuda":
         return tensor
     # From memory that is not pinned, a copy may wait for all that the stream has still to do.

@@ -1,0 +1,141 @@
+"""Frames and codec run at once on a GPU: whatever they share is ordered, and what one frees the other has read.
+
+Shown on fake tensors, with streams that are clocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.qwen.fake_gpu import DEVICE, fake_model, fake_tensors
+from tests.qwen.fake_streams import Clock, Race, Watch, watched
+from worker.engine.qwen import Sampling, forward
+from worker.engine.qwen.forward import Forward
+from worker.engine.qwen.graphs import Fetch, Replayer
+from worker.engine.qwen.slots import Start
+
+N_SLOTS, N_POSITIONS, WIDTH = 2, 64, 64
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    monkeypatch.setattr(forward, "GRAPH_KINDS", forward.GRAPH_KINDS[:1])
+    monkeypatch.setattr(forward, "RAMP", (1, 2))
+    with fake_tensors(), torch.inference_mode(), watched(monkeypatch) as watch:
+        yield watch
+
+
+def a_forward(watch: Watch, is_warm: bool = True) -> Forward:
+    made = Forward(fake_model("tiny"), N_SLOTS, N_POSITIONS)
+    if is_warm:
+        made.warm_up()
+    watch.is_sealed = True
+    return made
+
+
+def on_gpu(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    return torch.zeros(shape, dtype=dtype, device=DEVICE)
+
+
+def begin(made: Forward, row: int, n_prompt: int) -> None:
+    seen = made.upload(np.zeros(3, dtype=np.int64))
+    sampling = Sampling().resolved({})
+    made.begin(row, Start(on_gpu(WIDTH), on_gpu(WIDTH), n_prompt, 3, 1, sampling, seen), on_gpu(n_prompt, WIDTH))
+
+
+def speak(made: Forward, voice: dict[str, Tensor]) -> None:
+    """Two utterances, frames and chunks of all kinds, captured and not, with the codec always behind."""
+    flying: list[Fetch] = []
+    for slot in range(N_SLOTS):
+        made.reset(slot, voice if slot else {})
+        begin(made, slot, 20 + 12 * slot)
+    for n in (1, 2, 3, 1):
+        for margins in (False, n == 3):
+            made.frame(min(n, N_SLOTS), 40, margins)
+            flying.append(Fetch(made.arena.codes[:n]))
+        codes = np.zeros((min(n, N_SLOTS), n, 16), dtype=np.int64)
+        flying.append(made.decode(range(min(n, N_SLOTS)), codes))
+        flying.pop(0).wait()
+    made.arena.move(0, N_SLOTS, 30)
+    for fetch in flying:
+        fetch.wait()
+
+
+def a_voice(watch: Watch, made: Forward) -> dict[str, Tensor]:
+    codes = on_gpu(30, 16, dtype=torch.int64)
+    watch.keep(codes)
+    state = made.state_of(codes)
+    for tensor in state.values():
+        watch.keep(tensor)
+    return state
+
+
+def uploaded(made: Forward, voice: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As of the cache: from the host, and brought to the engine's dtype."""
+    return {name: made.upload(np.zeros(tensor.shape, np.float32)).to(tensor.dtype) for name, tensor in voice.items()}
+
+
+def test_frames_and_codec_do_not_race(watch: Watch) -> None:
+    made = a_forward(watch)
+    voice = a_voice(watch, made)
+    for tensor in voice.values():
+        (tensor + 1).cpu().numpy()  # into the cache
+    speak(made, voice)
+    speak(made, uploaded(made, voice))
+
+
+def test_without_graphs_they_do_not_race_either(watch: Watch) -> None:
+    speak(a_forward(watch, is_warm=False), {})
+
+
+def test_the_watch_sees_a_state_that_is_still_on_its_way(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = a_forward(watch, is_warm=False)
+    voice = uploaded(made, a_voice(watch, made))
+    monkeypatch.setattr(Forward, "_follow", lambda made: None)
+    with pytest.raises(Race, match="at the same time"):
+        speak(made, voice)
+
+
+def test_the_watch_sees_memory_that_may_be_given_away(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = a_forward(watch, is_warm=False)
+    voice = uploaded(made, a_voice(watch, made))
+    monkeypatch.setattr(Tensor, "record_stream", lambda tensor, stream: None)
+    with pytest.raises(Race, match="given away"):
+        speak(made, voice)
+
+
+def test_the_watch_sees_a_host_that_does_not_wait(watch: Watch) -> None:
+    fetch = Fetch(on_gpu(3))
+    with pytest.raises(Race, match="not there yet"):
+        fetch._host.numpy()
+    fetch.wait()
+
+
+def test_two_replayers_may_run_at_once_and_one_may_not(watch: Watch) -> None:
+    first, second, x, y = Replayer(DEVICE), Replayer(DEVICE), on_gpu(3), on_gpu(3)
+    first.capture("x", lambda: x * 1)
+    first.capture("y", lambda: y * 1)
+    second.capture("y", lambda: y * 1)
+    torch.cuda.synchronize()
+    first.run("x", lambda: x)
+    with torch.cuda.stream(Clock()):  # type: ignore[arg-type]
+        second.run("y", lambda: y)
+        with pytest.raises(Race, match="at the same time"):
+            first.run("y", lambda: y)
+
+
+def test_a_graphs_result_is_gone_when_another_one_has_run(watch: Watch) -> None:
+    replayer, x, y = Replayer(DEVICE), on_gpu(3), on_gpu(3)
+    replayer.capture("x", lambda: x * 1)
+    replayer.capture("y", lambda: y * 1)
+    result = replayer.run("x", lambda: x)
+    assert result is not None
+    result + 1
+    replayer.run("y", lambda: y)
+    with pytest.raises(Race, match="another graph"):
+        result + 1
