@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -84,15 +83,6 @@ class Pair:
 
 def pair_of(upstream: Any) -> Pair:
     return Pair(Prompter(upstream.model.talker, upstream.model.config, upstream.processor.tokenizer), upstream)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """These matrices are too small to share, and a second thread waits for a core where others work."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture(scope="module")
