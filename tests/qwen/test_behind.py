@@ -184,3 +184,27 @@ def test_a_slot_that_is_dropped_may_be_opened_at_once(pair: Pair) -> None:
     assert batch.open(pair.behind.order(pair.utterances[1])) == slot
     heard = to_the_end(batch)
     assert codes_of(heard[slot]) == pair.speeches[1].codes.tolist()
+
+
+SAMPLINGS = (
+    GREEDY,
+    Sampling(),
+    Sampling(top_k=5, predictor_top_k=1),
+    Sampling(temperature=0.0),
+    Sampling(top_p=0.9, temperature=1.5),
+)
+
+
+@pytest.mark.parametrize("margins", [False, True])
+@torch.inference_mode()
+def test_whatever_is_usual_is_captured_at_start(pair: Pair, margins: bool) -> None:
+    forward = pair.behind._forward
+    captured = set(forward._plans())
+    for n_rows in range(1, SLOTS + 1):
+        for n, sampling in enumerate(SAMPLINGS[: 4 if margins else 5]):
+            for row in range(SLOTS):  # the others are of another kind
+                resolved = (sampling if row == 0 else SAMPLINGS[(n + row) % 4]).resolved({})
+                forward.arena.talker_draws.set(row, *resolved.talker())
+                forward.arena.predictor_draws.set(row, *resolved.predictor())
+            for n_attended in (1, 255, 256, 257, 300):
+                assert forward._plan(n_rows, n_attended, margins) in captured
