@@ -69,7 +69,6 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     engine = QwenEngine.load(options.model, device=options.device, slots=options.slots)
-    engine.warm_up()
     resident = soak(engine, options.utterances)
     figures = {
         "utterances": options.utterances,

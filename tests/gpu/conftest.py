@@ -58,12 +58,16 @@ def load(model: Path) -> Load:
 
     @cache
     def made(device: str = "cuda", dtype: str = "float64", slots: int = 7, attention: str = "auto") -> QwenEngine:
-        engine = QwenEngine.load(
-            str(model), device=device, dtype=dtype, slots=slots, attention=attention, max_positions=384
+        is_graphed = device == "cuda"
+        return QwenEngine.load(
+            str(model),
+            device=device,
+            dtype=dtype,
+            slots=slots,
+            attention=attention,
+            max_positions=384,
+            warm=is_graphed,
         )
-        if device == "cuda":
-            engine.warm_up()
-        return engine
 
     return made
 

@@ -182,7 +182,6 @@ def test_another_gpu_than_the_first_speaks_too(load: Load, model: Path) -> None:
     if torch.cuda.device_count() < 2:
         pytest.skip("only one CUDA device")
     engine = QwenEngine.load(str(model), device="cuda:1", dtype="float64", slots=3, max_positions=384)
-    engine.warm_up()
     first = load("cuda", "float64")
     asked = utterances(first, 4)
     for speech, wanted in zip(engine.synthesize(moved(asked, engine)), first.synthesize(asked), strict=True):

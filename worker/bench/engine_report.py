@@ -31,7 +31,7 @@ def measure(bench: Bench) -> Report:
     """Everything asked for. Raises EngineError."""
     with threads(bench.n_threads) as n_threads:
         began, began_cpu = perf_counter(), process_time()
-        engine = QwenEngine.load(bench.model, device=bench.device, dtype=bench.dtype, slots=bench.slots)
+        engine = QwenEngine.load(bench.model, device=bench.device, dtype=bench.dtype, slots=bench.slots, warm=False)
         memory = {"loaded": engine.memory_bytes}
         engine.warm_up()
         streams = Streams(engine, bench.n_frames)

@@ -104,6 +104,7 @@ class QwenEngine:
             self._prompter = Prompter(model.talker, model.config, model.tokenizer)
             self._forward = Forward(model, slots, max_positions)
         self._batch: Batch | None = None
+        self._is_warm = False
         self._speaking: dict[int, int] = {}  # index of an utterance -> its slot
 
     @classmethod
@@ -116,14 +117,18 @@ class QwenEngine:
         slots: int = 8,
         attention: str = "auto",
         max_positions: int = 2048,
+        warm: bool = True,
     ) -> QwenEngine:
         """Load a Qwen3-TTS Base model from a directory or the local hub cache. Raises ModelError.
 
         device: auto, cpu, cuda or cuda:N. dtype: auto (bfloat16 on a GPU, float32 on a CPU) or its name. slots: how
         many utterances are spoken at once. attention: auto, sdpa or flash. max_positions: prompt and frames of one
-        utterance together; memory grows with it.
+        utterance together; memory grows with it. warm: `warm_up` at once.
         """
-        return cls(load(name, device=device, dtype=dtype, attention=attention), slots, max_positions)
+        engine = cls(load(name, device=device, dtype=dtype, attention=attention), slots, max_positions)
+        if warm:
+            engine.warm_up()
+        return engine
 
     @property
     def n_slots(self) -> int:
@@ -137,13 +142,16 @@ class QwenEngine:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
     def warm_up(self) -> None:
-        """Run, or on a GPU capture, every usual shape, so that no utterance is the first to need it.
+        """Run, or on a GPU capture, every usual shape, so that no utterance is the first to need it. Once is enough.
 
-        It runs over the slots themselves: raises EngineError while they speak.
+        Without it memory grows for a while, and a GPU runs without graphs. It runs over the slots themselves: raises
+        EngineError while they speak.
         """
         if self._batch is not None:
             raise EngineError("this engine is speaking: warm it up before, or close that stream")
-        self._forward.warm_up()
+        if not self._is_warm:
+            self._forward.warm_up()
+            self._is_warm = True
 
     @property
     def fingerprint(self) -> str:
