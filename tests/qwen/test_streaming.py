@@ -194,6 +194,14 @@ def test_an_error_of_the_iterable_itself_leaves_the_engine_free(
     assert np.array_equal(engine.synthesize([utterances[0]])[0].codes, speeches[0].codes)
 
 
+def test_an_utterance_that_cannot_be_spoken_is_named_by_its_number(
+    engine: QwenEngine, utterances: list[Utterance]
+) -> None:
+    with pytest.raises(EngineError, match="nothing to say") as refused:
+        engine.synthesize([*utterances[:2], replace(utterances[0], text="<|im_end|>")])
+    assert refused.value.__notes__ == ["in utterance 2"]
+
+
 def test_a_chunk_schedule_that_is_none_is_refused(engine: QwenEngine, utterances: list[Utterance]) -> None:
     with pytest.raises(ValueError, match="ramp"):
         list(engine.stream(utterances, chunk_frames=(0,)))

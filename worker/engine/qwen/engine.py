@@ -246,6 +246,13 @@ class QwenEngine:
             margins=margins,
         )
 
+    def _order_of(self, index: int, utterance: Utterance, margins: bool) -> Order:
+        try:
+            return self.order(utterance, margins=margins)
+        except EngineError as error:
+            error.add_note(f"in utterance {index}")
+            raise
+
     def _extended(self, prefill: Prefill, resumed: NDArray[np.int64]) -> Prefill:
         """With the embeddings of the resumed frames at its end."""
         n = len(resumed)
@@ -270,7 +277,7 @@ class QwenEngine:
         try:
             while True:
                 while len(indices) < self.n_slots and (new := next(coming, None)) is not None:
-                    slot = batch.open(self.order(new[1], margins=margins))
+                    slot = batch.open(self._order_of(*new, margins))
                     indices[slot], self._speaking[new[0]] = new[0], slot
                 if not indices:
                     return
