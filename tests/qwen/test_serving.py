@@ -150,6 +150,15 @@ def test_a_segment_resumed_at_its_end_gives_its_frames_again_and_its_finish(
         assert again.finish is finish
 
 
+def test_more_frames_than_the_budget_now_allows_are_given_again_and_end_the_segment(speaker: QwenSpeaker) -> None:
+    """Another version of the worker may have given the text a larger budget."""
+    [spoken] = speak(speaker, segment(max_frames=12))
+    [again] = speak(speaker, replace(resumed(segment(), spoken, 12), max_frames=5))
+    assert np.array_equal(again.codes, spoken.codes)
+    assert np.array_equal(again.heard, spoken.heard)
+    assert again.finish is Finish.LENGTH
+
+
 def test_resuming_without_codes_is_refused(speaker: QwenSpeaker) -> None:
     with pytest.raises(EngineError, match="resumes from codes"):
         speaker.open(replace(segment(), resume=Resume(3)))
