@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from benchmarks import checkpoint
+from tests.shell import Run, here, runner
 from tests.tone import ToneEngine
 from worker.embedded import embedded_valkey
 from worker.engine.base import Engine
@@ -186,6 +189,32 @@ async def eventually(is_true: Callable[[], bool], within_s: float = 5.0) -> None
         if time.monotonic() > deadline:
             raise AssertionError(f"not true within {within_s} s")
         await asyncio.sleep(0.01)
+
+
+async def http_status(port: int, path: str) -> int:
+    """What a worker's health port answers on 127.0.0.1."""
+
+    def fetch() -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+
+    return await asyncio.to_thread(fetch)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `makima-tts` in an empty folder, in this process."""
+    return here(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Run:
+    """Run it there in a process of its own."""
+    return runner(tmp_path)
 
 
 @pytest.fixture(scope="session")

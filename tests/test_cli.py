@@ -13,23 +13,11 @@ import typer
 
 from schemas.export import export
 from tests.conftest import REPOSITORY, Server
-from tests.shell import ENVIRONMENT, Run, complaint, here, runner
+from tests.shell import ENVIRONMENT, Run, complaint
 from worker import cli
 from worker.settings import Settings
 
 NOBODY_THERE = "redis://127.0.0.1:1/0"
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `makima-tts` in an empty folder, in this process."""
-    return here(tmp_path, monkeypatch, capsys)
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Run:
-    """Run it there in a process of its own."""
-    return runner(tmp_path)
 
 
 # Starting.

@@ -15,7 +15,7 @@ import soundfile
 
 from tests.conftest import Process, Server
 from tests.processes import until
-from tests.shell import Run, audible_s, complaint, here, runner, start
+from tests.shell import Run, audible_s, complaint, start
 from worker.stream.keys import Keys
 
 KEYS = Keys()
@@ -26,18 +26,6 @@ LONG = "This is a long story that nobody will hear to its end. " * 20
 def valkey_server(servers: dict[str, Server]) -> Server:
     """One server will do: what the commands send is tried on both kinds by the flows."""
     return servers["valkey"]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `makima-tts` in an empty folder, in this process."""
-    return here(tmp_path, monkeypatch, capsys)
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Run:
-    """Run it there in a process of its own."""
-    return runner(tmp_path)
 
 
 def last_of(valkey: redis.Redis, session_id: str) -> bytes:

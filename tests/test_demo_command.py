@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from tests.shell import Run, audible_s, runner
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Run:
-    """Run `makima-tts` in an empty folder, in a process of its own."""
-    return runner(tmp_path)
+from tests.shell import Run, audible_s
 
 
 def test_demo_as_json_tells_what_was_measured(shell: Run, tmp_path: Path) -> None:

@@ -5,16 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.recordings import make_voice, replace_recording
-from tests.shell import Run, here
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `makima-tts` in an empty folder, in this process."""
-    return here(tmp_path, monkeypatch, capsys)
+from tests.shell import Run
 
 
 def test_voices_list_tells_which_are_complete(run: Run) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import redis
 
-from tests.conftest import eventually, make_settings, running
+from tests.conftest import eventually, http_status, make_settings, running
 from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_empty, read_session, until_ended
 from tests.tone import ToneEngine
 from worker.embedded import Embedded, embedded_valkey
@@ -121,14 +119,14 @@ async def test_the_health_pages_tell_a_lost_redis_from_a_worker_that_is_well(ser
     settings = make_settings(server.url, lease_ms=400, health_port=0)
     async with running(settings) as worker:
         with HealthServer(worker, worker.metrics, port=0) as health:
-            assert await _get(health.port, "/healthz") == 200
-            assert await _get(health.port, "/readyz") == 200
+            assert await http_status(health.port, "/healthz") == 200
+            assert await http_status(health.port, "/readyz") == 200
             server.stop(hard=True)
             await _until_status(health.port, "/healthz", 503)
             server.start()
             await _until_status(health.port, "/healthz", 200)
             worker.stop()
-            assert await _get(health.port, "/readyz") == 503
+            assert await http_status(health.port, "/readyz") == 503
 
 
 async def test_a_hung_engine_shows_in_the_health_pages_and_loses_its_lease(
@@ -170,19 +168,7 @@ async def test_no_text_reaches_the_log_above_debug(
     assert "onfidential" not in caplog.text
 
 
-async def _get(port: int, path: str) -> int:
-    def fetch() -> int:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            error.close()
-            return error.code
-
-    return await asyncio.to_thread(fetch)
-
-
 async def _until_status(port: int, path: str, status: int) -> None:
     async with asyncio.timeout(10):
-        while await _get(port, path) != status:  # noqa: ASYNC110
+        while await http_status(port, path) != status:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

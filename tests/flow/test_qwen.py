@@ -6,8 +6,6 @@ import asyncio
 import logging
 import shutil
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import pairwise
@@ -19,7 +17,7 @@ import pytest
 import redis
 
 from schemas.messages import Audio
-from tests.conftest import REPOSITORY, Server, eventually, make_settings, running
+from tests.conftest import REPOSITORY, Server, eventually, http_status, make_settings, running
 from tests.flow.conftest import QWEN_SLOTS
 from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_empty, read_session, until_ended
 from tests.recordings import babble, make_voice, replace_recording, set_digest
@@ -246,25 +244,13 @@ async def test_the_ready_page_says_so_only_after_the_warm_up(
     with HealthServer(worker, worker.metrics, port=0) as health:
         running_task = asyncio.create_task(worker.run())
         await eventually(engine.began.is_set)
-        assert await _status(health.port, "/readyz") == 503
-        assert await _status(health.port, "/healthz") == 200
+        assert await http_status(health.port, "/readyz") == 503
+        assert await http_status(health.port, "/healthz") == 200
         engine.may_end.set()
         await eventually(worker.is_ready)
-        assert await _status(health.port, "/readyz") == 200
+        assert await http_status(health.port, "/readyz") == 200
         worker.stop()
         await running_task
-
-
-async def _status(port: int, path: str) -> int:
-    def fetch() -> int:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            error.close()
-            return error.code
-
-    return await asyncio.to_thread(fetch)
 
 
 async def test_a_voice_that_comes_with_a_reload_has_its_prompt_made_and_is_spoken(

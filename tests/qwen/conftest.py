@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from tests.qwen.exact import Ties
 
 SAMPLE_RATE_HZ = 24_000
 
@@ -37,3 +41,13 @@ def upstream(tiny: Path) -> Any:
     from qwen_tts import Qwen3TTSModel
 
     return Qwen3TTSModel.from_pretrained(tiny, dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def ties() -> Iterator[Ties]:
+    """Counts a module's near ties, and fails when there are more than one and than 1 %."""
+    from tests.qwen.exact import Ties
+
+    counted = Ties()
+    yield counted
+    counted.check()

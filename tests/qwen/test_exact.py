@@ -28,13 +28,6 @@ SLOTS = 8
 
 
 @pytest.fixture(scope="module")
-def ties() -> Iterator[Ties]:
-    counted = Ties()
-    yield counted
-    counted.check()
-
-
-@pytest.fixture(scope="module")
 def engine(tiny: Path) -> QwenEngine:
     return QwenEngine.load(str(tiny), device="cpu", dtype="float32", slots=SLOTS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,13 +32,6 @@ def every_mode(engine: QwenEngine) -> list[Utterance]:
         for greedy in (True, False)
         for whole_text in (True, False)
     ]
-
-
-@pytest.fixture(scope="module")
-def ties() -> Iterator[Ties]:
-    counted = Ties()
-    yield counted
-    counted.check()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,6 @@ SAMPLINGS = (
     Sampling(temperature=0.4, top_k=3, predictor_top_k=1),
     Sampling(top_k=0, top_p=0.8, repetition_penalty=0.8, predictor_temperature=0),
 )
-
-
-@pytest.fixture(scope="module")
-def ties() -> Iterator[Ties]:
-    counted = Ties()
-    yield counted
-    counted.check()
 
 
 @pytest.fixture(scope="module")

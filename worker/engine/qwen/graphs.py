@@ -15,8 +15,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 log = logging.getLogger(__name__)
 
-# Without cuDNN's, which torch prefers on some GPUs: it builds a plan on the host, tens of milliseconds, for every new
-# number of rows and of positions.
+# Without cuDNN's, which torch prefers on some GPUs: it builds a plan on the host for every new number of rows and of
+# positions.
 ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
