@@ -132,7 +132,7 @@ def qwen_flags(folder: Path, seed: int = 0, dtype: str = "auto") -> list[str]:
     """Make a tiny checkpoint and a voice with sound in its recording; returns the flags of a fleet that speaks it."""
     model, voices = folder / "tiny", folder / "voices"
     making = [sys.executable, "-m", "benchmarks.checkpoint", "tiny", str(model), "--seed", str(seed)]
-    subprocess.run(making, cwd=REPOSITORY, check=True)
+    subprocess.run(making, cwd=REPOSITORY, check=True, capture_output=True)
     shutil.copytree(REPOSITORY / "voices" / "placeholder", voices / "placeholder")
     replace_recording(voices / "placeholder", babble(4.0))
     places = ["--model", str(model), "--voices-dir", str(voices), "--cache-dir", str(folder / "prompts")]

@@ -28,7 +28,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 END_TIMEOUT_S = 10.0
 
 _WARM = ("worker.cli", "worker.commands.serve", "worker.settings", "worker.logs", "worker.engine.preview")
-_WARM_QWEN = ("worker.engine.qwen.serving", "qwen_tts", "librosa")
+# What qwen_tts imports, but not itself: it imports onnxruntime too, whose thread must not be forked.
+_WARM_MODEL = (
+    "worker.engine.qwen.serving",
+    "transformers.models.mimi.modeling_mimi",
+    "accelerate",
+    "librosa.core",
+    "librosa.filters",
+)
 
 
 class Nursery:
@@ -156,7 +163,7 @@ def _settle_in(log: str) -> None:
 def main() -> None:
     """The nursery, or after a fork the worker."""
     fd, engine, is_naive = sys.argv[1:]
-    for name in _WARM + (_WARM_QWEN if engine == "qwen" else ()):
+    for name in _WARM + (_WARM_MODEL if engine == "qwen" else ()):
         import_module(name)
     if is_naive == "1":
         import_module("tests.chaos.naive").heed_no_fence()
