@@ -5,19 +5,21 @@ Debian's redis-server, for the embedded Valkey speaks no TLS. What is started he
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 HOST = "127.0.0.1"
+END_TIMEOUT_S = 20.0  # a server asked to end waits 10 s for a replica that lags
 REDIS, CLI, OPENSSL = (shutil.which(name) for name in ("redis-server", "redis-cli", "openssl"))
 
 needs_redis = pytest.mark.skipif(REDIS is None, reason="redis-server is not installed")
@@ -36,9 +38,16 @@ class Server:
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, *more: str) -> None:
+        """more: arguments for this time only, which win over its own."""
         with (self.folder / "log").open("ab") as log:
-            command = [str(REDIS), *self._arguments, "--bind", HOST, "--dir", str(self.folder), "--save", ""]
+            own = [str(REDIS), *self._arguments, "--bind", HOST, "--dir", str(self.folder), "--save", ""]
+            command = [*own, *more]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         until(self._answers)
 
@@ -49,15 +58,15 @@ class Server:
     def has_ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
 
-    def stop(self) -> None:
-        """At once, as a power cut would; a stopped process too."""
+    def stop(self, hard: bool = True) -> None:
+        """At once as a power cut would, a stopped process too; or by SIGTERM."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            self._process.send_signal(signal.SIGKILL if hard else signal.SIGTERM)
+            self._process.wait(END_TIMEOUT_S)
             self._process = None
 
-    def restart(self) -> None:
-        self.stop()
+    def restart(self, hard: bool = True) -> None:
+        self.stop(hard)
         self.start()
 
     def _answers(self) -> bool:
@@ -141,12 +150,13 @@ class Service:
 
 
 @contextmanager
-def sentinel_service(folder: Path, n_sentinels: int) -> Iterator[Service]:
-    """Ready for a fail-over: each Sentinel knows the replica and the other Sentinels."""
+def sentinel_service(folder: Path, n_sentinels: int, *options: str) -> Iterator[Service]:
+    """Ready for a fail-over: each Sentinel knows the replica and the other Sentinels. options: of both servers."""
     with ExitStack() as stack:
-        master = stack.enter_context(server(folder / "master", "--repl-diskless-sync-delay", "0"))
+        options = ("--repl-diskless-sync-delay", "0", *options)
+        master = stack.enter_context(server(folder / "master", *options))
         follow = ["--replicaof", f"{HOST} {master.port}"]
-        replica = stack.enter_context(server(folder / "replica", *follow))
+        replica = stack.enter_context(server(folder / "replica", *follow, *options))
         sentinels = [
             stack.enter_context(sentinel(folder / f"sentinel{n}", master, n_sentinels // 2 + 1))
             for n in range(n_sentinels)
@@ -174,9 +184,7 @@ def sentinel(folder: Path, master: Server, quorum: int) -> Iterator[Server]:
 def cluster(folder: Path, *options: str, n_masters: int = 3) -> Iterator[list[Server]]:
     words = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *options]
     with ExitStack() as stack:
-        nodes = [
-            stack.enter_context(server(folder / f"node{n}", *words, port=cluster_port())) for n in range(n_masters)
-        ]
+        nodes = [stack.enter_context(server(folder / f"node{n}", *words)) for n in range(n_masters)]
         join_cluster(nodes)
         yield nodes
 
@@ -204,25 +212,17 @@ def has_pairs(printed: str, words: Sequence[str]) -> bool:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A free port whose Cluster bus, 10,000 above it, is free too.
 
-
-def cluster_port() -> int:
-    """A free port whose Cluster bus, 10,000 above it, is free and exists as well."""
+    Both lie below the ports that outgoing connections get (from 32,768 or higher): one of those could take the port
+    while its server restarts, or connect to itself.
+    """
     while True:
-        port = free_port()
-        if port < 55_000:
+        port = random.randrange(10_000, 22_000)
+        with socket.socket() as one, socket.socket() as bus, suppress(OSError):
+            one.bind((HOST, port))
+            bus.bind((HOST, port + 10_000))
             return port
-        for low in range(port - 20_000, port - 10_000):
-            with socket.socket() as one, socket.socket() as bus:
-                try:
-                    one.bind((HOST, low))
-                    bus.bind((HOST, low + 10_000))
-                except OSError:
-                    continue
-                return low
 
 
 def until(is_so: Callable[[], bool], within_s: float = 15.0) -> None:
