@@ -25,6 +25,7 @@ MAX_LINES = 350
 RANKS = {
     "schemas": 0,
     "worker.settings": 1,
+    "worker.floor": 1,
     "worker.embedded": 1,
     "worker.logs": 2,
     "worker.text": 2,

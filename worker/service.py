@@ -33,6 +33,7 @@ from worker.voices.registry import Registry, RegistryError
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 30.0
+SILENT_LEASES = 0.75  # silence after which a worker is taken for dead: another speaks on before the lease is over
 DEPTHS_EVERY_S = 5.0
 
 
@@ -54,6 +55,7 @@ class Worker:
         self.metrics = metrics or Metrics()
         self._settings = settings
         self._lease_s = settings.lease_ms / 1000
+        self._silent_ms = round(settings.lease_ms * SILENT_LEASES)
         self._voices = Registry.load(settings.voices_dir)
         self._voices.get(settings.default_voice)  # a wrong default is found at start
         self._engine = EngineThread(engine, self.metrics.stepped)
@@ -203,13 +205,18 @@ class Worker:
         now = monotonic()
         if now >= self._reclaim_at:
             self._reclaim_at = now + self._lease_s / 4 * random.uniform(0.75, 1.25)  # noqa: S311
-            n_free = self._n_free
-            leases = await self._job_patience(lambda: self._queue.reclaim(self._settings.lease_ms, n_free))
-            self.metrics.reclaimed.inc(len(leases))
-            self._begin_all(leases)
+            if self._job_patience.has_answered_for_s(self._lease_s / 2):  # else living workers could not beat either
+                await self._take_over()
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_EVERY_S * random.uniform(0.5, 1.5)  # noqa: S311
             await self._job_patience(self._queue.sweep)
+
+    async def _take_over(self) -> None:
+        n_free = self._n_free
+        taken = await self._job_patience(lambda: self._queue.reclaim(self._silent_ms, n_free))
+        self._reclaim_at = min(self._reclaim_at, monotonic() + taken.due_s)
+        self.metrics.reclaimed.inc(len(taken.leases))
+        self._begin_all(taken.leases)
 
     async def _sleep(self, claim: Claim | None) -> None:
         """Until something stirs, or a timer of ours or a delayed job is due."""
@@ -238,8 +245,10 @@ class Worker:
 
     @property
     def _n_free(self) -> int:
-        """Jobs that may be taken: none while the engine hangs, for it would only sit on them."""
-        return self._n_slots - len(self._running) if self._engine.moves(self._lease_s) else 0
+        """Jobs that may be taken: none while the engine hangs, for it would only sit on them, or one must be alone."""
+        if self._desk.floor.is_reserved or not self._engine.moves(self._lease_s):
+            return 0
+        return self._n_slots - len(self._running)
 
     # Jobs.
 

@@ -16,6 +16,7 @@ from schemas.jobs import Job, job_id_of, parse_job
 from schemas.messages import Begin, Cancelled, Complete, Error
 from worker.engine.base import EngineClosed, EngineError, VoiceUnavailable
 from worker.engine.thread import EngineThread
+from worker.floor import Floor, Seat
 from worker.metrics import Metrics
 from worker.speaking import Speaking, Take
 from worker.stream import outbox as stream
@@ -43,6 +44,7 @@ class Desk:
     max_text_chars: int
     max_attempts: int
     lease_s: float
+    floor: Floor = field(default_factory=Floor)
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class Utterance:
     pulse: Pulse
     job_id: str = field(init=False)
     _outbox: Outbox = field(init=False)
+    _seat: Seat = field(init=False)
     _take: Take | None = None
 
     def __post_init__(self) -> None:
@@ -66,12 +69,13 @@ class Utterance:
     async def run(self) -> None:
         """Speak, or say why not. Cancelling the running asyncio task stops all writing and settles nothing."""
         try:
-            await self._run()
+            async with self.desk.floor.seat() as self._seat:
+                await self._run()
         except stream.Fenced:
             self._note("was taken over by another worker")
             self.desk.metrics.lost_leases.inc()
-        except stream.Displaced:
-            self._note("found another utterance on its stream and is given back")
+        except (stream.Displaced, stream.Rewound) as stop:
+            self._note(f"does not find its last entry on the stream ({type(stop).__name__}) and is given back")
             await self.settle("release")
         except stream.Ended as ended:
             await self.settle("dead" if ended.kind == "error" else "ok", ended.kind)
@@ -110,16 +114,15 @@ class Utterance:
     async def _speak(self) -> Complete:
         job, voice = self._read()
         take = Take(job, voice, self.desk.engine.engine.has_codes)
-        begun = await self._outbox.begin(
+        begun_ms = await self._outbox.begin(
             lambda outbox: self._begin_message(take, outbox),
             deadline_ms=self.lease.published_ms + job.ttl_ms,
-            spent=self.lease.attempt > self.desk.max_attempts,
+            max_attempts=self.desk.max_attempts,
         )
         self._take = take
-        if begun.progressed and self.lease.attempt > 1:
-            await self.desk.patience(lambda: self.desk.queue.beat(self.lease, progressed=True))
-        self.desk.metrics.attempts.observe(self.lease.attempt)
-        speaking = Speaking(self.desk.engine, self._outbox, take, self.pulse, begun.at_ms)
+        self.desk.metrics.attempts.observe(self._outbox.attempt)
+        speaking = Speaking(self.desk.engine, self._outbox, take, self.pulse, begun_ms)
+        await self._seat.may_speak(is_suspect=self._outbox.n_fruitless > 1)
         try:
             await speaking.run()
         finally:
@@ -149,7 +152,7 @@ class Utterance:
             model=self.desk.engine.engine.name,
             sample_rate=take.job.sample_rate,
             encoding=take.job.encoding.value,
-            attempt=max(1, self.lease.attempt),
+            attempt=outbox.attempt,
             resumed_at=outbox.delivered,
             resumed_by=take.resumed_by(outbox),
         )
@@ -199,7 +202,7 @@ class Utterance:
 
     async def _try_again(self, error: JobError) -> None:
         """The attempt failed, not the job: later, unless this was the last one and it got nowhere."""
-        attempt = self.lease.attempt
+        attempt = self._outbox.n_fruitless
         if attempt >= self.desk.max_attempts and not self._outbox.has_progressed:
             await self._end_failed(error)
             return

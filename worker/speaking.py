@@ -68,8 +68,9 @@ class Take:
         last = trail.marks[-1] if trail.marks else None
         if last is None or index > last.segment:
             return None
-        if self.has_codes and (codes := trail.codes_of(index)) is not None:
-            return Resume(len(codes), codes)
+        if self.has_codes:  # without its codes it is spoken again, with the same seed
+            codes = trail.codes_of(index)
+            return None if codes is None else Resume(len(codes), codes)
         if index < last.segment:
             return Resume(max_frames)
         frame_bytes = bytes_per_sample(self.job.encoding) * self.job.sample_rate / FRAME_RATE_HZ
@@ -148,7 +149,9 @@ class Speaking:
         return data[dropped:]
 
     async def _write(self, index: int, frames: list[Frames], data: bytes, is_final: bool) -> None:
-        if self._to_drop or self._outbox.trail.is_whole or (is_final and not data and not self._outbox.delivered):
+        if self._outbox.trail.is_whole or (is_final and not data and not self._outbox.delivered):
+            return
+        if self._to_drop and not is_final:  # more than there is left to drop only where it was spoken again shorter
             return
         first_frame, codes = self._unmarked(index, frames)
         if not (data or is_final or codes):

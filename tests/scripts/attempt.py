@@ -13,11 +13,10 @@ from typing import Any
 import redis
 
 from tests.scripts.listener import CHUNK
-from tests.scripts.plane import FAR_FUTURE_MS, Lease, Plane, numbers
+from tests.scripts.plane import MAX_ATTEMPTS, Lease, Plane, numbers
 
 Command = Callable[[], Any]
 Steps = Generator[Command, Any, Any]
-MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,7 @@ class Attempt:
         self._delivered = 0
         self._epoch = ""
         self._n = 0
+        self._attempt = self._n_fruitless = lease.attempt
         self._steps = self._run()
         self._unanswered: Command | None = None
         self._answer: Any = None
@@ -100,7 +100,7 @@ class Attempt:
         if plan is None:
             yield from self._end("error", "invalid_field")
             return
-        yield from self._begin(self.lease.attempt > MAX_ATTEMPTS)
+        yield from self._begin()
         while self._delivered < plan.n_chunks * CHUNK:
             if self.lease.attempt <= plan.n_failures and self._n > plan.fails_at:
                 yield from self._fail()
@@ -109,21 +109,19 @@ class Attempt:
         yield from self._end("complete")
 
     def _fail(self) -> Steps:
-        if self.lease.attempt >= MAX_ATTEMPTS:
+        if self._n_fruitless >= MAX_ATTEMPTS:
             yield from self._end("error", "engine_failed")
         else:
             yield from self._settle("retry", 0)
 
-    def _begin(self, spent: bool) -> Steps:
-        answer: list[Any] = ["MOVED", self._delivered]
+    def _begin(self) -> Steps:
+        answer: list[Any] = ["MOVED", self._delivered, self._attempt]
         while answer[0] == "MOVED":
-            self._delivered = int(answer[1])
-            answer = yield partial(self._ask_to_begin, self._delivered, spent)
+            self._delivered, self._attempt = int(answer[1]), answer[2]
+            answer = yield partial(self._ask_to_begin, self._delivered, self._attempt)
         match answer[0]:
             case "OK":
-                self._epoch, self._n = answer[1], 1
-                if answer[2] and self.lease.attempt > 1:
-                    yield from self._beat(progressed=True)
+                self._epoch, self._n, self._n_fruitless = answer[1], 1, answer[2]
             case "DONE":
                 raise Ended(answer[1])
             case "STALE":
@@ -134,9 +132,8 @@ class Attempt:
             case other:
                 yield from self._end("error", "worker_lost" if other == "SPENT" else "internal")
 
-    def _ask_to_begin(self, believed: int, spent: bool) -> list[Any]:
-        body = self.lease.fence.encode()
-        return self._plane.begin(self.lease, believed, body, FAR_FUTURE_MS, spent)
+    def _ask_to_begin(self, believed: int, attempt: int) -> list[Any]:
+        return self._plane.begin(self.lease, believed, self.lease.fence.encode(), attempt=attempt)
 
     def _write(self) -> Steps:
         at, after = f"{self._epoch}-{self._n}", self._delivered + CHUNK
@@ -170,7 +167,7 @@ class Attempt:
         yield from self._beat()
         if tail is not None and tail[1]["type"] != "cancel" and not self._is_mine(tail):
             raise Displaced
-        yield from self._begin(spent=False)
+        yield from self._begin()
 
     def _end(self, kind: str, code: str = "") -> Steps:
         """Never returns but where it was refused and the utterance goes on: raises Ended or Fenced."""
@@ -187,8 +184,8 @@ class Attempt:
             case _:
                 raise Ended(answer[1])
 
-    def _beat(self, progressed: bool = False) -> Steps:
-        answer = yield lambda: without_group("LOST", lambda: self._plane.beat(self.lease, progressed))
+    def _beat(self) -> Steps:
+        answer = yield lambda: without_group("LOST", lambda: self._plane.beat(self.lease))
         if answer == "LOST":
             raise Fenced
 

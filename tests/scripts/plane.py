@@ -21,12 +21,14 @@ SCRIPTS: Mapping[str, Script] = {
         script.RECLAIM,
         script.SWEEP,
         script.BEGIN,
+        script.APPEND,
         script.END,
     )
 }
 FAR_FUTURE_MS = 9_999_999_999_999
 PAST_EVERY_LEASE_MS = 100_000_000
 MAX_FIELD_BYTES = 20_001
+MAX_ATTEMPTS = 3
 
 
 def numbers(entry_id: str) -> tuple[int, int]:
@@ -111,19 +113,23 @@ class Plane:
         (lease,) = self.claim(worker, 1).leases
         return lease
 
-    def reclaim(self, worker: str = "w2", lease_ms: int = PAST_EVERY_LEASE_MS // 2, count: int = 10) -> list[Lease]:
-        given, _ = self._run_on_jobs("reclaim", worker, lease_ms, count, MAX_FIELD_BYTES)
-        return [_lease(raw, worker) for raw in given]
+    def reclaim(self, worker: str = "w2", silent_ms: int = PAST_EVERY_LEASE_MS // 2, count: int = 10) -> list[Lease]:
+        return self.reclaim_at("", worker, silent_ms, count)[0]
+
+    def reclaim_at(
+        self, sent_ms: int | str, worker: str = "w2", silent_ms: int = PAST_EVERY_LEASE_MS // 2, count: int = 10
+    ) -> tuple[list[Lease], int, int]:
+        """What a RECLAIM sent at that time takes over, ms until the next is due, and the server's clock."""
+        given, due_ms, now_ms = self._run_on_jobs("reclaim", worker, silent_ms, count, MAX_FIELD_BYTES, sent_ms)
+        return [_lease(raw, worker) for raw in given], due_ms, int(now_ms)
 
     def settle(self, lease: Lease, verdict: str = "ok", argument: str | int = "") -> str:
         return str(
             self._run_on_jobs("settle", lease.worker, lease.entry_id, lease.fence, lease.session_id, verdict, argument)
         )
 
-    def beat(self, lease: Lease, progressed: bool = False) -> str:
-        return str(
-            self._run_on_jobs("beat", lease.worker, lease.entry_id, lease.fence, lease.session_id, int(progressed))
-        )
+    def beat(self, lease: Lease) -> str:
+        return str(self._run_on_jobs("beat", lease.worker, lease.entry_id, lease.fence, lease.session_id))
 
     def sweep_page(self, cursor: str, page_size: int = 200, silent_ms: int = 60_000, idle_ms: int = 3_600_000) -> str:
         return str(self._run_on_jobs("sweep", "w9", cursor, page_size, silent_ms, idle_ms))
@@ -179,11 +185,13 @@ class Plane:
         believed: int = 0,
         body: bytes = b"begin",
         deadline_ms: int = FAR_FUTURE_MS,
-        spent: bool = False,
+        attempt: int | None = None,
     ) -> list[Any]:
+        """attempt: as the body says; None: as claimed."""
         keys = self.session_keys(lease.session_id, lease.entry_id)
         job_id = lease.field("job_id") or lease.entry_id
-        words = (lease.entry_id, job_id, lease.fence, believed, body, deadline_ms, int(spent))
+        limits = (deadline_ms, lease.attempt, MAX_ATTEMPTS, lease.attempt if attempt is None else attempt)
+        words = (lease.entry_id, job_id, lease.fence, believed, body, *limits)
         return list(self._run("begin", keys, *words))
 
     def end(

@@ -206,18 +206,6 @@ def test_a_beat_of_a_job_without_a_session_makes_no_gate(plane: Plane) -> None:
     assert plane.gates() == {}
 
 
-def test_progress_makes_the_attempt_count_as_the_first_and_leaves_the_fence(plane: Plane) -> None:
-    entry_id = plane.publish()
-    for _ in range(2):
-        plane.settle(plane.claim_one(), "retry", 0)
-    lease = plane.claim_one()
-    assert lease.attempt == 3
-    assert plane.beat(lease, progressed=True) == "OK"
-    assert plane.beat(lease) == "OK"
-    plane.go_silent(entry_id)
-    assert plane.reclaim()[0].attempt == 2
-
-
 def test_a_job_whose_worker_fell_silent_is_taken_over(plane: Plane) -> None:
     entry_id = plane.publish(text="Hello.")
     old = plane.claim_one("w1")
@@ -239,11 +227,32 @@ def test_no_more_is_taken_over_than_there_are_slots(plane: Plane) -> None:
     assert [lease.entry_id for lease in plane.reclaim("w2", count=2)] == ids[2:]
 
 
+def test_a_reclaim_that_arrives_late_takes_nothing_over_and_says_when_to_look_again(plane: Plane) -> None:
+    entry_id = plane.publish()
+    plane.claim("w1")
+    plane.go_silent(entry_id)
+    sent_ms = plane.now_ms()
+    assert plane.reclaim_at(sent_ms - 700, silent_ms=1500)[:2] == ([], 500)
+    taken, _, now_ms = plane.reclaim_at(sent_ms - 100, silent_ms=1500)
+    assert [lease.entry_id for lease in taken] == [entry_id]
+    assert sent_ms <= now_ms <= plane.now_ms()
+
+
+def test_a_reclaim_says_when_the_next_entry_may_be_due(plane: Plane) -> None:
+    assert plane.reclaim_at("", silent_ms=1500)[1] == 1500
+    ids = [plane.publish(f"s{n}") for n in range(3)]
+    plane.claim("w1")
+    for n, entry_id in enumerate(ids):
+        plane.call("XCLAIM", plane.keys.jobs, "workers", "w1", 0, entry_id, "IDLE", 300 * n, "JUSTID")
+    assert 0 < plane.reclaim_at("", silent_ms=1500)[1] <= 900
+    assert plane.reclaim_at("", silent_ms=1)[1] == 1, "what was taken over just now is silent again soon"
+
+
 def test_a_pending_entry_that_is_gone_is_forgotten(plane: Plane) -> None:
     entry_id = plane.publish()
     plane.claim()
     plane.client.xdel(plane.keys.jobs, entry_id)
-    assert plane.reclaim(lease_ms=0) == []
+    assert plane.reclaim(silent_ms=0) == []
     assert plane.pending() == []
     assert plane.client.hlen(plane.key("attempts")) == 0
 

@@ -171,7 +171,7 @@ def test_any_attempts_at_a_job_in_any_order_leave_one_end_at_most_and_samples_wi
             answer = plane.begin(lease, delivered)
             if answer[0] == "MOVED":
                 delivered = int(answer[1])
-                answer = plane.begin(lease, delivered)
+                answer = plane.begin(lease, delivered, attempt=answer[2])
             if answer[0] == "OK":
                 at[fence] = int(answer[1]), 1, delivered
         elif what == "cancel":

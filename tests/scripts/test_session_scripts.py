@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import redis
 
 from tests.scripts.plane import Plane, a_lease
-from tests.scripts.utterances import KINDS, TTL_MS, begin, forget_stream, speak, taken_over
+from tests.scripts.utterances import KINDS, TTL_MS, begin, counted, forget_stream, speak, taken_over
 
 UPTO_EVERYTHING = 2**64 - 1
 
@@ -18,8 +20,8 @@ def plane(session_plane: Plane) -> Plane:
 
 def test_begin_opens_an_epoch_with_the_first_entry_of_the_utterance(plane: Plane) -> None:
     before = plane.now_ms()
-    kind, epoch, progressed, now_ms = plane.begin(a_lease(job_id="j1"), body=b"\xff\x00body")
-    assert (kind, progressed) == ("OK", 0)
+    kind, epoch, fruitless, now_ms = plane.begin(a_lease(job_id="j1"), body=b"\xff\x00body")
+    assert (kind, fruitless) == ("OK", 1)
     assert before <= int(epoch) <= plane.now_ms()
     assert before <= int(now_ms) <= plane.now_ms()
     ((entry_id, fields),) = plane.heard("s1")
@@ -91,7 +93,7 @@ def test_begin_says_what_was_delivered_and_writes_nothing_when_the_writer_believ
     _, delivered, _ = speak(plane, old, 3)
     new = taken_over(old)
     before = plane.heard("s1"), plane.client.hgetall(plane.keys.job("s1", old.entry_id))
-    assert plane.begin(new, 0) == ["MOVED", str(delivered)]
+    assert plane.begin(new, 0) == ["MOVED", str(delivered), 2]
     assert (plane.heard("s1"), plane.client.hgetall(plane.keys.job("s1", old.entry_id))) == before
     begin(plane, new, delivered)
     assert plane.heard("s1")[-1][1]["delivered"] == str(delivered)
@@ -99,7 +101,7 @@ def test_begin_says_what_was_delivered_and_writes_nothing_when_the_writer_believ
 
 def test_a_job_that_never_began_has_delivered_nothing_whatever_is_on_the_stream(plane: Plane) -> None:
     speak(plane, a_lease(entry_id="1-0"))
-    assert plane.begin(a_lease(entry_id="2-0"), 20) == ["MOVED", "0"]
+    assert plane.begin(a_lease(entry_id="2-0"), 20) == ["MOVED", "0", 1]
 
 
 def test_what_was_delivered_is_found_behind_many_cancels(plane: Plane) -> None:
@@ -107,49 +109,65 @@ def test_what_was_delivered_is_found_behind_many_cancels(plane: Plane) -> None:
     _, delivered, _ = speak(plane, old)
     for _ in range(30):
         plane.cancel("s1", "999-0")
-    assert plane.begin(taken_over(old)) == ["MOVED", str(delivered)]
+    assert plane.begin(taken_over(old))[:2] == ["MOVED", str(delivered)]
 
 
-def test_begin_says_whether_an_earlier_attempt_delivered_new_samples(plane: Plane) -> None:
+def test_attempts_count_from_the_last_one_that_delivered_new_samples(plane: Plane) -> None:
     first = a_lease(fence=10)
-    assert plane.begin(first)[2] == 0
+    assert counted(plane, first) == (1, 1)
     second = taken_over(first)
-    assert plane.begin(second)[2] == 0
+    assert counted(plane, second) == (2, 2)
     third = taken_over(second)
-    epoch = begin(plane, third)
-    plane.write(third, f"{epoch}-1", 10)
+    assert counted(plane, third) == (3, 3)
+    plane.write(third, f"{begin(plane, third)}-1", 10)
     fourth = taken_over(third)
-    assert plane.begin(fourth, 10)[2] == 1
-    assert plane.begin(taken_over(fourth), 10)[2] == 0
+    assert counted(plane, fourth, 10) == (4, 1)
+    fifth = taken_over(fourth)
+    assert counted(plane, fifth, 10) == (2, 2)
+    plane.write(fifth, f"{begin(plane, fifth, 10)}-1", 20)
+    assert counted(plane, taken_over(fifth), 20) == (3, 1)
 
 
-def test_a_begin_whose_reply_was_lost_says_the_same_of_progress_when_sent_again(plane: Plane) -> None:
+def test_a_begin_whose_reply_was_lost_counts_the_same_when_sent_again(plane: Plane) -> None:
     first = a_lease()
     _, delivered, _ = speak(plane, first)
     second = taken_over(first)
-    for _ in range(3):
-        kind, _, progressed, _ = plane.begin(second, delivered, spent=True)
-        assert (kind, progressed) == ("OK", 1)
-    assert plane.begin(taken_over(second), delivered)[2] == 0
+    assert [counted(plane, second, delivered)[1] for _ in range(3)] == [1, 1, 1]
+    assert counted(plane, taken_over(second), delivered) == (2, 2)
 
 
 def test_an_attempt_that_had_to_begin_again_keeps_what_it_delivered_before_that(plane: Plane) -> None:
     first = a_lease()
     _, delivered, _ = speak(plane, first)
     begin(plane, first, delivered)
-    assert plane.begin(taken_over(first), delivered, spent=True)[2] == 1
+    assert counted(plane, taken_over(first), delivered) == (2, 1)
 
 
-def test_a_job_whose_attempts_are_spent_begins_only_if_the_last_one_delivered_something(plane: Plane) -> None:
-    first = a_lease()
-    assert plane.begin(first, spent=True) == ["SPENT", "0"]
-    begin(plane, first)
-    second = taken_over(first)
-    assert plane.begin(second, spent=True) == ["SPENT", "0"]
-    _, delivered, _ = speak(plane, second)
-    third = taken_over(second)
-    assert plane.begin(third, delivered, spent=True)[0] == "OK"
-    assert plane.begin(taken_over(third), delivered, spent=True) == ["SPENT", str(delivered)]
+def test_a_lost_count_makes_no_attempt_below_the_first(plane: Plane) -> None:
+    lease = a_lease()
+    delivered = 0
+    for _ in range(3):
+        _, delivered, _ = speak(plane, lease, believed=delivered)
+        lease = taken_over(lease)
+    begin(plane, lease, delivered)
+    assert counted(plane, replace(lease, attempt=1, fence=str(int(lease.fence) + 1)), delivered) == (1, 1)
+
+
+def test_a_job_dies_after_three_attempts_without_a_new_sample_whatever_it_delivered_before(plane: Plane) -> None:
+    lease, delivered = a_lease(), 0
+    for _ in range(4):
+        _, delivered, _ = speak(plane, lease, believed=delivered)
+        lease = taken_over(lease)
+    for _ in range(3):
+        begin(plane, lease, delivered)
+        lease = taken_over(lease)
+    assert plane.begin(lease, delivered) == ["SPENT", str(delivered)]
+    assert plane.begin(taken_over(lease)) == ["SPENT", str(delivered)]
+
+
+def test_a_job_that_never_began_is_spent_after_three_attempts(plane: Plane) -> None:
+    assert plane.begin(replace(a_lease(), attempt=4)) == ["SPENT", "0"]
+    begin(plane, replace(a_lease(), attempt=3))
 
 
 def test_a_job_that_waited_too_long_has_expired(plane: Plane) -> None:
@@ -199,7 +217,7 @@ def test_a_cut_is_never_lowered(plane: Plane) -> None:
 def test_a_cancelled_job_is_cut_before_it_is_expired_spent_or_moved(plane: Plane) -> None:
     lease = a_lease()
     plane.cancel("s1", lease.entry_id)
-    assert plane.begin(lease, believed=5, deadline_ms=1, spent=True) == ["CUT", "0"]
+    assert plane.begin(replace(lease, attempt=4), believed=5, deadline_ms=1) == ["CUT", "0"]
 
 
 def test_a_cut_says_how_much_was_delivered_and_closes_the_job_to_lower_fences(plane: Plane) -> None:

@@ -13,12 +13,24 @@ KINDS = ("complete", "cancelled", "error")
 def begin(plane: Plane, lease: Lease, believed: int = 0, **options: Any) -> str:
     """BEGIN that must succeed; the epoch."""
     answer = plane.begin(lease, believed, **options)
+    if answer[:2] == ["MOVED", str(believed)]:  # in the attempt alone
+        answer = plane.begin(lease, believed, attempt=answer[2], **options)
     assert answer[0] == "OK"
     return str(answer[1])
 
 
+def counted(plane: Plane, lease: Lease, believed: int = 0) -> tuple[int, int]:
+    """BEGIN that must succeed: the attempt as the session is told, and how many in a row had no new sample."""
+    answer, attempt = plane.begin(lease, believed, attempt=0), 0
+    if answer[0] == "MOVED":
+        attempt = int(answer[2])
+        answer = plane.begin(lease, believed, attempt=attempt)
+    assert answer[0] == "OK"
+    return attempt, int(answer[2])
+
+
 def taken_over(lease: Lease, by: int = 1) -> Lease:
-    return Lease(lease.entry_id, 2, str(int(lease.fence) + by), lease.session_id, lease.fields, "w2")
+    return Lease(lease.entry_id, lease.attempt + 1, str(int(lease.fence) + by), lease.session_id, lease.fields, "w2")
 
 
 def speak(plane: Plane, lease: Lease, n_chunks: int = 2, believed: int = 0) -> tuple[str, int, str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import redis
 
+from tests.conftest import Server as OneServer
+from tests.stream.outboxes import LossyLink
 from tests.stream.servers import Server, Service, cluster, sentinel_service
+from worker.stream.connect import Address
+from worker.stream.link import open_link
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +26,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A Sentinel service with three Sentinels, not to be failed over."""
     with sentinel_service(tmp_path_factory.mktemp("sentinel"), 3) as found:
         yield found
+
+
+@pytest.fixture
+async def link(valkey: redis.Redis, valkey_server: OneServer) -> AsyncIterator[LossyLink]:
+    del valkey  # empties the server
+    one = LossyLink(open_link(Address(valkey_server.url)))
+    yield one
+    await one.close()

@@ -65,7 +65,7 @@ def owner_of(nodes: list[Server], key: str) -> int:
 
 async def begin(link: ClusterLink, session: str, entry_id: str) -> Any:
     keys = (KEYS.audio(session), KEYS.cut(session), KEYS.job(session, entry_id))
-    return await run_script(link, BEGIN, keys, entry_id, "job", 1, 0, b"body", 2**52, 0)
+    return await run_script(link, BEGIN, keys, entry_id, "job", 1, 0, b"body", 2**52, 1, 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ async def test_the_job_plane_runs_on_its_node(link: ClusterLink, nodes: list[Ser
     for node in nodes:
         cli(node.port, "SCRIPT", "FLUSH")
     assert await queue.beat(lease)
-    assert await queue.reclaim(60_000, 1) == []
+    assert (await queue.reclaim(60_000, 1)).leases == []
     await queue.sweep()
     assert await queue.settle(lease, "ok")
     assert await link.call("XLEN", KEYS.jobs) == 0

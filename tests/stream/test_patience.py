@@ -130,3 +130,15 @@ def test_a_lost_group_is_known_by_what_the_server_says() -> None:
     script = "NOGROUP No such key 'x' or consumer group 'workers' script: 0123, on @user_script:1."
     assert is_no_group(redis.ResponseError(script))
     assert not is_no_group(redis.ResponseError("WRONGTYPE Operation against a key"))
+
+
+async def test_an_outage_is_remembered_for_as_long_as_others_may_need_to_find_redis_again() -> None:
+    patience = Patience("job")
+    assert patience.has_answered_for_s(1000)
+    await patience(Flaky(redis.ConnectionError("away")))
+    assert patience.has_answered_for_s(0)
+    assert not patience.has_answered_for_s(10)
+    patience.answering_since -= 10
+    assert patience.has_answered_for_s(10)
+    patience.failing_since = 1.0
+    assert not patience.has_answered_for_s(0)

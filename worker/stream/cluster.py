@@ -34,6 +34,11 @@ class ClusterLink:
         self._is_stale = True
         self._once = Once()
 
+    @property
+    def connection_number(self) -> int:
+        """Changes with any server's connection."""
+        return sum(server.connection_number for server in self._servers.values())
+
     async def call(self, *command: Word) -> Any:
         async def send(server: PipelinedLink) -> Any:
             return await server.call(*command)

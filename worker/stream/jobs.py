@@ -55,6 +55,14 @@ class Claim:
     n_duplicates: int
 
 
+@dataclass(frozen=True, slots=True)
+class Reclaim:
+    """What one RECLAIM took over. due_s: seconds until the next entry may have been silent for too long."""
+
+    leases: list[Lease]
+    due_s: float
+
+
 class JobQueue:
     """One worker's view of the job plane. max_field_bytes: longer field values are cut, still seen as too long."""
 
@@ -64,22 +72,29 @@ class JobQueue:
         self._worker = worker
         self._max_field_bytes = max_field_bytes
         self._turn = 0
+        self._ahead_ms: float | None = None  # the server's clock less ours
 
     async def claim(self, count: int) -> Claim:
         """Take up to `count` jobs that may run now."""
         self._turn = 1 - self._turn
         at = monotonic()
-        given, last_job, last_bell, wait_ms, n_duplicates, _ = await self._run_on_group(
+        given, last_job, last_bell, wait_ms, n_duplicates, now_ms = await self._run_on_group(
             CLAIM, count, self._max_field_bytes, self._turn
         )
+        self._set_clock(now_ms)
         leases = [_lease(raw, at) for raw in given]
         return Claim(leases, last_job, last_bell, None if wait_ms < 0 else wait_ms, n_duplicates)
 
-    async def reclaim(self, lease_ms: int, count: int) -> list[Lease]:
-        """Take over up to `count` jobs whose worker has been silent for longer than the lease."""
+    async def reclaim(self, silent_ms: int, count: int) -> Reclaim:
+        """Take over up to `count` jobs whose worker has been silent for so long.
+
+        A call that reaches the server late takes none: whatever held it up held up the beats of living workers too.
+        """
         at = monotonic()
-        given, _ = await self._run_on_group(RECLAIM, lease_ms, count, self._max_field_bytes)
-        return [_lease(raw, at) for raw in given]
+        sent_ms = "" if self._ahead_ms is None else round(at * 1000 + self._ahead_ms)
+        given, due_ms, now_ms = await self._run_on_group(RECLAIM, silent_ms, count, self._max_field_bytes, sent_ms)
+        self._set_clock(now_ms)
+        return Reclaim([_lease(raw, at) for raw in given], due_ms / 1000)
 
     async def settle(self, lease: Lease, verdict: Verdict, argument: str | int = "") -> bool:
         """End this attempt; argument is the delay in ms of a retry, or why a job is dead. False: it was fenced."""
@@ -91,10 +106,10 @@ class JobQueue:
             raise
         return bool(answer == b"OK")
 
-    async def beat(self, lease: Lease, progressed: bool = False) -> bool:
-        """Renew the lease; False when it is lost. progressed makes this attempt count as the first."""
+    async def beat(self, lease: Lease) -> bool:
+        """Renew the lease; False when it is lost."""
         try:
-            return bool(await self._run(BEAT, *beat_arguments(lease, progressed)) == b"OK")
+            return bool(await self._run(BEAT, lease.entry_id, lease.fence, lease.session_id) == b"OK")
         except redis.ResponseError as error:
             if is_no_group(error):
                 return False
@@ -109,6 +124,10 @@ class JobQueue:
     async def leave(self) -> None:
         """Take this worker out of the list that its heartbeat wrote it into."""
         await self._link.call("HDEL", self._keys.workers, self._worker)
+
+    def _set_clock(self, now_ms: bytes) -> None:
+        ahead_ms = int(now_ms) - monotonic() * 1000  # too low by the time the answer took
+        self._ahead_ms = ahead_ms if self._ahead_ms is None else max(ahead_ms, self._ahead_ms)
 
     async def _run(self, script: Script, *arguments: str | bytes | int) -> Any:
         return await run_script(
@@ -148,11 +167,6 @@ class Doorbell:
             "XREAD", "BLOCK", max(1, block_ms), "COUNT", 1, "STREAMS",
             self._keys.jobs, self._keys.bell, claim.last_job, claim.last_bell,
         )  # fmt: skip
-
-
-def beat_arguments(lease: Lease, progressed: bool = False) -> tuple[str | int, ...]:
-    """What BEAT takes after the worker's name; the heartbeat's thread sends it on a connection of its own."""
-    return lease.entry_id, lease.fence, lease.session_id, int(progressed)
 
 
 def _lease(raw: list[Any], claimed_at: float) -> Lease:

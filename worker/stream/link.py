@@ -29,7 +29,14 @@ class LinkClosedError(RuntimeError):
 
 
 class Link(Protocol):
-    """Where commands go. Raises redis-py's errors; see `worker.stream.patience.PASSING` for those that pass."""
+    """Where commands go. Raises redis-py's errors; see `worker.stream.patience.PASSING` for those that pass.
+
+    connection_number: of the connection that the next command is sent over; what was written over an earlier one may
+    be lost since, if a replica was made master.
+    """
+
+    @property
+    def connection_number(self) -> int: ...
 
     async def call(self, *command: Word) -> Any:
         """Send one command and return its raw answer (bytes, ints, lists)."""
@@ -66,7 +73,12 @@ class PipelinedLink:
         self._timeout_s = timeout_s
         self._pipeline: Pipeline | None = None
         self._once = Once()
+        self._n_opened = 0
         self._is_closed = False
+
+    @property
+    def connection_number(self) -> int:
+        return self._n_opened + (self._pipeline is None or self._pipeline.is_broken)
 
     async def call(self, *command: Word) -> Any:
         packed = _pack(command)
@@ -108,6 +120,7 @@ class PipelinedLink:
             await pipeline.close()
             raise LinkClosedError("the link to Redis was closed")
         self._pipeline = pipeline
+        self._n_opened += 1
 
 
 def _pack(command: tuple[Word, ...]) -> bytes:

@@ -10,6 +10,7 @@ Every write ends in one of two ways: it is on the stream exactly once, or a `Sto
     ├── Expired     it was not begun within its ttl_ms
     ├── Spent       its attempts are used up without a new sample
     ├── TrailLost   it had begun but none of its entries is left: where to go on is unknown
+    ├── Rewound     Redis lost the last entries (a replica became master): give it back, to go on from what is left
     └── Displaced   another job's entries came after ours: give it back
 """
 
@@ -28,11 +29,12 @@ from worker.stream.jobs import Lease
 from worker.stream.keys import Keys
 from worker.stream.link import Link, run_script
 from worker.stream.patience import Patience
-from worker.stream.script import BEGIN, END
+from worker.stream.script import APPEND, BEGIN, END, Script
 from worker.stream.trail import Trail, read_trail
 
 AUDIO_TTL_MS = 600_000
 RENEW_EVERY_S = 60.0
+REFUSAL = "equal or smaller than the target stream top item"  # the server says so in words only
 
 
 class Stop(Exception):
@@ -63,6 +65,9 @@ class Spent(Stop): ...
 class TrailLost(Stop): ...
 
 
+class Rewound(Stop): ...
+
+
 class Displaced(Stop): ...
 
 
@@ -76,19 +81,13 @@ class Plane:
     on_refused: Callable[[], None] = lambda: None
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """at_ms: the session Redis' clock at BEGIN. progressed: an earlier attempt had delivered new samples."""
-
-    at_ms: int
-    progressed: bool
-
-
 class Outbox:
     """One attempt at one utterance.
 
     hold(now) confirms the lease and raises Fenced when it is lost: now=True by asking Redis, else only when the last
     good beat is older than half a lease.
+    attempt: as the session is told, counted from 1, where those before the last that delivered new samples count as
+    none. n_fruitless: this attempt and those just before it that delivered none. Both are right once begun.
     resumed_at: samples the session had when this attempt began, None before. delivered: those it has. next_seq: the
     next chunk's number. trail: what earlier attempts left.
     """
@@ -103,7 +102,9 @@ class Outbox:
         self._keys = (self._audio, plane.keys.cut(lease.session_id), self._job)
         self._epoch = b""
         self._n = 0
+        self._connection_number = -1  # over which the stream was seen to end with our last entry
         self._renewed_at = monotonic()
+        self.attempt = self.n_fruitless = lease.attempt
         self.resumed_at: int | None = None
         self.delivered = 0
         self.next_seq = 0
@@ -114,27 +115,35 @@ class Outbox:
         """True when this attempt delivered a new sample."""
         return self.resumed_at is not None and self.delivered > self.resumed_at
 
-    async def begin(self, compose: Callable[[Outbox], Begin], deadline_ms: int, spent: bool) -> Begun:
-        """Open an epoch. compose builds the message from what this outbox knows; it may be asked again.
+    async def begin(self, compose: Callable[[Outbox], Begin], deadline_ms: int, max_attempts: int) -> int:
+        """Open an epoch; returns the session Redis' clock in ms.
 
-        deadline_ms: when a job that never began expires. spent: True when no attempt without progress is left.
+        compose builds the message from what this outbox knows; it may be asked again. deadline_ms: when a job that
+        never began expires. max_attempts: how many may fail without a new sample.
         """
         self._compose = compose
-        self._deadline_ms = deadline_ms
+        self._limits = (deadline_ms, self._lease.attempt, max_attempts)
+        return await self._begin()
+
+    async def _begin(self) -> int:
         await self._hold(False)
         while True:
-            body = pack(compose(self))
-            answer = await self._script(BEGIN, self.delivered, body, deadline_ms, int(spent))
+            body = pack(self._compose(self))
+            number = self._plane.link.connection_number
+            answer = await self._script(BEGIN, self.delivered, body, *self._limits, self.attempt)
             if answer[0] != b"MOVED":
                 break
             self.delivered = int(answer[1])
+            if self.resumed_at is None:
+                self.attempt = answer[2]
             await self._read_trail()
         if answer[0] != b"OK":
             self._stop(answer)
-        self._epoch, self._n = answer[1], 1
+        self._epoch, self._n, self._connection_number = answer[1], 1, number
         if self.resumed_at is None:
             self.resumed_at = self.delivered
-        return Begun(int(answer[3]), progressed=answer[2] == 1)
+        self.n_fruitless = answer[2]
+        return int(answer[3])
 
     async def write(self, message: Audio, n_samples: int, codes: bytes) -> None:
         """Append the next chunk; it begins at `delivered` and is number `next_seq`."""
@@ -145,7 +154,7 @@ class Outbox:
             if self.next_seq == seq + 1 and self.delivered == after:
                 break  # it had landed after all
             if self.next_seq != seq or self.delivered != after - n_samples:
-                raise TrailLost
+                raise Rewound
         self.next_seq, self.delivered = seq + 1, after
         if monotonic() - self._renewed_at > RENEW_EVERY_S:
             await self._renew()
@@ -163,25 +172,35 @@ class Outbox:
             before = self.delivered
             await self._reopen_after_refusal()
             if self.delivered != before:
-                raise TrailLost
+                raise Rewound
 
     async def _append(self, fields: list[Any]) -> bool:
-        """XADD at this epoch's next id; False when refused for good, True when it is on the stream."""
+        """Write this epoch's next entry; False when refused for good, True when it is on the stream."""
         entry_id = self._epoch + b"-%d" % self._n
         try:
-            landed = await self._plane.patience(
-                lambda: self._plane.link.call("XADD", self._audio, "NOMKSTREAM", entry_id, *fields)
-            )
+            landed = await self._plane.patience(lambda: self._send(entry_id, fields))
         except redis.ResponseError as error:
             if not _is_refusal(error):
                 raise
-            if not await self._had_landed():
+            landed = await self._had_landed()
+            if not landed:
                 return False
-            landed = entry_id
         if landed is None:
             raise RelayLeft
         self._n += 1
         return True
+
+    async def _send(self, entry_id: bytes, fields: list[Any]) -> Any:
+        """XADD; over a new connection only where the stream ends with our last entry. None without a stream."""
+        link, number = self._plane.link, self._plane.link.connection_number
+        if number == self._connection_number:
+            return await link.call("XADD", self._audio, "NOMKSTREAM", entry_id, *fields)
+        last = self._epoch + b"-%d" % (self._n - 1)
+        [answer] = await run_script(link, APPEND, self._keys, last, entry_id, *fields)
+        if answer == b"REFUSED":
+            raise redis.ResponseError(REFUSAL)
+        self._connection_number = number
+        return entry_id if answer == b"OK" else None
 
     async def _had_landed(self) -> bool:
         """True when the refused entry is there: written before, its reply lost."""
@@ -194,12 +213,15 @@ class Outbox:
     async def _reopen_after_refusal(self) -> None:
         """Our entry was refused: open a new epoch if the utterance is still ours, and see what the session has."""
         self._plane.on_refused()
+        delivered, seq = self.delivered, self.next_seq
         tail = await self._tail()
         await self._hold(True)
         if tail is not None and not self._may_follow(tail[1]):
             raise Displaced
-        await self.begin(self._compose, self._deadline_ms, spent=False)
+        await self._begin()
         await self._read_trail()
+        if self.delivered < delivered or 0 < self.trail.next_seq < seq:
+            raise Rewound
 
     async def _read_trail(self) -> None:
         self.trail = await self._plane.patience(lambda: read_trail(self._plane.link, self._audio, self._lease.entry_id))
@@ -224,7 +246,7 @@ class Outbox:
             )
         self._renewed_at = monotonic()
 
-    async def _script(self, script: Any, *arguments: Any) -> list[Any]:
+    async def _script(self, script: Script, *arguments: Any) -> list[Any]:
         lease = self._lease
         words = (lease.entry_id, self._job_id, lease.fence, *arguments)
         answer: list[Any] = await self._plane.patience(lambda: run_script(self._plane.link, script, self._keys, *words))
@@ -250,5 +272,5 @@ _STOPS: dict[bytes, type[Stop]] = {
 
 
 def _is_refusal(error: redis.ResponseError) -> bool:
-    """An id that is not above the stream's last one: the server says so in words only."""
-    return "equal or smaller than the target stream top item" in str(error)
+    """An id that is not above the stream's last one."""
+    return REFUSAL in str(error)

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from math import inf
 from time import monotonic
 from typing import TypeVar
 
@@ -67,6 +68,7 @@ class Patience:
     plane: str
     on_failure: Callable[[], None] = lambda: None
     failing_since: float | None = None  # monotonic seconds
+    answering_since: float = -inf  # the same
     last_error: str = ""
     _logged_at: float = field(default=0.0)
 
@@ -83,6 +85,10 @@ class Patience:
                 self._answered()
                 return answer
 
+    def has_answered_for_s(self, seconds: float) -> bool:
+        """True when Redis has not been away for so long: its other clients have found it again too."""
+        return self.failing_since is None and monotonic() - self.answering_since >= seconds
+
     def _failed(self, error: Exception) -> None:
         self.on_failure()
         self.last_error = f"{type(error).__name__}: {error}"
@@ -96,5 +102,5 @@ class Patience:
     def _answered(self) -> None:
         if self.failing_since is not None:
             log.info("%s Redis answers again after %.1f s", self.plane, monotonic() - self.failing_since)
-            self.failing_since = None
+            self.failing_since, self.answering_since = None, monotonic()
             self._logged_at = 0.0

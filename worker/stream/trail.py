@@ -38,7 +38,10 @@ class Trail:
     is_whole: bool = False
 
     def codes_of(self, segment: int) -> NDArray[np.uint16] | None:
-        """[n, 16] codes spoken of a segment from its first frame on; None when some are missing."""
+        """[n, 16] codes spoken of a segment from its first frame on; None when some are missing.
+
+        Those of a segment before the last one are all missing where the stream was trimmed.
+        """
         parts: list[NDArray[np.uint16]] = []
         n = 0
         for mark in self.marks:
@@ -47,7 +50,9 @@ class Trail:
                     return None
                 parts.append(mark.codes)
                 n += len(mark.codes)
-        return np.concatenate(parts) if parts else np.zeros((0, N_CODEBOOKS), np.uint16)
+        if parts:
+            return np.concatenate(parts)
+        return None if self.marks and segment < self.marks[-1].segment else np.zeros((0, N_CODEBOOKS), np.uint16)
 
 
 async def read_trail(link: Link, audio_key: str, entry_id: str) -> Trail:
