@@ -1,0 +1,303 @@
+"""One session's stream held against the contract, entry by entry: each violation is a sentence, and all are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from schemas.errors import JobError, WireError
+from schemas.messages import Audio, Begin, Cancelled, Complete, Error
+from schemas.wire import CODE_FRAME_BYTES, Entry, pack, read_entry, unpack_codes
+from tests.chaos.ledger import Published
+
+if TYPE_CHECKING:
+    from tests.chaos.undisturbed import Expected
+
+Kind = Literal["lost", "duplicated", "gaps", "wrong", "broken"]
+DEFAULTS = {"encoding": "pcm_s16le", "sample_rate": "24000"}
+SAMPLE_TYPES = {"pcm_s16le": "<i2", "pcm_f32le": "<f4"}  # every other encoding has a byte a sample
+
+
+@dataclass(slots=True)
+class Findings:
+    """Violations by kind, each `session job: what`, and what was counted.
+
+    lost: published, and not spoken to its end. duplicated: heard twice. gaps: something between two entries is missing.
+    wrong: other samples than undisturbed. broken: every other rule. takeovers: begins of another attempt.
+    reopened: begins of the same one, after a cancel that was not its own or a reply that was lost. n_refused: jobs that
+    ended with the error they were to end with.
+    """
+
+    lost: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    gaps: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    n_sessions: int = 0
+    n_jobs: int = 0
+    n_complete: int = 0
+    n_cancelled: int = 0
+    n_refused: int = 0
+    takeovers: int = 0
+    reopened: int = 0
+
+    @property
+    def kinds(self) -> dict[Kind, list[str]]:
+        return {kind: getattr(self, kind) for kind in get_args(Kind)}
+
+    @property
+    def violations(self) -> list[str]:
+        return [f"{kind}: {sentence}" for kind, sentences in self.kinds.items() for sentence in sentences]
+
+
+@dataclass(slots=True)
+class Heard:
+    """One job as its session heard it so far. n_frames: of each segment, those whose codes were heard."""
+
+    job: Published
+    begins: list[Begin] = field(default_factory=list)
+    chunks: list[Entry] = field(default_factory=list)
+    end: Entry | None = None
+    entry_id: str = ""
+    delivered: int = 0
+    next_seq: int = 0
+    n_frames: dict[int, int] = field(default_factory=dict)
+
+    def asked(self, name: str, default: str) -> str:
+        return self.job.fields.get(name, default)
+
+    @property
+    def sample_type(self) -> np.dtype[Any]:
+        return np.dtype(SAMPLE_TYPES.get(self.asked("encoding", DEFAULTS["encoding"]), "u1"))
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(_audio(chunk).data for chunk in self.chunks)
+
+
+class Session:
+    """One session's stream. What is missing or wrong is said once: the next entry is held against what came."""
+
+    def __init__(self, session_id: str, jobs: Sequence[Published], cancels: Sequence[str], findings: Findings) -> None:
+        self._session_id = session_id
+        self._heard = {job.job_id: Heard(job) for job in jobs}
+        self._cancelled = max(map(_numbers, cancels), default=(-1, 0))
+        self._found = findings
+        self._order: list[str] = []  # of the jobs, as first heard
+        self._speaking: Heard | None = None
+        self._epoch: int | None = None  # of what is spoken; None before the next begin
+        self._at = self._before = (-1, 0)
+        self._here = self._type = self._type_before = ""
+        self._cut = (-1, 0)  # the highest id that a cancel on the stream named
+
+    def hear(self, stream_id: bytes, raw: Mapping[bytes, bytes]) -> None:
+        self._here = stream_id.decode()
+        self._before, self._at = self._at, _numbers(self._here)
+        if self._at <= self._before:
+            self._say("broken", None, f"{self._here} comes after {_id(self._before)}")
+        try:
+            entry = read_entry(raw)
+        except WireError as error:
+            self._say("broken", None, f"{self._here} cannot be read: {error}")
+            return
+        self._type_before, self._type = self._type, entry.type
+        if entry.message is None:
+            self._hear_cancel(entry)
+        elif (heard := self._heard.get(entry.job_id)) is None:
+            self._say("broken", None, f"{entry.type} at {self._here}, of a job nobody published: {entry.job_id}")
+        else:
+            self._hear_job(heard, entry, raw[b"data"])
+
+    def _say(self, kind: Kind, heard: Heard | None, what: str) -> None:
+        where = self._session_id if heard is None else f"{self._session_id} {heard.job.job_id}"
+        self._found.kinds[kind].append(f"{where}: {what}")
+
+    def _hear_cancel(self, entry: Entry) -> None:
+        self._epoch = None
+        if entry.type != "cancel" or entry.upto is None:
+            self._say("broken", None, f"{self._here} is neither message nor cancel: {entry.type!r}")
+            return
+        self._cut = max(self._cut, _numbers(entry.upto))
+
+    def _hear_job(self, heard: Heard, entry: Entry, body: bytes) -> None:
+        message = entry.message
+        assert message is not None
+        if message.session_id != self._session_id:
+            self._say("broken", heard, f"{self._here} names the session {message.session_id}")
+        if pack(message) != body:
+            self._say("broken", heard, f"the body of {self._here} is not written as the contract has it")
+        if entry.entry != (heard.entry_id or entry.entry):
+            self._say("broken", heard, f"{self._here} is of {entry.entry}, those before of {heard.entry_id}")
+        heard.entry_id = entry.entry
+        if entry.job_id not in self._order:
+            self._order.append(entry.job_id)
+        if heard.end is not None:
+            self._say("duplicated", heard, f"{entry.type} at {self._here}, after its end by {heard.end.type}")
+        elif self._speaking not in (None, heard):
+            self._say("broken", heard, f"{entry.type} at {self._here} while {self._speaking_id} is spoken")
+        if isinstance(message, Begin):
+            self._hear_begin(heard, entry, message)
+        elif isinstance(message, Audio):
+            self._hear_audio(heard, entry, message)
+        else:
+            self._hear_end(heard, entry, message)
+
+    @property
+    def _speaking_id(self) -> str:
+        return "nothing" if self._speaking is None else self._speaking.job.job_id
+
+    def _hear_begin(self, heard: Heard, entry: Entry, message: Begin) -> None:
+        if self._at[1]:
+            self._say("broken", heard, f"begins at {self._here}, and not with the first entry of an epoch")
+        if self._cut >= _numbers(entry.entry):
+            self._say("broken", heard, f"begins at {self._here}, after it was cancelled up to {_id(self._cut)}")
+        if heard.delivered and not message.resumed_at:
+            self._say("duplicated", heard, f"begins from its start at {self._here}, after {heard.delivered} samples")
+        elif not message.resumed_at == entry.delivered == heard.delivered:
+            says = f"resumed_at {message.resumed_at}, delivered {entry.delivered}"
+            self._say("broken", heard, f"begins at {self._here} with {says}, after {heard.delivered} samples")
+        if (message.resumed_by is None) != (message.resumed_at == 0):
+            self._say(
+                "broken", heard, f"begins at {self._here}, resumed_by {message.resumed_by} at {message.resumed_at}"
+            )
+        told = {"voice": message.voice, "encoding": message.encoding, "sample_rate": str(message.sample_rate)}
+        if told != (asked := {name: heard.asked(name, DEFAULTS.get(name, told[name])) for name in told}):
+            self._say("broken", heard, f"begins at {self._here} with {told}, and was to have {asked}")
+        if heard.begins:
+            is_same = message.attempt == heard.begins[-1].attempt and self._type_before in ("cancel", "begin")
+            self._found.reopened += is_same
+            self._found.takeovers += not is_same
+        heard.begins.append(message)
+        heard.delivered = message.resumed_at
+        self._speaking, self._epoch = heard, self._at[0]
+
+    def _hear_audio(self, heard: Heard, entry: Entry, message: Audio) -> None:
+        self._follows(heard, entry)
+        if message.seq < heard.next_seq:
+            self._say("duplicated", heard, f"chunk {message.seq} comes again at {self._here}")
+        elif message.seq > heard.next_seq:
+            self._say("gaps", heard, f"chunk {message.seq} comes at {self._here}, not {heard.next_seq}")
+        if message.pos != heard.delivered:
+            self._say("gaps", heard, f"chunk {message.seq} begins at {message.pos}, after {heard.delivered} samples")
+        n_samples, n_odd = divmod(len(message.data), heard.sample_type.itemsize)
+        if n_odd:
+            self._say("broken", heard, f"chunk {message.seq} has {len(message.data)} bytes: no whole samples")
+        if entry.delivered != message.pos + n_samples:
+            says = f"delivered {entry.delivered}, and ends at {message.pos + n_samples}"
+            self._say("gaps", heard, f"chunk {message.seq} says {says}")
+        if heard.chunks and _audio(heard.chunks[-1]).is_final:
+            self._say("gaps", heard, f"chunk {message.seq} comes after the final one")
+        self._hear_codes(heard, message.seq, entry.codes)
+        heard.next_seq, heard.delivered = message.seq + 1, message.pos + n_samples
+        heard.chunks.append(entry)
+
+    def _hear_codes(self, heard: Heard, seq: int, raw: bytes | None) -> None:
+        try:
+            segment, first_frame, codes = unpack_codes(raw or b"")
+        except WireError as error:
+            self._say("broken", heard, f"the codes of chunk {seq} cannot be read: {error}")
+            return
+        if segment < max(heard.n_frames, default=0):
+            self._say("broken", heard, f"chunk {seq} goes back to segment {segment}")
+        n_known = heard.n_frames.setdefault(segment, 0)
+        if codes and first_frame != n_known:
+            kind: Kind = "gaps" if first_frame > n_known else "duplicated"
+            says = f"from frame {first_frame} on, after {n_known} frames"
+            self._say(kind, heard, f"chunk {seq} has codes of segment {segment} {says}")
+        if codes:
+            heard.n_frames[segment] = first_frame + len(codes) // CODE_FRAME_BYTES
+
+    def _follows(self, heard: Heard, entry: Entry) -> None:
+        """An entry of an epoch under way is the one after the last, and of the job that opened the epoch."""
+        if self._speaking is not heard or self._at[0] != self._epoch:
+            self._say("broken", heard, f"{entry.type} at {self._here}, outside of what its begin opened")
+        elif self._at[1] != self._before[1] + 1:
+            self._say("gaps", heard, f"{entry.type} at {self._here}, after {_id(self._before)}")
+
+    def _hear_end(self, heard: Heard, entry: Entry, message: Complete | Cancelled | Error) -> None:
+        if isinstance(message, Complete):
+            self._hear_complete(heard, entry, message)
+        elif self._at[0] == self._epoch or self._at[1]:
+            self._follows(heard, entry)
+        n_samples = entry.delivered if isinstance(message, Error) else message.samples
+        if not n_samples == entry.delivered == heard.delivered:
+            says = f"{n_samples} samples, delivered {entry.delivered}"
+            self._say("gaps", heard, f"{entry.type} says {says}, after {heard.delivered} samples")
+        if isinstance(message, Cancelled) and self._cancelled < _numbers(entry.entry):
+            self._say("lost", heard, f"cancelled at {self._here}, and nobody had cancelled {entry.entry}")
+        heard.end = heard.end or entry
+        if self._speaking is heard:
+            self._speaking = None
+
+    def _hear_complete(self, heard: Heard, entry: Entry, message: Complete) -> None:
+        self._follows(heard, entry)
+        if message.chunks != len(heard.chunks):
+            self._say("gaps", heard, f"complete says {message.chunks} chunks, {len(heard.chunks)} were heard")
+        if not (heard.chunks and _audio(heard.chunks[-1]).is_final):
+            self._say("gaps", heard, "complete comes after a chunk that was not the final one")
+        if str(message.seed) != heard.asked("seed", str(message.seed)):
+            self._say("broken", heard, f"complete says seed {message.seed}, not {heard.asked('seed', '')}")
+
+    # Once all is read.
+
+    def judge(self, expected: Expected, has_left: bool) -> None:
+        for heard in self._heard.values():
+            self._judge(heard, expected, has_left)
+        rank = {job_id: n for n, job_id in enumerate(self._heard)}
+        for first, second in pairwise(self._order):
+            if rank[first] > rank[second] and not has_left:
+                self._say("broken", self._heard[second], f"is heard after {first}, which was published after it")
+
+    def _judge(self, heard: Heard, expected: Expected, has_left: bool) -> None:
+        end = heard.end.message if heard.end is not None else None
+        self._found.n_complete += isinstance(end, Complete)
+        self._found.n_cancelled += isinstance(end, Cancelled)
+        if end is None and not has_left:
+            said = f"{len(heard.begins)} begins and {len(heard.chunks)} chunks were heard of it"
+            self._say("lost", heard, f"has not ended; {said}")
+        if not (heard.chunks or isinstance(end, Complete | Error)):
+            return
+        try:
+            pcm = expected.pcm(heard.job, heard.chunks)
+        except WireError:  # codes that cannot be read; that was said
+            return
+        except JobError as error:
+            if isinstance(end, Error) and end.code == error.code:
+                self._found.n_refused += 1
+            else:
+                self._say("wrong", heard, f"was to be refused: {error.code}: {error}")
+            return
+        if isinstance(end, Error) and not has_left:
+            self._say("lost", heard, f"ended by an error, {end.code}: {end.message}")
+        if heard.data != (pcm if isinstance(end, Complete) else pcm[: len(heard.data)]):
+            self._say("wrong", heard, difference(heard.data, pcm, heard.sample_type))
+
+
+def difference(heard: bytes, expected: bytes, sample_type: np.dtype[Any]) -> str:
+    """How far what was heard is from what was expected, in a sentence."""
+    mine, its = (np.frombuffer(data, sample_type, len(data) // sample_type.itemsize) for data in (heard, expected))
+    n = min(len(mine), len(its))
+    off = np.flatnonzero(mine[:n] != its[:n])
+    if not len(off):
+        return f"{len(mine)} samples were heard, undisturbed there are {len(its)}"
+    most = np.abs(mine[off].astype(np.float64) - its[off].astype(np.float64)).max()
+    where = f"from sample {off[0]} to {off[-1]}, by at most {most:g}"
+    return f"{len(off)} of {len(mine)} samples differ, {where}; undisturbed there are {len(its)}"
+
+
+def _audio(entry: Entry) -> Audio:
+    assert isinstance(entry.message, Audio)
+    return entry.message
+
+
+def _numbers(entry_id: str) -> tuple[int, int]:
+    ms, _, seq = entry_id.partition("-")
+    return int(ms), int(seq or 0)
+
+
+def _id(numbers: tuple[int, int]) -> str:
+    return f"{numbers[0]}-{numbers[1]}"
