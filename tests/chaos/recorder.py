@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
 import redis
 
+from tests.chaos.background import AWAY, Background
 from worker.stream.keys import Keys
-from worker.stream.patience import PASSING
 
 LEAST_REST_S = 0.005
 REST_SHARE = 4  # rests so many times as long as it read: at most a fifth of a core that the workers need
@@ -20,13 +19,14 @@ COUNT = 100  # entries of a stream at once
 Heard = tuple[bytes, dict[bytes, bytes], float]
 
 
-class Recorder:
+class Recorder(Background):
     """While entered, a thread of its own reads on from each stream's last id, through whatever happens to Redis.
 
     heard: of each session its entries in their order: (stream id, fields, monotonic seconds of the arrival).
     """
 
     def __init__(self, client: redis.Redis | redis.RedisCluster, keys: Keys | None = None) -> None:
+        super().__init__("recorder")
         self.heard: dict[str, list[Heard]] = {}
         self._client: Any = client
         self._keys = keys or Keys()
@@ -34,24 +34,6 @@ class Recorder:
         self._session_ids: dict[bytes, str] = {}  # by key
         # One XREAD of a Cluster is for one slot.
         self._batch_keys = 1 if isinstance(client, redis.RedisCluster) else BATCH_KEYS
-        self._failure: Exception | None = None
-        self._leaving = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="recorder")
-
-    def __enter__(self) -> Recorder:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Raises what ended the thread before its time."""
-        self._leaving.set()
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-
-    @property
-    def is_listening(self) -> bool:
-        return self._thread.is_alive()
 
     def add(self, session_id: str) -> None:
         """Listen to this session too, from its first entry on. Harmless to repeat."""
@@ -60,19 +42,13 @@ class Recorder:
         self._session_ids[key.encode()] = session_id
         self._after.setdefault(key, b"0")
 
-    def _run(self) -> None:
-        rest_s = 0.0
-        while not self._leaving.wait(rest_s):
-            began_s = time.monotonic()
-            try:
-                self._listen()
-            except PASSING:
-                rest_s = PAUSE_S
-            except Exception as error:
-                self._failure = error
-                return
-            else:
-                rest_s = max(LEAST_REST_S, REST_SHARE * (time.monotonic() - began_s))
+    def _turn(self) -> float:
+        began_s = time.monotonic()
+        try:
+            self._listen()
+        except AWAY:
+            return PAUSE_S
+        return max(LEAST_REST_S, REST_SHARE * (time.monotonic() - began_s))
 
     def _listen(self) -> None:
         keys = list(self._after)

@@ -96,7 +96,7 @@ def test_what_is_no_passing_failure_is_raised_at_the_end(client: redis.Redis) ->
     recorder = Recorder(client)
     recorder.add("s")
     recorder.__enter__()
-    assert until(lambda: not recorder.is_listening)
+    assert until(lambda: not recorder.is_running)
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         recorder.__exit__()
 
