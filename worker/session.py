@@ -16,7 +16,7 @@ from schemas.jobs import Job, job_id_of, parse_job
 from schemas.messages import Begin, Cancelled, Complete, Error
 from worker.engine.base import EngineClosed, EngineError, VoiceUnavailable
 from worker.engine.thread import EngineThread
-from worker.floor import Floor, Seat
+from worker.floor import Floor, Reserved, Seat
 from worker.metrics import Metrics
 from worker.speaking import Speaking, Take
 from worker.stream import outbox as stream
@@ -68,17 +68,17 @@ class Utterance:
 
     async def run(self) -> None:
         """Speak, or say why not. Cancelling the running asyncio task stops all writing and settles nothing."""
-        try:
-            async with self.desk.floor.seat() as self._seat:
+        async with self.desk.floor.seat() as self._seat:
+            try:
                 await self._run()
-        except stream.Fenced:
-            self._note("was taken over by another worker")
-            self.desk.metrics.lost_leases.inc()
-        except (stream.Displaced, stream.Rewound) as stop:
-            self._note(f"does not find its last entry on the stream ({type(stop).__name__}) and is given back")
-            await self.settle("release")
-        except stream.Ended as ended:
-            await self.settle("dead" if ended.kind == "error" else "ok", ended.kind)
+            except stream.Fenced:
+                self._note("was taken over by another worker")
+                self.desk.metrics.lost_leases.inc()
+            except (stream.Displaced, stream.Rewound) as stop:
+                self._note(f"does not find its last entry on the stream ({type(stop).__name__}) and is given back")
+                await self.settle("release")
+            except stream.Ended as ended:
+                await self.settle("dead" if ended.kind == "error" else "ok", ended.kind)
 
     async def _run(self) -> None:
         try:
@@ -87,7 +87,7 @@ class Utterance:
             await self._end_cancelled(has_left=isinstance(stop, stream.RelayLeft))
         except JobError as error:
             await self._end_failed(error)
-        except EngineClosed:
+        except (EngineClosed, Reserved):
             await self.settle("release")
         except VoiceUnavailable as error:
             await self._end_failed(JobError(ErrorCode.VOICE_UNAVAILABLE, str(error), "voice"))
