@@ -9,8 +9,11 @@ acl=${ACL:-/tmp/users.acl} # what --aclfile names
 
 umask 077
 cp "$here/users.acl" "$acl"
-for user in producer relay worker operator; do
-    password=$(head -n 1 "$secrets/$user" | tr -d '\r')
+for user in $(sed -n 's/^user .* >change-me-\([^ ]*\) .*/\1/p' "$here/users.acl"); do
+    password=
+    if [ -f "$secrets/$user" ]; then
+        password=$(head -n 1 "$secrets/$user" | tr -d '\r')
+    fi
     if [ -z "$password" ]; then
         echo "no password for $user: run deploy/passwords.sh, or write one into the file $secrets/$user" >&2
         exit 1

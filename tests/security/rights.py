@@ -1,0 +1,146 @@
+"""What each user of deploy/redis/users.acl may do, word for word: every command, and on which keys."""
+
+from __future__ import annotations
+
+SESSION, ENTRY = "s1", "1700000000000-0"
+JOBS, DEAD, BELL, WORKERS = (f"makima:{{speak}}:{name}" for name in ("jobs", "dead", "bell", "workers"))
+READY, DELAYED, GATES, WAITING, ATTEMPTS = (
+    f"makima:{{speak}}:{name}" for name in ("ready", "delayed", "gates", "waiting", "attempts")
+)
+SEEN = "makima:{speak}:seen:" + "0" * 40
+AUDIO, CUT, JOB = (f"makima:{{{SESSION}}}:{name}" for name in ("audio", "cut", f"job:{ENTRY}"))
+
+JOB_PLANE = (JOBS, READY, DELAYED, GATES, WAITING, ATTEMPTS, BELL, DEAD, WORKERS, SEEN)
+SESSION_PLANE = (AUDIO, CUT, JOB)
+AUDIO_OF_SPEAK, CUT_OF_SPEAK, JOB_OF_SPEAK = (  # a session may be named like the job plane's hash tag
+    f"makima:{{speak}}:{name}" for name in ("audio", "cut", f"job:{ENTRY}")
+)
+SPEAKS_PLANE = (AUDIO_OF_SPEAK, CUT_OF_SPEAK, JOB_OF_SPEAK)
+NOBODYS = (
+    "other",
+    "other:{speak}:jobs",
+    "other:{s1}:audio",
+    "makima",
+    "makima:jobs",
+    "makima:s1:audio",
+    "makima:{speak}",
+    "makima:{s1}",
+    "makima2:{speak}:jobs",
+    "xmakima:{speak}:jobs",
+    "makima:staging:{speak}:jobs",
+    "makima:staging:{s1}:audio",
+    "MAKIMA:{speak}:jobs",
+    "{speak}:jobs",
+    "",
+)
+UNKNOWN = (
+    "makima:{speak}:jobs2",
+    "makima:{speak}:secret",
+    "makima:{s1}:jobs",
+    "makima:{s1}:audio2",
+    "makima:{s1}:dead",
+)
+
+
+def _set(words: str) -> set[str]:
+    return set(words.split())
+
+
+# Redis lets everybody send these, before and after the log-in; HELLO and AUTH ask for a password.
+EVERYBODY = _set("auth hello quit reset")
+CONNECTED = _set("ping select cluster|slots asking")  # a database's number, and a Cluster's map
+LIBRARY = CONNECTED | _set(  # other languages' Cluster and Sentinel clients ask for these
+    "role command command|count command|docs command|getkeys command|getkeysandflags command|help command|info"
+    " command|list"
+)
+
+KEYLESS: dict[str, set[str]] = {
+    "default": set(),
+    "health": {"ping"},
+    "producer": LIBRARY,
+    "relay": LIBRARY | _set("time multi exec"),
+    "worker": CONNECTED | _set("time script|load"),
+    "operator": CONNECTED | _set("time multi exec info script|load"),
+}
+
+OF_JOB_SCRIPTS = _set(
+    "exists get set hdel hget hscan hset hsetnx lpop lrange rpush"
+    " xack xadd xclaim xdel xgroup|delconsumer xinfo|consumers xinfo|groups xinfo|stream xpending xrange xreadgroup"
+    " zadd zrange zrangebylex zrangebyscore zrem zscan zscore"
+)
+OF_THE_WORKER_ITSELF = _set("eval evalsha hset hdel llen xgroup|create xlen xpending xrange xread zcard")
+OF_SESSION_SCRIPTS = _set("exists hmget hset pexpire pttl xadd xinfo|stream xrevrange")
+OF_AN_OUTBOX = _set("eval evalsha xadd xrevrange pexpire")
+READING = _set("hget hgetall llen lrange xinfo|stream xlen xpending xrange xrevrange zcard zrange zrangebylex")
+
+Rights = dict[str, set[str]]  # {key: commands that may name it}
+
+
+def _each(keys: tuple[str, ...], commands: set[str]) -> Rights:
+    return dict.fromkeys(keys, commands)
+
+
+ON_KEYS: dict[str, Rights] = {
+    "default": {},
+    "health": {},
+    "producer": {JOBS: _set("xadd")},
+    "relay": _each((AUDIO, AUDIO_OF_SPEAK), _set("xread xrevrange xadd xtrim pexpire"))
+    | _each((CUT, CUT_OF_SPEAK), _set("xadd pexpire")),
+    "worker": _each(JOB_PLANE, OF_JOB_SCRIPTS | OF_THE_WORKER_ITSELF)
+    | _each(SESSION_PLANE + SPEAKS_PLANE, OF_SESSION_SCRIPTS | OF_AN_OUTBOX),
+    "operator": _each(JOB_PLANE + SESSION_PLANE + SPEAKS_PLANE + UNKNOWN, READING)
+    | {JOBS: READING | {"xadd"}, DEAD: READING | {"xdel"}, SEEN: READING | {"del"}}
+    | _each((AUDIO, CUT, AUDIO_OF_SPEAK, CUT_OF_SPEAK), READING | _set("xadd pexpire")),
+}
+
+# One call of each command that anybody has, with a key where it takes one.
+CALLS = {
+    "del": "DEL {key}",
+    "eval": "EVAL x 1 {key}",
+    "evalsha": "EVALSHA x 1 {key}",
+    "exists": "EXISTS {key}",
+    "get": "GET {key}",
+    "set": "SET {key} 1 NX PX 1",
+    "hdel": "HDEL {key} f",
+    "hget": "HGET {key} f",
+    "hgetall": "HGETALL {key}",
+    "hmget": "HMGET {key} f",
+    "hscan": "HSCAN {key} 0",
+    "hset": "HSET {key} f 1",
+    "hsetnx": "HSETNX {key} f 1",
+    "llen": "LLEN {key}",
+    "lpop": "LPOP {key}",
+    "lrange": "LRANGE {key} 0 -1",
+    "pexpire": "PEXPIRE {key} 1",
+    "pttl": "PTTL {key}",
+    "rpush": "RPUSH {key} 1",
+    "xack": "XACK {key} workers 1-1",
+    "xadd": "XADD {key} * f 1",
+    "xclaim": "XCLAIM {key} workers w 0 1-1 JUSTID",
+    "xdel": "XDEL {key} 1-1",
+    "xgroup|create": "XGROUP CREATE {key} workers 0 MKSTREAM",
+    "xgroup|delconsumer": "XGROUP DELCONSUMER {key} workers w",
+    "xinfo|consumers": "XINFO CONSUMERS {key} workers",
+    "xinfo|groups": "XINFO GROUPS {key}",
+    "xinfo|stream": "XINFO STREAM {key}",
+    "xlen": "XLEN {key}",
+    "xpending": "XPENDING {key} workers",
+    "xrange": "XRANGE {key} - +",
+    "xread": "XREAD BLOCK 1 STREAMS {key} 0",
+    "xreadgroup": "XREADGROUP GROUP workers w STREAMS {key} >",
+    "xrevrange": "XREVRANGE {key} + - COUNT 1",
+    "xtrim": "XTRIM {key} MINID 1-1",
+    "zadd": "ZADD {key} 0 m",
+    "zcard": "ZCARD {key}",
+    "zrange": "ZRANGE {key} 0 -1",
+    "zrangebylex": "ZRANGEBYLEX {key} - +",
+    "zrangebyscore": "ZRANGEBYSCORE {key} -inf 1",
+    "zrem": "ZREM {key} m",
+    "zscan": "ZSCAN {key} 0",
+    "zscore": "ZSCORE {key} m",
+}
+
+
+def may_send(user: str) -> set[str]:
+    """Every command that this user may send at all."""
+    return EVERYBODY | KEYLESS[user] | {command for commands in ON_KEYS[user].values() for command in commands}

