@@ -160,10 +160,9 @@ class Session:
         elif not message.resumed_at == entry.delivered == heard.delivered:
             says = f"resumed_at {message.resumed_at}, delivered {entry.delivered}"
             self._say("broken", heard, f"begins at {self._here} with {says}, after {heard.delivered} samples")
-        if (message.resumed_by is None) != (message.resumed_at == 0):
-            self._say(
-                "broken", heard, f"begins at {self._here}, resumed_by {message.resumed_by} at {message.resumed_at}"
-            )
+        resumed_by = ("codes" if any(heard.n_frames.values()) else "regenerated") if message.resumed_at else None
+        if message.resumed_by != resumed_by:
+            self._say("broken", heard, f"begins at {self._here}, resumed_by {message.resumed_by}, not {resumed_by}")
         told = {"voice": message.voice, "encoding": message.encoding, "sample_rate": str(message.sample_rate)}
         if told != (asked := {name: heard.asked(name, DEFAULTS.get(name, told[name])) for name in told}):
             self._say("broken", heard, f"begins at {self._here} with {told}, and was to have {asked}")
