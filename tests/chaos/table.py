@@ -10,7 +10,10 @@ from typing import Any
 from tests.chaos.hearing import Findings
 from tests.chaos.ledger import Ledger
 
-FAULTS = ("kills", "stops", "restarts", "pauses", "cuts", "flushes", "groups_destroyed", "clients_killed")
+FAULTS = (
+    "kills", "heirs_killed", "stops", "hiccups", "restarts", "pauses", "flushes", "groups_destroyed",
+    "clients_killed", "delays", "blackholes", "cuts", "cuts_after_request",
+)  # fmt: skip
 N_SHOWN = 20
 
 

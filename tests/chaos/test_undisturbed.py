@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from schemas.errors import JobError
-from tests.chaos.check import Findings, check, check_left_behind
+from tests.chaos.check import Findings, Raw, check, check_left_behind
 from tests.chaos.ledger import Ledger, Published
 from tests.chaos.undisturbed import Expected, Preview, Qwen
 from tests.conftest import REPOSITORY, Server, eventually, make_settings, running
@@ -64,7 +64,7 @@ class Stage:
     async def cancel(self, session_id: str) -> None:
         self.ledger.cancels.setdefault(session_id, []).append(await self._client.cancel(session_id))
 
-    def entries(self, session_id: str) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
+    def entries(self, session_id: str) -> list[Raw]:
         read: Any = self._valkey.xrange(KEYS.audio(session_id))
         return list(read)
 
@@ -153,7 +153,20 @@ async def test_nothing_is_wrong_with_what_qwen_says(
     settings = make_settings(valkey_server.url, grace_s=0)
     engines: list[Engine] = [QwenSpeaker(endless, prompts), QwenSpeaker(endless, prompts)]
     await _hand_over_in_mid_utterance(stage, settings, engines)
-    found = await stage.check(Qwen(endless, prompts, VOICES, "placeholder"))
+    undisturbed = Qwen(endless, prompts, VOICES, "placeholder")
+    found = await stage.check(undisturbed)
     assert found.violations == []
     assert (found.n_jobs, found.n_complete, found.n_cancelled, found.n_refused) == (6, 2, 1, 3)
     assert found.takeovers >= 2
+
+    def read_with_another_code(session_id: str) -> Sequence[Raw]:
+        """In the first frame of the session."""
+        entries = [(stream_id, dict(raw)) for stream_id, raw in stage.entries(session_id)]
+        for raw in [raw for _, raw in entries if b"codes" in raw][:1]:
+            header, code, rest = raw[b"codes"][:6], raw[b"codes"][6], raw[b"codes"][7:]
+            raw[b"codes"] = header + bytes([code ^ 1]) + rest
+        return entries
+
+    found = await asyncio.to_thread(check, stage.ledger, read_with_another_code, undisturbed)
+    assert [sentence.split(":")[0] for sentence in found.wrong] == ["moved a", "cut a"]
+    assert found.violations == [f"wrong: {sentence}" for sentence in found.wrong]
