@@ -79,7 +79,7 @@ class Worker:
         reconnects = self.metrics.reconnects.labels
         self._job_patience = Patience("job", reconnects("jobs").inc)
         self._bell_patience = Patience("job (doorbell)", reconnects("doorbell").inc)
-        session_patience = self._job_patience if one_plane else Patience("session", reconnects("sessions").inc)
+        session_patience = Patience("session", reconnects("sessions").inc)
         # a UTF-8 character has at most 4 bytes: a text cut here is still seen as too long
         max_field_bytes = max(4096, 4 * self._settings.max_text_chars + 1)
         self._queue = JobQueue(self._job_link, keys, self.name, max_field_bytes)
@@ -193,7 +193,7 @@ class Worker:
             claim = None
             if self._n_free > 0:
                 await self._take_over_and_sweep()
-            if self._n_free > 0:
+            if self._is_taking:
                 n_free = self._n_free
                 claim = await self._job_patience(lambda: self._queue.claim(n_free))  # noqa: B023
                 self.metrics.duplicates_deleted.inc(claim.n_duplicates)
@@ -212,8 +212,8 @@ class Worker:
             await self._job_patience(self._queue.sweep)
 
     async def _take_over(self) -> None:
-        n_free = self._n_free
-        taken = await self._job_patience(lambda: self._queue.reclaim(self._silent_ms, n_free))
+        n_free, asked_at = self._n_free, monotonic()
+        taken = await self._job_patience(lambda: self._queue.reclaim(self._silent_ms, n_free, asked_at))
         self._reclaim_at = min(self._reclaim_at, monotonic() + taken.due_s)
         self.metrics.reclaimed.inc(len(taken.leases))
         self._begin_all(taken.leases)
@@ -221,8 +221,8 @@ class Worker:
     async def _sleep(self, claim: Claim | None) -> None:
         """Until something stirs, or a timer of ours or a delayed job is due."""
         delay_s = max(0.0, min(self._reclaim_at, self._sweep_at) - monotonic())
-        if claim is None:  # every slot speaks
-            delay_s = self._lease_s
+        if claim is None or not self._n_free:
+            delay_s = self._lease_s / 2  # then jobs that expire are looked for
         else:
             if claim.wait_ms is not None:
                 delay_s = min(delay_s, claim.wait_ms / 1000)
@@ -244,11 +244,14 @@ class Worker:
             self._stir.set()
 
     @property
+    def _is_taking(self) -> bool:
+        """False while the engine hangs, for jobs would only wait for it, or one must be alone."""
+        return self._engine.moves(self._lease_s) and not self._desk.floor.is_reserved
+
+    @property
     def _n_free(self) -> int:
-        """Jobs that may be taken: none while the engine hangs, for it would only sit on them, or one must be alone."""
-        if self._desk.floor.is_reserved or not self._engine.moves(self._lease_s):
-            return 0
-        return self._n_slots - len(self._running)
+        """Jobs that may be taken to be spoken."""
+        return max(0, self._n_slots - len(self._running)) if self._is_taking else 0
 
     # Jobs.
 
@@ -288,11 +291,11 @@ class Worker:
             found.append(f"the engine has not moved for longer than the lease of {self._lease_s} s, or has died")
         if self._engine.n_failures >= 3:
             found.append(f"the engine failed in its last {self._engine.n_failures} steps")
-        for patience in {id(one): one for one in (self._job_patience, self._desk.plane.patience)}.values():
+        for patience in (self._job_patience, self._desk.plane.patience):
             since = patience.failing_since
             if since is not None and monotonic() - since > self._lease_s:
                 seconds = monotonic() - since
-                found.append(f"the {patience.plane} Redis has not answered for {seconds:.0f} s: {patience.last_error}")
+                found.append(f"the {patience.plane} Redis has not served for {seconds:.0f} s: {patience.last_error}")
         return found
 
     def is_ready(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -63,8 +65,34 @@ async def test_a_redis_that_restarts_is_waited_for(
         await asyncio.to_thread(server.restart, hard)
         await _check_heard_whole(own, server, entry_id)
         second = await _spoken_after(own, server)
-    assert worker.metrics.reconnects.labels("jobs")._value.get() > 0
+    assert sum(worker.metrics.reconnects.labels(plane)._value.get() for plane in ("jobs", "sessions")) > 0
     check_complete(second)
+
+
+async def test_an_outage_longer_than_the_lease_takes_no_utterance_from_a_living_worker(
+    server: Embedded, own: redis.Redis, speaker: Client
+) -> None:
+    settings = make_settings(server.url, lease_ms=800)
+    async with running(settings, ToneEngine(4, frame_s=0.05)), running(settings, ToneEngine(4, frame_s=0.05)):
+        entry_id = await _publish_and_hear_some(own, speaker)
+        await asyncio.to_thread(server.stop, True)
+        await asyncio.sleep(1.2)
+        await asyncio.to_thread(server.start)
+        job = await _check_heard_whole(own, server, entry_id)
+    assert len(job.begins) == 1
+
+
+async def test_a_redis_that_stood_still_for_longer_than_the_lease_takes_no_utterance_from_a_living_worker(
+    server: Embedded, own: redis.Redis, speaker: Client
+) -> None:
+    settings = make_settings(server.url, lease_ms=800)
+    async with running(settings, ToneEngine(4, frame_s=0.05)), running(settings, ToneEngine(4, frame_s=0.05)):
+        entry_id = await _publish_and_hear_some(own, speaker)
+        os.kill(server.pid, signal.SIGSTOP)
+        await asyncio.sleep(1.2)
+        os.kill(server.pid, signal.SIGCONT)
+        job = await _check_heard_whole(own, server, entry_id)
+    assert len(job.begins) == 1
 
 
 async def _spoken_after(own: redis.Redis, server: Embedded) -> Heard:

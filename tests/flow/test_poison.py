@@ -20,6 +20,12 @@ LEASE_MS = 400
 NEIGHBOUR = "A neighbour who speaks for a while and has nothing to do with all this."
 
 
+@pytest.fixture
+def valkey_server(servers: dict[str, Server]) -> Server:
+    """One server will do: the scripts are tried on both kinds by tests of their own."""
+    return servers["valkey"]
+
+
 class Supervisor:
     """Starts a mortal worker again whenever it dies, as systemd would."""
 

@@ -227,6 +227,39 @@ def test_no_more_is_taken_over_than_there_are_slots(plane: Plane) -> None:
     assert [lease.entry_id for lease in plane.reclaim("w2", count=2)] == ids[2:]
 
 
+def test_a_full_worker_is_given_what_has_expired_and_nothing_else(plane: Plane) -> None:
+    now_ms = plane.now_ms()
+    old = plane.publish("s1", f"{now_ms - 31_000}-0")
+    patient = plane.publish("s2", f"{now_ms - 31_000}-1", ttl_ms="60000")
+    plane.publish("s3", f"{now_ms - 31_000}-2")
+    assert plane.claim(count=0).ids == [old]
+    assert plane.claim(count=0).ids == [], "the oldest that has not expired is for whoever has a slot"
+    assert plane.claim().ids[0] == patient
+
+
+def test_a_full_worker_finds_expired_jobs_among_those_handed_back(plane: Plane) -> None:
+    now_ms = plane.now_ms()
+    first, second = (
+        plane.publish(f"s{n}", f"{now_ms - 5_000}-{n}", ttl_ms=f"{ttl}") for n, ttl in enumerate((1, 90_000))
+    )
+    for lease in plane.claim().leases:
+        plane.settle(lease, "release")
+    assert plane.ready() == [first, second]
+    assert plane.claim(count=0).ids == [first]
+    assert plane.ready() == [second]
+
+
+def test_a_full_worker_leaves_an_expired_job_behind_the_one_its_session_hears(plane: Plane) -> None:
+    now_ms = plane.now_ms()
+    running = plane.publish("s1", f"{now_ms - 5_000}-0")
+    (lease,) = plane.claim().leases
+    behind = plane.publish("s1", f"{now_ms - 5_000}-1", ttl_ms="1")
+    assert plane.claim(count=0).ids == []
+    assert lease.entry_id == running
+    plane.settle(lease)
+    assert plane.claim(count=0).ids == [behind]
+
+
 def test_a_reclaim_that_arrives_late_takes_nothing_over_and_says_when_to_look_again(plane: Plane) -> None:
     entry_id = plane.publish()
     plane.claim("w1")

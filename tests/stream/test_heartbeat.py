@@ -67,7 +67,7 @@ async def take_jobs(url: str, count: int = 1, worker: str = ME) -> list[Lease]:
 async def take_over(url: str) -> list[Lease]:
     """What another worker would take now, leases being 10 ms to it."""
     link = open_link(Address(url))
-    found = (await JobQueue(link, KEYS, "other:2:00000000", 20_000).reclaim(10, 10)).leases
+    found = (await JobQueue(link, KEYS, "other:2:00000000", 20_000).reclaim(10, 10, 0.0)).leases
     await link.close()
     return found
 
@@ -322,7 +322,7 @@ async def test_leases_on_a_cluster_are_kept_and_lost(nodes: list[Server]) -> Non
         kept = heart.add(first)
         await asyncio.sleep(LEASE_S)
         assert time.monotonic() - kept.last_beat < LEASE_S / 2
-        [taken] = (await JobQueue(link, KEYS, "other", 1).reclaim(int(LEASE_S * 500), 9)).leases
+        [taken] = (await JobQueue(link, KEYS, "other", 1).reclaim(int(LEASE_S * 500), 9, 0.0)).leases
         assert taken.entry_id == second.entry_id
         lost = heart.add(second)
         await eventually(lambda: losses.pulses == [lost])

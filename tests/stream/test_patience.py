@@ -116,8 +116,8 @@ async def test_an_outage_is_logged_once_and_its_end_too(caplog: pytest.LogCaptur
     patience = Patience("session")
     await asyncio.gather(*[patience(Flaky(*[redis.ConnectionError("closed")] * 5)) for _ in range(10)])
     assert len([one for one in caplog.records if one.levelno == logging.WARNING]) == 1
-    assert "session Redis answers again" in caplog.text
-    assert caplog.text.count("answers again") == 1
+    assert "session Redis serves again" in caplog.text
+    assert caplog.text.count("serves again") == 1
 
 
 @given(st.integers(0, 10_000), st.floats(0.05, 60))
@@ -138,7 +138,37 @@ async def test_an_outage_is_remembered_for_as_long_as_others_may_need_to_find_re
     await patience(Flaky(redis.ConnectionError("away")))
     assert patience.has_answered_for_s(0)
     assert not patience.has_answered_for_s(10)
-    patience.answering_since -= 10
+    patience._recovered_at -= 10
     assert patience.has_answered_for_s(10)
-    patience.failing_since = 1.0
+
+
+async def test_a_call_that_waits_shows_while_others_are_served() -> None:
+    """So does a Redis out of memory: it refuses what it would have to keep."""
+    patience = Patience("session")
+    room = asyncio.Event()
+
+    async def writes() -> str:
+        if not room.is_set():
+            raise redis.OutOfMemoryError("maxmemory")
+        return "written"
+
+    writing = asyncio.create_task(patience(writes))
+    await asyncio.sleep(0)
+    for _ in range(3):
+        await patience(Flaky())
+    assert patience.failing_since is not None
+    assert "maxmemory" in patience.last_error
     assert not patience.has_answered_for_s(0)
+    room.set()
+    assert await writing == "written"
+    assert patience.failing_since is None
+
+
+async def test_a_call_given_up_waits_no_more() -> None:
+    patience = Patience("session")
+    waiting = asyncio.create_task(patience(Flaky(*[redis.ConnectionError("away")] * 10_000)))
+    await asyncio.sleep(0)
+    assert patience.failing_since is not None
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert patience.failing_since is None

@@ -75,7 +75,7 @@ class JobQueue:
         self._ahead_ms: float | None = None  # the server's clock less ours
 
     async def claim(self, count: int) -> Claim:
-        """Take up to `count` jobs that may run now."""
+        """Take up to `count` jobs that may run now; with 0 some that have expired, and only those."""
         self._turn = 1 - self._turn
         at = monotonic()
         given, last_job, last_bell, wait_ms, n_duplicates, now_ms = await self._run_on_group(
@@ -85,13 +85,14 @@ class JobQueue:
         leases = [_lease(raw, at) for raw in given]
         return Claim(leases, last_job, last_bell, None if wait_ms < 0 else wait_ms, n_duplicates)
 
-    async def reclaim(self, silent_ms: int, count: int) -> Reclaim:
+    async def reclaim(self, silent_ms: int, count: int, asked_at: float) -> Reclaim:
         """Take over up to `count` jobs whose worker has been silent for so long.
 
-        A call that reaches the server late takes none: whatever held it up held up the beats of living workers too.
+        asked_at: monotonic seconds at which this was to be done. A call that reaches the server much later takes none:
+        whatever held it up held up the beats of living workers too.
         """
         at = monotonic()
-        sent_ms = "" if self._ahead_ms is None else round(at * 1000 + self._ahead_ms)
+        sent_ms = "" if self._ahead_ms is None else round(asked_at * 1000 + self._ahead_ms)
         given, due_ms, now_ms = await self._run_on_group(RECLAIM, silent_ms, count, self._max_field_bytes, sent_ms)
         self._set_clock(now_ms)
         return Reclaim([_lease(raw, at) for raw in given], due_ms / 1000)

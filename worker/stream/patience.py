@@ -60,47 +60,59 @@ def backoff_s(failures: int, cap_s: float = 1.0) -> float:
 
 @dataclass(slots=True)
 class Patience:
-    """Repeats a call until Redis answers it. `on_failure` counts; `failing_since` tells the health check.
+    """Repeats a call until Redis carries it out. `on_failure` counts; `failing_since` tells the health check.
 
     What is repeated must be safe to send twice: the request may have been carried out and only its reply lost.
     """
 
     plane: str
     on_failure: Callable[[], None] = lambda: None
-    failing_since: float | None = None  # monotonic seconds
-    answering_since: float = -inf  # the same
     last_error: str = ""
-    _logged_at: float = field(default=0.0)
+    _failing: dict[object, float] = field(default_factory=dict)  # calls that wait, and since when
+    _recovered_at: float = -inf
+    _logged_at: float = -inf
+
+    @property
+    def failing_since(self) -> float | None:
+        """Monotonic seconds at which the call failed first that waits longest; None when none waits.
+
+        A Redis may refuse some calls and serve others: one that is out of memory does.
+        """
+        return min(self._failing.values(), default=None)
 
     async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
-        failures = 0
-        while True:
-            try:
-                answer = await call()
-            except PASSING as error:
-                self._failed(error)
-                await asyncio.sleep(backoff_s(failures))
-                failures += 1
-            else:
-                self._answered()
-                return answer
+        me, failures = object(), 0
+        try:
+            while True:
+                try:
+                    answer = await call()
+                except PASSING as error:
+                    self._failed(me, error)
+                    await asyncio.sleep(backoff_s(failures))
+                    failures += 1
+                else:
+                    if failures:
+                        self._recovered(me)
+                    return answer
+        finally:
+            self._failing.pop(me, None)
 
     def has_answered_for_s(self, seconds: float) -> bool:
         """True when Redis has not been away for so long: its other clients have found it again too."""
-        return self.failing_since is None and monotonic() - self.answering_since >= seconds
+        return not self._failing and monotonic() - self._recovered_at >= seconds
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, me: object, error: Exception) -> None:
         self.on_failure()
         self.last_error = f"{type(error).__name__}: {error}"
         now = monotonic()
-        if self.failing_since is None:
-            self.failing_since = now
+        self._failing.setdefault(me, now)
         if now - self._logged_at > 10:
             self._logged_at = now
-            log.warning("%s Redis does not answer, trying again: %s", self.plane, self.last_error)
+            log.warning("%s Redis does not serve, trying again: %s", self.plane, self.last_error)
 
-    def _answered(self) -> None:
-        if self.failing_since is not None:
-            log.info("%s Redis answers again after %.1f s", self.plane, monotonic() - self.failing_since)
-            self.failing_since, self.answering_since = None, monotonic()
-            self._logged_at = 0.0
+    def _recovered(self, me: object) -> None:
+        self._recovered_at = monotonic()
+        since = self._failing.pop(me)
+        if not self._failing:
+            self._logged_at = -inf
+            log.info("%s Redis serves again after %.1f s", self.plane, self._recovered_at - since)

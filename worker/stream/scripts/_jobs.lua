@@ -4,6 +4,7 @@ local jobs, ready, delayed, gates, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local attempts, bell, dead, workers = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local GROUP = 'workers'
 local SEEN_TTL_MS = 86400000
+local DEFAULT_TTL_MS = 30000
 
 -- The session an entry belongs to, or '' when it names none that can have keys.
 local function session_of(fields)
@@ -20,6 +21,20 @@ end
 local function owner(id)
   local found = redis.call('XPENDING', jobs, GROUP, id, id, 1)
   return found[1] and found[1][2]
+end
+
+local function as_map(flat)
+  local map = {}
+  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
+  return map
+end
+
+-- The highest id that the group was given.
+local function last_delivered()
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', jobs)) do
+    local info = as_map(group)
+    if info['name'] == GROUP then return info['last-delivered-id'] end
+  end
 end
 
 local function ring() redis.call('XADD', bell, 'MAXLEN', '~', 100, '*', 'ready', '1') end

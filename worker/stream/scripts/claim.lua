@@ -1,9 +1,18 @@
 -- CLAIM: gives a worker up to `count` entries that may run, old ones made ready and new ones in turn.
--- ARGV: 2 worker, 3 count, 4 most bytes of a field, 5 0 or 1: which of ready and new comes first.
+-- ARGV: 2 worker, 3 count, 4 most bytes of a field, 5 0 or 1: which of ready and new comes first. With a count of 0 only
+-- what has expired is given, from the heads of both: a worker whose slots all speak can still tell its session.
 -- Returns {jobs, last id of jobs, last id of bell, ms until a delayed entry is due or -1, or 0: call again, duplicates deleted, now ms}
 local me, count, max_bytes, turn = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local bound = 200
 local started = now()
+local is_full = count == 0
+if is_full then count = bound end
+
+local function has_expired(id)
+  local fields = entry(id)
+  local ttl_ms = fields and tonumber(field(fields, 'ttl_ms') or DEFAULT_TTL_MS)
+  return ttl_ms and started - tonumber(string.match(id, '^%d+')) > ttl_ms
+end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', started, 'LIMIT', 0, 100)) do
   redis.call('ZREM', delayed, id)
@@ -11,8 +20,9 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', started, 'LIMIT
 end
 
 local function take_ready()
-  local id = redis.call('LPOP', ready)
-  if not id then return false end
+  local id = redis.call('LRANGE', ready, 0, 0)[1]
+  if not id or (is_full and not has_expired(id)) then return false end
+  redis.call('LPOP', ready)
   local fields = entry(id)
   if fields and not owner(id) and not redis.call('ZSCORE', delayed, id) then
     local sid = session_of(fields)
@@ -32,6 +42,10 @@ local function is_duplicate(sid, id, fields)
 end
 
 local function take_new()
+  if is_full then
+    local next = redis.call('XRANGE', jobs, '(' .. last_delivered(), '+', 'COUNT', 1)[1]
+    if not next or not has_expired(next[1]) then return false end
+  end
   local reply = redis.call('XREADGROUP', 'GROUP', GROUP, me, 'COUNT', 1, 'STREAMS', jobs, '>')
   if not reply or not reply[1] then return false end
   local id, fields = reply[1][2][1][1], reply[1][2][1][2]

@@ -4,22 +4,10 @@
 local cursor, page_size = ARGV[3], tonumber(ARGV[4])
 local silent_ms, idle_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
 
-local function as_map(flat)
-  local map = {}
-  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
-  return map
-end
-
-local last_delivered = '0-0'
-for _, group in ipairs(redis.call('XINFO', 'GROUPS', jobs)) do
-  local info = as_map(group)
-  if info['name'] == GROUP then last_delivered = info['last-delivered-id'] end
-end
-
 local is_ready = {}
 for _, id in ipairs(redis.call('LRANGE', ready, 0, -1)) do is_ready[id] = true end
 
-local page = redis.call('XRANGE', jobs, cursor, last_delivered, 'COUNT', page_size)
+local page = redis.call('XRANGE', jobs, cursor, last_delivered(), 'COUNT', page_size)
 for _, found in ipairs(page) do
   local id = found[1]
   if not is_ready[id] and not owner(id) and not redis.call('ZSCORE', delayed, id) then
