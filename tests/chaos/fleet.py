@@ -26,6 +26,7 @@ class Member:
     pid: int
     log: Path
     is_stopped: bool = False
+    was_ready: bool = False
 
     @property
     def name_prefix(self) -> str:
@@ -44,7 +45,7 @@ class Fleet:
         self._nursery = nursery
         self._words = ["worker", "--redis-url", url, "--engine", nursery.engine, "--voice", "placeholder", *flags]
         self._size = size
-        self._folder = folder
+        self.folder = folder
         self._n_started = 0
         self.members: list[Member] = []
         self.fallen: list[Member] = []
@@ -64,7 +65,7 @@ class Fleet:
     def start(self) -> Member:
         """Fork one more worker; it becomes ready in its own time."""
         self._n_started += 1
-        log = self._folder / f"worker-{self._n_started}.log"
+        log = self.folder / f"worker-{self._n_started}.log"
         member = Member(self._nursery.fork(self._words, log), log)
         self.members.append(member)
         return member
@@ -80,7 +81,10 @@ class Fleet:
             time.sleep(0.01)
 
     def is_ready(self, member: Member) -> bool:
-        return member.log.exists() and " ready; voices: " in member.log.read_text()
+        """True since it first could take jobs."""
+        if not member.was_ready:
+            member.was_ready = member.log.exists() and " ready; voices: " in member.log.read_text()
+        return member.was_ready
 
     def is_alive(self, member: Member) -> bool:
         """False once it has ended, by whatever."""

@@ -1,0 +1,129 @@
+"""One run from its set-up to its findings."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.check import check, check_left_behind
+from tests.chaos.evidence import takeovers_ms
+from tests.chaos.faults import Faults
+from tests.chaos.fleet import Fleet, qwen_flags
+from tests.chaos.load import Load
+from tests.chaos.nursery import Nursery
+from tests.chaos.plan import schedule
+from tests.chaos.recorder import Heard, Recorder
+from tests.chaos.setups import open_setup
+from tests.chaos.table import Run
+from tests.chaos.undisturbed import Expected, Preview, Qwen
+from worker.stream.keys import Keys
+
+N_WORKERS = 4
+Raw = tuple[bytes, dict[bytes, bytes]]
+
+DRAINED_WITHIN_S = 100.0  # sweeps come every 15 to 45 s
+QWEN_DTYPE = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """How an engine takes part. depth: jobs kept unsettled, so that every worker is speaking when something breaks."""
+
+    flags: tuple[str, ...]
+    depth: int
+
+
+CASTS = {
+    "preview": Cast(("--slots", "8", "--pace", "2"), depth=24),
+    "qwen": Cast(("--slots", "6"), depth=16),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What run is wanted. is_naive: its workers heed no fence."""
+
+    seed: int
+    minutes: float
+    setup: str
+    engine: str
+    is_naive: bool = False
+
+    def draw(self, what: str) -> random.Random:
+        """Each part draws for itself, so that no part's timing changes what another one does."""
+        return random.Random(f"{self.seed} {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """recorded: every session as it was heard. read: as it stands in Redis in the end."""
+
+    run: Run
+    recorded: dict[str, list[Heard]]
+    read: dict[str, list[Raw]]
+
+
+def drive(order: Order, folder: Path) -> Outcome:
+    """Break things, let everything settle, and read what came of it. folder: for logs and everything else."""
+    began_s = time.monotonic()
+    cast = CASTS[order.engine]
+    with ExitStack() as stack:
+        nursery = stack.enter_context(Nursery(order.engine, order.is_naive))
+        setup = stack.enter_context(open_setup(order.setup, folder / "redis"))
+        flags = qwen_flags(folder, order.seed, QWEN_DTYPE) if order.engine == "qwen" else []
+        client = stack.enter_context(setup.client())
+        with Fleet(nursery, setup.url, N_WORKERS, folder, [*flags, *cast.flags]) as fleet:
+            recorder = stack.enter_context(Recorder(stack.enter_context(setup.client())))
+            with Load(setup, recorder, order.draw("load"), cast.depth) as load:
+                faults = Faults(setup, fleet, order.draw("faults"), load.ledger.faults)
+                faults.run(schedule(order.draw("plan"), order.minutes, has_proxy=setup.proxy is not None))
+            _until_drained(client)
+            crew = _end_of(fleet)
+        ledger = load.ledger
+        read = {session_id: _read(client, session_id) for session_id in ledger.by_session()}
+        with _expected(order, folder) as expected:
+            findings = check(ledger, read.__getitem__, expected)
+        findings.broken += crew
+        left_behind = check_left_behind(client, Keys())
+    run = Run(
+        order.setup, order.engine, order.seed, time.monotonic() - began_s, ledger, findings, left_behind,
+        takeovers_ms(recorder.heard.values()),
+    )  # fmt: skip
+    return Outcome(run, recorder.heard, read)
+
+
+def _until_drained(client: Any) -> None:
+    """Until no job is unsettled; what still is after a while is found to be left behind."""
+    end_s = time.monotonic() + DRAINED_WITHIN_S
+    while client.xlen(Keys().jobs) and time.monotonic() < end_s:
+        time.sleep(0.1)
+
+
+def _end_of(fleet: Fleet) -> list[str]:
+    """Drain it; a sentence for each worker that did not end as it should."""
+    statuses = [(member, fleet.drain(member)) for member in list(fleet.members)]
+    hurt = [f"a worker ended its drain with {status}: {member.log.name}" for member, status in statuses if status]
+    fallen = [f"a worker ended by itself: {member.log.name}" for member in fleet.fallen]
+    logs = sorted(fleet.folder.glob("*.log"))
+    return hurt + fallen + [f"a traceback in {log.name}" for log in logs if "Traceback" in log.read_text()]
+
+
+def _read(client: Any, session_id: str) -> list[Raw]:
+    return list(client.xrange(Keys().audio(session_id)))
+
+
+@contextmanager
+def _expected(order: Order, folder: Path) -> Iterator[Expected]:
+    if order.engine == "preview":
+        with Preview() as preview:
+            yield preview
+    else:
+        import torch
+
+        torch.set_num_threads(1)  # as the workers have it
+        yield Qwen.load(folder / "tiny", QWEN_DTYPE, folder / "voices", folder / "prompts")

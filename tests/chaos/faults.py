@@ -1,0 +1,242 @@
+"""Breaking things: a plan's steps done one by one, each as soon as its time has come and the contract bears it."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import count
+from typing import Any
+
+import redis
+
+from tests.chaos.background import AWAY
+from tests.chaos.fleet import Fleet, Member
+from tests.chaos.plan import KINDS, Step
+from tests.chaos.proxy import Proxy
+from tests.chaos.setups import Setup
+from tests.chaos.targets import Targets
+from worker.stream.keys import GROUP, Keys
+
+APART_S = 0.4  # between two faults that end leases: the second meets what became of the first
+OVERTIME_S = 45.0  # for what had to wait; then it is left out
+RETRY_S = 0.1
+CHASE_S = 5.0
+TURN_S = 0.02
+DELAY_S = (0.02, 0.2)
+CUT_REQUESTS = 2
+
+
+class Faults:
+    """Runs a plan in the caller's thread. counts: what was done, by the names of the table."""
+
+    def __init__(self, setup: Setup, fleet: Fleet, draw: random.Random, counts: Counter[str]) -> None:
+        self._setup = setup
+        self._fleet = fleet
+        self._draw = draw
+        self._counts = counts
+        self._keys = Keys()
+        self._client: Any = setup.client()
+        self._targets = Targets(fleet, self._client)
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = count()
+        self._outages = ThreadPoolExecutor(1, "outage")
+        self._outage: Future[None] | None = None
+        self._was_struck = False  # a worker, since the outage began
+        self._quiet_until_s = self._end_s = 0.0
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """Returns when all is done and everything runs again."""
+        began_s = time.monotonic()
+        self._end_s = began_s + steps[-1].at_s + OVERTIME_S
+        for step in steps:
+            self._at(began_s + step.at_s, partial(self._do, step))
+        try:
+            while self._agenda:
+                time.sleep(max(0.0, self._agenda[0][0] - time.monotonic()))
+                heapq.heappop(self._agenda)[2]()
+        finally:
+            self._calm_down()
+
+    def _calm_down(self) -> None:
+        self._outages.shutdown()
+        if self._outage is not None:
+            self._outage.result()
+        if self._setup.proxy is not None:
+            self._setup.proxy.delay_s = 0.0
+        for member in self._fleet.members:
+            if member.is_stopped:
+                self._fleet.resume(member)
+        self._client.close()
+
+    def _at(self, at_s: float, do: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (at_s, next(self._numbers), do))
+
+    def _in(self, seconds: float, do: Callable[[], None]) -> None:
+        self._at(time.monotonic() + seconds, do)
+
+    def _do(self, step: Step) -> None:
+        now_s, ends_leases = time.monotonic(), KINDS[step.kind].ends_leases
+        if ends_leases and now_s < self._quiet_until_s:
+            self._at(self._quiet_until_s, partial(self._do, step))
+        elif self._try(step):
+            if ends_leases:
+                self._quiet_until_s = time.monotonic() + APART_S
+        elif now_s < self._end_s:
+            self._in(RETRY_S, partial(self._do, step))
+
+    def _try(self, step: Step) -> bool:
+        """False when it is not its time yet."""
+        try:
+            return bool(getattr(self, f"_{step.kind}")(step))
+        except AWAY:
+            return False
+
+    # Workers.
+
+    def _kill(self, step: Step) -> bool:
+        victim = self._victim()
+        if victim is None:
+            return False
+        self._end(victim)
+        return True
+
+    def _kill_twice(self, step: Step) -> bool:
+        victim = None if self._is_out else self._victim()
+        if victim is None:
+            return False
+        held = self._targets.held_by(victim)
+        self._end(victim)
+        self._chase(held, time.monotonic() + CHASE_S)
+        return True
+
+    def _chase(self, held: Sequence[str], until_s: float) -> None:
+        """Kill the heir of one of these entries as soon as there is one; in the end anybody."""
+        heirs = self._heirs(held)
+        if heirs:
+            self._end(heirs[0])
+            self._counts["heirs_killed"] += 1
+        elif time.monotonic() < until_s:
+            self._in(TURN_S, partial(self._chase, held, until_s))
+        else:
+            self._do(Step(0.0, "kill", 0.0, is_hard=True))
+
+    def _heirs(self, held: Sequence[str]) -> list[Member]:
+        try:
+            return [] if self._is_out else self._targets.heirs(held)
+        except AWAY:
+            return []
+
+    def _stop(self, step: Step) -> bool:
+        return self._freeze("stops", step.seconds)
+
+    def _hiccup(self, step: Step) -> bool:
+        return self._freeze("hiccups", step.seconds)
+
+    def _freeze(self, name: str, seconds: float) -> bool:
+        victim = self._victim()
+        if victim is None:
+            return False
+        self._fleet.stop(victim)
+        self._in(seconds, partial(self._wake, victim))
+        self._counts[name] += 1
+        return True
+
+    def _wake(self, member: Member) -> None:
+        if member in self._fleet.members:
+            self._fleet.resume(member)
+
+    def _end(self, victim: Member) -> None:
+        self._fleet.kill(victim)
+        self._fleet.start()
+        self._counts["kills"] += 1
+
+    # Redis.
+
+    def _restart(self, step: Step) -> bool:
+        return self._break("restarts", lambda: self._setup.restart(step.is_hard))
+
+    def _pause(self, step: Step) -> bool:
+        return self._break("pauses", lambda: self._setup.pause(step.seconds))
+
+    def _break(self, name: str, outage: Callable[[], None]) -> bool:
+        """Beside what else is done meanwhile."""
+        if self._is_out or not self._targets.are_all_safe():
+            return False
+        if self._outage is not None:
+            self._outage.result()
+        self._outage, self._was_struck = self._outages.submit(outage), False
+        self._counts[name] += 1
+        return True
+
+    def _flush(self, step: Step) -> bool:
+        return self._everywhere("flushes", "SCRIPT FLUSH")
+
+    def _kill_clients(self, step: Step) -> bool:
+        return self._everywhere("clients_killed", "CLIENT KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    def _everywhere(self, name: str, *words: str) -> bool:
+        if self._is_out:
+            return False
+        where = {"target_nodes": "primaries"} if isinstance(self._client, redis.RedisCluster) else {}
+        self._client.execute_command(*words, **where)
+        self._counts[name] += 1
+        return True
+
+    def _destroy_group(self, step: Step) -> bool:
+        if self._is_out or not self._targets.are_all_safe():
+            return False
+        self._client.xgroup_destroy(self._keys.jobs, GROUP)
+        self._counts["groups_destroyed"] += 1
+        return True
+
+    # The network.
+
+    def _delay(self, step: Step) -> bool:
+        self._proxy.delay_s = self._draw.uniform(*DELAY_S)
+        self._in(step.seconds, partial(setattr, self._proxy, "delay_s", 0.0))
+        self._counts["delays"] += 1
+        return True
+
+    def _blackhole(self, step: Step) -> bool:
+        if self._is_out or not self._targets.are_all_safe():
+            return False
+        self._proxy.blackhole(step.seconds)
+        self._counts["blackholes"] += 1
+        return True
+
+    def _cut(self, step: Step) -> bool:
+        self._proxy.cut()
+        self._counts["cuts"] += 1
+        return True
+
+    def _cut_after_request(self, step: Step) -> bool:
+        self._proxy.cut_after_request(CUT_REQUESTS)
+        self._counts["cuts_after_request"] += CUT_REQUESTS
+        return True
+
+    @property
+    def _proxy(self) -> Proxy:
+        assert self._setup.proxy is not None
+        return self._setup.proxy
+
+    @property
+    def _is_out(self) -> bool:
+        return self._outage is not None and not self._outage.done()
+
+    def _victim(self) -> Member | None:
+        """One of those at work, while enough others are.
+
+        During an outage nobody can be asked who is on a last attempt: one victim then, which costs no job more than
+        the one attempt that was seen to be left before.
+        """
+        if self._is_out:
+            members = [] if self._was_struck else self._targets.lively()
+            self._was_struck = True
+        else:
+            members = self._targets.unspared()
+        return self._draw.choice(members) if members else None

@@ -1,0 +1,180 @@
+"""What the sessions of a run do: speak one to five jobs each; some cancel, a few leave.
+
+There are always so many unsettled jobs, so that whatever breaks, it breaks while somebody speaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from schemas.jobs import SAMPLE_RATES, Encoding
+from tests.chaos.background import AWAY, Background
+from tests.chaos.ledger import Ledger, Published
+from tests.chaos.recorder import Recorder
+from tests.chaos.setups import Setup
+from worker.stream.client import Client
+from worker.stream.connect import Address
+from worker.stream.keys import Keys
+
+TURN_S = 0.05
+BURST = 3  # jobs published in one turn
+TTL_MS = 300_000  # nothing expires however long Redis is away
+CANCELS, LEAVES, SEEDED = 0.06, 0.05, 0.4  # the share of the jobs, of the sessions, of the jobs
+WAIT_MS = 200  # for a replica to have a job
+PAUSE_S = 0.05
+AFTER_EVERY_JOB = f"{2**53}-0"  # an entry id
+
+ENGLISH = (
+    "Yes.",
+    "Of course!",
+    "Good morning to you.",
+    "The train to Kyoto leaves at seven in the morning from the ninth platform.",
+    "Please be there ten minutes before it goes. And keep your ticket at hand, for it will be asked for twice.",
+    "A light breakfast is served on board once the conductor has passed by. From the left side of the carriage you may "
+    "see the mountain on a clear day. The journey takes a little over two hours and ends beside the old market.",
+    "Somebody with a blue umbrella will wait for you at the northern entrance. Should nobody be there, call the number "
+    "on the back of your ticket. It is answered at every hour of the day, also on Sundays. I wish you a good journey.",
+)
+JAPANESE = (
+    "はい。",
+    "こんにちは、マキマです。",
+    "今日はとてもいい天気ですね。散歩に行くのもいいかもしれません。",
+    "京都行きの電車は、朝の七時に九番線から出ます。十分前には駅に着いていてください。切符は、二回見せることになります。",
+)
+SEEDS = ("0", "5", str(2**63 - 1))
+UNSPEAKABLE = "…!"  # ends as the error text_empty
+_TEXTS = [("English", text) for text in ENGLISH] + [("Japanese", text) for text in JAPANESE]
+_WEIGHTS = [1, 1, 1, 2, 3, 4, 4, 1, 1, 2, 3]
+
+
+def draw_fields(draw: random.Random, session_id: str, job_id: str) -> dict[str, str]:
+    """A job in any language, length, encoding and rate of the mix."""
+    language, text = draw.choices(_TEXTS, _WEIGHTS)[0]
+    fields = {
+        "session_id": session_id,
+        "text": UNSPEAKABLE if draw.random() < 0.02 else text,
+        "job_id": job_id,
+        "language": language,
+        "sample_rate": str(draw.choice(SAMPLE_RATES)),
+        "encoding": draw.choice(list(Encoding)).value,
+        "ttl_ms": str(TTL_MS),
+    }
+    return fields | ({"seed": draw.choice(SEEDS)} if draw.random() < SEEDED else {})
+
+
+@dataclass(slots=True)
+class _Session:
+    session_id: str
+    n_jobs: int
+    leaves: bool
+    entry_ids: list[str] = field(default_factory=list)
+
+
+class Load(Background):
+    """While entered, a thread of its own publishes; leaving waits for the cancels under way.
+
+    depth: jobs that are kept unsettled; about two thirds of them are of different sessions.
+    """
+
+    def __init__(self, setup: Setup, recorder: Recorder, draw: random.Random, depth: int) -> None:
+        super().__init__("load")
+        self.ledger = Ledger()
+        self._recorder = recorder
+        self._draw = draw
+        self._depth = depth
+        self._keys = Keys()
+        self._client: Any = setup.client()
+        self._address = Address(setup.direct_url)
+        self._n_replicas = int(setup.writes_may_be_lost)
+        self._n_sessions = 0
+        self._talking: list[_Session] = []
+        self._due: list[tuple[float, int, partial[None]]] = []
+        self._interrupters = ThreadPoolExecutor(4, "interrupter")
+        self._interruptions: list[Future[None]] = []
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._interrupters.shutdown()
+        self._client.close()
+        for done in self._interruptions:
+            done.result()
+
+    def _turn(self) -> float:
+        while self._due and self._due[0][0] <= time.monotonic():
+            self._interruptions.append(self._interrupters.submit(heapq.heappop(self._due)[2]))
+        try:
+            n_unsettled = self._client.xlen(self._keys.jobs)
+        except AWAY:
+            return PAUSE_S
+        for _ in range(min(BURST, self._depth - n_unsettled)):
+            self._speak(self._whose_turn())
+        return TURN_S
+
+    def _whose_turn(self) -> _Session:
+        if len(self._talking) < self._depth * 2 // 3:
+            self._n_sessions += 1
+            session_id = f"session-{self._n_sessions}"
+            self._recorder.add(session_id)
+            self._talking.append(_Session(session_id, self._draw.randint(1, 5), self._draw.random() < LEAVES))
+        return self._draw.choice(self._talking)
+
+    def _speak(self, session: _Session) -> None:
+        session_id = session.session_id
+        job_id = f"{session_id}-{len(session.entry_ids)}"
+        fields = draw_fields(self._draw, session_id, job_id)
+        entry_id = self._publish(fields)
+        session.entry_ids.append(entry_id)
+        self.ledger.jobs.append(Published(session_id, job_id, entry_id, fields, time.monotonic()))
+        if self._draw.random() < CANCELS:
+            upto = self._draw.choice([entry_id, entry_id, *session.entry_ids])
+            self._later(partial(self._cancel, session_id, upto))
+        if len(session.entry_ids) == session.n_jobs:
+            self._talking.remove(session)
+            if session.leaves:
+                self._later(partial(self._leave, session_id))
+
+    def _publish(self, fields: dict[str, str]) -> str:
+        """Until it is acknowledged, by a replica too where the server alone may lose it: always the same job."""
+        while True:
+            try:
+                with self._client.pipeline(transaction=False) as pipeline:
+                    pipeline.xadd(self._keys.jobs, fields)
+                    if self._n_replicas:
+                        pipeline.wait(self._n_replicas, WAIT_MS)
+                    entry_id, *n_having_it = pipeline.execute()
+            except AWAY:
+                time.sleep(PAUSE_S)
+            else:
+                if all(n >= self._n_replicas for n in n_having_it):
+                    return str(entry_id, "ascii")
+
+    def _later(self, what: partial[None]) -> None:
+        at_s = time.monotonic() + self._draw.uniform(0, 4)
+        heapq.heappush(self._due, (at_s, len(self.ledger.jobs), what))
+
+    def _cancel(self, session_id: str, upto: str) -> None:
+        self.ledger.cancels.setdefault(session_id, []).append(upto)
+        asyncio.run(self._interrupt(lambda client: client.cancel(session_id, upto)))
+
+    def _leave(self, session_id: str) -> None:
+        self.ledger.left.add(session_id)
+        self.ledger.cancels.setdefault(session_id, []).append(AFTER_EVERY_JOB)
+        asyncio.run(self._interrupt(lambda client: client.leave(session_id)))
+
+    async def _interrupt(self, say: Any) -> None:
+        """Until it is heard; saying it twice does no harm."""
+        while True:
+            try:
+                async with Client(self._address, self._address, self._keys) as client:
+                    await say(client)
+            except AWAY:
+                await asyncio.sleep(PAUSE_S)
+            else:
+                return
