@@ -42,8 +42,9 @@ class Playback:
         return max(0.0, self._plays_until_s[n_arrived - 1] - max(at_s, self.starts_at_s))
 
     def missing_s(self, from_s: float, to_s: float) -> float:
-        """How long the underruns are that began in from_s <= at_s < to_s."""
-        return sum(underrun.missing_s for underrun in self.underruns if from_s <= underrun.at_s < to_s)
+        """How much silence fell between the two moments."""
+        ends = [(one.at_s, one.at_s + one.missing_s) for one in self.underruns]
+        return sum(max(0.0, min(end_s, to_s) - max(at_s, from_s)) for at_s, end_s in ends)
 
 
 def play(chunks: Sequence[Chunk], rate_hz: int, start_buffer_s: float = START_BUFFER_S) -> Playback:

@@ -51,7 +51,10 @@ class Cast:
     @contextmanager
     def expected(self, folder: Path) -> Iterator[Expected]:
         if self.engine == "qwen":
-            yield Qwen.load(folder / "tiny", QWEN_DTYPE, folder / "voices", folder / "prompts")
+            from worker.engine.torch_threads import threads
+
+            with threads(1):  # as the workers do
+                yield Qwen.load(folder / "tiny", QWEN_DTYPE, folder / "voices", folder / "prompts")
         else:
             with Preview() as preview:
                 yield preview

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import roll
+from tests.chaos.roll import Rolled, noticed, told
+from tests.chaos.scene import Cast
+from tests.chaos.timed import Timed
+
+CAST = Cast(engine="preview", n_workers=3, n_sessions=50, depth=2, seed=5, lease_ms=2000, pace=1.1)
+
+
+def _utterance(attempts: list[int], arrivals_s: list[float]) -> Timed:
+    return Timed("s", "7-0", rate_hz=8000, attempts=attempts, arrivals_s=arrivals_s)
+
+
+@pytest.mark.parametrize(
+    ("utterance", "says"),
+    [
+        (_utterance([1], [1.0, 3.0, 5.0]), None),
+        (_utterance([1, 1], [1.0, 3.0]), None),
+        (_utterance([1, 2], [1.0, 3.0]), "its attempts were [1, 2]"),
+        (_utterance([1], [1.0, 1.5, 3.625]), "paused for 2125 ms"),
+    ],
+)
+def test_an_attempt_that_counts_and_a_pause_above_the_lease_are_noticed(utterance: Timed, says: str | None) -> None:
+    found = noticed([utterance], 2000)
+    assert len(found) == (says is not None)
+    assert says is None or says in found[0]
+
+
+def test_the_longest_pause_is_told_with_its_session() -> None:
+    rolled = Rolled(7, 3, _utterance([1, 1], [1.0, 1.75]), 30.0, ["a gap"])
+    lines = told(CAST, rolled).splitlines()
+    assert "longest pause     750 ms, in s (lease 2000 ms)" in lines
+    assert lines[-1] == "a gap"
+
+
+@pytest.mark.parametrize("violations", [[], ["a gap"]])
+def test_its_exit_status_says_whether_any_of_its_restarts_was_noticed(
+    violations: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graces_s = []
+
+    def run(cast: Cast, folder: Path) -> Rolled:
+        graces_s.append(cast.grace_s)
+        return Rolled(1, 1, _utterance([1], [1.0]), 1.0, violations if cast.grace_s < 1 else [])
+
+    monkeypatch.setattr(roll, "run", run)
+    assert roll.main(["--sessions", "4", "--grace-s", "20", "0.2"]) == (1 if violations else 0)
+    assert graces_s == [20.0, 0.2]
+
+
+def test_no_session_notices_that_every_worker_is_replaced_in_mid_word(tmp_path: Path) -> None:
+    cast = Cast(
+        engine="preview", n_workers=2, n_sessions=6, depth=2, seed=4, lease_ms=4000, pace=4.0, grace_s=0.1
+    )  # fmt: skip
+    rolled = roll.run(cast, tmp_path)
+    assert rolled.violations == []
+    assert rolled.n_given_back > 0
