@@ -6,7 +6,7 @@ UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 TEXT   ?= Hello, I am Makima. Tell me what you would like to hear.
 OUT    ?= demo.wav
 
-.PHONY: install demo test lint types bench clean
+.PHONY: install demo test lint types bench takeover roll clean
 
 install: $(VENV)/.dev
 demo: $(VENV)/.preview
@@ -20,6 +20,11 @@ types: install
 	$(BIN)/mypy
 bench: install
 	$(BIN)/makima-tts bench queue --json -
+# Take-overs: N workers killed while they speak. Rolling restarts: with a grace period and almost without.
+takeover: install
+	$(BIN)/python -m tests.chaos.takeover --engine $(or $(ENGINE),preview) --n $(or $(N),20) $(if $(SEED),--seed $(SEED))
+roll: install
+	$(BIN)/python -m tests.chaos.roll --engine $(or $(ENGINE),preview) $(if $(SEED),--seed $(SEED))
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist $(OUT)
 
