@@ -8,13 +8,14 @@ import signal
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import redis
 
-from schemas.wire import unpack_codes
+from schemas.messages import Audio, Begin
+from schemas.wire import Entry, read_entry, unpack_codes
 from tests.conftest import REPOSITORY, Process, Server, eventually, make_settings, running
 from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_empty, read_session, until_ended
 from tests.recordings import babble, make_voice, replace_recording
@@ -139,3 +140,44 @@ async def test_a_worker_killed_in_the_second_segment_is_gone_on_from_there(
     assert heard.begins[1][1].resumed_at > 75 * 1920, "it was in the second segment"
     _check_same(heard, _so_far(valkey, "undisturbed"))
     check_queue_is_empty(valkey)
+
+
+@pytest.mark.parametrize("n_kept", [1, 4])
+async def test_where_codes_were_trimmed_away_it_is_spoken_again_with_the_same_seed(
+    n_kept: int,
+    valkey: redis.Redis,
+    valkey_server: Server,
+    client: Client,
+    endless: QwenEngine,
+    prompts: PromptCache,
+) -> None:
+    """What a reader had heard before the stream was trimmed, and what it hears afterwards, are one utterance."""
+    from worker.engine.qwen.serving import QwenSpeaker
+
+    settings = make_settings(valkey_server.url, grace_s=0)
+    job = {"text": TWO_SEGMENTS, "seed": "9", "sample_rate": "16000"}
+    entries: dict[str, Entry] = {}
+    async with running(settings, QwenSpeaker(endless, prompts)) as leaving:
+        await client.publish({"session_id": "s", **job})
+        await eventually(lambda: valkey.xlen(KEYS.audio("s")) >= 6, within_s=30)
+        leaving.stop()
+    entries |= _entries(valkey)
+    valkey.xtrim(KEYS.audio("s"), maxlen=n_kept, approximate=False)
+    async with running(settings, QwenSpeaker(endless, prompts)):
+        await until_ended(client, "s", within_s=60)
+        await client.publish({"session_id": "undisturbed", **job})
+        await until_ended(client, "undisturbed", within_s=60)
+    entries |= _entries(valkey)
+    heard = [entry.message for entry in entries.values()]
+    begins = [message for message in heard if isinstance(message, Begin)]
+    chunks = [message for message in heard if isinstance(message, Audio)]
+    assert [begin.resumed_by for begin in begins] == [None, "regenerated"]
+    assert begins[1].resumed_at > 0
+    assert [chunk.seq for chunk in chunks] == list(range(len(chunks)))
+    assert b"".join(chunk.data for chunk in chunks) == _so_far(valkey, "undisturbed").data
+
+
+def _entries(valkey: redis.Redis) -> dict[str, Entry]:
+    """The session's entries by stream id."""
+    found: Any = valkey.xrange(KEYS.audio("s"))
+    return {stream_id.decode(): read_entry(fields) for stream_id, fields in found}
