@@ -1,0 +1,37 @@
+"""Small runs: a fleet that heeds its fences loses nothing, and one that does not is found out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.nursery import REPOSITORY
+
+
+def _run(figures: Path, *words: str) -> tuple[int, str, dict[str, Any]]:
+    """Its status, what it printed and its figures."""
+    command = [sys.executable, "-m", "tests.chaos", "--json", str(figures), *words]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=200)
+    assert figures.exists(), done.stderr
+    return done.returncode, done.stdout, json.loads(figures.read_text())
+
+
+def test_a_small_run_finds_nothing_wrong(tmp_path: Path) -> None:
+    status, printed, figures = _run(tmp_path / "figures", "--seed", "1", "--minutes", "0.2")
+    assert status == 0, printed
+    assert figures["violations"] == []
+    assert figures["jobs"] == figures["complete"] + figures["cancelled"] + figures["refused"] > 20
+    assert figures["kills"] >= 3
+    assert figures["stops"] >= 2
+    assert figures["restarts"] == 1
+    assert figures["takeovers"] > 0
+
+
+def test_a_fleet_that_heeds_no_fence_is_found_out(tmp_path: Path) -> None:
+    status, printed, figures = _run(tmp_path / "figures", "--seed", "1", "--minutes", "0.1", "--naive")
+    assert status == 1
+    assert figures["duplicated"] > 0, "what a stopped worker writes when it wakes was written by another before"
+    assert printed.splitlines()[0].startswith("seed 1,")

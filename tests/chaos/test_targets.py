@@ -1,0 +1,80 @@
+"""Whoever holds a job on its last attempt is spared, and nobody is hit while too few are at work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.chaos.fleet import Fleet
+from tests.chaos.nursery import Nursery
+from tests.chaos.targets import Targets
+from tests.conftest import Server
+from tests.flow.listening import KEYS
+from tests.processes import until
+
+LONG = "A sentence that takes its time. " * 4
+
+
+@pytest.fixture
+def valkey_server(servers: dict[str, Server]) -> Server:
+    """One server will do."""
+    return servers["valkey"]
+
+
+@pytest.fixture
+def fleet(valkey: redis.Redis, valkey_server: Server, tmp_path: Path) -> Iterator[Fleet]:
+    with Nursery() as nursery, Fleet(nursery, valkey_server.url, 2, tmp_path, ["--pace", "1"]) as two:
+        yield two
+
+
+def _speak(valkey: redis.Redis, session_id: str) -> str:
+    answer = valkey.xadd(KEYS.jobs, {"session_id": session_id, "text": LONG})
+    entry_id = str(answer, "ascii")  # type: ignore[arg-type]
+    assert until(lambda: valkey.hexists(KEYS.job(session_id, entry_id), "base"))
+    return entry_id
+
+
+def _attempt(valkey: redis.Redis, entry_id: str, n: int) -> None:
+    attempts = KEYS.job_plane[5]
+    raw: bytes = valkey.hget(attempts, entry_id)  # type: ignore[assignment]
+    valkey.hset(attempts, entry_id, f"{n} {raw.split()[1].decode()}")
+
+
+def test_a_worker_is_spared_while_a_job_of_it_has_one_attempt_left(fleet: Fleet, valkey: redis.Redis) -> None:
+    targets = Targets(fleet, valkey)
+    entry_id = _speak(valkey, "s")
+    [holder] = targets.heirs([entry_id])
+    assert targets.held_by(holder) == [entry_id]
+    _attempt(valkey, entry_id, 2)
+    assert targets.are_all_safe()
+    assert targets.unspared() == fleet.members
+    _attempt(valkey, entry_id, 3)
+    assert not targets.are_all_safe()
+    assert targets.unspared() == [member for member in fleet.members if member is not holder]
+    assert targets.heirs([entry_id]) == []
+    valkey.hset(KEYS.job("s", entry_id), "base", "1")
+    assert targets.are_all_safe(), "its first attempt had delivered new samples, and does not count"
+
+
+def test_a_job_on_its_last_attempt_that_nobody_runs_makes_nobody_safe(fleet: Fleet, valkey: redis.Redis) -> None:
+    targets = Targets(fleet, valkey)
+    entry_id = _speak(valkey, "s")
+    _attempt(valkey, entry_id, 3)
+    for member in fleet.members:
+        fleet.stop(member)
+    valkey.xgroup_destroy(KEYS.jobs, "workers")
+    assert not targets.are_all_safe()
+    for member in fleet.members:
+        fleet.resume(member)
+
+
+def test_nobody_is_hit_while_only_one_is_at_work(fleet: Fleet, valkey: redis.Redis) -> None:
+    targets = Targets(fleet, valkey)
+    assert targets.lively() == fleet.members
+    fleet.stop(fleet.members[0])
+    assert targets.lively() == targets.unspared() == []
+    fleet.start()
+    assert until(lambda: len(targets.lively()) == 2, 10), "a new one counts from when it is ready"
