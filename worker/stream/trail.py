@@ -46,7 +46,7 @@ class Trail:
         n = 0
         for mark in self.marks:
             if mark.segment == segment:
-                if mark.first_frame != n or not len(mark.codes):
+                if mark.first_frame != n:
                     return None
                 parts.append(mark.codes)
                 n += len(mark.codes)
