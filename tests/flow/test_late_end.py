@@ -1,4 +1,4 @@
-"""A segment whose end came by itself, after its last frame, as when a model's end token follows a chunk already given."""
+"""A segment whose end comes by itself after its last frame, as a model's end token after a chunk already given."""
 
 from __future__ import annotations
 
