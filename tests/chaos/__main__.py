@@ -45,8 +45,7 @@ def _tell(outcome: Outcome, order: Order, folder: Path, json_file: Path | None) 
     if json_file is not None:
         json_file.write_text(json.dumps(figures(run), indent=2))
     if run.violations:
-        hurt = evidence.sessions_of(run.violations, outcome.read)
-        evidence.write(folder / "evidence", {one: outcome.read[one] for one in hurt}, outcome.recorded)
+        hurt = evidence.write(folder / "evidence", outcome)
         print(f"the workers' logs, and the streams of {len(hurt)} sessions, are kept in {folder}")
     counts = {**run.ledger.faults, "jobs": len(run.ledger.jobs)}
     missed = shortfall(counts, order.minutes)

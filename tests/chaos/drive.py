@@ -61,11 +61,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """recorded: every session as it was heard. read: as it stands in Redis in the end."""
+    """recorded: every session as it was heard. read: as it stands in Redis in the end. faults: what was done when, in
+    monotonic seconds.
+    """
 
     run: Run
     recorded: dict[str, list[Heard]]
     read: dict[str, list[Raw]]
+    faults: list[tuple[float, str]]
 
 
 def drive(order: Order, folder: Path) -> Outcome:
@@ -94,7 +97,7 @@ def drive(order: Order, folder: Path) -> Outcome:
         order.setup, order.engine, order.seed, time.monotonic() - began_s, ledger, findings, left_behind,
         takeovers_ms(recorder.heard.values()),
     )  # fmt: skip
-    return Outcome(run, recorder.heard, read)
+    return Outcome(run, recorder.heard, read, faults.log)
 
 
 def _until_drained(client: Any) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schemas.errors import WireError
 from schemas.messages import Audio, Begin
 from schemas.wire import read_entry
 from tests.chaos.recorder import Heard
+
+if TYPE_CHECKING:
+    from tests.chaos.drive import Outcome
 
 Raw = tuple[bytes, Mapping[bytes, bytes]]
 
@@ -40,15 +44,20 @@ def transcript(entries: Iterable[Raw]) -> str:
     return "\n".join(f"{stream_id.decode():<20} {_line(fields)}" for stream_id, fields in entries) + "\n"
 
 
-def write(folder: Path, read: Mapping[str, Sequence[Raw]], recorded: Mapping[str, Sequence[Heard]]) -> None:
-    """For each session <session>.txt, and beside it what the recorder heard, with the seconds of each arrival."""
-    folder.mkdir(exist_ok=True)
-    for session_id, entries in read.items():
-        (folder / f"{session_id}.txt").write_text(transcript(entries))
-        heard = "".join(
-            f"{at_s:.3f} {stream_id.decode():<20} {_line(fields)}\n" for stream_id, fields, at_s in recorded[session_id]
-        )
-        (folder / f"{session_id}.heard.txt").write_text(heard)
+def write(folder: Path, outcome: Outcome) -> list[str]:
+    """What was done when, and of each session that a violation names its stream, as it stands and as it was heard.
+
+    Returns those sessions.
+    """
+    folder.mkdir()
+    (folder / "faults.txt").write_text("".join(f"{at_s:.3f} {what}\n" for at_s, what in outcome.faults))
+    sessions = sessions_of(outcome.run.violations, outcome.read)
+    for session_id in sessions:
+        (folder / f"{session_id}.txt").write_text(transcript(outcome.read[session_id]))
+        heard = outcome.recorded[session_id]
+        lines = (f"{at_s:.3f} {stream_id.decode():<20} {_line(fields)}\n" for stream_id, fields, at_s in heard)
+        (folder / f"{session_id}.heard.txt").write_text("".join(lines))
+    return sessions
 
 
 def _line(fields: Mapping[bytes, bytes]) -> str:

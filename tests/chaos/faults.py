@@ -32,13 +32,16 @@ CUT_REQUESTS = 2
 
 
 class Faults:
-    """Runs a plan in the caller's thread. counts: what was done, by the names of the table."""
+    """Runs a plan in the caller's thread. counts: what was done, by the names of the table. log: the same with the
+    monotonic seconds of each, and to whom.
+    """
 
     def __init__(self, setup: Setup, fleet: Fleet, draw: random.Random, counts: Counter[str]) -> None:
         self._setup = setup
         self._fleet = fleet
         self._draw = draw
         self._counts = counts
+        self.log: list[tuple[float, str]] = []
         self._keys = Keys()
         self._client: Any = setup.client()
         self._targets = Targets(fleet, self._client)
@@ -96,6 +99,13 @@ class Faults:
         except AWAY:
             return False
 
+    def _note(self, name: str, what: str = "", n: int = 1) -> None:
+        self._counts[name] += n
+        self._say(f"{name} {what}")
+
+    def _say(self, what: str) -> None:
+        self.log.append((time.monotonic(), what))
+
     # Workers.
 
     def _kill(self, step: Step) -> bool:
@@ -119,7 +129,7 @@ class Faults:
         heirs = self._heirs(held)
         if heirs:
             self._end(heirs[0])
-            self._counts["heirs_killed"] += 1
+            self._note("heirs_killed", heirs[0].log.name)
         elif time.monotonic() < until_s:
             self._in(TURN_S, partial(self._chase, held, until_s))
         else:
@@ -143,34 +153,35 @@ class Faults:
             return False
         self._fleet.stop(victim)
         self._in(seconds, partial(self._wake, victim))
-        self._counts[name] += 1
+        self._note(name, f"{victim.log.name} for {seconds:.1f} s")
         return True
 
     def _wake(self, member: Member) -> None:
         if member in self._fleet.members:
             self._fleet.resume(member)
+            self._say(f"awake: {member.log.name}")
 
     def _end(self, victim: Member) -> None:
         self._fleet.kill(victim)
-        self._fleet.start()
-        self._counts["kills"] += 1
+        self._note("kills", f"{victim.log.name}, in its place {self._fleet.start().log.name}")
 
     # Redis.
 
     def _restart(self, step: Step) -> bool:
-        return self._break("restarts", lambda: self._setup.restart(step.is_hard))
+        return self._break("restarts", step, lambda: self._setup.restart(step.is_hard))
 
     def _pause(self, step: Step) -> bool:
-        return self._break("pauses", lambda: self._setup.pause(step.seconds))
+        return self._break("pauses", step, lambda: self._setup.pause(step.seconds))
 
-    def _break(self, name: str, outage: Callable[[], None]) -> bool:
+    def _break(self, name: str, step: Step, outage: Callable[[], None]) -> bool:
         """Beside what else is done meanwhile."""
         if self._is_out or not self._targets.are_all_safe():
             return False
         if self._outage is not None:
             self._outage.result()
         self._outage, self._was_struck = self._outages.submit(outage), False
-        self._counts[name] += 1
+        self._outage.add_done_callback(lambda _: self._say(f"over: {name}"))
+        self._note(name, f"{step.seconds:.1f} s" if step.seconds else "hard" if step.is_hard else "")
         return True
 
     def _flush(self, step: Step) -> bool:
@@ -184,14 +195,14 @@ class Faults:
             return False
         where = {"target_nodes": "primaries"} if isinstance(self._client, redis.RedisCluster) else {}
         self._client.execute_command(*words, **where)
-        self._counts[name] += 1
+        self._note(name)
         return True
 
     def _destroy_group(self, step: Step) -> bool:
         if self._is_out or not self._targets.are_all_safe():
             return False
         self._client.xgroup_destroy(self._keys.jobs, GROUP)
-        self._counts["groups_destroyed"] += 1
+        self._note("groups_destroyed")
         return True
 
     # The network.
@@ -199,24 +210,24 @@ class Faults:
     def _delay(self, step: Step) -> bool:
         self._proxy.delay_s = self._draw.uniform(*DELAY_S)
         self._in(step.seconds, partial(setattr, self._proxy, "delay_s", 0.0))
-        self._counts["delays"] += 1
+        self._note("delays", f"{self._proxy.delay_s:.2f} s for {step.seconds:.1f} s")
         return True
 
     def _blackhole(self, step: Step) -> bool:
         if self._is_out or not self._targets.are_all_safe():
             return False
         self._proxy.blackhole(step.seconds)
-        self._counts["blackholes"] += 1
+        self._note("blackholes", f"{step.seconds:.1f} s")
         return True
 
     def _cut(self, step: Step) -> bool:
         self._proxy.cut()
-        self._counts["cuts"] += 1
+        self._note("cuts")
         return True
 
     def _cut_after_request(self, step: Step) -> bool:
         self._proxy.cut_after_request(CUT_REQUESTS)
-        self._counts["cuts_after_request"] += CUT_REQUESTS
+        self._note("cuts_after_request", n=CUT_REQUESTS)
         return True
 
     @property

@@ -8,7 +8,11 @@ import pytest
 
 from schemas.messages import Audio, Begin, Cancelled
 from schemas.wire import stream_fields
-from tests.chaos.evidence import sessions_of, takeovers_ms, transcript, write
+from tests.chaos.drive import Outcome
+from tests.chaos.evidence import takeovers_ms, transcript, write
+from tests.chaos.hearing import Findings
+from tests.chaos.ledger import Ledger
+from tests.chaos.table import Run
 
 
 def _raw(fields: list[bytes | str | int]) -> dict[bytes, bytes]:
@@ -54,10 +58,16 @@ def test_a_transcript_has_a_line_for_each_entry_also_for_one_that_cannot_be_read
 
 
 def test_the_sessions_that_violations_name_are_kept_as_read_and_as_heard(tmp_path: Path) -> None:
-    assert sessions_of(["wrong: s j: other samples", "broken: t: no such thing"], ["s", "t", "u"]) == ["s", "t"]
-    write(tmp_path / "kept", {"s": STREAM}, {"s": [(*STREAM[0], 1.5)]})
-    assert (tmp_path / "kept" / "s.txt").read_text() == transcript(STREAM)
-    assert (tmp_path / "kept" / "s.heard.txt").read_text().startswith("1.500 10-0 ")
+    found = Findings(wrong=["s j: other samples"], broken=["t: no such thing"])
+    run = Run("valkey", "preview", 1, 2.0, Ledger(), found)
+    recorded = {"s": [(*STREAM[0], 1.5)], "t": [], "u": []}
+    outcome = Outcome(run, recorded, {"s": STREAM, "t": [], "u": STREAM}, [(1.25, "kills worker-1.log")])
+    assert write(tmp_path / "kept", outcome) == ["s", "t"]
+    kept = {file.name: file.read_text() for file in (tmp_path / "kept").iterdir()}
+    assert kept.keys() == {"s.txt", "s.heard.txt", "t.txt", "t.heard.txt", "faults.txt"}
+    assert kept["s.txt"] == transcript(STREAM)
+    assert kept["s.heard.txt"].startswith("1.500 10-0 ")
+    assert kept["faults.txt"] == "1.250 kills worker-1.log\n"
 
 
 def test_a_takeover_is_as_long_as_the_silence_before_it_and_a_cancel_is_none() -> None:
