@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,19 +107,28 @@ def of_compose() -> list[str]:
     return words[:at] + words[at + 2 :]
 
 
+def acl_of_operations(*beginnings: str) -> str:
+    """Rules out of docs/operations.md, a line each."""
+    lines = (REPOSITORY / "docs" / "operations.md").read_text("utf-8").splitlines()
+    found = [line for line in lines if line.startswith(beginnings)]
+    assert len(found) == len(beginnings)
+    return "".join(f"{line}\n" for line in found)
+
+
+def tls_options(certificates: Certificates, name: str = "server", asks_clients: bool = False) -> list[str]:
+    """TLS with the certificate of this name; clients need one too where they are asked."""
+    files = {"ca-cert-file": "ca.pem", "cert-file": f"{name}.pem", "key-file": f"{name}.key"}
+    words = [word for option, file in files.items() for word in (f"--tls-{option}", str(certificates[file]))]
+    return [*words, "--tls-auth-clients", "yes" if asks_clients else "no"]
+
+
 @contextmanager
 def deployed(
-    folder: Path, certificates: Certificates | None = None, more: str = "", binary: str | None = None
+    folder: Path, tls: Sequence[str] = (), ca_file: Path | None = None, more: str = "", binary: str | None = None
 ) -> Iterator[Deployed]:
-    """A server that speaks plain Redis, or TLS alone with these certificates."""
+    """A server that speaks plain Redis, or TLS alone. ca_file: what its users are told to trust."""
     folder.mkdir(exist_ok=True)
-    tls: list[str] = []
-    if certificates is not None:
-        files = {"ca-cert-file": "ca.pem", "cert-file": "server.pem", "key-file": "server.key"}
-        tls = [word for name, file in files.items() for word in (f"--tls-{name}", str(certificates[file]))]
-        tls += ["--tls-auth-clients", "no"]
-    one = Deployed(folder, tls, more, binary)
-    if certificates is not None:
-        one.access = replace(one.access, ca_file=certificates["ca.pem"])
+    one = Deployed(folder, list(tls), more, binary)
+    one.access = replace(one.access, ca_file=ca_file)
     with running(one):
         yield one

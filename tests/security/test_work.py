@@ -1,0 +1,54 @@
+"""Under its own name and password each user can do all of its work; nothing that it needs is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.security.deployed import Access, Deployed
+from tests.security.everybody import doctor_of, everybody, hear_trim_cancel_and_leave, look_redrive_and_cancel
+from tests.shell import Run
+from tests.stream.servers import needs_redis, needs_tls
+
+pytestmark = needs_redis
+
+
+@pytest.fixture(params=["plain", pytest.param("tls", marks=needs_tls)])
+def access(request: pytest.FixtureRequest) -> Access:
+    one: Deployed = request.getfixturevalue({"plain": "plain_server", "tls": "tls_only_server"}[request.param])
+    with one.access.client("test") as anybody:
+        anybody.flushall()
+        anybody.acl_log_reset()
+    return one.access
+
+
+def refused(access: Access) -> list[Any]:
+    """What Redis refused to anybody since it was looked for last."""
+    with access.client("test") as anybody:
+        log: Any = anybody.acl_log()
+        return [(entry["username"], entry["reason"], entry["object"]) for entry in log]
+
+
+async def test_a_job_is_published_spoken_heard_cancelled_and_operated_on(access: Access, run: Run) -> None:
+    async with everybody(access, run) as who:
+        await hear_trim_cancel_and_leave(who)
+        await look_redrive_and_cancel(who)
+    assert refused(access) == []
+
+
+async def test_doctor_answers_the_operator_all_but_one_question(access: Access) -> None:
+    found = await doctor_of(access, "operator")
+    assert found.pop("latency") in ("ok", "warn")  # the machine may be busy
+    unknown = found.pop("proto-max-bulk-len")  # asked by CONFIG GET, which would show Redis' own passwords too
+    assert unknown == "warn"
+    assert set(found.values()) == {"ok"}
+    assert found.keys() == {"server", "scripts", "appendonly", "maxmemory-policy", "clock"}
+
+
+async def test_doctor_tells_a_worker_that_it_can_work(access: Access) -> None:
+    found = await doctor_of(access, "worker")
+    assert {found[name] for name in ("server", "scripts", "clock")} == {"ok"}
+    assert "fail" not in found.values()
+    asked_in_vain = {("worker", "command", name) for name in ("info", "config|get")}
+    assert set(refused(access)) == asked_in_vain
