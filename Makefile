@@ -6,7 +6,7 @@ UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 TEXT   ?= Hello, I am Makima. Tell me what you would like to hear.
 OUT    ?= demo.wav
 
-.PHONY: install demo test lint types bench takeover roll clean
+.PHONY: install demo test lint types bench chaos takeover roll clean
 
 install: $(VENV)/.dev
 demo: $(VENV)/.preview
@@ -20,6 +20,10 @@ types: install
 	$(BIN)/mypy
 bench: install
 	$(BIN)/makima-tts bench queue --json -
+# Breaks everything, in under six minutes: SEED= MINUTES= SETUP=valkey|redis|sentinel|cluster ENGINE=preview|qwen NAIVE=1
+chaos: install
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(SETUP),--setup $(SETUP)) $(if $(ENGINE),--engine $(ENGINE)) $(if $(filter 1,$(NAIVE)),--naive)
 # Take-overs: N workers killed while they speak. Rolling restarts: with a grace period and almost without.
 takeover: install
 	$(BIN)/python -m tests.chaos.takeover --engine $(or $(ENGINE),preview) --n $(or $(N),20) $(if $(SEED),--seed $(SEED))
