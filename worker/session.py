@@ -225,6 +225,11 @@ class Utterance:
 
 
 _ERRORS: dict[type[Exception], tuple[ErrorCode, str]] = {
+    stream.StreamFull: (
+        ErrorCode.INTERNAL,
+        "an entry with an absurd id ended the session's stream for good; begin a new session, and let relays write ids "
+        "as the contract says",
+    ),
     stream.Expired: (
         ErrorCode.EXPIRED,
         "the job waited longer than its ttl_ms; publish it anew if it still matters",

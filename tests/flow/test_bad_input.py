@@ -154,3 +154,16 @@ def _publish(valkey: redis.Redis, fields: Fields) -> str:
 def _dead(valkey: redis.Redis) -> dict[str, str]:
     letters: Any = valkey.xrange(KEYS.dead)
     return {fields[b"dead_id"].decode(): fields[b"dead_reason"].decode() for _, fields in letters}
+
+
+async def test_a_job_whose_sessions_stream_takes_no_more_entries_is_settled_as_dead(
+    valkey: redis.Redis, settings: Settings, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    valkey.xadd(KEYS.audio("s1"), {"type": "cancel"}, id=f"{2**64 - 1}-{2**64 - 1}")
+    valkey.expire(KEYS.audio("s1"), 600)
+    async with running(settings, ToneEngine(2)):
+        await client.publish({"session_id": "s1", "text": "Hello."})
+        await eventually(lambda: valkey.xlen(KEYS.dead) == 1)
+        await eventually(lambda: valkey.xlen(KEYS.jobs) == 0)
+    check_queue_is_empty(valkey)
+    assert "absurd id" in caplog.text

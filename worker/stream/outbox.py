@@ -10,6 +10,7 @@ Every write ends in one of two ways: it is on the stream exactly once, or a `Sto
     ├── Expired     it was not begun within its ttl_ms
     ├── Spent       its attempts are used up without a new sample
     ├── TrailLost   it had begun but none of its entries is left: where to go on is unknown
+    ├── StreamFull  an entry with an absurd id ended the stream for good
     ├── Rewound     Redis lost the last entries (a replica became master): give it back, to go on from what is left
     └── Displaced   another job's entries came after ours: give it back
 """
@@ -63,6 +64,9 @@ class Spent(Stop): ...
 
 
 class TrailLost(Stop): ...
+
+
+class StreamFull(Stop): ...
 
 
 class Rewound(Stop): ...
@@ -267,6 +271,7 @@ _STOPS: dict[bytes, type[Stop]] = {
     b"GONE": RelayLeft,
     b"EXPIRED": Expired,
     b"LOST": TrailLost,
+    b"FULL": StreamFull,
     b"SPENT": Spent,
 }
 

@@ -8,6 +8,9 @@ local function next_epoch(fence, last)
   return string.format('%.0f', math.max(now(), tonumber(fence), after))
 end
 
+-- Somebody wrote an entry with an absurd id (ms of 16 digits or more): nothing sensible can follow it.
+local function is_exhausted(last) return last and #string.match(last, '^%d+') > 15 end
+
 local function keep(key)
   if redis.call('PTTL', key) < TTL_MS then redis.call('PEXPIRE', key, TTL_MS) end
 end

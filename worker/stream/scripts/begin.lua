@@ -2,7 +2,7 @@
 -- 5 body of the begin message, 6 ms after which a job that never began has expired, 7 attempt as claimed, 8 most attempts
 -- without progress, 9 attempt as the body says.
 -- Returns {OK, epoch, attempts without progress with this one, now ms}, {DONE, type}, {STALE}, {CUT, delivered}, {EXPIRED},
--- {GONE}, {LOST}, {SPENT, delivered}, or {MOVED, delivered, attempt}: the writer's belief is wrong, nothing was written.
+-- {GONE}, {LOST}, {FULL}, {SPENT, delivered}, or {MOVED, delivered, attempt}: the writer's belief is wrong, nothing was written.
 local id, job_id, fence, believed, body, deadline_ms, attempt, most, told = unpack(ARGV)
 local known = redis.call('HMGET', job, 'fence', 'began', 'end', 'base')
 local began = known[2]
@@ -22,6 +22,7 @@ end
 if not began and now() > tonumber(deadline_ms) then return { 'EXPIRED' } end
 if began and not last then return { 'GONE' } end
 if not delivered then return { 'LOST' } end
+if is_exhausted(last) then return { 'FULL' } end
 
 -- `began` is what was delivered at an attempt's first BEGIN, `base` the attempts that came before the last one that saw
 -- new samples: those do not count. Both stay as they are when the same attempt begins again.

@@ -1,6 +1,6 @@
 -- END: writes the one terminal entry of a job. ARGV: 1 entry id, 2 job id, 3 fence, 4 type, 5 the writer's next id or '',
 -- 6 samples delivered, 7 body, 8 and 9 code and message of an error.
--- Returns {OK, type}, {GONE, type} (the relay left, nothing written), {DONE, type} (ended before), {STALE}, {REFUSED}.
+-- Returns {OK, type}, {GONE, type} (the relay left or the stream is full, nothing written), {DONE, type} (ended before), {STALE}, {REFUSED}.
 local id, job_id, fence, kind, at, delivered, body, code, message = unpack(ARGV)
 local known = redis.call('HMGET', job, 'fence', 'began', 'end')
 if known[3] then return { 'DONE', known[3] } end
@@ -8,7 +8,7 @@ if known[1] and tonumber(known[1]) > tonumber(fence) then return { 'STALE' } end
 
 local last = last_id(audio)
 local result = 'OK'
-if not last and known[2] then
+if (not last and known[2]) or is_exhausted(last) then
   result = 'GONE'
 else
   local epoch, n = string.match(at, '^(%d+)%-(%d+)$')
