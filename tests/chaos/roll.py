@@ -21,6 +21,7 @@ from tests.chaos.scene import Cast, Scene, scene
 from tests.chaos.timed import Timed
 
 N_WORKERS = 3
+SESSIONS = {"preview": 50, "qwen": 4}
 SHORT_GRACE_S = 1.0  # no utterance ends within it in all sessions
 SETTLE_S = 2.0  # between two restarts: utterances of every age
 
@@ -97,7 +98,7 @@ def told(cast: Cast, rolled: Rolled) -> str:
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.roll", description="Replace workers under load.")
     parser.add_argument("--engine", choices=("preview", "qwen"), default="preview")
-    parser.add_argument("--sessions", type=int, default=50)
+    parser.add_argument("--sessions", type=int, help=f"by default {SESSIONS}")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--lease-ms", type=int, default=2000)
     parser.add_argument("--pace", type=float, default=1.1, help="of the preview engine")
@@ -108,7 +109,7 @@ def main(words: Sequence[str] | None = None) -> int:
         cast = Cast(
             engine=given.engine,
             n_workers=N_WORKERS,
-            n_sessions=given.sessions,
+            n_sessions=given.sessions or SESSIONS[given.engine],
             depth=2,
             seed=given.seed,
             lease_ms=given.lease_ms,

@@ -25,6 +25,8 @@ from tests.chaos.scene import Cast, scene
 from tests.chaos.table import percentile
 from tests.chaos.timed import Timed
 
+SESSIONS = {"preview": 6, "qwen": 2}
+
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
@@ -157,14 +159,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--lease-ms", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=3)
-    parser.add_argument("--sessions", type=int, default=6)
+    parser.add_argument("--sessions", type=int, help=f"by default {SESSIONS}")
     parser.add_argument("--pace", type=float, default=2.0, help="of the preview engine, in times real time")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     given = parser.parse_args(words)
     cast = Cast(
         engine=given.engine,
         n_workers=given.workers,
-        n_sessions=given.sessions,
+        n_sessions=given.sessions or SESSIONS[given.engine],
         depth=1,
         seed=given.seed,
         lease_ms=given.lease_ms,
