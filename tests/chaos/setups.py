@@ -44,9 +44,9 @@ class MissingError(RuntimeError):
 class Setup(Protocol):
     """A running Redis of some shape. `restart` and `pause` block and leave it healthy; call one at a time.
 
-    url: for workers, through the proxy where there is one. direct_url: past it, for the Cluster its first address
-    only. writes_may_be_lost: what was acknowledged may be gone after a restart or a pause, unless WAIT has told that
-    the replica has it.
+    url: for workers, through the proxy where there is one. direct_url: past it; a Cluster announces the proxy's ports
+    to who comes that way too, so only `client` stays clear of it. writes_may_be_lost: what was acknowledged may be gone
+    after a restart or a pause, unless WAIT has told that the replica has it.
     """
 
     name: str
@@ -136,25 +136,25 @@ class Watched:
         self._sentinels.close()
 
     def restart(self, hard: bool) -> None:
-        until(self._is_healthy, HEALTHY_WITHIN_S)
+        _until(self._is_healthy)
         master, replica = self.master_first()
         master.stop(hard)
-        until(lambda: self._all_name(replica), HEALTHY_WITHIN_S)
+        _until(lambda: self._all_name(replica))
         master.start("--replicaof", f"{HOST} {replica.port}")
-        until(self._is_healthy, HEALTHY_WITHIN_S)
+        _until(self._is_healthy)
 
     def pause(self, seconds: float) -> None:
-        """Longer than 0.3 s, a fail-over: the master wakes up as one that nobody follows any more."""
-        until(self._is_healthy, HEALTHY_WITHIN_S)
+        """From 0.3 s on there may be a fail-over: the master wakes up as one that nobody follows any more."""
+        _until(self._is_healthy)
         _pause(self.master_first()[0].pid, seconds)
-        until(self._is_healthy, HEALTHY_WITHIN_S)
+        _until(self._is_healthy)
 
     def client(self) -> redis.Redis:
         client: redis.Redis = self._sentinels.master_for("voice", PatientRedis, **OPTIONS)
         return client
 
     def master_first(self) -> tuple[Server, Server]:
-        _, port = self._sentinels.discover_master("voice")
+        _, port = patiently(lambda: self._sentinels.discover_master("voice"))
         one, other = self._servers
         return (one, other) if one.port == port else (other, one)
 
@@ -165,14 +165,11 @@ class Watched:
 
     def _is_healthy(self) -> bool:
         """All Sentinels see the same master and a replica, which follows it."""
-        try:
-            master, _ = self.master_first()
-        except redis.ConnectionError:
-            return False
+        master, _ = self.master_first()
         replicas = [one.sentinel_slaves("voice") for one in self._sentinels.sentinels]
         if not self._all_name(master) or any([one["flags"] for one in seen] != ["slave"] for seen in replicas):
             return False
-        with redis.Redis(HOST, master.port, protocol=2) as client:
+        with redis.Redis(HOST, master.port, **OPTIONS) as client:
             return bool(client.wait(1, 100))
 
 
@@ -193,11 +190,11 @@ class Sharded:
 
     def restart(self, hard: bool) -> None:
         next(self._turns).restart(hard)
-        until(self._is_healthy, HEALTHY_WITHIN_S)
+        _until(self._is_healthy)
 
     def pause(self, seconds: float) -> None:
         _pause(next(self._turns).pid, seconds)
-        until(self._is_healthy, HEALTHY_WITHIN_S)
+        _until(self._is_healthy)
 
     def client(self) -> redis.RedisCluster:
         client: redis.RedisCluster = patiently(self._client)
@@ -217,12 +214,17 @@ class Sharded:
     def _is_healthy(self) -> bool:
         """Each server takes writes and finds no other one failing."""
         for node in self.nodes:
-            with redis.Redis(HOST, node.port, protocol=2) as client:
+            with redis.Redis(HOST, node.port, **OPTIONS) as client:
                 info: Any = client.execute_command("CLUSTER INFO")
                 known: Any = client.execute_command("CLUSTER NODES")
             if info["cluster_state"] != "ok" or any("fail" in one["flags"] for one in known.values()):
                 return False
         return True
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    """Ask until it is so, also servers that are still reading their files."""
+    until(lambda: bool(patiently(is_so)), HEALTHY_WITHIN_S)
 
 
 def _pause(pid: int, seconds: float) -> None:
