@@ -27,7 +27,7 @@ OVERTIME_S = 45.0  # for what had to wait; then it is left out
 RETRY_S = 0.1
 CHASE_S = 5.0
 TURN_S = 0.02
-DELAY_S = (0.02, 0.2)
+DELAY_S = (0.02, 0.15)
 CUT_REQUESTS = 2
 
 
@@ -83,19 +83,23 @@ class Faults:
         self._at(time.monotonic() + seconds, do)
 
     def _do(self, step: Step) -> None:
-        now_s, ends_leases = time.monotonic(), KINDS[step.kind].ends_leases
-        if ends_leases and now_s < self._quiet_until_s:
+        now_s, hits = time.monotonic(), KINDS[step.kind].hits
+        if hits != "none" and now_s < self._quiet_until_s:
             self._at(self._quiet_until_s, partial(self._do, step))
         elif self._try(step):
-            if ends_leases:
+            if hits != "none":
                 self._quiet_until_s = time.monotonic() + APART_S
         elif now_s < self._end_s:
             self._in(RETRY_S, partial(self._do, step))
 
     def _try(self, step: Step) -> bool:
         """False when it is not its time yet."""
+        do: Callable[[Step], bool | None] = getattr(self, f"_{step.kind}")
+        hits = KINDS[step.kind].hits
         try:
-            return bool(getattr(self, f"_{step.kind}")(step))
+            if (hits != "one" and self._is_out) or (hits == "all" and not self._targets.are_all_safe()):
+                return False
+            return do(step) is not False
         except AWAY:
             return False
 
@@ -167,68 +171,53 @@ class Faults:
 
     # Redis.
 
-    def _restart(self, step: Step) -> bool:
-        return self._break("restarts", step, lambda: self._setup.restart(step.is_hard))
+    def _restart(self, step: Step) -> None:
+        self._break("restarts", step, lambda: self._setup.restart(step.is_hard))
 
-    def _pause(self, step: Step) -> bool:
-        return self._break("pauses", step, lambda: self._setup.pause(step.seconds))
+    def _pause(self, step: Step) -> None:
+        self._break("pauses", step, lambda: self._setup.pause(step.seconds))
 
-    def _break(self, name: str, step: Step, outage: Callable[[], None]) -> bool:
+    def _break(self, name: str, step: Step, outage: Callable[[], None]) -> None:
         """Beside what else is done meanwhile."""
-        if self._is_out or not self._targets.are_all_safe():
-            return False
         if self._outage is not None:
             self._outage.result()
         self._outage, self._was_struck = self._outages.submit(outage), False
         self._outage.add_done_callback(lambda _: self._say(f"over: {name}"))
         self._note(name, f"{step.seconds:.1f} s" if step.seconds else "hard" if step.is_hard else "")
-        return True
 
-    def _flush(self, step: Step) -> bool:
-        return self._everywhere("flushes", "SCRIPT FLUSH")
+    def _flush(self, step: Step) -> None:
+        self._everywhere("flushes", "SCRIPT FLUSH")
 
-    def _kill_clients(self, step: Step) -> bool:
-        return self._everywhere("clients_killed", "CLIENT KILL", "TYPE", "normal", "SKIPME", "yes")
+    def _kill_clients(self, step: Step) -> None:
+        self._everywhere("clients_killed", "CLIENT KILL", "TYPE", "normal", "SKIPME", "yes")
 
-    def _everywhere(self, name: str, *words: str) -> bool:
-        if self._is_out:
-            return False
+    def _everywhere(self, name: str, *words: str) -> None:
         where = {"target_nodes": "primaries"} if isinstance(self._client, redis.RedisCluster) else {}
         self._client.execute_command(*words, **where)
         self._note(name)
-        return True
 
-    def _destroy_group(self, step: Step) -> bool:
-        if self._is_out or not self._targets.are_all_safe():
-            return False
+    def _destroy_group(self, step: Step) -> None:
         self._client.xgroup_destroy(self._keys.jobs, GROUP)
         self._note("groups_destroyed")
-        return True
 
     # The network.
 
-    def _delay(self, step: Step) -> bool:
+    def _delay(self, step: Step) -> None:
         self._proxy.delay_s = self._draw.uniform(*DELAY_S)
         self._in(step.seconds, partial(setattr, self._proxy, "delay_s", 0.0))
         self._note("delays", f"{self._proxy.delay_s:.2f} s for {step.seconds:.1f} s")
-        return True
 
-    def _blackhole(self, step: Step) -> bool:
-        if self._is_out or not self._targets.are_all_safe():
-            return False
+    def _blackhole(self, step: Step) -> None:
         self._proxy.blackhole(step.seconds)
         self._note("blackholes", f"{step.seconds:.1f} s")
-        return True
 
-    def _cut(self, step: Step) -> bool:
+    def _cut(self, step: Step) -> None:
         self._proxy.cut()
         self._note("cuts")
-        return True
 
-    def _cut_after_request(self, step: Step) -> bool:
+    def _cut_after_request(self, step: Step) -> None:
         self._proxy.cut_after_request(CUT_REQUESTS)
         self._note("cuts_after_request", n=CUT_REQUESTS)
-        return True
 
     @property
     def _proxy(self) -> Proxy:

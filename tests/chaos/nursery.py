@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,12 @@ class Nursery:
         return None if status is None else int(status)
 
     def _ask(self, *request: object) -> Any:
-        with self._lock:
+        answer = ""
+        with self._lock, suppress(OSError):
             self._control.sendall(json.dumps(request).encode() + b"\n")
             answer = self._answers.readline()
         if not answer:
-            raise ConnectionError(f"the nursery ended with status {self._process.wait(END_TIMEOUT_S)}")
+            raise RuntimeError(f"the nursery ended with status {self._process.wait(END_TIMEOUT_S)}")
         return json.loads(answer)
 
 

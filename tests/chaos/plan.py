@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
 DEFAULT_MINUTES = 4.0
 LEASE_MS = 2000
@@ -16,30 +17,30 @@ WANTED = {"jobs": 400, "kills": 50, "stops": 30, "restarts": 5}
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """n: in a run of the default length. seconds: how long it lasts, least and most. ends_leases: workers may lose
-    utterances by it.
+    """n: in a run of the default length. hits: how many workers' leases may end by it. seconds: least and most of what
+    it lasts.
     """
 
     n: int
+    hits: Literal["one", "all", "none"]
     seconds: tuple[float, float] = (0.0, 0.0)
-    ends_leases: bool = True
     needs_proxy: bool = False
 
 
 KINDS: Mapping[str, Kind] = {
-    "kill": Kind(36),
-    "kill_twice": Kind(7),  # a worker, and the one that took an utterance of it over as soon as it has it
-    "stop": Kind(30, (LEASE_MS / 1000 + 0.3, LEASE_MS / 1000 + 2.5)),
-    "hiccup": Kind(8, (0.1, LEASE_MS / 1000), ends_leases=False),  # a stop that no lease ends by
-    "restart": Kind(6),
-    "pause": Kind(5, (0.2, LEASE_MS / 1000 + 1.0)),
-    "flush": Kind(6, ends_leases=False),
-    "destroy_group": Kind(4),
-    "kill_clients": Kind(6, ends_leases=False),
-    "delay": Kind(5, (1.0, 4.0), ends_leases=False, needs_proxy=True),
-    "blackhole": Kind(5, (0.2, LEASE_MS / 1000 + 1.0), needs_proxy=True),
-    "cut": Kind(6, ends_leases=False, needs_proxy=True),
-    "cut_after_request": Kind(12, ends_leases=False, needs_proxy=True),
+    "kill": Kind(36, "one"),
+    "kill_twice": Kind(7, "one"),  # a worker, and the one that took an utterance of it over as soon as it has it
+    "stop": Kind(30, "one", (LEASE_MS / 1000 + 0.3, LEASE_MS / 1000 + 2.5)),
+    "hiccup": Kind(8, "one", (0.1, LEASE_MS / 1000)),  # a stop shorter than the lease
+    "restart": Kind(6, "all"),
+    "pause": Kind(5, "all", (0.2, LEASE_MS / 1000 + 1.0)),
+    "flush": Kind(6, "none"),
+    "destroy_group": Kind(4, "all"),
+    "kill_clients": Kind(6, "all"),
+    "delay": Kind(5, "all", (1.0, 4.0), needs_proxy=True),
+    "blackhole": Kind(5, "all", (0.2, LEASE_MS / 1000 + 1.0), needs_proxy=True),
+    "cut": Kind(6, "all", needs_proxy=True),
+    "cut_after_request": Kind(12, "all", needs_proxy=True),
 }
 
 

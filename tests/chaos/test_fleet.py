@@ -90,7 +90,7 @@ def test_a_drained_member_ends_with_0_and_leaves_nothing(fleet: Fleet, valkey: r
 
 def test_a_member_killed_is_gone_at_once_and_its_utterance_goes_on(fleet: Fleet, valkey: redis.Redis) -> None:
     _speak(valkey, "s", "A sentence that takes its time. " * 3)
-    doomed = _speaker(fleet, valkey)
+    doomed = _speaker_of_s(fleet, valkey)
     before_s = time.monotonic()
     assert before_s <= fleet.kill(doomed) <= time.monotonic()
     assert not is_running(doomed.pid)
@@ -130,6 +130,17 @@ def test_a_worker_that_cannot_start_says_why(nursery: Nursery, tmp_path: Path) -
         pass
 
 
+def test_a_nursery_that_died_is_told_of(tmp_path: Path) -> None:
+    with Nursery() as nursery:
+        worker = nursery.fork(["--help"], tmp_path / "log")
+        assert until(lambda: nursery.ended(worker) == 0)
+        os.kill(nursery.pid, signal.SIGKILL)
+        with pytest.raises(RuntimeError, match="ended with status -9"):
+            nursery.ended(worker)
+        with pytest.raises(RuntimeError, match="ended with status -9"):
+            nursery.fork(["--help"], tmp_path / "log")
+
+
 OWNER = """
 import sys, time
 from pathlib import Path
@@ -155,9 +166,9 @@ def test_nothing_outlives_an_owner_killed_without_a_word(
     assert until(lambda: not any(map(is_running, everyone)))
 
 
-def _speaker(fleet: Fleet, valkey: redis.Redis) -> Member:
-    """The member that has a job."""
-    assert until(lambda: valkey.xpending(KEYS.jobs, "workers")["pending"] > 0)
+def _speaker_of_s(fleet: Fleet, valkey: redis.Redis) -> Member:
+    """The member that speaks the only job there is, of the session s."""
+    assert until(lambda: bool(valkey.exists(KEYS.audio("s"))))
     [consumer] = valkey.xpending(KEYS.jobs, "workers")["consumers"]
     name = consumer["name"].decode()
     return next(member for member in fleet.members if name.startswith(member.name_prefix))
