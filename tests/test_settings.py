@@ -141,7 +141,21 @@ def test_an_option_that_would_be_ignored_is_refused() -> None:
     assert "preview engine only" in refusal(engine="qwen", pace=1.0)
     assert "rediss://" in refusal(redis_ca_file="ca.pem")
     assert "set both or none" in refusal(redis_url="rediss://h", redis_cert_file="cert.pem")
+    Path("ca.pem").touch()
     assert Settings.load(session_redis_url="rediss://h", redis_ca_file="ca.pem").redis_ca_file == Path("ca.pem")
+
+
+@pytest.mark.parametrize("field", ["redis_ca_file", "redis_cert_file", "redis_key_file"])
+@pytest.mark.parametrize(
+    ("path", "reason"), [("absent.pem", "No such file or directory"), (".", "Is a directory"), ("a\0b", "null")]
+)
+def test_a_tls_file_that_cannot_be_read_is_named_with_its_setting(field: str, path: str, reason: str) -> None:
+    for name in ("ca", "cert", "key"):
+        Path(f"{name}.pem").touch()
+    files = {"redis_ca_file": "ca.pem", "redis_cert_file": "cert.pem", "redis_key_file": "key.pem"}
+    message = refusal(redis_url="rediss://h", **(files | {field: path}))
+    assert message.startswith(f"MAKIMA_TTS_{field.upper()}: {path} cannot be read")
+    assert reason in message
 
 
 def test_the_password_is_given_once() -> None:

@@ -189,6 +189,9 @@ class Settings(BaseSettings):
         for field in ("redis_ca_file", "redis_cert_file"):
             if getattr(self, field) is not None and not tls_is_used:
                 raise ValueError(f"{env_name(field)} is set but no URL uses TLS; write rediss:// for redis://")
+        for field in ("redis_ca_file", "redis_cert_file", "redis_key_file"):
+            if (path := getattr(self, field)) is not None:
+                _check_readable(env_name(field), path)
 
     @property
     def _urls(self) -> dict[str, str]:
@@ -226,6 +229,15 @@ class Settings(BaseSettings):
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in vars(self).items():
             yield name, without_password(value) if name in self._urls else value
+
+
+def _check_readable(name: str, path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error  # no path may hold a null
+        raise ValueError(f"{name}: {path} cannot be read ({reason}); name a PEM file that this user may read") from None
 
 
 def _has_credentials(url: str) -> bool:

@@ -212,18 +212,6 @@ async def test_an_unknown_authority_is_refused(certificates: Certificates) -> No
 
 
 @needs_tls
-async def test_a_certificate_for_another_name_is_refused(certificates: Certificates) -> None:
-    with tls_server(certificates, "--tls-auth-clients", "no") as one:
-        address = Address(one.url.replace(HOST, "127.0.0.2"), ca_file=certificates["ca.pem"])
-        async with linked(address) as link:
-            with pytest.raises(redis.ConnectionError):
-                await link.call("PING")
-        async with linked(Address(one.url.replace("rediss", "redis"))) as plain:
-            with pytest.raises(PASSING):
-                await plain.call("PING")
-
-
-@needs_tls
 async def test_a_server_that_asks_for_it_gets_the_clients_certificate(certificates: Certificates) -> None:
     ca_file, cert_file, key_file = (certificates[name] for name in ("ca.pem", "server.pem", "server.key"))
     with tls_server(certificates) as one:

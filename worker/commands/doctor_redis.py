@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter, time
 
+from worker.commands.advice import advice_on
 from worker.commands.findings import Finding, fail, unless, warn
 from worker.service import addresses
 from worker.settings import Settings, SettingsError, without_password
 from worker.stream.connect import Address, AddressError
 from worker.stream.link import Link, open_link
 from worker.stream.patience import MissingRight, RedisError, Refusal, WrongPassword
-from worker.stream.script import BEAT, BEGIN, CLAIM, END, RECLAIM, SETTLE, SWEEP, Script
+from worker.stream.script import APPEND, BEAT, BEGIN, CLAIM, END, RECLAIM, SETTLE, SWEEP, Script
 
 OLDEST = (7, 0)
 N_PINGS = 50
@@ -23,7 +24,7 @@ ANSWER_TIMEOUT_S = 3.0
 PLANE_TIMEOUT_S = 20.0
 MAX_BULK_BYTES = 1024 * 1024
 JOB_SCRIPTS = (CLAIM, SETTLE, BEAT, RECLAIM, SWEEP)
-SESSION_SCRIPTS = (BEGIN, END)
+SESSION_SCRIPTS = (BEGIN, APPEND, END)
 TROUBLE = (RedisError, OSError, TimeoutError, AddressError, ValueError)
 
 
@@ -94,14 +95,15 @@ async def _examine(plane: Plane, lease_ms: int) -> None:
 
 def _what_is_wrong(error: BaseException) -> tuple[str, str]:
     """(what, what to do)"""
-    what = str(error).partition(" : <")[0][:300] or "no answer in time"
+    what = str(error)[:300] or "no answer in time"
     if isinstance(error, WrongPassword):
         return what, "set MAKIMA_TTS_REDIS_USERNAME and MAKIMA_TTS_REDIS_PASSWORD_FILE to what the ACL file says"
     if isinstance(error, MissingRight):
         return what, "give this user the rules of `worker` in deploy/redis/users.acl"
     if isinstance(error, AddressError):
         return what, "correct MAKIMA_TTS_REDIS_URL or --redis-url"
-    return what, "start Redis there, or set MAKIMA_TTS_REDIS_URL or --redis-url; makima-tts dev brings its own"
+    start = "start Redis there, or set MAKIMA_TTS_REDIS_URL or --redis-url; makima-tts dev brings its own"
+    return what, advice_on(error) or start
 
 
 async def _info(link: Link) -> dict[str, str]:

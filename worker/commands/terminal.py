@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
+from worker.commands.advice import advice_on
 from worker.stream.patience import PASSING
 
 PIPED_WIDTH = 240  # columns: ids must not be broken over lines where a script reads them
@@ -19,11 +20,11 @@ def complain(problem: object) -> None:
 
 
 def redis_problem(error: Exception) -> str:
-    """What went wrong with Redis and where to look, in one line."""
-    what = str(error).partition(" : <")[0]  # a Sentinel's error goes on with the repr of its clients
-    what = " ".join(what.split()) or type(error).__name__
+    """What went wrong with Redis, what mends it and where to look, in one line."""
+    what = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, PASSING):
-        return f"Redis cannot be used: {what}; see makima-tts doctor"
+        parts = (f"Redis cannot be used: {what}", advice_on(error), "see makima-tts doctor")
+        return "; ".join(part for part in parts if part)
     return f"Redis refused: {what}"
 
 

@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import redis.asyncio
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 CONNECT_TIMEOUT_S = 5.0
@@ -108,9 +108,7 @@ class Address:
         if self.kind == "standalone":
             return redis.asyncio.ConnectionPool(**(self._url_options() | options))
         service, db = self._service()
-        sentinel = redis.asyncio.Sentinel(  # type: ignore[no-untyped-call]
-            self.hosts, sentinel_kwargs=self._sentinel_options()
-        )
+        sentinel = _Sentinels(self.hosts, sentinel_kwargs=self._sentinel_options())  # type: ignore[no-untyped-call]
         return SentinelConnectionPool(service, sentinel, db=db, **options)  # type: ignore[no-untyped-call]
 
     @property
@@ -162,6 +160,24 @@ class Address:
             "socket_connect_timeout": SENTINEL_TIMEOUT_S,
             "retry": Retry(NoBackoff(), 0),
         } | self._tls_options()
+
+
+class _Sentinels(Sentinel):
+    """Says why no Sentinel was of use; redis-py gives the repr of its clients instead, and no reason."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        seen = []
+        for n, sentinel in enumerate(self.sentinels):
+            try:
+                masters: Any = await sentinel.sentinel_masters()
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                seen.append(f"; {type(error).__name__}: {error}")
+                continue
+            state = masters.get(service_name)
+            if state and self.check_master_state(state, service_name):
+                self.sentinels[0], self.sentinels[n] = sentinel, self.sentinels[0]  # asked first the next time
+                return state["ip"], state["port"]
+        raise MasterNotFoundError(f"No master found for {service_name!r}{''.join(seen)}")
 
 
 def _unreadable() -> AddressError:
