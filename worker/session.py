@@ -122,7 +122,7 @@ class Utterance:
         self._take = take
         self.desk.metrics.attempts.observe(self._outbox.attempt)
         speaking = Speaking(self.desk.engine, self._outbox, take, self.pulse, begun_ms)
-        await self._seat.may_speak(is_suspect=self._outbox.n_fruitless > 1)
+        await self._take_floor()
         try:
             await speaking.run()
         finally:
@@ -130,6 +130,15 @@ class Utterance:
         complete = speaking.complete(self.lease.published_ms, self.desk.engine.engine.name)
         await self._outbox.end(complete)
         return complete
+
+    async def _take_floor(self) -> None:
+        """Wait until this may be spoken. A suspect that waits spends no attempt: others may cost it its worker."""
+        if self._outbox.n_fruitless == 1:
+            await self._seat.may_speak(is_suspect=False)
+            return
+        await self._renew(self.lease.attempt - 1)
+        await self._seat.may_speak(is_suspect=True)
+        await self._renew(self.lease.attempt)
 
     def _read(self) -> tuple[Job, Card]:
         job = parse_job(self.lease.entry_id, self.lease.fields, self.desk.max_text_chars)
@@ -215,10 +224,13 @@ class Utterance:
         if pulse.is_lost:
             raise stream.Fenced
         if now or monotonic() - pulse.last_beat > self.desk.lease_s / 2:
-            at = monotonic()
-            if not await self.desk.patience(lambda: self.desk.queue.beat(self.lease)):
-                raise stream.Fenced
-            pulse.last_beat = at
+            await self._renew()
+
+    async def _renew(self, n_attempts: int | None = None) -> None:
+        at = monotonic()
+        if not await self.desk.patience(lambda: self.desk.queue.beat(self.lease, n_attempts)):
+            raise stream.Fenced
+        self.pulse.last_beat = at
 
     def _note(self, what: str) -> None:
         log.info("job %s of session %s %s", self.lease.entry_id, self.lease.session_id, what)

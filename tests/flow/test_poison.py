@@ -6,14 +6,17 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import redis
 
-from tests.conftest import REPOSITORY, Server, eventually
+from tests.conftest import REPOSITORY, Server, eventually, make_settings, running
 from tests.flow.listening import KEYS, check_complete, check_queue_is_empty, read_session, until_ended
 from tests.shell import Run
+from tests.tone import ToneEngine
 from worker.stream.client import Client
 
 LEASE_MS = 400
@@ -96,3 +99,29 @@ async def test_a_job_that_kills_its_workers_but_gets_on_is_spoken_to_its_end(
     check_complete(job)
     assert supervisor.n_deaths > 3
     assert len(job.begins) == supervisor.n_deaths + 1
+
+
+async def test_a_suspect_spends_no_attempt_while_it_waits_for_others_to_end(
+    valkey: redis.Redis, valkey_server: Server, client: Client
+) -> None:
+    engine = ToneEngine(4, frame_s=0.03)
+    async with running(make_settings(valkey_server.url), engine):
+        await client.publish({"session_id": "n1", "text": NEIGHBOUR})
+        await eventually(lambda: bool(engine.opened))
+        entry_id = f"{time.time_ns() // 1_000_000}-7"
+        valkey.hset(KEYS.job_plane[5], entry_id, "1 1000")
+        valkey.xadd(KEYS.jobs, {"session_id": "s", "text": "It fell silent before it began."}, id=entry_id)
+        await eventually(lambda: bool(read_session(valkey, "s")))
+        await eventually(lambda: _count(valkey, entry_id) == 1)
+        assert len(engine.opened) == 1
+        await until_ended(client, "n1")
+        await eventually(lambda: _count(valkey, entry_id) == 2)
+        await until_ended(client, "s")
+    [job] = read_session(valkey, "s").values()
+    check_complete(job)
+    assert [begin.attempt for _, begin in job.begins] == [2]
+
+
+def _count(valkey: redis.Redis, entry_id: str) -> int:
+    found: Any = valkey.hget(KEYS.job_plane[5], entry_id)
+    return int(found.split()[0])

@@ -124,12 +124,13 @@ class Plane:
         return [_lease(raw, worker) for raw in given], due_ms, int(now_ms)
 
     def settle(self, lease: Lease, verdict: str = "ok", argument: str | int = "") -> str:
-        return str(
-            self._run_on_jobs("settle", lease.worker, lease.entry_id, lease.fence, lease.session_id, verdict, argument)
-        )
+        if verdict == "release":
+            argument = lease.attempt - 1
+        words = (lease.worker, lease.entry_id, lease.fence, lease.session_id, verdict, argument)
+        return str(self._run_on_jobs("settle", *words))
 
-    def beat(self, lease: Lease) -> str:
-        return str(self._run_on_jobs("beat", lease.worker, lease.entry_id, lease.fence, lease.session_id))
+    def beat(self, lease: Lease, n_attempts: int | str = "") -> str:
+        return str(self._run_on_jobs("beat", lease.worker, lease.entry_id, lease.fence, lease.session_id, n_attempts))
 
     def sweep_page(self, cursor: str, page_size: int = 200, silent_ms: int = 60_000, idle_ms: int = 3_600_000) -> str:
         return str(self._run_on_jobs("sweep", "w9", cursor, page_size, silent_ms, idle_ms))

@@ -206,6 +206,25 @@ def test_a_beat_of_a_job_without_a_session_makes_no_gate(plane: Plane) -> None:
     assert plane.gates() == {}
 
 
+def test_an_attempt_that_only_waits_counts_when_it_no_longer_does(plane: Plane) -> None:
+    entry_id = plane.publish()
+    lease = plane.claim_one("w1")
+    for _ in range(2):
+        assert plane.beat(lease, lease.attempt - 1) == "OK"
+    assert plane.beat(lease) == "OK"
+    plane.go_silent(entry_id)
+    (lease,) = plane.reclaim("w2")
+    assert lease.attempt == 1
+    assert plane.beat(lease, lease.attempt - 1) == "OK"
+    assert plane.beat(lease, lease.attempt) == "OK"
+    plane.go_silent(entry_id)
+    (lease,) = plane.reclaim("w3")
+    assert lease.attempt == 2
+    assert plane.beat(lease, lease.attempt - 1) == "OK"
+    assert plane.settle(lease, "release") == "OK"
+    assert plane.claim_one().attempt == 2
+
+
 def test_a_job_whose_worker_fell_silent_is_taken_over(plane: Plane) -> None:
     entry_id = plane.publish(text="Hello.")
     old = plane.claim_one("w1")

@@ -98,7 +98,12 @@ class JobQueue:
         return Reclaim([_lease(raw, at) for raw in given], due_ms / 1000)
 
     async def settle(self, lease: Lease, verdict: Verdict, argument: str | int = "") -> bool:
-        """End this attempt; argument is the delay in ms of a retry, or why a job is dead. False: it was fenced."""
+        """End this attempt; argument is the delay in ms of a retry, or why a job is dead. False: it was fenced.
+
+        A released attempt does not count.
+        """
+        if verdict == "release":
+            argument = lease.attempt - 1
         try:
             answer = await self._run(SETTLE, lease.entry_id, lease.fence, lease.session_id, verdict, argument)
         except redis.ResponseError as error:
@@ -107,10 +112,11 @@ class JobQueue:
             raise
         return bool(answer == b"OK")
 
-    async def beat(self, lease: Lease) -> bool:
-        """Renew the lease; False when it is lost."""
+    async def beat(self, lease: Lease, n_attempts: int | None = None) -> bool:
+        """Renew the lease; False when it is lost. n_attempts: that count from now on, should this worker be lost."""
+        count = "" if n_attempts is None else n_attempts
         try:
-            return bool(await self._run(BEAT, lease.entry_id, lease.fence, lease.session_id) == b"OK")
+            return bool(await self._run(BEAT, lease.entry_id, lease.fence, lease.session_id, count) == b"OK")
         except redis.ResponseError as error:
             if is_no_group(error):
                 return False

@@ -105,12 +105,11 @@ local function attempt_of(id)
   return tonumber(count or 0), fence
 end
 
-local function raise_fence(id, change)
-  local count, fence = attempt_of(id)
-  count = math.max(0, count + change)
+local function raise_fence(id, count)
+  local _, fence = attempt_of(id)
   fence = string.format('%.0f', math.max(now(), tonumber(fence or 0) + 1))
   redis.call('HSET', attempts, id, count .. ' ' .. fence)
-  return count, fence
+  return fence
 end
 
 local function is_mine(me, id, fence)
@@ -144,6 +143,7 @@ end
 local given = {}
 local function give(me, id, fields, sid, max_bytes)
   redis.call('XCLAIM', jobs, GROUP, me, 0, id, 'FORCE', 'JUSTID')
-  local count, fence = raise_fence(id, 1)
+  local count = attempt_of(id) + 1
+  local fence = raise_fence(id, count)
   given[#given + 1] = { id, count, fence, sid, essence(fields, max_bytes) }
 end

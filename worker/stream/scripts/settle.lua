@@ -1,5 +1,6 @@
--- SETTLE: an attempt is over. ARGV: 2 worker, 3 entry id, 4 fence, 5 session or '', 6 verdict, 7 delay ms or reason.
--- Verdicts: ok, retry (again after a delay), release (again at once, the attempt does not count), dead. Returns OK or FENCED.
+-- SETTLE: an attempt is over. ARGV: 2 worker, 3 entry id, 4 fence, 5 session or '', 6 verdict, 7 its argument.
+-- Verdicts: ok, retry (again after so many ms), release (again at once; so many attempts count), dead (the reason).
+-- Returns OK or FENCED.
 local me, id, fence, sid, verdict, argument = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if not is_mine(me, id, fence) then return 'FENCED' end
 local fields = entry(id)
@@ -13,7 +14,7 @@ end
 
 if fields and verdict == 'release' then
   redis.call('XACK', jobs, GROUP, id)
-  raise_fence(id, -1)
+  raise_fence(id, argument)
   make_ready(id)
   return 'OK'
 end
