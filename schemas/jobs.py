@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import NoReturn
 
@@ -38,10 +39,11 @@ MAX_ID_CHARS = 128
 MAX_VOICE_BYTES = 128
 MAX_NUMBER_CHARS = 32
 MAX_UTF8_BYTES_PER_CHAR = 4
+MAX_DECIMALS = 20
 
 ID_PATTERN = rf"[A-Za-z0-9._:-]{{1,{MAX_ID_CHARS}}}"
 INTEGER_PATTERN = r"(?:0|[1-9][0-9]{0,18})"
-DECIMAL_PATTERN = r"(?:0|[1-9][0-9]{0,3})(?:\.[0-9]{1,20})?"
+DECIMAL_PATTERN = rf"(?:0|[1-9][0-9]{{0,3}})(?:\.[0-9]{{1,{MAX_DECIMALS}}})?"
 TRACEPARENT_PATTERN = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 
 
@@ -167,8 +169,8 @@ def job_fields(session_id: str, text: str, **options: object) -> dict[str, str]:
 
 
 def _written(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.15f}".rstrip("0").rstrip(".")  # never an exponent: the contract has none
+    if isinstance(value, float):  # as Python would write it, but never an exponent: the contract has none
+        return f"{Decimal(repr(float(value))):.{MAX_DECIMALS}f}".rstrip("0").rstrip(".")
     return str(value)
 
 
