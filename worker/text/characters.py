@@ -27,6 +27,7 @@ _CONTROL = re.compile(
     "\U000f0000-\U0010ffff]"
 )
 _JOINERS = re.compile("[\u200d\u20e3\ufe00-\ufe0f\U000e0000-\U000e0fff]")
+_PILE = re.compile(r"(?<=[^\w\s\x00-\u02ff]{30})[^\w\s\x00-\u02ff]+")  # marks on one letter: UAX #15 knows no such
 _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
 _BLANKS = re.compile(r"[^\S\n]+")
 _HALF_WIDTH = re.compile("[\uff61-\uff9f]+")
@@ -54,14 +55,19 @@ def normalise(text: str) -> str:
     """
     text = _CONTROL.sub("", _LINE_END.sub("\n", text))
     if not text.isascii():
-        text = _EMOJI.sub(_GONE, unicodedata.normalize("NFC", text))
+        text = _EMOJI.sub(_GONE, composed(text))
         text = _HALF_WIDTH.sub(_full_width, _JOINERS.sub("", text)).translate(_SPELLING)
-        text = unicodedata.normalize("NFC", _POINT_IN_NUMBER.sub(_ascii_point, text))
+        text = composed(_POINT_IN_NUMBER.sub(_ascii_point, text))
         text = _LONG_DASH.sub("—", _DASH_IN_WORD.sub("-", text))
     text = _BLANKS.sub(" ", text)
     if _GONE in text:
         text = _BLANKS.sub(" ", _GONE_BEFORE_MARK.sub("", text).replace(_GONE, " "))
     return _DOUBLE_HYPHEN.sub("—", text) if "--" in text else text
+
+
+def composed(text: str) -> str:
+    """The text in NFC. Of a pile of marks the first 30 stay: sorting them costs the square of their number."""
+    return unicodedata.normalize("NFC", _PILE.sub("", text))
 
 
 def _full_width(kana: re.Match[str]) -> str:

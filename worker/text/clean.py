@@ -7,9 +7,8 @@ text that still changes after a few rounds was nested to make trouble and loses 
 from __future__ import annotations
 
 import re
-import unicodedata
 
-from worker.text.characters import normalise
+from worker.text.characters import composed, normalise
 from worker.text.markup import strip_inline, strip_lines
 
 _MAX_ROUNDS = 6
@@ -57,4 +56,4 @@ def _peel(text: str) -> str:
     text = _BLANKS.sub(" ", strip_inline(strip_lines(normalise(text))))
     if "\n" in text:
         text = "\n".join(filter(None, map(str.strip, text.split("\n"))))
-    return unicodedata.normalize("NFC", text.strip())
+    return composed(text.strip())

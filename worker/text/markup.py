@@ -9,7 +9,7 @@ import re
 
 _QUOTE = re.compile(r"(?:>+(?:\s+|$))+")
 _FENCE = re.compile(r"(?:`{3,}|~{3,})\s*[\w+#.-]{0,24}\s*")
-_RULE = re.compile(r"(?:[-*_=] ?){3,}|[|: -]*\|[|: -]*|=+")
+_RULE = re.compile(r"(?:[-*_=] ?){3,}|(?=[: -]*\|)[|: -]+|=+")
 _HEADING = re.compile(r"#{1,6}\s+")
 _HEADING_END = re.compile(r"\s#+$")
 _BULLET = re.compile(r"(?:(?:[-*+•‣◦○]\s+|[•‣◦・●■◆]\s*)+(?:\[[ xX]\]\s+)?)")
