@@ -12,12 +12,17 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from schemas import jobs
+from worker.text.lexicon import Lexicon
 
 CARD_FILE = "voice.toml"
 MAX_CARD_BYTES = 256 * 1024
 LANGUAGES = tuple(language for language in jobs.LANGUAGES if language != "Auto")
+MAX_PROBLEMS_SHOWN = 20
+_KEY = r"(?:[A-Za-z0-9_-]+|\"[^\"\n]*\"|'[^'\n]*')"
+_DEEP_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{16}}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ESPEAK_VOICE = re.compile(r"[A-Za-z][A-Za-z0-9+_-]{0,31}")
 
@@ -76,7 +81,7 @@ class Card(_Part):
     description: str = ""
     languages: tuple[str, ...] = Field(min_length=1, strict=False)
     mode: Literal["icl", "x_vector"] = "icl"
-    reference: str | None = None
+    reference: str | None = Field(None, max_length=255)
     reference_sha256: str | None = None
     transcript: Text | None = None
     sampling: Sampling = Field(default_factory=Sampling)
@@ -142,6 +147,7 @@ class Card(_Part):
     def _words_to_replace(cls, lexicon: dict[str, str]) -> dict[str, str]:
         if any(not word.strip() for word in lexicon):
             raise ValueError("an entry has an empty word to replace")
+        Lexicon(lexicon)  # also refuses a word that cleaning takes out of every text, such as an emoji
         return lexicon
 
     @model_validator(mode="after")
@@ -176,9 +182,11 @@ def lies_inside(path: Path, folder: Path) -> bool:
 def _table(file: Path) -> dict[str, object]:
     text = _text(file)
     try:
+        if _DEEP_KEY.search(text):  # the time and the memory that tomllib takes grow with the cube of a key's parts
+            raise CardError(f"{file}: a key of more than 16 parts; write each table under its own [name]")
         table: dict[str, object] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a plain ValueError
-        raise CardError(f"{file}: not valid TOML: {error}") from error
+        raise CardError(f"{file}: not valid TOML: {_shortened(str(error))}") from error
     for name in ("folder", "reference_problem", "reference_warnings"):
         if name in table:
             raise CardError(f"{file}: {name}: not a field of a card; remove it")
@@ -204,8 +212,16 @@ def _validated(file: Path, table: dict[str, object]) -> Card:
     try:
         return Card.model_validate(table)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'card'}: {one['msg'].removeprefix('Value error, ')}"
-            for one in error.errors(include_url=False)
-        )
-        raise CardError(f"{file}: {problems}") from error
+        problems = [_in_words(one) for one in error.errors(include_url=False, include_input=False)]
+        more = [f"and {len(problems) - MAX_PROBLEMS_SHOWN} more"] if len(problems) > MAX_PROBLEMS_SHOWN else []
+        raise CardError(f"{file}: {'; '.join(problems[:MAX_PROBLEMS_SHOWN] + more)}") from error
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    field = _shortened(".".join(map(str, problem["loc"]))) or "card"
+    return f"{field}: {_shortened(problem['msg'].removeprefix('Value error, '))}"
+
+
+def _shortened(text: str) -> str:
+    """The text without its middle, where it is long."""
+    return text if len(text) <= 300 else f"{text[:150]} … {text[-150:]}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,17 @@ MIN_S = 3.0
 RECOMMENDED_S = (5.0, 15.0)
 MAX_S = 60.0
 MAX_REFERENCE_BYTES = 64 * 1024 * 1024
+MAX_CHANNELS = 32  # more is no recording of a voice, and a block of 1,024 would take 256 MiB
 RATES_HZ = (8_000, 384_000)  # below it is no speech to imitate, above it no sound card
 BRIGHT_RATE_HZ = 16_000
 MAX_PEAK = 2.0  # a float file beyond it was not scaled to -1..1
 
 FULL_SCALE = 0.9999
 CLIPPED_RUN = 3  # a lone sample at full scale is a recording well levelled, a flat top of three is a clipped one
+
+# What else libsndfile reads (MIDI dumps, Amiga and sampler formats) holds no recording of a voice, and its readers are
+# little used: one of them prints to stdout.
+_CONTAINER = re.compile(rb"RIFF|RF64|riff|FORM....AIF|caff|\.snd|fLaC|OggS|ID3|\xff[\xe0-\xff]", re.DOTALL)
 
 WINDOW_S = 0.02
 MIN_LOUDNESS = 0.005  # -46 dBFS, of the loudest window: below it the recording is taken for an empty one
@@ -113,14 +119,21 @@ def _decoded(file: Path, data: bytes) -> Recording:
     remedy = "save it as 24 kHz mono 16-bit WAV"
     if _is_text(data):
         raise UnusableReference(f"{file.name} holds text and cannot be decoded as a recording; {remedy}")
+    if not _CONTAINER.match(data):
+        raise UnusableReference(f"{file.name} cannot be decoded (no WAV, AIFF, CAF, AU, FLAC, Ogg or MP3); {remedy}")
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as sound:
+        with soundfile.SoundFile(_Seekable(data)) as sound:
             rate_hz = sound.samplerate
             if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
                 raise UnusableReference(f"{file.name} has a rate of {rate_hz} Hz; record it at 24000 or more")
-            _require_length(file, sound.frames / rate_hz)  # before an hour of it is decoded
-            audio, is_clipped = _mixed(sound.blocks(65536, dtype="float32", always_2d=True))
             n_channels = sound.channels
+            if n_channels > MAX_CHANNELS:
+                raise UnusableReference(f"{file.name} has {n_channels} channels; {remedy}")
+            _require_length(file, sound.frames / rate_hz)  # before an hour of it is decoded
+            blocks = sound.blocks(
+                65536, frames=sound.frames, dtype="float32", always_2d=True
+            )  # GSM cannot be sought in
+            audio, is_clipped = _mixed(blocks)
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error))
         raise UnusableReference(f"{file.name} cannot be decoded ({reason.rstrip('.')}); {remedy}") from error
@@ -134,6 +147,16 @@ def _decoded(file: Path, data: bytes) -> Recording:
     if sound_s < MIN_SOUND_S:
         raise UnusableReference(f"{file.name} has only {sound_s:.1f} s of sound in it; use 5 to 15 s of speech")
     return Recording(audio, rate_hz, n_channels, is_clipped, sound_s)
+
+
+class _Seekable(io.BytesIO):
+    """libsndfile calls `seek` with whatever a damaged header says, and cannot be told of an exception."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
 
 
 def _is_text(data: bytes) -> bool:

@@ -14,6 +14,8 @@ from types import MappingProxyType
 from worker.voices.card import CARD_FILE, Card, CardError, is_voice_name, lies_inside, load_card
 from worker.voices.reference import checked
 
+MAX_NAMES_SHOWN = 20
+
 
 class RegistryError(ValueError):
     """Voices that cannot be served. `problems` has one message for each, naming file, field and remedy."""
@@ -24,10 +26,12 @@ class RegistryError(ValueError):
 
 
 class UnknownVoice(LookupError):
-    """No card has this name; the message lists those that exist."""
+    """No card has this name; the message lists those that exist, and fits into an error message however many."""
 
     def __init__(self, name: str, names: tuple[str, ...]) -> None:
-        super().__init__(f"unknown voice {name[:64]!r}; available: {', '.join(names) or 'none'}")
+        more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
+        listed = ", ".join(names[:MAX_NAMES_SHOWN]) + more
+        super().__init__(f"unknown voice {name[:64]!r}; available: {listed or 'none'}")
         self.name = name
 
 
@@ -90,7 +94,7 @@ def _voice_folders(folder: Path) -> list[Path]:
 
 def _card_inside(voice: Path, folder: Path) -> Card:
     if not is_voice_name(voice.name):
-        raise CardError(f"{voice}: not a usable voice name; use letters, digits and `_.-`")
+        raise CardError(f"{folder}: {voice.name!r} is not a usable voice name; use letters, digits and `_.-`")
     if not lies_inside(voice / CARD_FILE, folder):
         raise CardError(f"{voice}: leads out of the folder of the voices; copy it in")
     return load_card(voice)
