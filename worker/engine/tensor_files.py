@@ -11,6 +11,8 @@ from typing import Any
 
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000  # the format's own bound
+_MAX_DIMENSIONS = 64  # torch's own bound
+_MOST_A_BYTE = 2  # numbers: the smallest have 4 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,30 @@ def read_header(path: Path, name: str) -> TensorFile:
 
 
 def _parsed(header: bytes) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Shapes, and where the last tensor ends."""
+    """Shapes, and where the last tensor ends; the tensors follow each other without a gap."""
+    end = 0
     try:
         tensors: dict[str, Any] = json.loads(header)
         tensors.pop("__metadata__", None)
-        shapes = {tensor: tuple(map(int, about["shape"])) for tensor, about in tensors.items()}
-        return shapes, max((int(about["data_offsets"][1]) for about in tensors.values()), default=0)
-    except (ValueError, LookupError, TypeError, AttributeError):
+        for about in sorted(tensors.values(), key=lambda about: _counts(about["data_offsets"])):
+            end = _end_of(about, end)
+        return {tensor: _counts(about["shape"]) for tensor, about in tensors.items()}, end
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ValueError("its header cannot be read") from None
+
+
+def _end_of(about: Mapping[str, Any], begin: int) -> int:
+    """Where a tensor ends. Raises ValueError where it begins elsewhere, or has more numbers than room for them."""
+    start, end = _counts(about["data_offsets"])
+    if start != begin or prod(_counts(about["shape"])) > (end - start) * _MOST_A_BYTE:
+        raise ValueError(start)
+    return end
+
+
+def _counts(numbers: Any) -> tuple[int, ...]:
+    """A short list of whole numbers. Raises ValueError for anything else."""
+    if not isinstance(numbers, list) or len(numbers) > _MAX_DIMENSIONS:
+        raise ValueError(type(numbers))
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(numbers)
+    return tuple(numbers)
