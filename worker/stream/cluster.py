@@ -104,11 +104,7 @@ class ClusterLink:
                 self._doubt(place)
                 seen.append(f"{place[0]}:{place[1]} {type(error).__name__}: {error}")
                 continue
-            owners: list[Place | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
-            for first, last, (host, port, *_), *_ in ranges:
-                owner = (host.decode() if host else place[0], port)
-                owners[first : last + 1] = [owner] * (last + 1 - first)
-            self._owners, self._is_stale = owners, False
+            self._owners, self._is_stale = _owners_of(ranges, place[0]), False
             return
         raise redis.ConnectionError(f"no server of the Cluster answers: {'; '.join(seen)}")
 
@@ -121,6 +117,19 @@ class ClusterLink:
         if place not in self._servers:
             self._servers[place] = PipelinedLink(self._address.node(*place), self._timeout_s)
         return self._servers[place]
+
+
+def _owners_of(ranges: Any, asked: str) -> list[Place | None]:
+    """[slot] from what CLUSTER SLOTS answered. asked: the host that did, which may leave its own name out."""
+    owners: list[Place | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+    try:
+        for first, last, (host, port, *_), *_ in ranges:
+            owner = (host.decode() if host else asked, int(port))
+            for slot in range(first, last + 1):
+                owners[slot] = owner
+    except (ValueError, TypeError, AttributeError, LookupError):
+        raise redis.ConnectionError("the Cluster's answer to CLUSTER SLOTS cannot be read") from None
+    return owners
 
 
 _WITHOUT_KEY = frozenset({"TIME", "PING", "INFO", "CLUSTER", "SCRIPT", "CONFIG", "DBSIZE"})

@@ -1,8 +1,8 @@
 """How Redis is reached: standalone, Unix socket, Sentinel and Cluster URLs, TLS, user and password.
 
-`redis://` `rediss://` `unix://` as redis-py reads them; `redis+sentinel://host:26379,host:26379/service/db` and
-`redis+cluster://host:6379,host:6379`, both also with `rediss+`. A user and password given apart from the URL (from a
-setting or a file) win over those inside it.
+`redis://` `rediss://` `unix://` as redis-py reads them, with few of its options; also with `rediss+`:
+`redis+sentinel://host:26379,host:26379/service/db` and `redis+cluster://host:6379,host:6379`. A user and password given
+apart from the URL (from a setting or a file) win over those inside it.
 
 redis-py opens the connections (addresses, TLS, log-in) and no more: its clients retry by themselves, which hides
 failures, and cut blocking reads short by a default time-out. `worker.stream.link` speaks on the connections,
@@ -11,10 +11,11 @@ failures, and cut blocking reads short by a default time-out. `worker.stream.lin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import redis.asyncio
 from redis.asyncio.connection import parse_url
@@ -55,6 +56,8 @@ class Address:
             raise AddressError(f"a Redis URL cannot begin with {scheme!r}; use one of {', '.join(sorted(SCHEMES))}")
         if self._parts.fragment:
             raise _unreadable()
+        if self.kind != "standalone" and self._parts.query:
+            raise AddressError("a Sentinel or Cluster URL has no options behind a ?; set them apart from the URL")
         if self.kind == "standalone":
             self._url_options()
         elif self.hosts and self.kind == "sentinel":
@@ -83,7 +86,7 @@ class Address:
             except ValueError:
                 host = port = None
             if not host:
-                raise AddressError(f"{part!r} in the Redis URL is no host:port; write host:6379,host:6379")
+                raise AddressError(f"{part[:80]!r} in the Redis URL is no host:port; write host:6379,host:6379")
             hosts.append((host, port or default_port))
         return hosts
 
@@ -120,12 +123,19 @@ class Address:
 
     def _url_options(self) -> dict[str, Any]:
         scheme, path = self._parts.scheme, self._parts.path.strip("/")
-        if (scheme == "unix" and not path) or (scheme != "unix" and path and not path.isdecimal()):
+        if (scheme == "unix" and not path) or (scheme != "unix" and path and not _is_database(path)):
             raise _unreadable()  # redis-py would take the database 0
         try:
-            return dict(parse_url(self.url))
+            given = parse_qs(self._parts.query, keep_blank_values=True, strict_parsing=bool(self._parts.query))
+            options = dict(parse_url(self.url))
         except ValueError:
             raise _unreadable() from None
+        offered = _OPTIONS | _TLS_OPTIONS if scheme == "rediss" else _OPTIONS
+        if any(name not in offered or not offered[name](value) for name, (value, *_) in given.items()):
+            raise AddressError(
+                f"behind the ? of a {scheme}:// URL may stand {', '.join(offered)}, each with a usable value"
+            )
+        return options
 
     def _credentials(self) -> tuple[str | None, str | None]:
         username, _, password = self._parts.netloc.rpartition("@")[0].partition(":")
@@ -136,7 +146,7 @@ class Address:
 
     def _service(self) -> tuple[str, int]:
         service, _, db = self._parts.path.strip("/").partition("/")
-        if not service or (db and not db.isdecimal()):
+        if not service or (db and not _is_database(db)):
             raise AddressError("a Sentinel URL looks like redis+sentinel://host:26379,host:26379/service/0")
         return service, int(db or 0)
 
@@ -178,6 +188,19 @@ class _Sentinels(Sentinel):
                 self.sentinels[0], self.sentinels[n] = sentinel, self.sentinels[0]  # asked first the next time
                 return state["ip"], state["port"]
         raise MasterNotFoundError(f"No master found for {service_name!r}{''.join(seen)}")
+
+
+def _is_database(number: str) -> bool:
+    return number.isdecimal() and len(number) < 10
+
+
+# redis-py takes any argument of its connections from a URL, also such as would change how they are spoken on.
+_OPTIONS: dict[str, Callable[[str], bool]] = {"db": _is_database, "username": bool, "password": bool}
+_TLS_OPTIONS: dict[str, Callable[[str], bool]] = {
+    "ssl_cert_reqs": frozenset({"none", "optional", "required"}).__contains__,
+    "ssl_check_hostname": frozenset({"true", "false"}).__contains__,
+    **dict.fromkeys(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), bool),
+}
 
 
 def _unreadable() -> AddressError:
