@@ -21,6 +21,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 ENV_PREFIX = "MAKIMA_TTS_"
 ENV_FILE = ".env"
 
+MAX_PASSWORD_BYTES = 64 * 1024
+
 PLAIN_SCHEMES = ("redis", "unix", "redis+sentinel", "redis+cluster")
 TLS_SCHEMES = ("rediss", "rediss+sentinel", "rediss+cluster")
 
@@ -67,7 +69,7 @@ def _redis_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         raise ValueError("this is no URL; write for example redis://127.0.0.1:6379/0") from None
-    if parts.scheme not in schemes:
+    if parts.scheme not in schemes or not url.lower().startswith(f"{parts.scheme}://"):
         known = ", ".join(f"{scheme}://" for scheme in schemes)
         raise ValueError(f"the URL must begin with one of {known}; for example redis://127.0.0.1:6379/0")
     if parts.scheme == "unix":
@@ -215,15 +217,17 @@ class Settings(BaseSettings):
             return self.redis_username, None
         name = env_name("redis_password_file")
         try:
-            password = self.redis_password_file.read_text("utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
+            with self.redis_password_file.open("rb") as opened:  # which may be a pipe, or never end
+                password = opened.read(MAX_PASSWORD_BYTES + 1).decode().rstrip("\r\n")
+        except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise SettingsError(
                 f"{name}: {self.redis_password_file} cannot be read ({reason}); "
                 "name a file with the password alone that this user may read"
             ) from None
-        if not password:
-            raise SettingsError(f"{name}: {self.redis_password_file} is empty; write the password into it")
+        if not 0 < len(password) <= MAX_PASSWORD_BYTES:
+            what = f"{self.redis_password_file} is empty or has more than {MAX_PASSWORD_BYTES >> 10} KiB"
+            raise SettingsError(f"{name}: {what}; write the password into it, alone")
         return self.redis_username, password
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
