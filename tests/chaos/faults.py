@@ -113,14 +113,14 @@ class Faults:
     # Workers.
 
     def _kill(self, step: Step) -> bool:
-        victim = self._victim()
+        victim = self._stood_still()
         if victim is None:
             return False
         self._end(victim)
         return True
 
     def _kill_twice(self, step: Step) -> bool:
-        victim = None if self._is_out else self._victim()
+        victim = None if self._is_out else self._stood_still()
         if victim is None:
             return False
         held = self._targets.held_by(victim)
@@ -130,20 +130,20 @@ class Faults:
 
     def _chase(self, held: Sequence[str], until_s: float) -> None:
         """Kill the heir of one of these entries as soon as there is one; in the end anybody."""
-        heirs = self._heirs(held)
-        if heirs:
-            self._end(heirs[0])
-            self._note("heirs_killed", heirs[0].log.name)
+        heir = self._heir(held)
+        if heir is not None:
+            self._end(heir)
+            self._note("heirs_killed", heir.log.name)
         elif time.monotonic() < until_s:
             self._in(TURN_S, partial(self._chase, held, until_s))
         else:
             self._do(Step(0.0, "kill", 0.0, is_hard=True))
 
-    def _heirs(self, held: Sequence[str]) -> list[Member]:
+    def _heir(self, held: Sequence[str]) -> Member | None:
         try:
-            return [] if self._is_out else self._targets.heirs(held)
+            return None if self._is_out else self._stood_still(self._targets.heirs(held))
         except AWAY:
-            return []
+            return None
 
     def _stop(self, step: Step) -> bool:
         return self._freeze("stops", step.seconds)
@@ -152,10 +152,9 @@ class Faults:
         return self._freeze("hiccups", step.seconds)
 
     def _freeze(self, name: str, seconds: float) -> bool:
-        victim = self._victim()
+        victim = self._stood_still()
         if victim is None:
             return False
-        self._fleet.stop(victim)
         self._in(seconds, partial(self._wake, victim))
         self._note(name, f"{victim.log.name} for {seconds:.1f} s")
         return True
@@ -228,15 +227,23 @@ class Faults:
     def _is_out(self) -> bool:
         return self._outage is not None and not self._outage.done()
 
-    def _victim(self) -> Member | None:
-        """One of those at work, while enough others are.
+    def _stood_still(self, members: Sequence[Member] | None = None) -> Member | None:
+        """One of these, or of those at work, stopped; None when it has to be spared.
 
         During an outage nobody can be asked who is on a last attempt: one victim then, which costs no job more than
         the one attempt that was seen to be left before.
         """
-        if self._is_out:
-            members = [] if self._was_struck else self._targets.lively()
-            self._was_struck = True
-        else:
-            members = self._targets.unspared()
-        return self._draw.choice(members) if members else None
+        is_blind = self._is_out
+        members = self._targets.lively() if members is None else members
+        if not members or (is_blind and self._was_struck):
+            return None
+        member = self._draw.choice(members)
+        self._fleet.stop(member)
+        is_hit = False
+        try:
+            is_hit = is_blind or not self._targets.is_spared(member)
+        finally:
+            if not is_hit:
+                self._fleet.resume(member)
+        self._was_struck = self._was_struck or is_blind
+        return member if is_hit else None

@@ -132,10 +132,14 @@ class Fleet:
             self.kill(member)
 
 
-def qwen_flags(folder: Path, seed: int = 0, dtype: str = "auto") -> list[str]:
-    """Make a tiny checkpoint and a voice with sound in its recording; returns the flags of a fleet that speaks it."""
+def qwen_flags(folder: Path, seed: int = 0, dtype: str = "auto", eos_boost: float = 0.0) -> list[str]:
+    """Make a tiny checkpoint and a voice with sound in its recording; returns the flags of a fleet that speaks it.
+
+    seed, eos_boost: of the checkpoint; without the latter no segment ends before its budget.
+    """
     model, voices = folder / "tiny", folder / "voices"
-    making = [sys.executable, "-m", "benchmarks.checkpoint", "tiny", str(model), "--seed", str(seed)]
+    making = [sys.executable, "-m", "benchmarks.checkpoint", "tiny", str(model)]
+    making += ["--seed", str(seed), "--eos-boost", str(eos_boost)]
     subprocess.run(making, cwd=REPOSITORY, check=True, capture_output=True)
     shutil.copytree(REPOSITORY / "voices" / "placeholder", voices / "placeholder")
     replace_recording(voices / "placeholder", babble(4.0))

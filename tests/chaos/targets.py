@@ -33,10 +33,9 @@ class Targets:
         lively = [member for member in self._fleet.members if not member.is_stopped and self._fleet.is_ready(member)]
         return lively if len(lively) >= LEAST_LIVELY else []
 
-    def unspared(self) -> list[Member]:
-        """Who is at work and may be hit."""
-        endangered = self._endangered()
-        return [one for one in self.lively() if not any(owner.startswith(one.name_prefix) for owner in endangered)]
+    def is_spared(self, member: Member) -> bool:
+        """Sure only of one that stands still: what it holds may change while this is answered."""
+        return any(owner.startswith(member.name_prefix) for owner in self._endangered())
 
     def are_all_safe(self) -> bool:
         """True when every worker may lose everything."""
@@ -47,19 +46,23 @@ class Targets:
         return [entry_id for entry_id, owner in self._owners().items() if owner.startswith(member.name_prefix)]
 
     def heirs(self, held: Sequence[str]) -> list[Member]:
-        """Who may be hit of those that run one of these now."""
+        """Those at work that run one of these now."""
         owners = self._owners()
         names = [owners[entry_id] for entry_id in held if entry_id in owners]
-        return [one for one in self.unspared() if any(name.startswith(one.name_prefix) for name in names)]
+        return [one for one in self.lively() if any(name.startswith(one.name_prefix) for name in names)]
 
     def _endangered(self) -> set[str]:
-        """Owners of the jobs that are on their last attempt, "" of those that have none."""
+        """Owners of the jobs that are on their last attempt, "" for those that will be once somebody has them."""
         attempts = self._client.hgetall(self._keys.job_plane[5])
-        late = {
-            entry_id.decode(): n for entry_id, value in attempts.items() if (n := int(value.split()[0])) >= MAX_ATTEMPTS
-        }
-        owners = self._owners() if late else {}
-        return {owners.get(entry_id, "") for entry_id, n in late.items() if n - self._base(entry_id) >= MAX_ATTEMPTS}
+        owners = self._owners()
+        found = set()
+        for raw_id, value in attempts.items():
+            entry_id, n = raw_id.decode(), int(value.split()[0])
+            owner = owners.get(entry_id, "")
+            least = MAX_ATTEMPTS if owner else MAX_ATTEMPTS - 1
+            if n >= least and n - self._base(entry_id) >= least:
+                found.add(owner)
+        return found
 
     def _base(self, entry_id: str) -> int:
         """The job's attempts that do not count, for the session has had new samples since."""

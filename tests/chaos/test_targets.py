@@ -47,34 +47,38 @@ def test_a_worker_is_spared_while_a_job_of_it_has_one_attempt_left(fleet: Fleet,
     targets = Targets(fleet, valkey)
     entry_id = _speak(valkey, "s")
     [holder] = targets.heirs([entry_id])
+    [other] = [member for member in fleet.members if member is not holder]
     assert targets.held_by(holder) == [entry_id]
+    assert targets.held_by(other) == []
     _attempt(valkey, entry_id, 2)
     assert targets.are_all_safe()
-    assert targets.unspared() == fleet.members
+    assert not targets.is_spared(holder)
     _attempt(valkey, entry_id, 3)
     assert not targets.are_all_safe()
-    assert targets.unspared() == [member for member in fleet.members if member is not holder]
-    assert targets.heirs([entry_id]) == []
+    assert targets.is_spared(holder)
+    assert not targets.is_spared(other)
     valkey.hset(KEYS.job("s", entry_id), "base", "1")
     assert targets.are_all_safe(), "its first attempt had delivered new samples, and does not count"
 
 
-def test_a_job_on_its_last_attempt_that_nobody_runs_makes_nobody_safe(fleet: Fleet, valkey: redis.Redis) -> None:
+def test_a_job_whose_next_attempt_is_the_last_makes_nobody_safe_while_nobody_runs_it(
+    fleet: Fleet, valkey: redis.Redis
+) -> None:
     targets = Targets(fleet, valkey)
     entry_id = _speak(valkey, "s")
-    _attempt(valkey, entry_id, 3)
     for member in fleet.members:
         fleet.stop(member)
+    _attempt(valkey, entry_id, 2)
+    assert targets.are_all_safe()
     valkey.xgroup_destroy(KEYS.jobs, "workers")
     assert not targets.are_all_safe()
-    for member in fleet.members:
-        fleet.resume(member)
+    assert not any(map(targets.is_spared, fleet.members))
 
 
 def test_nobody_is_hit_while_only_one_is_at_work(fleet: Fleet, valkey: redis.Redis) -> None:
     targets = Targets(fleet, valkey)
     assert targets.lively() == fleet.members
     fleet.stop(fleet.members[0])
-    assert targets.lively() == targets.unspared() == []
+    assert targets.lively() == targets.heirs([]) == []
     fleet.start()
     assert until(lambda: len(targets.lively()) == 2, 10), "a new one counts from when it is ready"
