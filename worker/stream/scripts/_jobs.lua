@@ -29,12 +29,13 @@ local function as_map(flat)
   return map
 end
 
--- The highest id that the group was given.
+-- The highest id that the group was given; without a group what follows says so.
 local function last_delivered()
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', jobs)) do
     local info = as_map(group)
     if info['name'] == GROUP then return info['last-delivered-id'] end
   end
+  return '0-0'
 end
 
 local function ring() redis.call('XADD', bell, 'MAXLEN', '~', 100, '*', 'ready', '1') end
