@@ -325,3 +325,9 @@ async def test_every_node_of_a_cluster_gets_the_password(nodes: list[Server], ap
     async with linked(Address(url, "voice" if apart else None, PASSWORD if apart else None)) as link:
         for n in range(50):
             assert await link.call("EVAL", "return redis.call('SET', KEYS[1], 1, 'PX', 9000)", 1, f"key{n}") == b"OK"
+
+
+@pytest.mark.parametrize("option", ["ssl_cert_reqs=none", "ssl_check_hostname=false", "ssl_ca_certs=/x", "protocol=3"])
+def test_no_option_of_a_url_leaves_a_check_out(option: str) -> None:
+    with pytest.raises(AddressError, match="db, username, password"):
+        Address(f"rediss://127.0.0.1:6379/0?{option}")

@@ -130,11 +130,8 @@ class Address:
             options = dict(parse_url(self.url))
         except ValueError:
             raise _unreadable() from None
-        offered = _OPTIONS | _TLS_OPTIONS if scheme == "rediss" else _OPTIONS
-        if any(name not in offered or not offered[name](value) for name, (value, *_) in given.items()):
-            raise AddressError(
-                f"behind the ? of a {scheme}:// URL may stand {', '.join(offered)}, each with a usable value"
-            )
+        if any(name not in _OPTIONS or not _OPTIONS[name](value) for name, (value, *_) in given.items()):
+            raise AddressError(f"behind the ? of a Redis URL may stand {', '.join(_OPTIONS)}, each with a usable value")
         return options
 
     def _credentials(self) -> tuple[str | None, str | None]:
@@ -194,13 +191,9 @@ def _is_database(number: str) -> bool:
     return number.isdecimal() and len(number) < 10
 
 
-# redis-py takes any argument of its connections from a URL, also such as would change how they are spoken on.
+# redis-py takes any argument of its connections from a URL, also such as would change how they are spoken on or leave out
+# the check of a server's certificate; its files are settings of their own.
 _OPTIONS: dict[str, Callable[[str], bool]] = {"db": _is_database, "username": bool, "password": bool}
-_TLS_OPTIONS: dict[str, Callable[[str], bool]] = {
-    "ssl_cert_reqs": frozenset({"none", "optional", "required"}).__contains__,
-    "ssl_check_hostname": frozenset({"true", "false"}).__contains__,
-    **dict.fromkeys(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), bool),
-}
 
 
 def _unreadable() -> AddressError:
