@@ -191,8 +191,8 @@ def _is_database(number: str) -> bool:
     return number.isdecimal() and len(number) < 10
 
 
-# redis-py takes any argument of its connections from a URL, also such as would change how they are spoken on or leave out
-# the check of a server's certificate; its files are settings of their own.
+# redis-py takes any argument of its connections from a URL, also such as would change how they are spoken on or leave
+# out the check of a server's certificate; its files are settings of their own.
 _OPTIONS: dict[str, Callable[[str], bool]] = {"db": _is_database, "username": bool, "password": bool}
 
 
