@@ -6,7 +6,7 @@ UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 TEXT   ?= Hello, I am Makima. Tell me what you would like to hear.
 OUT    ?= demo.wav
 
-.PHONY: install demo test lint types bench chaos takeover roll clean
+.PHONY: install demo test lint types bench chaos takeover roll fuzz clean
 
 install: $(VENV)/.dev
 demo: $(VENV)/.preview
@@ -29,6 +29,9 @@ takeover: install
 	$(BIN)/python -m tests.chaos.takeover --engine $(or $(ENGINE),preview) --n $(or $(N),20) $(if $(SEED),--seed $(SEED))
 roll: install
 	$(BIN)/python -m tests.chaos.roll --engine $(or $(ENGINE),preview) $(if $(SEED),--seed $(SEED))
+# Malformed input for every parser, in under five minutes: SEED= N=100000
+fuzz: install
+	$(BIN)/python -m tests.fuzz --n $(or $(N),100000) $(if $(SEED),--seed $(SEED))
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist $(OUT)
 

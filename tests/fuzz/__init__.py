@@ -1,0 +1,1 @@
+"""Malformed input for everything that parses what comes from outside."""

@@ -1,0 +1,129 @@
+"""How a worker is set up: flags, environment, .env and the file with the password."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.fuzz import odd
+from tests.fuzz.mutate import mutate
+from tests.fuzz.target import Target, packed, require, unpacked
+from tests.fuzz.targets.urls import URLS, changed_url
+from worker.settings import ENV_FILE, Settings, SettingsError, env_name, unknown_keys, without_password
+from worker.stream.connect import Address, AddressError
+
+SECRET = "Hunter2"
+VALUES: dict[str, tuple[str, ...]] = {
+    "redis_url": URLS,
+    "session_redis_url": URLS,
+    "redis_password": (SECRET, ""),
+    "redis_username": ("user",),
+    "redis_password_file": ("password", "missing", ".", "a\0b", "x" * 5000),
+    "redis_ca_file": ("password", "ca.pem"),
+    "redis_cert_file": ("password", "a"),
+    "redis_key_file": ("password", "b\0"),
+    "prefix": ("makima", "{x}", ""),
+    "engine": ("preview", " QWEN ", "x"),
+    "model": ("a/b", "../..", ""),
+    "device": ("cuda:0", "cuda:999", "cpu"),
+    "dtype": ("float16", "int8"),
+    "slots": ("8", "0", "1024"),
+    "pace": ("1.5", "nan", "0"),
+    "voices_dir": ("voices", "\0"),
+    "default_voice": ("makima", "x" * 65),
+    "lease_ms": ("2000", "99"),
+    "max_attempts": ("3", "1e2"),
+    "grace_s": ("20", "inf", "-0"),
+    "max_text_chars": ("5000",),
+    "health_port": ("0", "65536"),
+    "health_host": ("::1", ""),
+    "log_level": ("INFO",),
+    "log_format": ("json",),
+    "lease": ("1",),
+    "max_text_char": ("1",),
+}
+LINES = (
+    b"", b"#", b"=", b"A=1", b"export A='x", b'A="\\u0000"', b'A="${A}"', b"A=${MAKIMA_TTS_SLOTS:-1}", b"\0=1",
+    b"a b=c", b"\xff=1", b"A",
+)  # fmt: skip
+
+
+def seeds() -> list[bytes]:
+    """[flags, environment, .env, the password's file]."""
+    flags = {"redis_url": URLS[0], "engine": "preview"}
+    environment = {"slots": "4", "redis_password_file": "password", "log_level": "debug"}
+    lines = b"MAKIMA_TTS_PACE=1.0\nMAKIMA_TTS_PREFIX='x'\nOTHER=1"
+    return [
+        packed([flags, environment, lines, b"secret\n"]),
+        packed([{}, {}, b"", b""]),
+        packed([{}, environment, b"MAKIMA_TTS_SLOT=1", b"\xff"]),
+    ]
+
+
+def change(draw: Random, data: bytes, other: bytes) -> bytes:
+    flags, environment, lines, password = unpacked(data)
+    for _ in range(draw.choice((1, 1, 2, 4))):
+        name = draw.choice(list(VALUES))
+        url = changed_url(draw, draw.choice(URLS), URLS[0])
+        value = draw.choice((draw.choice(VALUES[name]), draw.choice(odd.NUMERALS), odd.string(draw), url))
+        kind = draw.randrange(5)
+        if kind == 0 and name in Settings.model_fields:
+            flags[name] = draw.choice((value, str(odd.integer(draw)), draw.choice(odd.FLOATS), None))
+        elif kind < 3:
+            environment[name] = value.encode("utf-8", "ignore").decode().replace("\0", "")
+        elif kind == 3:
+            line = draw.choice((draw.choice(LINES), f"{env_name(name)}={value}".encode("utf-8", "surrogatepass")))
+            lines = draw.choice((lines + b"\n" + line, line + b"\n" + lines, mutate(draw, lines, line)))
+        else:
+            password = mutate(draw, password, lines)
+    return packed([flags, environment, lines, password])
+
+
+def lay(data: bytes, folder: Path) -> None:
+    _, _, lines, password = unpacked(data)
+    (folder / ENV_FILE).write_bytes(lines)
+    (folder / "password").write_bytes(password)
+
+
+def parse(data: bytes, folder: Path) -> bool:
+    flags, environment, _, _ = unpacked(data)
+    with _environment({env_name(name): value for name, value in environment.items()}):
+        settings = Settings.load(**flags)
+        for sentence in unknown_keys():
+            require("MAKIMA_TTS_" in sentence, "a key that is not named")
+    for url in (settings.redis_url, settings.session_url):
+        shown = without_password(url)
+        require(SECRET not in shown, "a URL shows its password")
+        require(repr(shown) in repr(settings), "the settings show another URL")
+    username, password = settings.redis_credentials()
+    for url in (settings.redis_url, settings.session_url):
+        Address(url, username, password)
+    return True
+
+
+@contextmanager
+def _environment(extra: dict[str, Any]) -> Iterator[None]:
+    os.environ.update(extra)
+    try:
+        yield
+    finally:
+        for name in extra:
+            del os.environ[name]
+
+
+SETTINGS = Target(
+    place="tests.fuzz.targets.setup:SETTINGS",
+    seeds=seeds,
+    mutate=change,
+    lay=lay,
+    parse=parse,
+    declared=(SettingsError, AddressError),
+    weight=2,
+    modules=(),  # pydantic-settings is all Python, and many times slower while lines are watched
+    message_chars=8000,
+    allowed=("open",),  # the files that settings name
+)

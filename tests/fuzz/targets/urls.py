@@ -1,0 +1,154 @@
+"""Where Redis is: URLs, and what a Cluster's server answers of who owns which slots."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar, cast
+
+import redis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS
+
+from tests.fuzz import odd, trees
+from tests.fuzz.target import Target, packed, require, unpacked
+from worker.stream.cluster import ClusterLink
+from worker.stream.connect import Address, AddressError
+from worker.stream.link import PipelinedLink
+
+T = TypeVar("T")
+SECRET = "Hunter2%40x"
+URLS = (
+    "redis://127.0.0.1:6379/0",
+    f"redis://user:{SECRET}@host:6379/1",
+    f"rediss://:{SECRET}@[::1]:6380/0?ssl_cert_reqs=none",
+    "unix:///run/redis.sock?db=1",
+    f"unix://user:{SECRET}@/run/redis.sock",
+    "redis+sentinel://a:26379,b:26379/service/0",
+    f"rediss+sentinel://user:{SECRET}@a,b:1,[::1]:2/service",
+    "redis+cluster://a:6379,b:6379",
+    f"rediss+cluster://:{SECRET}@a",
+)
+PARTS = (
+    "redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "http", "://", ":", "/", "//", "///", "@", "@@", ",",
+    ",,", "?", "#", "&", "=", "%", "%00", "%2F", "%ff", "[", "]", "[::1]", "[::1]:0", "127.0.0.1", "host", "a:b", ":0",
+    ":65536", ":-1", ":٣", ":" + "9" * 5000, "/0", "/16", "/-1", "/x", "/٣", "/" + "1" * 5000, "/service/0", "\n", "\t",
+    " ", "\0", "\ud800", "é", "℀", "．", "。", "xn--", "Hunter2",
+)  # fmt: skip
+OPTIONS = (
+    "db=1", "db=x", "db=-1", "db=", "db=1&db=2", "ssl_cert_reqs=none", "ssl_cert_reqs=x", "ssl_ca_certs=/x", "foo=1",
+    "ssl_check_hostname=true", "ssl_check_hostname=1", "ssl_min_version=1", "decode_responses=1", "protocol=3", "ssl=1",
+    "connection_class=x", "encoding=utf-16", "socket_timeout=x", "socket_timeout=nan", "timeout=1", "retry=1",
+    "path=/x", "password=x", "username=u", "host=a&port=1", "client_name=%0a", "retry_on_timeout=1", "max_connections=0",
+    "driver_info=1", "health_check_interval=1", "credential_provider=1", "command_packer=1", "parser_class=x",
+    "socket_keepalive_options=1",
+)  # fmt: skip
+
+
+def a_url(draw: Random, data: bytes, other: bytes) -> bytes:
+    url = changed_url(draw, data.decode("utf-8", "surrogatepass"), other.decode("utf-8", "surrogatepass"))
+    return url.encode("utf-8", "surrogatepass")
+
+
+def changed_url(draw: Random, url: str, other: str) -> str:
+    for _ in range(draw.choice((1, 1, 2, 4))):
+        if draw.random() < 0.2:
+            url += draw.choice("??&") + draw.choice(OPTIONS)
+            continue
+        start = draw.randrange(len(url) + 1)
+        end = start + draw.choice((0, 0, 0, 1, 3, 10))
+        put = draw.choice((draw.choice(PARTS), draw.choice(PARTS), odd.string(draw), url[start:end] * 2, other[start:]))
+        url = url[:start] + put + url[end:]
+    return url[:20_000]
+
+
+def parse_url(data: bytes, folder: Path) -> bool:
+    address = Address(data.decode("utf-8", "surrogatepass"))
+    require(SECRET not in repr(address), "an address shows its password")
+    if address.kind != "standalone":
+        hosts = address.hosts
+        require(bool(hosts) and all(host and 0 < port < 65536 for host, port in hosts), "a host without name or port")
+    if address.is_cluster:
+        address = address.node(*address.hosts[0])
+    connection: Any = address.pool().make_connection()  # type: ignore[no-untyped-call]
+    require(isinstance(connection.db, int) and connection.db >= 0, "a database that is none")
+    require(connection.protocol == 2 and connection.retry._retries == 0, "the URL changes how Redis is spoken to")
+    encoder = connection.encoder
+    require((encoder.encoding, encoder.decode_responses) == ("utf-8", False), "the URL changes the encoding")
+    require(connection.socket_timeout is None and not connection.health_check_interval, "the URL changes time-outs")
+    return True
+
+
+URL = Target(
+    place="tests.fuzz.targets.urls:URL",
+    seeds=lambda: [url.encode() for url in URLS],
+    mutate=a_url,
+    parse=parse_url,
+    declared=(AddressError,),
+    weight=6,
+    modules=("worker.stream.connect",),
+)
+
+
+class _MappedLink(ClusterLink):
+    """A Cluster whose only server answers CLUSTER SLOTS with this."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__(Address("redis+cluster://a:6379"), 1.0)
+        self._answer = answer
+
+    def _server(self, place: tuple[str, int]) -> PipelinedLink:
+        return cast("PipelinedLink", _Server(self._answer))
+
+
+class _Server:
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    async def call(self, *command: Any) -> Any:
+        return self._answer
+
+
+def answers() -> list[bytes]:
+    one = [[0, 16383, [b"10.0.0.1", 6379, b"id"]]]
+    three = [
+        [n * 5461, n * 5461 + 5460, [b"10.0.0.%d" % n, 7000 + n, b"id", [b"hostname", b"h"]], [None, 7100, b"id"]]
+        for n in range(3)
+    ]
+    return [packed(one), packed(three), packed([[0, 16383, [b"", 6379, b"id", []]]])]
+
+
+def an_answer(draw: Random, data: bytes, other: bytes) -> bytes:
+    tree = unpacked(data)
+    for _ in range(draw.choice((1, 1, 2, 3))):
+        tree = trees.changed(draw, tree)
+    return trees.as_msgpack(draw, tree)
+
+
+def parse_slots(data: bytes, folder: Path) -> bool:
+    link = _MappedLink(trees.read(data, unpacked))
+    for key in (None, b"makima:{speak}:jobs", "x"):
+        host, port = _at_once(link._owner(key))
+        require(isinstance(host, str) and isinstance(port, int), "a server that is no place")
+    require(len(link._owners) == REDIS_CLUSTER_HASH_SLOTS, "more slots than there are")
+    return True
+
+
+def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine in which nothing waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as ended:
+        return cast("T", ended.value)
+    raise AssertionError("it waits")
+
+
+SLOTS = Target(
+    place="tests.fuzz.targets.urls:SLOTS",
+    seeds=answers,
+    mutate=an_answer,
+    parse=parse_slots,
+    declared=(redis.ConnectionError, redis.exceptions.ClusterDownError),
+    weight=2,
+    modules=("worker.stream.cluster",),
+)
