@@ -25,13 +25,13 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @functools.cache
-def decoder_of(dtype: torch.dtype, n_kv_heads: int = 4) -> Any:
+def decoder_of(dtype: torch.dtype, n_kv_heads: int = 4, *, width: int = 32, device: torch.device = DEVICE) -> Any:
     """Upstream's decoder, small, with random weights: neither silent, nor chaotic, nor always at full scale."""
     from qwen_tts.core.tokenizer_12hz import modeling_qwen3_tts_tokenizer_v2 as upstream
 
     config = upstream.Qwen3TTSTokenizerV2DecoderConfig(
-        hidden_size=32, latent_dim=32, codebook_dim=32, intermediate_size=64, num_hidden_layers=2, decoder_dim=32,
-        num_attention_heads=4, num_key_value_heads=n_kv_heads, head_dim=8, sliding_window=WINDOW,
+        hidden_size=width, latent_dim=width, codebook_dim=width, intermediate_size=2 * width, num_hidden_layers=2,
+        decoder_dim=width, num_attention_heads=4, num_key_value_heads=n_kv_heads, head_dim=8, sliding_window=WINDOW,
     )  # fmt: skip
     decoder = upstream.Qwen3TTSTokenizerV2Decoder._from_config(config, attn_implementation="sdpa")
     random = torch.Generator().manual_seed(7)
@@ -44,7 +44,7 @@ def decoder_of(dtype: torch.dtype, n_kv_heads: int = 4) -> Any:
         else:
             fan_in = 1 if "embedding_sum" in name else 100 if weights.dim() == 1 else weights[0].numel()
             weights.normal_(0, 1 if fan_in == 1 else 0.75 / math.sqrt(fan_in), generator=random)
-    return decoder.to(DEVICE, dtype)
+    return decoder.to(device, dtype)
 
 
 def codes_of(seed: int, n_rows: int = 1, n_frames: int = N_FRAMES) -> Tensor:

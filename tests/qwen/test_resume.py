@@ -13,6 +13,7 @@ import torch
 from benchmarks import checkpoint
 from tests.qwen.exact import FRAME_SAMPLES, GREEDY, SIXTY, Ties, decoded, joined, sixteen_bits, upstream_codes, voices
 from worker.engine.qwen import EngineError, Finish, QwenEngine, Sampling, Speech, Utterance
+from worker.engine.qwen.codec import Codec
 
 N_FRAMES = 10
 WARM = Sampling(temperature=1.1, top_k=0, top_p=0.95, repetition_penalty=1.5, predictor_top_k=20)
@@ -90,6 +91,21 @@ def test_the_audio_is_exactly_one_decode_of_the_joined_codes(
         pcm = np.concatenate((speech.pcm[: k * FRAME_SAMPLES], rest.pcm))
         one = decoded(upstream64, utterance.voice, speech.codes)
         assert np.array_equal(sixteen_bits(pcm), sixteen_bits(one))
+
+
+def test_in_float32_too_the_audio_is_one_decode_of_the_codes_bit_by_bit(
+    whole32: tuple[QwenEngine, list[Utterance], list[Speech]], upstream: Any
+) -> None:
+    """One decode by the same codec, alone: upstream's kernels round in other places, by a step at most."""
+    engine, utterances, speeches = whole32
+    codec = Codec(upstream.model.speech_tokenizer.model.decoder, 1)
+    resumed = [replace(u, resume=s.codes[:k]) for k, u, s in zip(range(1, 9), utterances, speeches, strict=True)]
+    for k, (speech, rest) in enumerate(zip(speeches, engine.synthesize(resumed), strict=True), 1):
+        reference = resumed[k - 1].voice.codes
+        codes = torch.from_numpy(np.concatenate((speech.codes[:k], rest.codes)))
+        codec.reset(0, None if reference is None else codec.state_of(reference))
+        one = codec.decode(codes[None], torch.tensor([0]))[0].numpy()
+        assert np.array_equal(np.concatenate((speech.pcm[: k * FRAME_SAMPLES], rest.pcm)), one)
 
 
 @pytest.mark.parametrize("chunk_frames", [(1,), (3,), ()])

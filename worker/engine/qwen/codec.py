@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from worker.engine.base import FRAME_SAMPLES
-from worker.engine.qwen.codec_layers import CausalConv, Layout, Vocoder
+from worker.engine.qwen.codec_layers import CausalConv, Layout, Vocoder, linear
 from worker.engine.qwen.codec_transformer import Transformer
 
 REFERENCE_CHUNK_FRAMES = 25
@@ -34,7 +34,7 @@ class Codec:
         with torch.no_grad():
             layout = Layout()
             self._codebooks = Codebooks(upstream.quantizer, consume)
-            self._pre_conv = CausalConv(upstream.pre_conv, layout)
+            self._pre_conv = CausalConv(upstream.pre_conv, layout, is_early=True)
             self._transformer = Transformer(upstream.pre_transformer, consume)
             self._vocoder = Vocoder(upstream, layout)
         weight: Tensor = upstream.pre_conv.conv.weight
@@ -118,5 +118,5 @@ class Codebooks:
     def __call__(self, codes: Tensor) -> Tensor:
         entries = codes.clamp(0, self._n_entries - 1) + self._first_entries
         vectors = functional.embedding(entries, self._table)
-        semantic = functional.linear(vectors[:, :, : self._n_semantic].sum(2), self._semantic)
-        return functional.linear(vectors[:, :, self._n_semantic :].sum(2), self._acoustic).add_(semantic)
+        semantic = linear(vectors[:, :, : self._n_semantic].sum(2), self._semantic)
+        return linear(vectors[:, :, self._n_semantic :].sum(2), self._acoustic).add_(semantic)

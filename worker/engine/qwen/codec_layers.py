@@ -5,6 +5,11 @@ start of a stream), a transposed one the part of its output that overlaps what c
 added once, to the sum). Both kinds of memory lie end to end in one row of numbers per slot, cut up by `Layout`, so
 that fetching and storing the state of a batch is one operation each.
 
+On a CPU a frame's samples are the same to the last bit whatever is decoded with it, frames or rows, and with however
+many threads: MKL's products and oneDNN's convolutions sum every number in one order, except at the short ends of their
+blocks. So a layer takes the same kind of product every time, and its input is filled up to whole blocks. That they do
+is known by trial alone, tests/qwen/test_chunking.py; it holds from worker to worker where their processors are alike.
+
 The weights are upstream's own parameters, never copies. Shapes: [B, C, T] unless said otherwise.
 """
 
@@ -17,8 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Up to about here one product over shifted copies of the input is faster on CPU than torch's convolutions of one row.
-_SMALL_INPUT = 40_000
+BLOCK = 16  # rows or columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +52,45 @@ class Layout:
 
 
 class CausalConv:
-    """A causal convolution of stride 1. Upstream: CausalConvNet."""
+    """A causal convolution of stride 1. Upstream: CausalConvNet.
 
-    def __init__(self, upstream: Any, layout: Layout) -> None:
+    is_early: a frame is so few steps there that on a CPU one product with the shifted input is faster.
+    """
+
+    def __init__(self, upstream: Any, layout: Layout, *, is_early: bool = False) -> None:
         conv = upstream.conv
         self._weight: Tensor = conv.weight
         self._bias: Tensor = conv.bias
         self._n_taps: int = conv.kernel_size[0]
         self._dilation: int = conv.dilation[0]
         self._past = layout.take(conv.in_channels, self._dilation * (self._n_taps - 1))
-        self._flat_weight = conv.weight.view(1, conv.out_channels, -1)  # [1, out, in * taps]
-        self._column = conv.bias[:, None]
+        has_onednn = conv.weight.dtype is torch.float32 and torch.backends.mkldnn.is_available()
+        self._is_product = is_early or not has_onednn
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
+        n = x.shape[2]
         x = remember(x, self._past, rows)
-        if x.is_cpu and len(x) == 1 and x.numel() <= _SMALL_INPUT:
-            return self._as_product(x)
-        return functional.conv1d(x, self._weight, self._bias, dilation=self._dilation)
+        if x.is_cuda:
+            return functional.conv1d(x, self._weight, self._bias, dilation=self._dilation)
+        x = functional.pad(x, (0, -n % BLOCK)) if n % BLOCK else x
+        return (self._as_product(x) if self._is_product else self._by_onednn(x))[:, :, :n]
 
     def _as_product(self, x: Tensor) -> Tensor:
-        """The same for one row [1, C, past + T], as one product with the shifted copies of its input."""
-        _, n_channels, length = x.shape
+        """[B, C, past + T] -> [B, out, T], T a multiple of the block."""
+        n_rows, n_channels, length = x.shape
         n = length - self._past.width
-        shifted = x.as_strided((1, n_channels, self._n_taps, n), (0, length, self._dilation, 1))
-        return torch.baddbmm(self._column, self._flat_weight, shifted.reshape(1, -1, n))
+        shifted = x.as_strided(
+            (n_rows, n_channels, self._n_taps, n), (n_channels * length, length, self._dilation, 1)
+        ).reshape(n_rows, -1, n)
+        weight = self._weight.view(1, len(self._weight), -1).expand(n_rows, -1, -1)
+        return torch.baddbmm(self._bias[:, None], weight, shifted)
+
+    def _by_onednn(self, x: Tensor) -> Tensor:
+        """The same by the convolution that torch takes for some shapes only."""
+        y: Tensor = torch.mkldnn_convolution(
+            x.unsqueeze(2), self._weight.unsqueeze(2), self._bias, [0, 0], [1, 1], [1, self._dilation], 1
+        )
+        return y.squeeze(2)
 
 
 class TransposedConv:
@@ -93,8 +112,9 @@ class TransposedConv:
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
         n_rows, _, n = x.shape
+        x = x if x.is_cuda else filled(x, 2)
         y = torch.baddbmm(self._bias, self._weight.expand(n_rows, -1, -1), x)
-        y = y.view(n_rows, self._n_out, 2, self._stride, n)
+        y = y.view(n_rows, self._n_out, 2, self._stride, -1)[..., :n]
         own, overlap = y.unbind(2)
         memory = self._past.of(rows)
         own[..., 0].add_(memory)
@@ -139,11 +159,11 @@ class Upsample:
     def __init__(self, upstream: Any) -> None:
         conv = upstream.conv
         self._n_out: int = conv.out_channels
-        self._weight: Tensor = conv.weight.view(len(conv.weight), -1)  # [in, out * factor]
+        self._weight: Tensor = conv.weight.view(len(conv.weight), -1).t()  # [out * factor, in]
         self._bias: Tensor = conv.bias
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
-        y = torch.matmul(x, self._weight).view(*x.shape[:2], self._n_out, -1)
+        y = linear(x, self._weight).view(*x.shape[:2], self._n_out, -1)
         return y.transpose(2, 3).reshape(len(x), -1, self._n_out).add_(self._bias)
 
 
@@ -163,8 +183,8 @@ class ConvNeXt:
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
         y = self._depthwise(remember(x, self._past, rows, dim=1))
         y = functional.layer_norm(y, self._norm.normalized_shape, self._norm.weight, self._norm.bias, self._norm.eps)
-        y = functional.gelu(functional.linear(y, self._wide.weight, self._wide.bias))
-        return torch.addcmul(x, self._scale, functional.linear(y, self._narrow.weight, self._narrow.bias))
+        y = functional.gelu(linear(y, self._wide.weight, self._wide.bias))
+        return torch.addcmul(x, self._scale, linear(y, self._narrow.weight, self._narrow.bias))
 
     def _depthwise(self, x: Tensor) -> Tensor:
         if x.is_cuda:
@@ -183,7 +203,7 @@ class Vocoder:
         for upsample, convnext in upstream.upsample:
             self._upsample += [Upsample(upsample), ConvNeXt(convnext, layout)]
         first, *blocks, activation, last = upstream.decoder
-        self._layers: list[CausalConv | Activated | ResidualUnit] = [CausalConv(first, layout)]
+        self._layers: list[CausalConv | Activated | ResidualUnit] = [CausalConv(first, layout, is_early=True)]
         for block in blocks:
             snake, transposed, *units = block.block
             self._layers.append(Activated(snake, TransposedConv(transposed, layout)))
@@ -217,3 +237,17 @@ def remember(x: Tensor, past: Piece, rows: Tensor, dim: int = 2) -> Tensor:
     x = torch.cat((memory, x), dim)
     memory.copy_(x.narrow(dim, n, memory.shape[dim]))
     return x
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [B, n, in] times weight [out, in]."""
+    if x.is_cuda:
+        return functional.linear(x, weight, bias)
+    n_rows, n, width = x.shape
+    return functional.linear(filled(x.reshape(-1, width), 0), weight, bias)[: n_rows * n].view(n_rows, n, -1)
+
+
+def filled(x: Tensor, dim: int) -> Tensor:
+    """x with zeros behind it in this dimension, up to a whole number of blocks."""
+    n_missing = -x.shape[dim] % BLOCK
+    return functional.pad(x, (0, 0) * (x.dim() - 1 - dim) + (0, n_missing)) if n_missing else x

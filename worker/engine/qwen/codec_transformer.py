@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from worker.engine.qwen.codec_layers import linear
 
 
 @dataclass(frozen=True, slots=True)
 class Positions:
     """What the layers need to know about where the new frames stand.
 
-    mask: [B, 1, n, n_past + n], 0 or -inf. cos, sin: [B, n, 1, head], sin with the sign of `rotate_half` in it.
+    mask: 0 or -inf; [B, 1, n, n_past + n], on a CPU each frame's window alone: [B * n, 1, n_past + 1].
+    cos, sin: [B, n, 1, head], sin with the sign of `rotate_half` in it.
     """
 
     mask: Tensor
@@ -54,29 +57,43 @@ class Layer:
         self._out = attention.o_proj
         self._gate_up = fused([mlp.gate_proj, mlp.up_proj], consume)
         self._down: Tensor = mlp.down_proj.weight
-        self._act = mlp.act_fn
+        is_silu = attention.config.hidden_act in ("silu", "swish")
+        self._act = silu if is_silu and self._down.is_cpu else mlp.act_fn
         self._norms = Norm(upstream.input_layernorm), Norm(upstream.post_attention_layernorm)
         self._scales: tuple[Tensor, Tensor] = (upstream.self_attn_layer_scale.scale, upstream.mlp_layer_scale.scale)
 
     def __call__(self, x: Tensor, memory: Tensor, at: Positions) -> Tensor:
         """x [B, n, D]; memory [B, n_past + n, 2 * key heads, head], whose last n entries are written here."""
         x = torch.addcmul(x, self._scales[0], self._attend(self._norms[0](x), memory, at))
-        gate, up = functional.linear(self._norms[1](x), self._gate_up).chunk(2, -1)
-        return torch.addcmul(x, self._scales[1], functional.linear(self._act(gate) * up, self._down))
+        gate, up = linear(self._norms[1](x), self._gate_up).chunk(2, -1)
+        return torch.addcmul(x, self._scales[1], linear(self._act(gate) * up, self._down))
 
     def _attend(self, x: Tensor, memory: Tensor, at: Positions) -> Tensor:
         n_rows, n = x.shape[:2]
-        qkv = functional.linear(x, self._qkv, self._bias).view(n_rows, n, -1, self._head_size)
+        qkv = linear(x, self._qkv, self._bias).view(n_rows, n, -1, self._head_size)
         qk = qkv[:, :, : self._n_queries + self._n_keys]
         swapped = qk.roll(self._head_size // 2, -1)
         qk.mul_(at.cos).addcmul_(swapped, at.sin)
         memory[:, -n:].copy_(qkv[:, :, self._n_queries :])
+        queries = qkv[:, :, : self._n_queries]
+        y = self._to_all(queries, memory, at.mask) if x.is_cuda else self._to_each_window(queries, memory, at.mask)
+        return linear(y.reshape(n_rows, n, -1), self._out.weight, self._out.bias)
+
+    def _to_all(self, queries: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """Of the queries [B, n, heads, head] to the whole memory at once: [B, n, heads, head]."""
         keys, values = memory.transpose(1, 2).chunk(2, 1)
         y = functional.scaled_dot_product_attention(
-            qkv[:, :, : self._n_queries].transpose(1, 2), keys, values, at.mask,
-            enable_gqa=self._n_queries != self._n_keys,
-        )  # fmt: skip
-        return functional.linear(y.transpose(1, 2).reshape(n_rows, n, -1), self._out.weight, self._out.bias)
+            queries.transpose(1, 2), keys, values, mask, enable_gqa=self._n_queries != self._n_keys
+        )
+        return y.transpose(1, 2)
+
+    def _to_each_window(self, queries: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """The same, each frame to a copy of what it may see: how its sums are made then hangs on no other frame."""
+        windows = memory.unfold(1, mask.shape[-1], 1).transpose(-1, -2)  # [B, n, 2 * key heads, window, head]
+        keys, values = (half.reshape(-1, *half.shape[3:]) for half in windows.chunk(2, 2))
+        grouped = (queries * self._head_size**-0.5).reshape(len(keys), -1, self._head_size)
+        scores = torch.bmm(grouped, keys.transpose(1, 2)).view(len(mask), self._n_queries, -1).add_(mask)
+        return torch.bmm(scores.softmax(-1).view(*grouped.shape[:2], -1), values)
 
 
 class Transformer:
@@ -102,11 +119,11 @@ class Transformer:
 
     def __call__(self, x: Tensor, memory: Tensor, positions: Tensor) -> Tensor:
         """memory [B, layers, n_past + n, 2 * key heads, head]: its last n entries are written. positions int64 [B]."""
-        x = functional.linear(x, self._in.weight, self._in.bias)
+        x = linear(x, self._in.weight, self._in.bias)
         at = self._place(positions, x)
         for layer, its_memory in zip(self._layers, memory.unbind(1), strict=True):
             x = layer(x, its_memory, at)
-        return functional.linear(self._norm(x), self._out.weight, self._out.bias)
+        return linear(self._norm(x), self._out.weight, self._out.bias)
 
     def _place(self, positions: Tensor, x: Tensor) -> Positions:
         n = x.shape[1]
@@ -117,7 +134,16 @@ class Transformer:
         mask = torch.zeros(seen.shape, dtype=x.dtype, device=x.device).masked_fill_(~seen, float("-inf"))
         angles = (positions[:, None] + key[:n]).float()[:, :, None, None] * self._frequencies
         cos, sin = angles.cos().to(x.dtype), (angles.sin() * self._signs).to(x.dtype)
-        return Positions(mask[:, None, :, : self.n_past + n], cos, sin)
+        if x.is_cuda:
+            return Positions(mask[:, None, :, : self.n_past + n], cos, sin)
+        n_keys = len(key)
+        windows = mask.as_strided((len(x), n, self.n_past + 1), (n * n_keys, n_keys + 1, 1))
+        return Positions(windows.reshape(-1, 1, self.n_past + 1), cos, sin)
+
+
+def silu(x: Tensor) -> Tensor:
+    """In steps whose vectorised and single results are the same, which those of torch's own are not on a CPU."""
+    return x / x.neg().exp_().add_(1)
 
 
 def fused(linears: list[Any], consume: bool) -> Tensor:
@@ -125,5 +151,5 @@ def fused(linears: list[Any], consume: bool) -> Tensor:
     weight = torch.cat([linear.weight for linear in linears])
     if consume:
         for linear in linears:
-            linear.weight = torch.nn.Parameter(weight.new_empty(0), requires_grad=False)
+            linear.weight = nn.Parameter(weight.new_empty(0), requires_grad=False)
     return weight

@@ -1,0 +1,108 @@
+"""On a CPU in float32, what is decoded together has no part in the samples: not frames, not rows, not threads.
+
+Bit by bit, so that a worker which takes an utterance over says what the first one would have said. This is known by
+trial only, on the processor at hand; another kind of processor makes its own last bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load, save
+from torch import Tensor
+
+from tests.qwen.test_codec import codes_of, decoder_of, pieces
+from worker.engine.base import FRAME_SAMPLES
+from worker.engine.qwen.codec import Codec
+from worker.engine.qwen.codec_transformer import silu
+from worker.engine.torch_threads import threads
+
+CPU = torch.device("cpu")
+N_SLOTS, N_FRAMES = 8, 48
+SIZES = [(1,), (2,), (3,), (4,), (8,), (12,), (25,), (N_FRAMES,), (1, 2, 4, 8, 12), (7, 1, 5)]
+WIDTHS = (64, 128)  # a made checkpoint's, and one whose kernels and threads have something to divide
+N_THREADS = (2, 1)
+CODES = codes_of(31, N_SLOTS, N_FRAMES).to(CPU)
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return Codec(decoder_of(torch.float32, width=request.param, device=CPU), N_SLOTS)
+
+
+@pytest.fixture(scope="module")
+def expected(codec: Codec) -> Tensor:
+    """Each row decoded alone and at once, on one thread."""
+    with threads(1):
+        pcm = torch.cat([codec.decode(CODES[row : row + 1], torch.tensor([row])) for row in range(N_SLOTS)])
+    assert pcm.std() > 0.1
+    assert (pcm.abs() < 1).float().mean() > 0.5
+    return pcm
+
+
+def spoken(codec: Codec, codes: Tensor, slots: Sequence[int], sizes: Sequence[int]) -> Tensor:
+    """The slots' codes [B, n, 16] in pieces, each on another number of threads than the one before."""
+    parts = []
+    for piece, n_threads in zip(pieces(codes, sizes), cycle(N_THREADS), strict=False):
+        with threads(n_threads):
+            parts.append(codec.decode(piece, torch.tensor(slots)))
+    return torch.cat(parts, 1)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_every_chunking_gives_the_same_samples(codec: Codec, expected: Tensor, sizes: tuple[int, ...]) -> None:
+    codec.reset(0, None)
+    assert torch.equal(spoken(codec, CODES[:1], [0], sizes), expected[:1])
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 3), (25,)])
+@pytest.mark.parametrize("rows", [[2, 0], [1, 4, 3], list(range(N_SLOTS))])
+def test_every_batch_gives_the_same_samples(
+    codec: Codec, expected: Tensor, rows: list[int], sizes: tuple[int, ...]
+) -> None:
+    for row in rows:
+        codec.reset(row, None)
+    assert torch.equal(spoken(codec, CODES[rows], rows, sizes), expected[rows])
+
+
+@given(st.data())
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_sessions_that_come_and_go_hear_the_same_samples(codec: Codec, expected: Tensor, data: st.DataObject) -> None:
+    """Any rows at any positions take part in each call, on any number of threads."""
+    at = [0] * N_SLOTS
+    for slot in range(N_SLOTS):
+        codec.reset(slot, None)
+    for _ in range(5):
+        n = data.draw(st.integers(1, 9), label="frames")
+        ready = [slot for slot in range(N_SLOTS) if at[slot] + n <= N_FRAMES]
+        rows = data.draw(st.lists(st.sampled_from(ready), min_size=1, unique=True), label="rows")
+        with threads(data.draw(st.sampled_from(N_THREADS), label="threads")):
+            pcm = codec.decode(torch.stack([CODES[row, at[row] : at[row] + n] for row in rows]), torch.tensor(rows))
+        for row, said in zip(rows, pcm, strict=True):
+            assert torch.equal(said, expected[row, at[row] * FRAME_SAMPLES :][: n * FRAME_SAMPLES])
+            at[row] += n
+
+
+@pytest.mark.parametrize("n_reference_frames", [1, 27])
+@pytest.mark.parametrize("sizes", [(1,), (12, 4)])
+def test_a_stored_state_goes_on_with_the_same_samples(
+    codec: Codec, expected: Tensor, n_reference_frames: int, sizes: tuple[int, ...]
+) -> None:
+    with threads(2):
+        stored = load(save(codec.state_of(CODES[3, :n_reference_frames])))
+    for slot in (6, 1):
+        codec.reset(slot, stored)
+    rest = CODES[[3, 3], n_reference_frames:]
+    assert torch.equal(spoken(codec, rest, [6, 1], sizes), expected[[3, 3], n_reference_frames * FRAME_SAMPLES :])
+
+
+def test_a_number_alone_is_activated_as_it_is_among_others() -> None:
+    numbers = 4 * torch.randn(999, generator=torch.Generator().manual_seed(1))
+    alone = torch.cat([silu(number) for number in numbers.split(1)])
+    assert torch.equal(silu(numbers), alone)
+    assert torch.allclose(alone, torch.nn.functional.silu(numbers), atol=1e-6)
