@@ -28,7 +28,7 @@ Raw = tuple[bytes, dict[bytes, bytes]]
 
 DRAINED_WITHIN_S = 100.0  # sweeps come every 15 to 45 s
 QWEN_DTYPE = "float64"  # samples do not depend on how chunks were cut
-EOS_BOOST = 2.0  # segments end by themselves, after some seconds
+CHECKPOINT_SEED, EOS_BOOST = 32, 4.0  # whose utterances last six seconds on average
 UNDISTURBED_LEASE_MS = 60_000  # nobody dies there, however busy the machine is
 
 
@@ -80,7 +80,7 @@ def drive(order: Order, folder: Path) -> Outcome:
     with ExitStack() as stack:
         nursery = stack.enter_context(Nursery(order.engine, order.is_naive))
         setup = stack.enter_context(open_setup(order.setup, folder / "redis"))
-        flags = qwen_flags(folder, order.seed, QWEN_DTYPE, EOS_BOOST) if order.engine == "qwen" else []
+        flags = qwen_flags(folder, CHECKPOINT_SEED, QWEN_DTYPE, EOS_BOOST) if order.engine == "qwen" else []
         client = stack.enter_context(setup.client())
         with Fleet(nursery, setup.url, N_WORKERS, folder, [*flags, *cast.flags]) as fleet:
             recorder = stack.enter_context(Recorder(stack.enter_context(setup.client())))
