@@ -114,15 +114,16 @@ class Utterance:
     async def _speak(self) -> Complete:
         job, voice = self._read()
         take = Take(job, voice, self.desk.engine.engine.has_codes)
-        begun_ms = await self._outbox.begin(
+        terms = stream.Terms(
             lambda outbox: self._begin_message(take, outbox),
             deadline_ms=self.lease.published_ms + job.ttl_ms,
             max_attempts=self.desk.max_attempts,
         )
+        await self._take_floor(terms)
+        begun_ms = await self._outbox.begin(terms)
         self._take = take
         self.desk.metrics.attempts.observe(self._outbox.attempt)
         speaking = Speaking(self.desk.engine, self._outbox, take, self.pulse, begun_ms)
-        await self._take_floor()
         try:
             await speaking.run()
         finally:
@@ -131,9 +132,11 @@ class Utterance:
         await self._outbox.end(complete)
         return complete
 
-    async def _take_floor(self) -> None:
+    async def _take_floor(self, terms: stream.Terms) -> None:
         """Wait until this may be spoken. A suspect that waits spends no attempt: others may cost it its worker."""
-        if self._outbox.n_fruitless == 1:
+        if self.lease.attempt > 1:
+            await self._outbox.look(terms)
+        if self.lease.attempt == 1 or self._outbox.n_fruitless == 1:
             await self._seat.may_speak(is_suspect=False)
             return
         await self._renew(self.lease.attempt - 1)

@@ -93,7 +93,7 @@ def test_begin_says_what_was_delivered_and_writes_nothing_when_the_writer_believ
     _, delivered, _ = speak(plane, old, 3)
     new = taken_over(old)
     before = plane.heard("s1"), plane.client.hgetall(plane.keys.job("s1", old.entry_id))
-    assert plane.begin(new, 0) == ["MOVED", str(delivered), 2]
+    assert plane.begin(new, 0) == ["MOVED", str(delivered), 2, 1]
     assert (plane.heard("s1"), plane.client.hgetall(plane.keys.job("s1", old.entry_id))) == before
     begin(plane, new, delivered)
     assert plane.heard("s1")[-1][1]["delivered"] == str(delivered)
@@ -101,7 +101,7 @@ def test_begin_says_what_was_delivered_and_writes_nothing_when_the_writer_believ
 
 def test_a_job_that_never_began_has_delivered_nothing_whatever_is_on_the_stream(plane: Plane) -> None:
     speak(plane, a_lease(entry_id="1-0"))
-    assert plane.begin(a_lease(entry_id="2-0"), 20) == ["MOVED", "0", 1]
+    assert plane.begin(a_lease(entry_id="2-0"), 20) == ["MOVED", "0", 1, 1]
 
 
 def test_what_was_delivered_is_found_behind_many_cancels(plane: Plane) -> None:

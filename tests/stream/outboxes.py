@@ -12,7 +12,7 @@ from tests.flow.listening import KEYS, Heard, read_session
 from worker.stream import outbox as stream
 from worker.stream.jobs import Lease
 from worker.stream.link import Link, Word
-from worker.stream.outbox import Outbox, Plane
+from worker.stream.outbox import Outbox, Plane, Terms
 from worker.stream.patience import Patience
 
 ENTRY = "1700000000000-0"
@@ -54,8 +54,10 @@ class Holding:
             raise stream.Fenced
 
 
-def outbox_of(link: LossyLink, fence: int = 1, entry_id: str = ENTRY, hold: Holding | None = None) -> Outbox:
-    lease = Lease(entry_id, 1, fence, "s", [], 0.0)
+def outbox_of(
+    link: LossyLink, fence: int = 1, entry_id: str = ENTRY, hold: Holding | None = None, attempt: int = 1
+) -> Outbox:
+    lease = Lease(entry_id, attempt, fence, "s", [], 0.0)
     return Outbox(Plane(link, KEYS, Patience("session")), lease, entry_id, hold or Holding())
 
 
@@ -74,7 +76,7 @@ def begin_of(outbox: Outbox) -> Begin:
 
 
 async def begin(outbox: Outbox) -> None:
-    await outbox.begin(begin_of, FAR_FUTURE_MS, max_attempts=3)
+    await outbox.begin(Terms(begin_of, FAR_FUTURE_MS, 3))
 
 
 async def write(outbox: Outbox, n_samples: int = 10, is_final: bool = False) -> None:

@@ -10,9 +10,11 @@ from tests.conftest import Server
 from tests.flow.listening import KEYS
 from tests.stream.outboxes import (
     ENTRY,
+    FAR_FUTURE_MS,
     Holding,
     LossyLink,
     begin,
+    begin_of,
     end,
     heard,
     outbox_of,
@@ -21,6 +23,7 @@ from tests.stream.outboxes import (
 from worker.stream import outbox as stream
 from worker.stream.client import Client
 from worker.stream.connect import Address
+from worker.stream.outbox import Terms
 from worker.stream.script import BEGIN, END
 
 
@@ -203,3 +206,20 @@ async def test_a_key_of_another_type_is_no_refusal(link: LossyLink, valkey: redi
     valkey.set(KEYS.audio("s"), "what?", ex=60)
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         await write(outbox)
+
+
+async def test_a_look_says_what_a_begin_would_find_and_writes_nothing(link: LossyLink, valkey: redis.Redis) -> None:
+    old = outbox_of(link)
+    await begin(old)
+    await write(old)
+    before = valkey.xrange(KEYS.audio("s"))
+    new = outbox_of(link, fence=2, attempt=2)
+    terms = Terms(begin_of, FAR_FUTURE_MS, 3)
+    await new.look(terms)
+    assert valkey.xrange(KEYS.audio("s")) == before
+    assert (new.delivered, new.attempt, new.n_fruitless, new.resumed_at) == (10, 2, 1, None)
+    await new.begin(terms)
+    assert (new.resumed_at, new.attempt, new.n_fruitless) == (10, 2, 1)
+    third = outbox_of(link, fence=3, attempt=3)
+    await third.look(terms)
+    assert (third.attempt, third.n_fruitless) == (2, 2)

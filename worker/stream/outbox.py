@@ -35,6 +35,7 @@ from worker.stream.trail import Trail, read_trail
 
 AUDIO_TTL_MS = 600_000
 RENEW_EVERY_S = 60.0
+NOBODYS_ATTEMPT = 0  # BEGIN finds it wrong and writes nothing
 REFUSAL = "equal or smaller than the target stream top item"  # the server says so in words only
 
 
@@ -85,6 +86,18 @@ class Plane:
     on_refused: Callable[[], None] = lambda: None
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an epoch is opened with. compose: makes the message from what the outbox knows; may be asked again.
+
+    deadline_ms: when a job that never began expires. max_attempts: how many may fail without a new sample.
+    """
+
+    compose: Callable[[Outbox], Begin]
+    deadline_ms: int
+    max_attempts: int
+
+
 class Outbox:
     """One attempt at one utterance.
 
@@ -119,35 +132,44 @@ class Outbox:
         """True when this attempt delivered a new sample."""
         return self.resumed_at is not None and self.delivered > self.resumed_at
 
-    async def begin(self, compose: Callable[[Outbox], Begin], deadline_ms: int, max_attempts: int) -> int:
-        """Open an epoch; returns the session Redis' clock in ms.
+    async def look(self, terms: Terms) -> None:
+        """Learn what `begin` would find, and write nothing: to be asked once, before it. Raises Stop as it does."""
+        self._terms = terms
+        await self._ask_to_begin(NOBODYS_ATTEMPT)
 
-        compose builds the message from what this outbox knows; it may be asked again. deadline_ms: when a job that
-        never began expires. max_attempts: how many may fail without a new sample.
-        """
-        self._compose = compose
-        self._limits = (deadline_ms, self._lease.attempt, max_attempts)
+    async def begin(self, terms: Terms) -> int:
+        """Open an epoch; returns the session Redis' clock in ms."""
+        self._terms = terms
         return await self._begin()
 
     async def _begin(self) -> int:
-        await self._hold(False)
         while True:
-            body = pack(self._compose(self))
             number = self._plane.link.connection_number
-            answer = await self._script(BEGIN, self.delivered, body, *self._limits, self.attempt)
-            if answer[0] != b"MOVED":
+            answer = await self._ask_to_begin(self.attempt)
+            if answer[0] == b"OK":
                 break
+        self._epoch, self._n, self._connection_number = answer[1], 1, number
+        if self.resumed_at is None:
+            self.resumed_at = self.delivered
+        return int(answer[3])
+
+    async def _ask_to_begin(self, attempt: int) -> list[Any]:
+        """BEGIN's answer: OK, or MOVED when nothing was written for what this outbox believed; then it knows better."""
+        await self._hold(False)
+        terms, claimed = self._terms, self._lease.attempt
+        body = pack(terms.compose(self))
+        answer = await self._script(
+            BEGIN, self.delivered, body, terms.deadline_ms, claimed, terms.max_attempts, attempt
+        )
+        if answer[0] not in (b"OK", b"MOVED"):
+            self._stop(answer)
+        if answer[0] == b"MOVED":
             self.delivered = int(answer[1])
             if self.resumed_at is None:
                 self.attempt = answer[2]
             await self._read_trail()
-        if answer[0] != b"OK":
-            self._stop(answer)
-        self._epoch, self._n, self._connection_number = answer[1], 1, number
-        if self.resumed_at is None:
-            self.resumed_at = self.delivered
-        self.n_fruitless = answer[2]
-        return int(answer[3])
+        self.n_fruitless = answer[-1] if answer[0] == b"MOVED" else answer[2]
+        return answer
 
     async def write(self, message: Audio, n_samples: int, codes: bytes) -> None:
         """Append the next chunk; it begins at `delivered` and is number `next_seq`."""

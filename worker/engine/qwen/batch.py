@@ -99,7 +99,10 @@ class _Chunk:
 
 
 class Batch:
-    """The slots of a Forward. is_live: somebody listens, so a slot that could only stutter waits to be admitted."""
+    """The slots of a Forward. is_live: somebody listens, so a slot that could only stutter waits to be admitted.
+
+    A resumed one has its listener already and comes first.
+    """
 
     def __init__(
         self, forward: Forward, schedule: Schedule, is_live: bool, clock: Callable[[], float] = monotonic
@@ -133,7 +136,7 @@ class Batch:
         self._slots[slot] = opened = _Open(slot, order, n, n, 0 if order.gives_resumed else n)
         if n >= order.max_frames:
             opened.finish = Finish.LENGTH
-        self._waiting.append(opened)
+        self._waiting.insert(0 if n else len(self._waiting), opened)
         return slot
 
     def cancel(self, slot: int) -> None:
@@ -169,7 +172,7 @@ class Batch:
         while self._waiting and (n == 0 or self._may_prefill_another()):
             opened = self._waiting[0]
             is_full = n_speaking >= COMPANY and _typical(self._step_s) > FRAME_S
-            if self._is_live and is_full and opened.finish is None:
+            if self._is_live and is_full and opened.finish is None and not len(opened.order.resumed):
                 return
             self._waiting.popleft()
             began = self._clock()

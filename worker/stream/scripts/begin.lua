@@ -2,7 +2,8 @@
 -- 5 body of the begin message, 6 ms after which a job that never began has expired, 7 attempt as claimed, 8 most attempts
 -- without progress, 9 attempt as the body says.
 -- Returns {OK, epoch, attempts without progress with this one, now ms}, {DONE, type}, {STALE}, {CUT, delivered}, {EXPIRED},
--- {GONE}, {LOST}, {FULL}, {SPENT, delivered}, or {MOVED, delivered, attempt}: the writer's belief is wrong, nothing was written.
+-- {GONE}, {LOST}, {FULL}, {SPENT, delivered}, or, when the writer's belief is wrong and nothing was written,
+-- {MOVED, delivered, attempt, attempts without progress with this one}.
 local id, job_id, fence, believed, body, deadline_ms, attempt, most, told = unpack(ARGV)
 local known = redis.call('HMGET', job, 'fence', 'began', 'end', 'base')
 local began = known[2]
@@ -32,7 +33,7 @@ local number = math.max(1, attempt - base)
 if is_new and began and tonumber(delivered) > tonumber(began) then base = attempt - 1 end
 local fruitless = math.max(1, attempt - base)
 if fruitless > tonumber(most) then return { 'SPENT', delivered } end
-if delivered ~= believed or (is_new and number ~= tonumber(told)) then return { 'MOVED', delivered, number } end
+if delivered ~= believed or (is_new and number ~= tonumber(told)) then return { 'MOVED', delivered, number, fruitless } end
 
 local epoch = next_epoch(fence, last)
 redis.call('XADD', audio, epoch .. '-0', 'type', 'begin', 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body)
