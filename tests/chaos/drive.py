@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +112,11 @@ def _until_drained(client: Any) -> None:
 
 def _end_of(fleet: Fleet) -> list[str]:
     """Drain it; a sentence for each worker that did not end as it should."""
-    statuses = [(member, fleet.drain(member)) for member in list(fleet.members)]
-    hurt = [f"a worker ended its drain with {status}: {member.log.name}" for member, status in statuses if status]
+    members = list(fleet.members)
+    with ThreadPoolExecutor() as pool:
+        statuses = list(pool.map(fleet.drain, members))
+    ended = zip(members, statuses, strict=True)
+    hurt = [f"a worker ended its drain with {status}: {member.log.name}" for member, status in ended if status]
     fallen = [f"a worker ended by itself: {member.log.name}" for member in fleet.fallen]
     logs = sorted(fleet.folder.glob("*.log"))
     return hurt + fallen + [f"a traceback in {log.name}" for log in logs if "Traceback" in log.read_text()]

@@ -23,8 +23,7 @@ from worker.stream.client import Client
 from worker.stream.connect import Address
 from worker.stream.keys import Keys
 
-TURN_S = 0.05
-BURST = 3  # jobs published in one turn
+TURN_S = 0.25  # in which one job is published at most
 TTL_MS = 300_000  # nothing expires however long Redis is away
 CANCELS, LEAVES, SEEDED = 0.06, 0.05, 0.4  # the share of the jobs, of the sessions, of the jobs
 WAIT_MS = 200  # for a replica to have a job
@@ -40,7 +39,8 @@ ENGLISH = (
     "A light breakfast is served on board once the conductor has passed by. From the left side of the carriage you may "
     "see the mountain on a clear day. The journey takes a little over two hours and ends beside the old market.",
     "Somebody with a blue umbrella will wait for you at the northern entrance. Should nobody be there, call the number "
-    "on the back of your ticket. It is answered at every hour of the day, also on Sundays. I wish you a good journey.",
+    "on the back of your ticket. It is answered at every hour of the day, also on Sundays. I wish you a good journey, "
+    "and better weather than we have here. If you like, I can tell you more about the sights along the way.",
 )
 JAPANESE = (
     "はい。",
@@ -80,7 +80,8 @@ class _Session:
 class Load(Background):
     """While entered, a thread of its own publishes; leaving waits for the cancels under way.
 
-    depth: jobs that are kept unsettled; about two thirds of them are of different sessions.
+    depth: jobs that are kept unsettled, unless they end faster than one a turn; about two thirds of them are of different
+    sessions.
     """
 
     def __init__(self, setup: Setup, recorder: Recorder, draw: random.Random, depth: int) -> None:
@@ -113,7 +114,7 @@ class Load(Background):
             n_unsettled = self._client.xlen(self._keys.jobs)
         except AWAY:
             return PAUSE_S
-        for _ in range(min(BURST, self._depth - n_unsettled)):
+        if n_unsettled < self._depth:
             self._speak(self._whose_turn())
         return TURN_S
 
