@@ -102,6 +102,16 @@ async def _spoken_after(own: redis.Redis, server: Embedded) -> Heard:
     return read_session(own, "after")[entry_id]
 
 
+async def test_a_late_cancel_of_an_older_job_lets_a_newer_one_go_on_from_its_codes(
+    server: Embedded, own: redis.Redis, speaker: Client
+) -> None:
+    async with running(make_settings(server.url), ToneEngine(4, frame_s=0.03, has_codes=True)):
+        entry_id = await _publish_and_hear_some(own, speaker)
+        await speaker.cancel("s", "1600000000000-0")
+        job = await _check_heard_whole(own, server, entry_id)
+    assert [begin.resumed_by for _, begin in job.begins] == [None, "codes"]
+
+
 async def test_a_flushed_script_cache_is_filled_again(server: Embedded, own: redis.Redis, speaker: Client) -> None:
     async with running(make_settings(server.url), ToneEngine(4, frame_s=0.03)):
         entry_id = await _publish_and_hear_some(own, speaker)

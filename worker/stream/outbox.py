@@ -244,8 +244,8 @@ class Outbox:
         await self._hold(True)
         if tail is not None and not self._may_follow(tail[1]):
             raise Displaced
+        await self._read_trail()  # the begin tells of it
         await self._begin()
-        await self._read_trail()
         if self.delivered < delivered or 0 < self.trail.next_seq < seq:
             raise Rewound
 
