@@ -15,7 +15,8 @@ from typing import Any
 
 MIB = 1024 * 1024
 ROOM_MIB = 1024  # above what a child has before its first input; what asks for more gets a MemoryError
-HANG_S = 20  # of CPU
+HANG_SETTING = "FUZZ_HANG_S"
+HANG_S = float(os.environ.get(HANG_SETTING, "20"))  # of CPU
 STALL_S = 200  # of anything, on a machine that others use too
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _LIBRARIES = (str(_REPOSITORY), sys.prefix, sys.base_prefix, *sysconfig.get_paths().values())
