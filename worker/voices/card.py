@@ -212,9 +212,10 @@ def _validated(file: Path, table: dict[str, object]) -> Card:
     try:
         return Card.model_validate(table)
     except ValidationError as error:
-        problems = [_in_words(one) for one in error.errors(include_url=False, include_input=False)]
-        more = [f"and {len(problems) - MAX_PROBLEMS_SHOWN} more"] if len(problems) > MAX_PROBLEMS_SHOWN else []
-        raise CardError(f"{file}: {'; '.join(problems[:MAX_PROBLEMS_SHOWN] + more)}") from error
+        problems = error.errors(include_url=False, include_input=False)
+        n_more = len(problems) - MAX_PROBLEMS_SHOWN
+        words = [_in_words(one) for one in problems[:MAX_PROBLEMS_SHOWN]] + [f"and {n_more} more"] * (n_more > 0)
+        raise CardError(f"{file}: {'; '.join(words)}") from error
 
 
 def _in_words(problem: ErrorDetails) -> str:
