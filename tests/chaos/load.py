@@ -80,7 +80,7 @@ class _Session:
 class Load(Background):
     """While entered, a thread of its own publishes; leaving waits for the cancels under way.
 
-    depth: jobs that are kept unsettled, unless they end faster than one a turn; about two thirds of them are of different
+    depth: jobs that are kept unsettled, unless they end faster than one a turn; about two thirds are of different
     sessions.
     """
 
