@@ -130,7 +130,8 @@ class Speaking:
     async def _next(self, speech: Speech) -> Frames:
         self._pulse.waits = False  # for the engine, even where it is a slot that is waited for
         try:
-            return await speech.take(RAMP_FRAMES[min(self._n_written, len(RAMP_FRAMES) - 1)])
+            n_before = len(RAMP_FRAMES) if self._to_drop else self._n_written
+            return await speech.take(RAMP_FRAMES[min(n_before, len(RAMP_FRAMES) - 1)])
         finally:
             self._pulse.waits = True
 
