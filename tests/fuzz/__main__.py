@@ -17,8 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.fuzz.child import Finding, Shard, Tally
 from tests.fuzz.crew import shards_of, work_off
+from tests.fuzz.shard import Finding, Shard, Tally
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
 

@@ -17,60 +17,20 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 
 from tests.fuzz.guard import Guard
 from tests.fuzz.reached import Reached
+from tests.fuzz.shard import Finding, Shard, Tally
 from tests.fuzz.target import Broken, Target, found
 
 HEADER = struct.Struct("<QQ")  # number of the input in its shard, its length
 ARENA_BYTES = 8 * 1024 * 1024
 MAX_KEPT = 400
 MAX_KEPT_BYTES = 64 * 1024  # what is made of a long input is long, and takes long
-_REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """Inputs `first` to `last` of a series that is the same for the same target, seed and number.
-
-    replay: base64 of the one input to parse instead.
-    """
-
-    place: str
-    seed: str
-    number: int
-    first: int
-    last: int
-    replay: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was wrong, where, and the input (base64) that showed it."""
-
-    place: str
-    kind: str
-    what: str
-    where: str
-    input: str
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of a shard."""
-
-    place: str
-    n_inputs: int = 0
-    n_accepted: int = 0
-    n_kept: int = 0
-    n_lines: int = 0
-    seconds: float = 0.0
-    slowest_s: float = 0.0
-    most_mib: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
+_REPOSITORY = f"{Path(__file__).resolve().parents[2]}/"
 
 
 class Series:
@@ -198,12 +158,10 @@ def _shape(error: Exception) -> str:
 
 def _where(error: BaseException) -> str:
     """The innermost line of the project that an error came through, and its type."""
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(_REPOSITORY))
-    ]
-    inner = [frame for frame in frames if "/tests/" not in frame.filename] or frames
-    place = f"{Path(inner[-1].filename).relative_to(_REPOSITORY)}:{inner[-1].lineno}" if inner else "?"
-    return f"{type(error).__name__} at {place}"
+    places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    ours = [place.removeprefix(_REPOSITORY) for place in places if place.startswith(_REPOSITORY)]
+    parsers = [place for place in ours if not place.startswith(("tests/", ".venv/"))]
+    return f"{type(error).__name__} at {(parsers or ours or places)[-1]}"
 
 
 def main(arena_file: str, folder: str, report_fd: str) -> None:

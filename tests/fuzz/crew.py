@@ -17,7 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.fuzz.child import ARENA_BYTES, HEADER, Finding, Shard, Tally
+from tests.fuzz.child import ARENA_BYTES, HEADER
+from tests.fuzz.shard import Finding, Shard, Tally
 from tests.fuzz.target import Target
 
 MAX_DEATHS = 5  # of one shard: what kills every time need not be shown again

@@ -11,8 +11,8 @@ import pytest
 
 from tests.fuzz import faulty, guard
 from tests.fuzz.__main__ import main
-from tests.fuzz.child import Shard
 from tests.fuzz.crew import shards_of, work_off
+from tests.fuzz.shard import Shard
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
 

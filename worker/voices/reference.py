@@ -143,7 +143,8 @@ def _decoded(file: Path, data: bytes) -> Recording:
     if not loudness.max() >= MIN_LOUDNESS:
         mixed = " once its channels are mixed" if n_channels > 1 else ""
         raise UnusableReference(f"{file.name} is silent{mixed}; record it again")
-    sound_s = float((loudness >= loudness.max() * SILENT_BELOW).sum() * WINDOW_S)
+    n_loud = int((loudness >= loudness.max() * SILENT_BELOW).sum())
+    sound_s = n_loud * _window(rate_hz) / rate_hz
     if sound_s < MIN_SOUND_S:
         raise UnusableReference(f"{file.name} has only {sound_s:.1f} s of sound in it; use 5 to 15 s of speech")
     return Recording(audio, rate_hz, n_channels, is_clipped, sound_s)
@@ -195,9 +196,14 @@ def _mixed(blocks: Iterator[NDArray[np.float32]]) -> tuple[NDArray[np.float32], 
 
 def _loudness(audio: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
     """The standard deviation (an offset is no sound) of every whole window. audio: float32 [n], n of MIN_S or more."""
-    window = int(WINDOW_S * rate_hz)
+    window = _window(rate_hz)
     loudness: NDArray[np.float32] = audio[: audio.size // window * window].reshape(-1, window).std(axis=1)
     return loudness
+
+
+def _window(rate_hz: int) -> int:
+    """The whole samples of a window; where the rate is odd it is a little shorter."""
+    return int(WINDOW_S * rate_hz)
 
 
 def _warnings(card: Card, recording: Recording) -> Iterator[str]:

@@ -100,7 +100,7 @@ def _lines(draw: Random, lines: Lines) -> Lines:
     """Many fields nobody knows, or many words in the lexicon."""
     stem = odd.string(draw).encode() if draw.random() < 0.1 else b"k"
     at = draw.randrange(len(lines) + 1)
-    return [*lines[:at], *(b"%s%d = 'x'" % (stem, n) for n in range(draw.choice((3, 300, 6000)))), *lines[at:]]
+    return [*lines[:at], *(b"%s%d = 'x'" % (stem, n) for n in range(draw.choice((3, 30, 300, 6000)))), *lines[at:]]
 
 
 def _table(draw: Random, lines: Lines) -> Lines:
@@ -110,7 +110,7 @@ def _table(draw: Random, lines: Lines) -> Lines:
 
 def _blown_up(draw: Random, lines: Lines) -> Lines:
     at, unit = draw.randrange(len(lines) + 1), draw.choice(UNITS)
-    long = unit * (draw.choice((40, 2000, MAX_CARD_BYTES)) // len(unit))
+    long = unit * (draw.choice((40, 400, 4000, MAX_CARD_BYTES)) // len(unit))
     return [*lines[:at], long + draw.choice((b"", b"a=1", b"1", b"]")), *lines[at:]]
 
 
