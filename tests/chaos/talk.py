@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 
-from schemas.jobs import SAMPLE_RATES, job_fields
+from schemas.jobs import SAMPLE_RATES, Encoding, job_fields
 from schemas.messages import TERMINAL_TYPES
 from schemas.wire import unpack_codes
 from tests.chaos.ledger import Ledger, Published
@@ -36,8 +36,8 @@ TEXTS = [" ".join(SENTENCES[first : first + n]) for first, n in ((0, 1), (1, 2),
 _TERMINAL = frozenset(kind.encode() for kind in TERMINAL_TYPES)
 
 
-def draw_job(draw: random.Random, session_id: str, n: int, encodings: Sequence[str]) -> dict[str, str]:
-    """The n-th job of a session: one to three segments, half of them three, at any rate.
+def draw_job(draw: random.Random, session_id: str, n: int) -> dict[str, str]:
+    """The n-th job of a session: one to three segments, half of them three, in any encoding and rate.
 
     It names no seed, so that few jobs differ in what they sound like undisturbed; each derives one of its own.
     """
@@ -46,7 +46,7 @@ def draw_job(draw: random.Random, session_id: str, n: int, encodings: Sequence[s
         draw.choice(TEXTS),
         job_id=f"{session_id}-{n}",
         sample_rate=draw.choice(SAMPLE_RATES),
-        encoding=draw.choice(encodings),
+        encoding=draw.choice(list(Encoding)).value,
         ttl_ms=TTL_MS,
     )
 

@@ -120,7 +120,6 @@ def test_utterances_of_killed_workers_go_on_at_the_next_sample(tmp_path: Path) -
     _check(takeover.run(cast, 2, tmp_path))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(find_spec("qwen_tts") is None, reason="qwen-tts is not installed: makima-tts[qwen]")
 def test_utterances_of_the_speech_model_do_so_too(tmp_path: Path) -> None:
     cast = Cast(engine="qwen", n_workers=2, n_sessions=1, depth=1, seed=4, lease_ms=2000, pace=1.0)
