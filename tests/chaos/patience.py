@@ -61,8 +61,8 @@ class _PatientPipeline:
     def __exit__(self, *error: object) -> None:
         self._commands.clear()
 
-    def __getattr__(self, name: str) -> Callable[..., Self]:
-        def queue(*words: Any, **options: Any) -> Self:
+    def __getattr__(self, name: str) -> Callable[..., _PatientPipeline]:
+        def queue(*words: Any, **options: Any) -> _PatientPipeline:
             self._commands.append((name, words, options))
             return self
 
