@@ -9,11 +9,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -39,16 +39,18 @@ def shards_of(targets: Sequence[Target], n_inputs: int, seed: str) -> list[Shard
 
 def work_off(shards: Sequence[Shard], n_processes: int) -> list[Tally]:
     """Parse them all. One tally a shard, more where a child died on the way."""
-    todo = deque(shards)
+    todo: SimpleQueue[Shard | None] = SimpleQueue()
+    for shard in (*shards, *[None] * n_processes):
+        todo.put(shard)
     with ThreadPoolExecutor(n_processes) as pool:
         return [tally for tallies in pool.map(lambda _: _worked_off(todo), range(n_processes)) for tally in tallies]
 
 
-def _worked_off(todo: deque[Shard]) -> list[Tally]:
+def _worked_off(todo: SimpleQueue[Shard | None]) -> list[Tally]:
+    """What became of the shards up to a None."""
     tallies: list[Tally] = []
     child: _Child | None = None
-    while todo:
-        rest: Shard | None = todo.popleft()
+    while (rest := todo.get()) is not None:
         n_deaths = 0
         while rest is not None and n_deaths < MAX_DEATHS:
             child = child or _Child()

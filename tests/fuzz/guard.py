@@ -52,9 +52,9 @@ class Guard:
             signal.signal(number, signal.SIG_DFL)
 
     def limit_memory(self) -> None:
-        """Refuse what goes far beyond what the process has now."""
-        room = _bytes_of("VmSize") + ROOM_MIB * MIB
-        resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
+        """Refuse what goes far beyond what the process has now, where the system tells how much that is."""
+        if n_bytes := _bytes_of("VmSize"):
+            resource.setrlimit(resource.RLIMIT_AS, (n_bytes + ROOM_MIB * MIB, resource.RLIM_INFINITY))
 
     def begin(self, allowed: tuple[str, ...] = ()) -> None:
         """From here on an input is parsed. What never returns is ended by the kernel. allowed: deeds that are meant."""

@@ -8,15 +8,16 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
+from schemas import LANGUAGES
 from tests.fuzz import odd
 from tests.fuzz.mutate import several
 from tests.fuzz.target import Target, packed, require, unpacked
 from worker.engine.espeak import Espeak, Request, wait_for_samples
+from worker.engine.espeak_voice import ESPEAK_VOICES, spoken_language
 from worker.text import Lexicon, Splitter, clean, frame_budget, is_speakable, join, plan, split
 from worker.text.split import MAX_CHARS
 
 MAX_TEXT_CHARS = 100_000  # the most that a setting allows
-LANGUAGES = ("English", "Japanese", "German", "Russian", "Auto")
 SEEDS = (
     "Hello, I am Makima. Tell me what you would like to hear.",
     "こんにちは。マキマです。「はい」と言って、ﾜﾝ！３．５％ です…",
@@ -51,7 +52,7 @@ def a_text(draw: Random, data: bytes, other: bytes) -> bytes:
     text = several(draw, text, CHANGES)[: MAX_TEXT_CHARS if draw.random() < 0.02 else 5000]
     if draw.random() < 0.1:
         lexicon = [*other_lexicon, [odd.string(draw), odd.string(draw)]]
-    return packed([draw.choice(LANGUAGES) if draw.random() < 0.2 else language, text, lexicon[-8:]])
+    return packed([draw.choice(LANGUAGES) if draw.random() < 0.4 else language, text, lexicon[-8:]])
 
 
 def _at(draw: Random, text: str) -> int:
@@ -164,7 +165,8 @@ def speak(data: bytes, folder: Path) -> bool:
     """What a job's text becomes is spoken to its end by the native library, and no byte of it is a command to it."""
     language, text, entries = unpacked(data)
     for piece in plan(text, language, _lexicon(entries) or {}):
-        request = Request(piece.spoken, "ja" if language == "Japanese" else "en")
+        spoken = spoken_language(piece.spoken, ("Japanese", "English")) if language == "Auto" else language
+        request = Request(piece.spoken, ESPEAK_VOICES[spoken])
         said = json.loads(request.pack())["text"]
         require(not any(unicodedata.category(char) == "Cc" for char in said), "a control character reaches espeak-ng")
         speech = espeak().speak(request)
