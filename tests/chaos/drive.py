@@ -42,7 +42,7 @@ class Cast:
 
 
 CASTS = {
-    "preview": Cast(("--slots", "8", "--pace", "2"), depth=24),
+    "preview": Cast(("--slots", "8", "--pace", "3"), depth=24),
     "qwen": Cast(("--slots", "6"), depth=16),
 }
 
