@@ -13,9 +13,10 @@ AWAY = (*PASSING, RedisClusterException, SlotNotCoveredError)  # what a client r
 
 
 class Background:
-    """A thread that takes turns while entered."""
+    """A thread that takes turns while entered. is_broken_off: the run is, so nothing need be waited for any more."""
 
     def __init__(self, name: str) -> None:
+        self.is_broken_off = False
         self._failure: Exception | None = None
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name)
@@ -25,10 +26,11 @@ class Background:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Raises what ended the thread before its time."""
+        """Raises what ended the thread before its time, unless the run ends by an error anyway."""
+        self.is_broken_off = any(error)
         self._leaving.set()
         self._thread.join()
-        if self._failure is not None:
+        if self._failure is not None and not self.is_broken_off:
             raise self._failure
 
     @property

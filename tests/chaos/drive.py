@@ -28,7 +28,7 @@ N_WORKERS = 4
 Raw = tuple[bytes, dict[bytes, bytes]]
 
 DRAINED_WITHIN_S = 100.0  # sweeps come every 15 to 45 s
-QWEN_DTYPE = "auto"  # as operators run it: float32 on a CPU, whose samples do not depend on how chunks were cut
+QWEN_DTYPE = "auto"
 CHECKPOINT_SEED, EOS_BOOST = 32, 4.0  # whose utterances last six seconds on average
 UNDISTURBED_LEASE_MS = 60_000  # nobody dies there, however busy the machine is
 

@@ -102,10 +102,11 @@ class Load(Background):
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
-        self._interrupters.shutdown()
+        self._interrupters.shutdown(cancel_futures=self.is_broken_off)
         self._client.close()
-        for done in self._interruptions:
-            done.result()
+        if not self.is_broken_off:
+            for one in self._interruptions:
+                one.result()
 
     def _turn(self) -> float:
         while self._due and self._due[0][0] <= time.monotonic():
@@ -151,6 +152,8 @@ class Load(Background):
                         pipeline.wait(self._n_replicas, WAIT_MS)
                     entry_id, *n_having_it = pipeline.execute()
             except AWAY:
+                if self.is_broken_off:
+                    raise
                 time.sleep(PAUSE_S)
             else:
                 if all(n >= self._n_replicas for n in n_having_it):
@@ -176,6 +179,8 @@ class Load(Background):
                 async with Client(self._address, self._address, self._keys) as client:
                     await say(client)
             except AWAY:
+                if self.is_broken_off:
+                    raise
                 await asyncio.sleep(PAUSE_S)
             else:
                 return

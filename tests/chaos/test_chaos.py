@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +12,20 @@ from typing import Any
 from tests.chaos.nursery import REPOSITORY
 
 
-def _run(figures: Path, *words: str) -> tuple[int, str, dict[str, Any]]:
-    """Its status, what it printed and its figures."""
+def _run(folder: Path, *words: str) -> tuple[int, str, dict[str, Any]]:
+    """Its status, what it printed and its figures. folder: what it keeps goes there."""
+    figures = folder / "figures.json"
     command = [sys.executable, "-m", "tests.chaos", "--json", str(figures), *words]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=200)
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=200, env=environment
+    )
     assert figures.exists(), done.stderr
     return done.returncode, done.stdout, json.loads(figures.read_text())
 
 
 def test_a_small_run_finds_nothing_wrong(tmp_path: Path) -> None:
-    status, printed, figures = _run(tmp_path / "figures", "--seed", "1", "--minutes", "0.2")
+    status, printed, figures = _run(tmp_path, "--seed", "1", "--minutes", "0.2")
     assert status == 0, printed
     assert figures["violations"] == []
     assert figures["jobs"] == figures["complete"] + figures["cancelled"] + figures["refused"] > 20
@@ -28,10 +33,13 @@ def test_a_small_run_finds_nothing_wrong(tmp_path: Path) -> None:
     assert figures["stops"] >= 2
     assert figures["restarts"] == 1
     assert figures["takeovers"] > 0
+    assert not list(tmp_path.glob("makima-tts-chaos-*"))
 
 
 def test_a_fleet_that_heeds_no_fence_is_found_out(tmp_path: Path) -> None:
-    status, printed, figures = _run(tmp_path / "figures", "--seed", "1", "--minutes", "0.1", "--naive")
+    status, printed, figures = _run(tmp_path, "--seed", "1", "--minutes", "0.1", "--naive")
     assert status == 1
     assert figures["duplicated"] > 0, "what a stopped worker writes when it wakes was written by another before"
     assert printed.splitlines()[0].startswith("seed 1,")
+    [kept] = tmp_path.glob("makima-tts-chaos-*")
+    assert "stops worker-" in (kept / "evidence" / "faults.txt").read_text()
