@@ -22,15 +22,16 @@ from tests.chaos.recorder import Heard, Recorder
 from tests.chaos.setups import open_setup
 from tests.chaos.table import Run
 from tests.chaos.undisturbed import Expected, Preview, Qwen
+from tests.processes import until
 from worker.stream.keys import Keys
 
 N_WORKERS = 4
-Raw = tuple[bytes, dict[bytes, bytes]]
-
 DRAINED_WITHIN_S = 100.0  # sweeps come every 15 to 45 s
 QWEN_DTYPE = "auto"
 CHECKPOINT_SEED, EOS_BOOST = 32, 4.0  # whose utterances last six seconds on average
 UNDISTURBED_LEASE_MS = 60_000  # nobody dies there, however busy the machine is
+
+Raw = tuple[bytes, dict[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,10 @@ def drive(order: Order, folder: Path) -> Outcome:
             crew = _end_of(fleet)
         ledger = load.ledger
         read = {session_id: _read(client, session_id) for session_id in ledger.by_session()}
+        misheard = [] if setup.writes_may_be_lost else _misheard(recorder, read, ledger.left)
         with _expected(order, folder) as expected:
             findings = check(ledger, read.__getitem__, expected)
-        findings.broken += crew
+        findings.broken += crew + misheard
         left_behind = check_left_behind(client, Keys())
     run = Run(
         order.setup, order.engine, order.seed, time.monotonic() - began_s, ledger, findings, left_behind,
@@ -124,6 +126,23 @@ def _end_of(fleet: Fleet) -> list[str]:
 
 def _read(client: Any, session_id: str) -> list[Raw]:
     return list(client.xrange(Keys().audio(session_id)))
+
+
+def _misheard(recorder: Recorder, read: dict[str, list[Raw]], left: set[str]) -> list[str]:
+    """A sentence for each session that was heard otherwise than its stream stands in the end.
+
+    The streams of those who left have expired: what was heard of them stands for them from now on.
+    """
+    until(lambda: all(len(recorder.heard[session_id]) >= len(entries) for session_id, entries in read.items()))
+    heard = {
+        session_id: [(stream_id, fields) for stream_id, fields, _ in recorder.heard[session_id]] for session_id in read
+    }
+    read |= {session_id: heard[session_id] for session_id in left}
+    return [
+        f"{session_id}: was heard otherwise than it stands"
+        for session_id in read
+        if heard[session_id] != read[session_id]
+    ]
 
 
 @contextmanager
