@@ -40,7 +40,7 @@ async def test_a_job_whose_stream_holds_garbage_is_taken_over_and_ended(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     began = [begun_before(valkey, number, stream) for number, stream in enumerate(fuzzed(TRAIL, n))]
-    async with running(settings.model_copy(update={"slots": N_SLOTS}), engine(N_SLOTS)):
+    async with running(settings.model_copy(update={"slots": N_SLOTS, "lease_ms": 10_000}), engine(N_SLOTS)):
         await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=60)
         await check_still_serving(client, valkey)
     ends = [ended(valkey, *one) for one in began]
@@ -51,7 +51,7 @@ async def test_a_job_whose_stream_holds_garbage_is_taken_over_and_ended(
 async def test_garbage_written_into_a_session_while_it_is_spoken_harms_that_session_only(
     valkey: redis.Redis, settings: Settings, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(settings.model_copy(update={"slots": N_SLOTS}), ToneEngine(N_SLOTS, frame_s=0.01)):
+    async with running(settings.model_copy(update={"slots": N_SLOTS, "lease_ms": 10_000}), ToneEngine(N_SLOTS, frame_s=0.01)):
         garbage = fuzzed(ENTRY, 300)
         jobs = [(f"g{n}", await client.publish({"session_id": f"g{n}", "text": "word " * 40})) for n in range(N_SLOTS)]
         for n, fields in enumerate(garbage):
@@ -70,7 +70,7 @@ async def test_every_malformed_job_is_answered_for_what_is_wrong_with_it(
 ) -> None:
     malformed = [of_its_own_session(n, fields) for n, fields in enumerate(fuzzed(JOB, 400))]
     jobs = {xadd(valkey, KEYS.jobs, "*", fields): fields for fields in malformed if fields and len(fields) % 2 == 0}
-    async with running(settings.model_copy(update={"slots": N_SLOTS}), ToneEngine(N_SLOTS)):
+    async with running(settings.model_copy(update={"slots": N_SLOTS, "lease_ms": 10_000}), ToneEngine(N_SLOTS)):
         await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=60)
         await check_still_serving(client, valkey)
     letters: Any = valkey.xrange(KEYS.dead)
