@@ -51,7 +51,9 @@ async def test_a_job_whose_stream_holds_garbage_is_taken_over_and_ended(
 async def test_garbage_written_into_a_session_while_it_is_spoken_harms_that_session_only(
     valkey: redis.Redis, settings: Settings, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(settings.model_copy(update={"slots": N_SLOTS, "lease_ms": 10_000}), ToneEngine(N_SLOTS, frame_s=0.01)):
+    async with running(
+        settings.model_copy(update={"slots": N_SLOTS, "lease_ms": 10_000}), ToneEngine(N_SLOTS, frame_s=0.01)
+    ):
         garbage = fuzzed(ENTRY, 300)
         jobs = [(f"g{n}", await client.publish({"session_id": f"g{n}", "text": "word " * 40})) for n in range(N_SLOTS)]
         for n, fields in enumerate(garbage):
