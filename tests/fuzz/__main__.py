@@ -1,6 +1,7 @@
 """`python -m tests.fuzz --n 100000 --seed S`: malformed inputs for every parser, and what was found.
 
-Exit code 1 when anything was. An input is shown in base64; `--target NAME --replay INPUT` parses it again.
+Exit code 1 when anything was. An input is shown in base64, a long one kept in a file; `--target NAME --replay INPUT` or
+`--replay @FILE` parses it again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
+from tempfile import gettempdir
 
 from tests.fuzz.crew import shards_of, work_off
 from tests.fuzz.shard import Finding, Shard, Tally
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__, fromfile_prefix_chars="@")
     parser.add_argument("--n", type=int, default=100_000, help="inputs over all targets")
     parser.add_argument("--seed", default=secrets.token_hex(4), help="any word; the same one makes the same inputs")
     parser.add_argument("--target", help="only this one")
@@ -97,10 +100,17 @@ def _show(targets: Sequence[Target], tallies: Sequence[Tally], findings: Sequenc
     sys.stdout.write(f"{n_inputs:,} inputs in {seconds:.0f} s, {len(findings)} findings\n")
     for finding in findings:
         name = finding.place.partition(":")[2].lower()
-        again = finding.input if len(finding.input) <= SHOWN_CHARS else finding.input[:80] + "… (whole with --json)"
+        again = finding.input if len(finding.input) <= SHOWN_CHARS else f"@{_kept(name, finding.input)}"
         sys.stdout.write(
             f"\n{name}: {finding.kind}: {finding.what}\n  {finding.where}\n  --target {name} --replay {again}\n"
         )
+
+
+def _kept(name: str, words: str) -> Path:
+    """A file with an input that is too long for a terminal, as argparse reads it behind an @."""
+    file = Path(gettempdir()) / f"fuzz-{name}-{sha256(words.encode()).hexdigest()[:12]}"
+    file.write_text(words, "ascii")
+    return file
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from worker.stream.connect import Address, AddressError
 from worker.text import clean, plan
 from worker.voices.card import CardError, load_card
 from worker.voices.prompt_cache import PromptCache
+from worker.voices.reference import recording_of
 from worker.voices.registry import Registry, RegistryError, UnknownVoice
 
 KEY = "0123456789abcdef" * 4
@@ -122,6 +123,17 @@ def test_a_recording_in_gsm_is_read_though_it_cannot_be_sought_in(tmp_path: Path
     voice = make_voice(tmp_path)
     replace_recording(voice, babble(6.0, RATE_HZ), RATE_HZ, subtype="GSM610")
     assert Registry.load(tmp_path).get("alice").complete
+
+
+def test_a_recording_cut_short_is_what_is_left_of_it_and_not_what_lay_in_memory(tmp_path: Path) -> None:
+    voice = make_voice(tmp_path)
+    file = io.BytesIO()
+    soundfile.write(file, babble(40.0, RATE_HZ), RATE_HZ, format="MP3", subtype="MPEG_LAYER_III")
+    cut = file.getvalue()[: len(file.getvalue()) // 2]
+    replace_bytes(voice, cut)
+    left, _ = soundfile.read(io.BytesIO(cut), dtype="float32")
+    assert 5 * RATE_HZ < left.size < 30 * RATE_HZ
+    np.testing.assert_allclose(recording_of(load_card(voice)).audio, left, atol=1e-6)
 
 
 @pytest.mark.parametrize(("container", "subtype"), [("SDS", "PCM_16"), ("VOC", "PCM_16"), ("MAT5", "PCM_16")])

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from tests.fuzz import __main__ as fuzz
 from tests.fuzz import faulty, guard
 from tests.fuzz.__main__ import main
 from tests.fuzz.crew import shards_of, work_off
@@ -45,6 +46,18 @@ def test_what_kills_a_process_is_passed_over_and_the_rest_of_its_shard_is_parsed
 def test_an_input_can_be_parsed_again_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--target", "header", "--replay", base64.b64encode(b"no tensors").decode()]) == 0
     assert "1 inputs" in capsys.readouterr().out
+
+
+def test_a_long_input_is_kept_in_a_file_that_replay_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(fuzz, "SHOWN_CHARS", 4)
+    monkeypatch.setattr(fuzz, "TARGETS", (faulty.RAISES,))
+    assert main(["--n", "10", "--seed", SEED]) == 1
+    replay = capsys.readouterr().out.strip().split("--replay ")[1]
+    assert main(["--target", "raises", "--replay", replay]) == 1
+    assert "KeyError" in capsys.readouterr().out
 
 
 def test_inputs_are_divided_by_weight_and_none_is_lost() -> None:

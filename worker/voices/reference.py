@@ -12,11 +12,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.voices.card import Card
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
 
 MIN_S = 3.0
 RECOMMENDED_S = (5.0, 15.0)
@@ -130,10 +134,7 @@ def _decoded(file: Path, data: bytes) -> Recording:
             if n_channels > MAX_CHANNELS:
                 raise UnusableReference(f"{file.name} has {n_channels} channels; {remedy}")
             _require_length(file, sound.frames / rate_hz)  # before an hour of it is decoded
-            blocks = sound.blocks(
-                65536, frames=sound.frames, dtype="float32", always_2d=True
-            )  # GSM cannot be sought in
-            audio, is_clipped = _mixed(blocks)
+            audio, is_clipped = _mixed(_blocks(sound))
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error))
         raise UnusableReference(f"{file.name} cannot be decoded ({reason.rstrip('.')}); {remedy}") from error
@@ -178,6 +179,14 @@ def _require_level(file: Path, audio: NDArray[np.float32]) -> None:
         raise UnusableReference(
             f"{file.name} has samples of {peak:.0f} where full scale is 1; export it again as 16-bit WAV"
         )
+
+
+def _blocks(sound: SoundFile) -> Iterator[NDArray[np.float32]]:
+    """float32 [n, channels], as much as there is: soundfile's own `blocks` gives what lay in memory for the rest."""
+    n_left = sound.frames
+    while n_left > 0 and len(block := sound.read(min(n_left, 65536), dtype="float32", always_2d=True)):
+        yield block
+        n_left -= len(block)
 
 
 def _mixed(blocks: Iterator[NDArray[np.float32]]) -> tuple[NDArray[np.float32], bool]:
