@@ -78,7 +78,9 @@ class Series:
             else:
                 draw = Random(f"{self._shard.seed} {self._shard.place} {self._shard.number} {index}")
                 parent = draw.choice(kept) if kept and draw.random() < 0.4 else draw.choice(seeds)
-                data = self._target.mutate(draw, parent, draw.choice(seeds))[: ARENA_BYTES - HEADER.size]
+                data = self._target.mutate(draw, parent, draw.choice(seeds))
+                if len(data) > ARENA_BYTES - HEADER.size:  # cut short, it would not be what the target packs
+                    data = parent
             before = self._reached.n_lines, len(self._shapes)
             yield index, data
             is_new = before != (self._reached.n_lines, len(self._shapes))
