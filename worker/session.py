@@ -194,6 +194,7 @@ class Utterance:
             self.lease.entry_id, self.lease.session_id or "(none)", error.code,
             f" ({error.field})" if error.field else "", error.message,
         )  # fmt: skip
+        text = _sayable(error.message)
         if self.lease.session_id:
             message = Error(
                 v=1,
@@ -201,12 +202,12 @@ class Utterance:
                 job_id=self.job_id,
                 session_id=self.lease.session_id,
                 code=error.code.value,
-                message=error.message,
+                message=text,
                 field=error.field,
                 retryable=error.code.retryable,
             )
             try:
-                await self._outbox.end(message, error.code.value, error.message)
+                await self._outbox.end(message, error.code.value, text)
             except stream.RelayLeft:
                 self.desk.metrics.gone_listeners.inc()
         self.desk.metrics.ended(error.code.value)
@@ -237,6 +238,11 @@ class Utterance:
 
     def _note(self, what: str) -> None:
         log.info("job %s of session %s %s", self.lease.entry_id, self.lease.session_id, what)
+
+
+def _sayable(reason: str) -> str:
+    """An engine's own words as the contract takes them: not empty, of a bounded length, UTF-8."""
+    return reason.encode("utf-8", "replace").decode()[:1000] or "no reason was given"
 
 
 _ERRORS: dict[type[Exception], tuple[ErrorCode, str]] = {

@@ -13,8 +13,10 @@ from schemas.jobs import JOB_FIELDS
 from tests.conftest import eventually, running
 from tests.flow.listening import KEYS, check_complete, check_queue_is_empty, read_session, until_ended
 from tests.tone import ToneEngine
+from worker.engine.base import VoiceUnavailable
 from worker.settings import Settings
 from worker.stream.client import Client
+from worker.voices.card import Card
 
 Fields = list[bytes]
 
@@ -167,3 +169,19 @@ async def test_a_job_whose_sessions_stream_takes_no_more_entries_is_settled_as_d
         await eventually(lambda: valkey.xlen(KEYS.jobs) == 0)
     check_queue_is_empty(valkey)
     assert "absurd id" in caplog.text
+
+
+@pytest.mark.parametrize("words", ["x" * 5000, "\udcff", ""])
+async def test_an_engines_refusal_in_any_words_ends_its_job(
+    words: str, valkey: redis.Redis, settings: Settings, client: Client
+) -> None:
+    class Refusing(ToneEngine):
+        def check(self, voice: Card) -> None:
+            raise VoiceUnavailable(words)
+
+    async with running(settings, Refusing(4)):
+        entry_id = await client.publish({"session_id": "s", "text": "Hi."})
+        await until_ended(client, "s")
+    error = read_session(valkey, "s")[entry_id].error
+    assert error.code == "voice_unavailable"
+    assert 0 < len(error.message) <= 1000

@@ -186,7 +186,7 @@ def _json(path: Path, without: str) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}); let this user read it") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ModelError(f"{path} is no JSON; {_fetch_again()}") from None
     if not isinstance(found, dict):
         raise ModelError(f"{path} is no JSON object; {_fetch_again()}")
