@@ -23,7 +23,7 @@ from worker.stream import outbox as stream
 from worker.stream.heartbeat import Pulse
 from worker.stream.jobs import JobQueue, Lease, Verdict
 from worker.stream.outbox import Outbox, Plane
-from worker.stream.patience import Patience
+from worker.stream.patience import MissingRight, Patience, Refusal
 from worker.voices.card import Card
 from worker.voices.registry import Registry, UnknownVoice
 
@@ -210,6 +210,12 @@ class Utterance:
                 await self._outbox.end(message, error.code.value, text)
             except stream.RelayLeft:
                 self.desk.metrics.gone_listeners.inc()
+            except MissingRight:
+                raise
+            except Refusal as refusal:  # a key of another type: nothing can be told there
+                log.error(
+                    "the end of job %s cannot be written, it is dead-lettered only: %s", self.lease.entry_id, refusal
+                )
         self.desk.metrics.ended(error.code.value)
         await self.settle("dead", error.code.value)
 

@@ -82,7 +82,7 @@ def _run(settings: Settings, what: Callable[[Link, Keys], Awaitable[int]]) -> in
 async def _status(link: Link, keys: Keys, as_json: bool) -> int:
     depths = await read_depths(link, keys)
     flat = await link.call("HGETALL", keys.workers)
-    workers = {name.decode(): json.loads(card) for name, card in zip(flat[::2], flat[1::2], strict=True)}
+    workers = {name.decode("utf-8", "replace"): _card(raw) for name, raw in zip(flat[::2], flat[1::2], strict=True)}
     if as_json:
         print(json.dumps({**asdict(depths), "workers": workers}))
         return 0
@@ -91,10 +91,20 @@ async def _status(link: Link, keys: Keys, as_json: bool) -> int:
         console.print(f"{name:>10} {value:.1f}" if name == "oldest_s" else f"{name:>10} {value}")
     table = Table("worker", "model", "slots", "busy", "last beat")
     for name, card in sorted(workers.items()):
-        ago = f"{max(0.0, time() - card.get('beat', 0) / 1000):.1f} s ago"
+        beat = card.get("beat")
+        ago = f"{max(0.0, time() - beat / 1000):.1f} s ago" if isinstance(beat, int | float) else "unknown"
         table.add_row(*map(foreign, (name, card.get("model"), card.get("slots"), card.get("busy"), ago)))
     console.print(table if workers else "no workers")
     return 0
+
+
+def _card(raw: bytes) -> dict[str, Any]:
+    """A worker's line; empty where it is none."""
+    try:
+        card = json.loads(raw)
+    except (ValueError, RecursionError):
+        card = None
+    return card if isinstance(card, dict) else {}
 
 
 async def _dead(link: Link, keys: Keys, count: int, as_json: bool) -> int:
@@ -136,7 +146,9 @@ async def _redrive(link: Link, keys: Keys, dead_ids: list[str]) -> int:
                 await _publish_again(link, keys, letter_id, flat)
                 n += 1
     else:
-        while letters := await link.call("XRANGE", keys.dead, "-", "+", "COUNT", PAGE):
+        newest = await link.call("XREVRANGE", keys.dead, "+", "-", "COUNT", 1)
+        last = newest[0][0] if newest else "0"  # what dies again meanwhile stays
+        while letters := await link.call("XRANGE", keys.dead, "-", last, "COUNT", PAGE):
             for letter_id, flat in letters:
                 await _publish_again(link, keys, letter_id, flat)
                 n += 1

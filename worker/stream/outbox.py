@@ -9,7 +9,7 @@ Every write ends in one of two ways: it is on the stream exactly once, or a `Sto
     ├── RelayLeft   the stream is gone: end it without an entry
     ├── Expired     it was not begun within its ttl_ms
     ├── Spent       its attempts are used up without a new sample
-    ├── TrailLost   it had begun but none of its entries is left: where to go on is unknown
+    ├── TrailLost   it had begun but its entries are gone or damaged: where to go on is unknown
     ├── StreamFull  an entry with an absurd id ended the stream for good
     ├── Rewound     Redis lost the last entries (a replica became master): give it back, to go on from what is left
     └── Displaced   another job's entries came after ours: give it back
@@ -24,6 +24,7 @@ from typing import Any
 
 import redis
 
+from schemas.errors import WireError
 from schemas.messages import Audio, Begin, Message
 from schemas.wire import pack, stream_fields
 from worker.stream.jobs import Lease
@@ -250,7 +251,11 @@ class Outbox:
             raise Rewound
 
     async def _read_trail(self) -> None:
-        self.trail = await self._plane.patience(lambda: read_trail(self._plane.link, self._audio, self._lease.entry_id))
+        link, entry_id = self._plane.link, self._lease.entry_id
+        try:
+            self.trail = await self._plane.patience(lambda: read_trail(link, self._audio, entry_id))
+        except WireError as error:
+            raise TrailLost from error
         self.next_seq = max(self.next_seq, self.trail.next_seq)
 
     def _may_follow(self, tail: dict[bytes, bytes]) -> bool:

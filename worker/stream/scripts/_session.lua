@@ -15,14 +15,15 @@ local function keep(key)
   if redis.call('PTTL', key) < TTL_MS then redis.call('PEXPIRE', key, TTL_MS) end
 end
 
--- Samples of this job that the session was given, from its newest entry; nil when none of its entries is left.
+-- Samples of this job that the session was given, from its newest entry that says so; nil when none does.
 local function delivered_of(id)
   local upper = '+'
   while true do
     local page = redis.call('XREVRANGE', audio, upper, '-', 'COUNT', 8)
     if #page == 0 then return nil end
     for _, found in ipairs(page) do
-      if field(found[2], 'entry') == id then return field(found[2], 'delivered') end
+      local delivered = field(found[2], 'entry') == id and field(found[2], 'delivered')
+      if delivered and #delivered < 16 and string.match(delivered, '^%d+$') then return delivered end
     end
     upper = '(' .. page[#page][1]
   end
