@@ -299,13 +299,31 @@ def schema_export(
 def bench_queue(
     out: Annotated[str, typer.Option("--json", help="File for the JSON, or - for stdout.")] = "-",
     redis_url: Annotated[str | None, typer.Option(help="An empty Redis; an embedded Valkey by default.")] = None,
-    n_jobs: Annotated[int, typer.Option("--jobs", help="Jobs of the throughput part.")] = 10_000,
-    n_samples: Annotated[int, typer.Option("--samples", help="Jobs of the latency part.")] = 500,
+    n_jobs: Annotated[int, typer.Option("--jobs", min=1, help="Jobs of a round's throughput part.")] = 5000,
+    n_samples: Annotated[int, typer.Option("--samples", min=1, help="Jobs of a round's latency part.")] = 200,
+    n_rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds, of which the median counts.")] = 5,
 ) -> None:
-    """Pick-up and chunk latency and settled jobs a second, beside raw redis-py on the same server."""
+    """Pick-up and chunk latency and settled jobs a second, beside two raw redis-py workers on the same server."""
     from worker.bench.queue import run
 
-    raise SystemExit(run(out, redis_url, n_jobs, n_samples))
+    raise SystemExit(run(out, redis_url, n_jobs, n_samples, n_rounds))
+
+
+@bench_app.command("backlog")
+def bench_backlog(
+    out: Annotated[str, typer.Option("--json", help="File for the JSON, or - for stdout.")] = "-",
+    redis_url: Annotated[str | None, typer.Option(help="An empty Redis; an embedded Valkey by default.")] = None,
+    n_waiting: Annotated[int, typer.Option("--waiting", help="Jobs that wait.")] = 300_000,
+    n_sessions: Annotated[int, typer.Option("--sessions", help="Sessions of the situation `many`.")] = 50,
+    seconds: Annotated[float, typer.Option(help="Length of each measurement with jobs waiting.")] = 50.0,
+    sweep_every_s: Annotated[float | None, typer.Option("--sweep-every", help="Seconds; the worker's own: 30.")] = None,
+    only: Annotated[str | None, typer.Option(help="One situation: one, many, full, draining or ready.")] = None,
+) -> None:
+    """The longest script and a new session's pick-up while many jobs wait, beside none waiting."""
+    options = dict(locals())
+    from worker.bench.backlog import run
+
+    raise SystemExit(run(**options))
 
 
 @bench_app.command("engine")

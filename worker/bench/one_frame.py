@@ -1,4 +1,7 @@
-"""The engine of `bench queue`: every segment is one frame, ready at once, so that only the queue is measured."""
+"""The engine of the queue's measurements: every segment is one frame, ready at once, so that speech costs nothing.
+
+A text that begins with "Hold" is spoken without end and without a sound: its session's later jobs wait.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 from worker.engine.base import FRAME_SAMPLES, Finish, Frames, Segment
 from worker.voices.card import Card
 
+HOLD = "Hold."
 _FRAME = np.sin(np.arange(FRAME_SAMPLES) * (2 * np.pi * 440 / 24_000)).astype(np.float32) / 2
 
 
@@ -28,7 +32,8 @@ class OneFrameEngine:
 
     def open(self, segment: Segment) -> int:
         slot = self._free.pop()
-        self._open.append(slot)
+        if not segment.text.startswith("Hold"):
+            self._open.append(slot)
         return slot
 
     def step(self, held: Collection[int] = ()) -> list[Frames]:

@@ -1,11 +1,14 @@
-"""The two workers that `bench queue` compares, each a process: `python -m worker.bench.peers makima|raw URL`.
+"""The workers that the queue's measurements compare, each a process: `python -m worker.bench.peers NAME URL …`.
 
-`raw` is what redis-py does with no promise kept: XREADGROUP BLOCK, two XADDs of the same size as begin and audio, XACK
-and XDEL. It loses a job when it dies, knows no order, no cancel and no take-over; it is the floor of these hops.
+Both raw peers do what redis-py does with no promise kept: XREADGROUP BLOCK, two XADDs of the same size as begin and
+audio, XACK and XDEL. They lose jobs when they die, know no order, no cancel and no take-over. `raw` does one job at a
+time and waits for each answer, as a plain loop does; `batched` reads 32 jobs and sends all their commands in one
+round trip, which is about what Redis itself can settle.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import signal
 import sys
@@ -14,26 +17,35 @@ from typing import Any
 
 import redis
 
+from worker import service
 from worker.bench.one_frame import OneFrameEngine
-from worker.service import Worker
 from worker.settings import Settings
 
-MAKIMA, RAW = "makima-tts", "raw redis-py"
-RAW_JOBS = "raw:jobs"
+MAKIMA, RAW, BATCHED = "makima-tts", "raw redis-py", "raw redis-py, batched"
+NAMES = {MAKIMA: "makima", RAW: "raw", BATCHED: "batched"}
+BATCH = 32
 N_SLOTS = 64
+
+
+def raw_jobs(peer: str) -> str:
+    return f"raw:{NAMES[peer]}:jobs"
 
 
 def raw_audio(session_id: str) -> str:
     return f"raw:{session_id}:audio"
 
 
-def serve_makima(url: str) -> None:
-    """One worker with an engine of one frame a job, until SIGTERM."""
+def serve_makima(url: str, n_slots: int, sweep_every_s: float | None) -> None:
+    """One worker with an engine of one frame a job, until SIGTERM. sweep_every_s: None for the worker's own."""
     sys.setswitchinterval(0.001)
-    settings = Settings(_env_file=None, redis_url=url, engine="preview", slots=N_SLOTS, default_voice="placeholder")
+    if sweep_every_s is not None:
+        service.SWEEP_EVERY_S = sweep_every_s
+    settings = Settings(
+        _env_file=None, redis_url=url, engine="preview", slots=n_slots, default_voice="placeholder", grace_s=0
+    )
 
     async def run() -> None:
-        worker = Worker(settings, OneFrameEngine(N_SLOTS))
+        worker = service.Worker(settings, OneFrameEngine(n_slots))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         await worker.run()
 
@@ -41,21 +53,59 @@ def serve_makima(url: str) -> None:
 
 
 def serve_raw(url: str) -> None:
-    """The bare hops, until SIGTERM."""
+    """The bare hops, one job at a time, until SIGTERM."""
     client = redis.Redis.from_url(url, protocol=2, socket_timeout=None)
-    with suppress(redis.ResponseError):
-        client.xgroup_create(RAW_JOBS, "workers", "0", mkstream=True)
-    begin, audio = b"b" * 200, b"a" * 4000
+    jobs = _group(client, RAW)
     while True:
-        read: Any = client.xreadgroup("workers", "raw", {RAW_JOBS: ">"}, count=64, block=1000)
-        for _, entries in read or ():
-            for entry_id, fields in entries:
-                key = raw_audio(fields[b"session_id"].decode())
-                client.xadd(key, {"type": "begin", "data": begin})
-                client.xadd(key, {"type": "audio", "data": audio})
-                client.xack(RAW_JOBS, "workers", entry_id)
-                client.xdel(RAW_JOBS, entry_id)
+        for entry_id, fields in _read(client, jobs, 64):
+            _settle(client, jobs, entry_id, fields)
+
+
+def serve_batched(url: str) -> None:
+    """The bare hops, all commands of up to 32 jobs in one round trip, until SIGTERM."""
+    client = redis.Redis.from_url(url, protocol=2, socket_timeout=None)
+    jobs = _group(client, BATCHED)
+    while True:
+        pipeline = client.pipeline(transaction=False)
+        for entry_id, fields in _read(client, jobs, BATCH):
+            _settle(pipeline, jobs, entry_id, fields)
+        pipeline.execute()
+
+
+def _group(client: redis.Redis, peer: str) -> str:
+    with suppress(redis.ResponseError):
+        client.xgroup_create(raw_jobs(peer), "workers", "0", mkstream=True)
+    return raw_jobs(peer)
+
+
+def _read(client: redis.Redis, jobs: str, count: int) -> list[Any]:
+    read: Any = client.xreadgroup("workers", "raw", {jobs: ">"}, count=count, block=1000)
+    return list(read[0][1]) if read else []
+
+
+_BEGIN, _AUDIO = b"b" * 200, b"a" * 4000
+
+
+def _settle(client: redis.Redis, jobs: str, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
+    key = raw_audio(fields[b"session_id"].decode())
+    client.xadd(key, {"type": "begin", "data": _BEGIN})
+    client.xadd(key, {"type": "audio", "data": _AUDIO})
+    client.xack(jobs, "workers", entry_id)
+    client.xdel(jobs, entry_id)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m worker.bench.peers", description=__doc__)
+    parser.add_argument("name", choices=NAMES.values())
+    parser.add_argument("url")
+    parser.add_argument("--slots", type=int, default=N_SLOTS)
+    parser.add_argument("--sweep-every", type=float, help="Seconds between sweeps, on average.")
+    options = parser.parse_args()
+    if options.name == NAMES[MAKIMA]:
+        serve_makima(options.url, options.slots, options.sweep_every)
+    else:
+        (serve_raw if options.name == NAMES[RAW] else serve_batched)(options.url)
 
 
 if __name__ == "__main__":
-    (serve_makima if sys.argv[1] == "makima" else serve_raw)(sys.argv[2])
+    main()

@@ -1,0 +1,138 @@
+"""What the measurements of the queue share: a Redis of their own, a peer as a process, one job timed, the JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from time import monotonic, perf_counter, sleep
+from typing import Any
+
+import numpy as np
+import redis
+
+from worker.bench.peers import MAKIMA, NAMES, raw_audio, raw_jobs
+from worker.embedded import EmbeddedError, embedded_valkey
+from worker.stream.keys import Keys
+
+KEYS = Keys()
+START_TIMEOUT_S = 30.0
+STALL_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 30.0
+PUBLISH_BATCH = 200
+
+
+class BenchError(RuntimeError):
+    """The measurement could not be made; the message says why."""
+
+
+def run(out: str, redis_url: str | None, measure: Callable[[redis.Redis, str], dict[str, Any]]) -> int:
+    """Measure on an empty Redis (None: an embedded one) and write the JSON to a file, or to stdout for "-"."""
+    try:
+        with embedded_valkey() if redis_url is None else nullcontext() as server:
+            report = _report(server.url if server else str(redis_url), measure)
+    except (BenchError, EmbeddedError, redis.RedisError, OSError) as error:
+        print(f"makima-tts: {error}", file=sys.stderr)
+        return 1
+    text = json.dumps(report, indent=2)
+    if out == "-":
+        print(text)
+    else:
+        Path(out).write_text(text + "\n", "utf-8")
+    return 0
+
+
+def _report(url: str, measure: Callable[[redis.Redis, str], dict[str, Any]]) -> dict[str, Any]:
+    """What was measured, and on what machine; what the run wrote is deleted again."""
+    client = redis.Redis.from_url(url, protocol=2, socket_timeout=STALL_TIMEOUT_S)
+    if client.dbsize():
+        raise BenchError("this Redis is not empty; the bench deletes what it finds, so give it one of its own")
+    machine = _machine(client)
+    try:
+        return machine | measure(client, url)
+    finally:
+        client.flushdb()
+        client.close()
+
+
+@contextmanager
+def peer_process(peer: str, url: str, *options: str) -> Iterator[None]:
+    """One peer as a process, started and ready to take jobs. options: as `worker.bench.peers` reads them."""
+    client = redis.Redis.from_url(url, protocol=2)
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "worker.bench.peers", NAMES[peer], url, *options], stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = monotonic() + START_TIMEOUT_S
+        while not (client.exists(jobs_of(peer)) and (peer != MAKIMA or client.hlen(KEYS.workers))):
+            if monotonic() > deadline or process.poll() is not None:
+                raise BenchError(f"{peer} did not start within {START_TIMEOUT_S:.0f} s; see makima-tts doctor")
+            sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+        client.close()
+
+
+def jobs_of(peer: str) -> str:
+    return KEYS.jobs if peer == MAKIMA else raw_jobs(peer)
+
+
+def one_job(client: redis.Redis, peer: str, session_id: str) -> tuple[float, float]:
+    """(XADD to begin readable, XADD to first audio readable), in seconds."""
+    audio = KEYS.audio(session_id) if peer == MAKIMA else raw_audio(session_id)
+    began = perf_counter()
+    client.xadd(jobs_of(peer), {"session_id": session_id, "text": "Hello."})
+    seen: dict[bytes, float] = {}
+    last: Any = b"0"
+    while b"audio" not in seen:
+        read: Any = client.xread({audio: last}, block=round(ANSWER_TIMEOUT_S * 1000))
+        now = perf_counter() - began
+        if not read:
+            raise BenchError(f"{peer} answered no job for {ANSWER_TIMEOUT_S:.0f} s")
+        for entry_id, fields in read[0][1]:
+            last = entry_id
+            seen.setdefault(fields[b"type"], now)
+    return seen[b"begin"], seen[b"audio"]
+
+
+def publish(client: redis.Redis, peer: str, sessions: Iterator[str], text: str = "Hello.") -> None:
+    """A job for each session named, in order, many in a round trip."""
+    pipeline = client.pipeline(transaction=False)
+    for n, session_id in enumerate(sessions, 1):
+        pipeline.xadd(jobs_of(peer), {"session_id": session_id, "text": text, "ttl_ms": "300000"})
+        if n % PUBLISH_BATCH == 0:
+            pipeline.execute()
+    pipeline.execute()
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    p50, p99 = np.percentile(np.array(seconds) * 1000, [50, 99])
+    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
+
+
+def _machine(client: redis.Redis) -> dict[str, Any]:
+    version = client.info("server")
+    return {
+        "server": version.get("valkey_version") or version["redis_version"],
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def _processor() -> str:
+    """The name that the kernel gives the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
