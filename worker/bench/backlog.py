@@ -119,13 +119,14 @@ def _full(backlog: Backlog, client: redis.Redis) -> dict[str, Any]:
 
 def _draining(backlog: Backlog, client: redis.Redis, put: Callable[[redis.Redis, int], None]) -> dict[str, Any]:
     """N jobs of as many sessions are settled as fast as it goes, until the seconds are over."""
-    publish(client, MAKIMA, (f"few-{n}" for n in range(N_FEW)))
-    none = _rate(client, N_FEW, STALL_S)
+    n_few = min(N_FEW, backlog.n_waiting)
+    publish(client, MAKIMA, (f"few-{n}" for n in range(n_few)))
+    none = _rate(client, n_few, STALL_S)
     with _Slow(client) as slow:
         put(client, backlog.n_waiting)
         waiting = _rate(client, client.xlen(KEYS.jobs), backlog.seconds)
     return {
-        "about": f"{backlog.n_waiting} sessions with a job each, {put.__doc__}; beside it {N_FEW} new ones",
+        "about": f"{backlog.n_waiting} sessions with a job each, {put.__doc__}; beside it {n_few} new ones",
         "none": {"settled_per_s": round(none, 1)},
         "waiting": {"settled_per_s": round(waiting, 1)},
         "ratios": {"settled_per_s": round(waiting / none, 2)},
@@ -212,7 +213,7 @@ class _Slow:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._set_before: dict[str, str] = {}
+        self._set_before: dict[Any, Any] = {}
         self.figures: dict[str, Any] = {}
 
     def __enter__(self) -> _Slow:
