@@ -12,8 +12,9 @@ import pytest
 
 from tests.conftest import eventually
 from tests.tone import ToneEngine, tone
-from worker.engine.base import EngineClosed, EngineError, Finish, Frames, Segment
-from worker.engine.thread import QUEUE_FRAMES, EngineThread, Speech
+from worker.engine.base import EngineClosed, EngineError, EngineSick, Finish, Frames, Segment
+from worker.engine.speech import Speech
+from worker.engine.thread import QUEUE_FRAMES, EngineThread
 from worker.voices.card import Card
 
 
@@ -138,11 +139,123 @@ async def test_a_thread_that_dies_fails_every_segment_and_says_so(card: Card) ->
         for one in (speech, waiting):
             with pytest.raises(EngineError, match="broken beyond repair"):
                 await heard(one)
-        with pytest.raises(EngineError, match="broken beyond repair"):
+        with pytest.raises(EngineSick, match="broken beyond repair"):
             await thread.died()
         await eventually(lambda: not thread.moves(10))
         with pytest.raises(EngineClosed):
             thread.open(segment(card, "Too late."))
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's, by name and words."""
+
+
+class AcceleratorError(RuntimeError):
+    """As torch's, by name."""
+
+
+def _raised_from(cause: Exception) -> EngineError:
+    error = EngineError("a step of the model failed")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be …"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(…)`"),
+        RuntimeError("CUDA driver error: unknown error"),
+        AcceleratorError("unspecified launch failure"),
+        _raised_from(RuntimeError("CUDA error: uncorrectable ECC error encountered")),
+    ],
+    ids=str,
+)
+async def test_a_cuda_error_ends_the_thread_at_once_and_every_segment_is_for_others(
+    card: Card, error: Exception
+) -> None:
+    engine = ToneEngine(2, frame_s=0.01)
+    thread = EngineThread(engine)
+    await thread.start([card])
+    speeches = [thread.open(segment(card, "A failing sentence.")) for _ in range(3)]
+    await speeches[0].take(1)
+    n_opened = len(engine.opened)
+    engine.error, engine.fail = error, 1
+    for speech in speeches:
+        with pytest.raises(EngineSick):
+            await heard(speech)
+    with pytest.raises(EngineSick):
+        await thread.died()
+    assert len(engine.opened) == n_opened, "a broken GPU is asked for nothing more"
+    assert not thread.moves(10)
+    with pytest.raises(EngineClosed):
+        thread.open(segment(card, "Too late."))
+    await thread.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        ValueError("a text about a CUDA error"),
+        EngineError("told to fail"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("n_failures", [1, 2])
+async def test_an_engine_that_speaks_a_known_sentence_after_a_failure_is_well_and_its_segments_fail(
+    card: Card, error: Exception, n_failures: int
+) -> None:
+    engine = ToneEngine(2, frame_s=0.01)
+    thread = EngineThread(engine)
+    await thread.start([card])
+    speech = thread.open(segment(card, "A failing sentence."))
+    await speech.take(1)
+    engine.error, engine.fail = error, n_failures
+    with pytest.raises(EngineError) as caught:
+        await heard(speech)
+    assert not isinstance(caught.value, EngineSick)
+    assert (await heard(thread.open(segment(card, "Better."))))[1] is Finish.STOP
+    assert thread.n_failures == 0
+    await thread.close()
+
+
+async def test_three_failures_in_a_row_end_the_thread_also_where_the_first_was_a_lack_of_memory(card: Card) -> None:
+    engine = ToneEngine(2, frame_s=0.01)
+    thread = EngineThread(engine)
+    await thread.start([card])
+    speech = thread.open(segment(card, "A failing sentence."))
+    await speech.take(1)
+    engine.error, engine.fail = OutOfMemoryError("CUDA out of memory"), 3
+    with pytest.raises(EngineSick, match="3 times in a row; the last time: OutOfMemoryError: CUDA out of memory"):
+        await heard(speech)
+    await thread.close()
+
+
+async def test_a_slot_that_fails_alone_leaves_its_neighbour_speaking(card: Card) -> None:
+    class OneSlotFails(ToneEngine):
+        def step(self, held: Collection[int] = ()) -> list[Frames]:
+            stepped = super().step(held)
+            for n, slot in list(self._slots.items()):
+                if slot.segment.text == "fails" and n not in held:
+                    del self._slots[n]
+                    stepped = [frames for frames in stepped if frames.slot != n]
+                    stepped.append(Frames(n, 0, np.zeros(0, np.float32), error=EngineError("this one")))
+            return stepped
+
+    thread = EngineThread(OneSlotFails(2))
+    await thread.start([card])
+    spoken = segment(card, "The neighbour speaks on, and to the last sample. " * 5)
+    neighbour = thread.open(spoken)
+    for _ in range(4):
+        with pytest.raises(EngineError, match="this one"):
+            await heard(thread.open(segment(card, "fails")))
+    pcm, finish = await heard(neighbour)
+    assert (len(pcm), finish) == ((len(spoken.text) + 1) // 2 * 1920, Finish.STOP)
+    await thread.close()
 
 
 async def test_a_closed_engine_ends_its_segments_and_takes_no_more(card: Card) -> None:
@@ -155,6 +268,34 @@ async def test_a_closed_engine_ends_its_segments_and_takes_no_more(card: Card) -
                 await heard(one)
         with pytest.raises(EngineClosed):
             thread.open(segment(card, "Too late."))
+
+
+async def test_cards_handed_over_while_the_thread_takes_the_last_ones_are_checked_too(card: Card) -> None:
+    class Reloaded(EngineThread):
+        """Has new cards handed over between the thread's read of the list and its write of an empty one."""
+
+        reload: threading.Thread | None = None
+        _cards: list[Card]
+
+        @property
+        def _to_check(self) -> list[Card]:
+            cards = self._cards
+            if threading.current_thread().name == "engine" and cards and self.reload is None:
+                self.reload = threading.Thread(target=self.check, args=([card.model_copy(update={"name": "second"})],))
+                self.reload.start()
+                self.reload.join(0.1)
+            return cards
+
+        @_to_check.setter
+        def _to_check(self, cards: list[Card]) -> None:
+            self._cards = cards
+
+    engine = ToneEngine(1)
+    engine.refused = {"second"}
+    thread = Reloaded(engine)
+    await thread.start([card])
+    await eventually(lambda: "second" in thread.refusals)
+    await thread.close()
 
 
 async def test_a_failing_warm_up_ends_the_start_and_closes_the_engine() -> None:

@@ -35,7 +35,8 @@ class _Slot:
 class ToneEngine:
     """Two characters a frame; `frame_s` seconds a frame after what is resumed. has_codes: gives codes and needs them.
 
-    fail: raise in this many steps. A text that begins with "silent" makes no sound at all.
+    fail: raise in this many steps; with which error: `error`. A text that begins with "silent" makes no sound at all,
+    and a step that has one that begins with "unspeakable" open fails.
     """
 
     def __init__(self, n_slots: int = 8, frame_s: float = 0.0, has_codes: bool = False) -> None:
@@ -44,6 +45,7 @@ class ToneEngine:
         self._has_codes = has_codes
         self._slots: dict[int, _Slot] = {}
         self.fail = 0
+        self.error: Exception = EngineError("told to fail")
         self.refused: set[str] = set()
         self.opened: list[Segment] = []
         self.is_closed = False
@@ -77,7 +79,10 @@ class ToneEngine:
         if self.fail:
             self.fail -= 1
             self._slots.clear()
-            raise EngineError("told to fail")
+            raise self.error
+        if any(slot.segment.text.startswith("unspeakable") for slot in self._slots.values()):
+            self._slots.clear()
+            raise EngineError("that cannot be spoken")
         return [self._advance(n) for n in list(self._slots) if n not in held or self._slots[n].is_cancelled]
 
     def _advance(self, n: int) -> Frames:

@@ -15,7 +15,7 @@ import socket
 from time import monotonic
 from typing import Any
 
-from worker.engine.base import Engine
+from worker.engine.base import Engine, EngineSick
 from worker.engine.thread import EngineThread
 from worker.metrics import Metrics
 from worker.session import Desk, Utterance
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 SWEEP_EVERY_S = 30.0
 SILENT_LEASES = 0.75  # silence after which a worker is taken for dead: another speaks on before the lease is over
 DEPTHS_EVERY_S = 5.0
+SICK_GRACE_S = 0.3  # of each step of a worker's end whose engine is sick: Redis may be away too
 
 
 def addresses(settings: Settings) -> tuple[Address, Address]:
@@ -64,6 +65,8 @@ class Worker:
         self._stir = asyncio.Event()
         self._draining = asyncio.Event()
         self._is_warm = False
+        self._sick: EngineSick | None = None
+        self._grace_s, self._last_words_s = settings.grace_s, self._lease_s
         self._ticked_at = monotonic()
         self._rung: asyncio.Task[None] | None = None
         self._reclaim_at = self._sweep_at = 0.0
@@ -106,12 +109,15 @@ class Worker:
     # Life.
 
     async def run(self) -> None:
-        """Serve until `stop` is called and everything taken is finished or given back."""
+        """Serve until `stop` is called and everything taken is finished or given back.
+
+        Raises EngineSick when the engine is beyond repair, as soon as everything taken is given back.
+        """
         await self._startup()
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                background = [group.create_task(self._tick()), group.create_task(self._engine.died())]
+                background = [group.create_task(self._tick()), group.create_task(self._watch_engine())]
                 if self._settings.health_port is not None:
                     background.append(group.create_task(self._watch_depths()))
                 claiming = group.create_task(self._main_loop())
@@ -121,6 +127,8 @@ class Worker:
                     task.cancel()
         finally:
             await self._shutdown()
+        if self._sick is not None:
+            raise self._sick
 
     def stop(self) -> None:
         """Begin the drain: no new jobs; what runs is finished within the grace period, or given back."""
@@ -154,11 +162,11 @@ class Worker:
     async def _drain(self, claiming: asyncio.Task[None]) -> None:
         self.metrics.ready.set(0)
         log.info("draining: %d utterances are being spoken", len(self._running))
-        await asyncio.wait({claiming}, timeout=self._lease_s)
+        await asyncio.wait({claiming}, timeout=self._last_words_s)
         claiming.cancel()
         tasks = [task for _, task in self._running.values()]
         if tasks:
-            await asyncio.wait(tasks, timeout=self._settings.grace_s)
+            await asyncio.wait(tasks, timeout=self._grace_s)
         left = list(self._running.values())
         for _, task in left:
             task.cancel()
@@ -181,7 +189,7 @@ class Worker:
     async def _within_lease(self, what: Any) -> None:
         """Some last words to a Redis that may be away: the lease will say them in the end."""
         try:
-            async with asyncio.timeout(self._lease_s):
+            async with asyncio.timeout(self._last_words_s):
                 await what
         except (TimeoutError, RedisError, OSError) as error:
             log.warning("Redis did not take the last words of this worker: %s", error)
@@ -289,8 +297,6 @@ class Worker:
             found.append(f"the event loop has not moved for {monotonic() - self._ticked_at:.1f} s")
         if self._is_warm and not self._engine.moves(self._lease_s):
             found.append(f"the engine has not moved for longer than the lease of {self._lease_s} s, or has died")
-        if self._engine.n_failures >= 3:
-            found.append(f"the engine failed in its last {self._engine.n_failures} steps")
         for patience in (self._job_patience, self._desk.plane.patience):
             since = patience.failing_since
             if since is not None and monotonic() - since > self._lease_s:
@@ -306,6 +312,14 @@ class Worker:
         while True:
             self._ticked_at = monotonic()
             await asyncio.sleep(self._lease_s / 8)
+
+    async def _watch_engine(self) -> None:
+        try:
+            await self._engine.died()
+        except EngineSick as error:
+            self._sick = error
+            self._grace_s = self._last_words_s = SICK_GRACE_S
+            self.stop()
 
     async def _watch_depths(self) -> None:
         while True:

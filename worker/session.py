@@ -14,7 +14,7 @@ from time import monotonic
 from schemas.errors import ErrorCode, JobError
 from schemas.jobs import Job, job_id_of, parse_job
 from schemas.messages import Begin, Cancelled, Complete, Error
-from worker.engine.base import EngineClosed, EngineError, VoiceUnavailable
+from worker.engine.base import EngineClosed, EngineError, EngineSick, VoiceUnavailable
 from worker.engine.thread import EngineThread
 from worker.floor import Floor, Reserved, Seat
 from worker.metrics import Metrics
@@ -87,6 +87,8 @@ class Utterance:
             await self._end_cancelled(has_left=isinstance(stop, stream.RelayLeft))
         except JobError as error:
             await self._end_failed(error)
+        except EngineSick:
+            await self._leave_sick_engine()
         except (EngineClosed, Reserved):
             await self.settle("release")
         except VoiceUnavailable as error:
@@ -228,6 +230,14 @@ class Utterance:
         delay_ms = int(min(10.0, 0.5 * 2 ** (attempt - 1)) * 1000)
         log.warning("job %s failed, attempt %d: %s", self.lease.entry_id, attempt, error.message)
         await self.settle("retry", delay_ms)
+
+    async def _leave_sick_engine(self) -> None:
+        """Let another worker speak this. The attempt does not count, the first time.
+
+        The text may be what broke the engine, so from the second time on it counts, and max_attempts ends the job.
+        """
+        is_first = await self.desk.patience(lambda: self.desk.queue.note_sick_engine(self.lease))
+        await (self.settle("release") if is_first else self.settle("retry", 0))
 
     async def _hold(self, now: bool) -> None:
         pulse = self.pulse

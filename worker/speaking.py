@@ -14,7 +14,8 @@ from schemas.wire import pack_codes
 from worker.audio.chain import Chain
 from worker.audio.encode import bytes_per_sample
 from worker.engine.base import FRAME_RATE_HZ, Finish, Frames, Resume, Segment
-from worker.engine.thread import EngineThread, Speech
+from worker.engine.speech import Speech
+from worker.engine.thread import EngineThread
 from worker.stream.heartbeat import Pulse
 from worker.stream.outbox import Outbox
 from worker.stream.trail import Trail

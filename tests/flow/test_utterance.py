@@ -192,18 +192,19 @@ async def test_an_engine_with_codes_resumes_from_them(valkey: redis.Redis, setti
     assert len(resumed.codes) == resumed.n_frames > 0
 
 
-async def test_an_engine_that_always_fails_ends_the_job_as_failed_after_three_attempts(
+async def test_a_text_that_the_engine_always_fails_on_ends_its_job_after_three_attempts(
     valkey: redis.Redis, settings: Settings, client: Client
 ) -> None:
-    engine = ToneEngine(4)
-    async with running(settings, engine):
-        engine.fail = 1_000_000
-        entry_id = await client.publish({"session_id": "s", "text": "Never."})
+    async with running(settings):
+        entry_id = await client.publish({"session_id": "s", "text": "unspeakable"})
         await until_ended(client, "s")
+        good = await client.publish({"session_id": "s", "text": "The engine itself is well."})
+        await until_ended(client, "s", n_jobs=2)
         await settled(valkey)
-    job = read_session(valkey, "s")[entry_id]
-    assert (job.error.code, job.error.retryable) == ("engine_failed", True)
-    assert [begin.attempt for _, begin in job.begins] == [1, 2, 3]
+    jobs = read_session(valkey, "s")
+    assert (jobs[entry_id].error.code, jobs[entry_id].error.retryable) == ("engine_failed", True)
+    assert [begin.attempt for _, begin in jobs[entry_id].begins] == [1, 2, 3]
+    check_complete(jobs[good])
     _check_dead_letter(valkey, entry_id, "engine_failed")
 
 

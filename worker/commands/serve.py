@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 from worker.embedded import EmbeddedError, embedded_valkey
-from worker.engine.base import EngineError
+from worker.engine.base import EngineError, EngineSick
 from worker.engine.choose import make_engine
 from worker.health import HealthError, HealthServer
 from worker.service import Worker
@@ -21,6 +21,11 @@ from worker.voices.registry import RegistryError, UnknownVoice
 log = logging.getLogger(__name__)
 
 REFUSALS = (EngineError, RegistryError, UnknownVoice, AddressError, HealthError, EmbeddedError)
+
+SICK = (
+    "the speech engine is beyond repair, so this worker ends: other workers speak its jobs, and its supervisor starts "
+    "it again; if that repeats, look at the GPU with nvidia-smi and for Xid in the kernel's log: %s"
+)
 
 TRY_IT = """\
 Valkey listens on port {port}, a preview worker serves it. Try, in another terminal:
@@ -36,17 +41,17 @@ Ctrl-C ends both.
 
 
 def serve(settings: Settings) -> int:
-    """Run a worker until SIGTERM or SIGINT has drained it; 1 when it cannot start."""
+    """Run a worker until SIGTERM or SIGINT has drained it; 1 when it cannot start, or its engine is beyond repair."""
     sys.setswitchinterval(0.001)  # the engine's thread must not wait 5 ms for the event loop's, nor the other way
     try:
         asyncio.run(_serve(settings))
+    except EngineSick as error:
+        log.error(SICK, error)
+        return 1
     except REFUSALS as error:
         log.error("the worker cannot start: %s", error)
         return 1
     except ExceptionGroup as group:
-        if (deaths := group.subgroup(EngineError)) is not None:
-            log.error("the speech engine died, and the worker with it: %s", deaths.exceptions[0])
-            return 1
         refusals, rest = group.split(Refusal)
         if refusals is None or rest is not None:
             raise

@@ -4,8 +4,8 @@ An engine is owned by one thread (`worker.engine.thread`); none of its methods i
 does I/O with Redis. A *slot* is a row of the running batch. The owner opens a segment in a free slot, calls `step`
 as long as a slot is open, and hands each slot's frames on. A slot is free again when its `Frames.finish` is set.
 
-Errors: EngineError and its children VoiceUnavailable (this engine cannot speak this voice: say why and what to do)
-and EngineClosed.
+Errors: EngineError and its children VoiceUnavailable (this engine cannot speak this voice: say why and what to do),
+EngineClosed, and EngineSick, which only `worker.engine.thread` raises.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ class VoiceUnavailable(EngineError):
 
 class EngineClosed(EngineError):
     """The engine was closed while, or before, the segment was spoken."""
+
+
+class EngineSick(EngineClosed):
+    """The engine is beyond repair, as after a CUDA error: its process must end, and other workers speak its jobs."""
 
 
 class Finish(StrEnum):

@@ -1,8 +1,11 @@
 """The one thread that owns the engine, and the bounded queues between it and the event loop.
 
 Policy of a full queue: its slot is held (the engine steps without it) until the reader has taken half of it, so a slow
-Redis costs its own utterance time and nobody memory. An open that finds no free slot waits for one. An engine that
-fails in a step fails every open segment: their jobs are tried again.
+Redis costs its own utterance time and nobody memory. An open that finds no free slot waits for one.
+
+A step that fails loses every open segment. Before their readers learn of it the engine is asked for a known sentence
+(`worker.engine.sickness`): when it speaks that, the segments fail with EngineError and their jobs are tried again; when
+it is sick, the thread ends, and every segment fails with EngineSick: other workers speak their jobs.
 """
 
 from __future__ import annotations
@@ -15,71 +18,24 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 
-import numpy as np
-
 from worker.engine.base import (
-    FRAME_SAMPLES,
     Engine,
     EngineClosed,
     EngineError,
+    EngineSick,
     Finish,
     Frames,
     Segment,
     VoiceUnavailable,
 )
+from worker.engine.sickness import PROBE_STEPS, SICK_AFTER, in_a_line, is_beyond_repair, probe_of
+from worker.engine.speech import SILENCE, Speech, failure, n_frames, put_all
 from worker.voices.card import Card
 
 log = logging.getLogger(__name__)
 
 QUEUE_FRAMES = 64
 NAP_S = 0.25  # the longest sleep with a slot open: how often the thread shows that it is alive
-
-
-class Speech:
-    """The frames of one segment as they come; read on the event loop only."""
-
-    def __init__(self, owner: EngineThread, segment: Segment) -> None:
-        self.segment = segment
-        self.slot: int | None = None  # the engine thread's
-        self.is_cancelled = False
-        self.n_queued = 0  # frames not yet taken; written by both sides, each under the owner's lock
-        self._owner = owner
-        self._queue: deque[Frames] = deque()
-        self._arrived = asyncio.Event()
-        self._ended = False
-
-    async def take(self, most_frames: int) -> Frames:
-        """The next 1 to `most_frames` frames that lie ready, as one. Raises EngineError, after an end EngineClosed."""
-        while not self._queue:
-            if self._ended:
-                raise EngineClosed("the segment has ended; there is nothing more to take")
-            self._arrived.clear()
-            await self._arrived.wait()
-        taken = [self._queue.popleft()]
-        n = _n_frames(taken[0])
-        while self._queue and not taken[-1].ended and n + _n_frames(self._queue[0]) <= most_frames:
-            taken.append(self._queue.popleft())
-            n += _n_frames(taken[-1])
-        if n > most_frames:
-            head, tail = _cut(taken.pop(), most_frames)
-            taken.append(head)
-            self._queue.appendleft(tail)
-            n = most_frames
-        self._owner._took(self, n)
-        if taken[-1].error is not None:
-            raise taken[-1].error
-        return taken[0] if len(taken) == 1 else _joined(taken)
-
-    def cancel(self) -> None:
-        """End the segment early; harmless after its end."""
-        if not self._ended and not self.is_cancelled:
-            self.is_cancelled = True
-            self._owner._cancel(self)
-
-    def _put(self, frames: Frames) -> None:
-        self._queue.append(frames)
-        self._ended = self._ended or frames.ended
-        self._arrived.set()
 
 
 class EngineThread:
@@ -98,8 +54,10 @@ class EngineThread:
         self._ready: asyncio.Future[None] | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._to_check: list[Card] = []
+        self._probe: Segment | None = None  # the known sentence
+        self._blamed: list[Speech] = []  # failed, and not told yet
         self.refusals: dict[str, str] = {}  # voice -> why this engine cannot speak it
-        self.n_failures = 0  # steps that failed, in a row
+        self.n_failures = 0  # failures in a row
 
     @property
     def engine(self) -> Engine:
@@ -111,6 +69,8 @@ class EngineThread:
         self._ready = self._loop.create_future()
         self._death: asyncio.Future[None] = self._loop.create_future()
         self._voices = voices
+        with self._changed:
+            self._to_check = list(voices)
         self._thread.start()
         await self._ready
 
@@ -134,13 +94,13 @@ class EngineThread:
             self._changed.notify()
 
     def moves(self, within_s: float) -> bool:
-        """True when the engine is idle, or was seen to move that recently; False when its thread has died."""
-        if not self._thread.is_alive():
+        """True when the engine is idle, or was seen to move that recently; False when it is closed or has died."""
+        if self._closing or not self._thread.is_alive():
             return False
         return self._n_unfinished == 0 or monotonic() - self._moved_at <= within_s
 
     async def died(self) -> None:
-        """Never return; raise EngineError when the thread ends by an error of its own."""
+        """Never return; raise EngineSick when the engine is beyond repair and its thread has ended."""
         await self._death
 
     async def close(self) -> None:
@@ -153,14 +113,14 @@ class EngineThread:
 
     # Called by Speech, on the event loop.
 
-    def _took(self, speech: Speech, n: int) -> None:
+    def took(self, speech: Speech, n: int) -> None:
         with self._changed:
             was_full = speech.n_queued >= QUEUE_FRAMES // 2
             speech.n_queued -= n
             if was_full and speech.n_queued < QUEUE_FRAMES // 2:
                 self._changed.notify()
 
-    def _cancel(self, speech: Speech) -> None:
+    def cancel(self, speech: Speech) -> None:
         with self._changed:
             self._cancelled.append(speech)
             self._changed.notify()
@@ -170,20 +130,26 @@ class EngineThread:
     def _run(self) -> None:
         if not self._warm_up():
             return
-        end: EngineError = EngineClosed("the engine was closed")
+        end: EngineClosed = EngineClosed("the engine was closed")
         try:
             self._serve()
+        except EngineSick as error:
+            end = error
         except Exception as error:
             log.exception("the engine's thread has died")
-            end = _as_engine_error(error)
-            self._loop.call_soon_threadsafe(self._die, end)
+            end = EngineSick(in_a_line(error))
         with self._changed:
             self._closing = True
-            unfinished = [*self._open.values(), *self._opening]
-        self._deliver([(speech, _failure(end)) for speech in unfinished])
-        self._engine.close()
+            unfinished = [*self._blamed, *self._open.values(), *self._opening]
+        if isinstance(end, EngineSick):
+            self._loop.call_soon_threadsafe(self._die, end)
+        self._deliver([(speech, failure(end)) for speech in unfinished])
+        try:
+            self._engine.close()
+        except Exception:  # a GPU that is lost cannot even be left in order
+            log.warning("the engine could not be closed", exc_info=True)
 
-    def _die(self, error: EngineError) -> None:
+    def _die(self, error: EngineSick) -> None:
         if not self._death.done():
             self._death.set_exception(error)
             self._death.exception()  # seen, also where nobody waits for it
@@ -202,7 +168,6 @@ class EngineThread:
         assert self._ready is not None
         try:
             self._engine.warm_up(self._voices)
-            self._to_check = list(self._voices)
             self._check_voices()
         except Exception as error:
             self._engine.close()
@@ -224,16 +189,20 @@ class EngineThread:
             return not self._closing
 
     def _check_voices(self) -> None:
-        if not self._to_check:
+        with self._changed:
+            voices, self._to_check = self._to_check, []
+        if not voices:
             return
-        voices, self._to_check = self._to_check, []
         refusals = {}
         for voice in voices:
             try:
                 self._engine.check(voice)
             except VoiceUnavailable as error:
+                if is_beyond_repair(error):
+                    raise
                 refusals[voice.name] = str(error)
         self.refusals = refusals
+        self._probe = probe_of([voice for voice in voices if voice.name not in refusals])
 
     def _apply_cancels(self) -> None:
         with self._changed:
@@ -241,7 +210,7 @@ class EngineThread:
             unopened = [speech for speech in cancelled if speech in self._opening]
             for speech in unopened:
                 self._opening.remove(speech)
-        self._deliver([(speech, Frames(-1, 0, _SILENCE, finish=Finish.CANCELLED)) for speech in unopened])
+        self._deliver([(speech, Frames(-1, 0, SILENCE, finish=Finish.CANCELLED)) for speech in unopened])
         for speech in cancelled:
             if speech.slot is not None and self._open.get(speech.slot) is speech:
                 self._engine.cancel(speech.slot)
@@ -251,11 +220,12 @@ class EngineThread:
             speech = self._opening.popleft()
             try:
                 speech.slot = self._engine.open(speech.segment)
-            except EngineError as error:
-                self._deliver([(speech, _failure(error))])
             except Exception as error:
+                if isinstance(error, VoiceUnavailable) and not is_beyond_repair(error):
+                    self._deliver([(speech, failure(error))])
+                    continue
                 log.exception("the engine failed to open a segment")
-                self._deliver([(speech, _failure(_as_engine_error(error)))])
+                self._failed([speech], error)
             else:
                 self._open[speech.slot] = speech
 
@@ -272,74 +242,105 @@ class EngineThread:
         try:
             stepped = self._engine.step(held)
         except Exception as error:
-            log.exception("the engine failed in a step; its %d open segments fail", len(self._open))
-            self.n_failures += 1
-            stepped = [Frames(slot, 0, _SILENCE, error=_as_engine_error(error)) for slot in self._open]
-        else:
-            self.n_failures = 0
+            log.exception("the engine failed in a step, with %d segments open", len(self._open))
+            self._on_step(perf_counter() - began)
+            lost = list(self._open.values())
+            self._open.clear()
+            self._failed(lost, error)
+            return
         self._on_step(perf_counter() - began)
         self._moved_at = monotonic()
-        delivered = []
+        failed, why = self._hand_on(stepped)
+        if why is not None:
+            self._failed(failed, why)
+
+    def _hand_on(self, stepped: list[Frames]) -> tuple[list[Speech], EngineError | None]:
+        """Give frames to their readers; returns the segments that failed, of whom nobody has learnt yet, and why."""
+        delivered: list[tuple[Speech, Frames]] = []
+        failed: list[Speech] = []
+        why: EngineError | None = None
         for frames in stepped:
             speech = self._open.get(frames.slot)
             if speech is None:  # the end of a segment that failed before
                 continue
             if frames.ended:
                 del self._open[frames.slot]
-            delivered.append((speech, frames))
+            if frames.error is None or isinstance(frames.error, VoiceUnavailable):
+                delivered.append((speech, frames))
+            else:
+                failed.append(speech)
+                why = frames.error
+        if any(frames.pcm.size for _, frames in delivered):
+            self.n_failures = 0
         self._deliver(delivered)
+        return failed, why
+
+    # Whose fault it was.
+
+    def _failed(self, speeches: list[Speech], error: Exception) -> None:
+        """These segments failed: tell their readers, once the engine has shown that it is well. Raises EngineSick."""
+        self._blamed += speeches
+        self._count_failure(error)
+        while self._probe is not None and self.n_failures and not self._speaks(self._probe):
+            pass
+        blamed, self._blamed = self._blamed, []
+        self._deliver([(speech, failure(_as_engine_error(error))) for speech in blamed])
+
+    def _count_failure(self, error: Exception) -> None:
+        self.n_failures += 1
+        self._moved_at = monotonic()
+        if is_beyond_repair(error):
+            raise EngineSick(in_a_line(error)) from error
+        if self.n_failures >= SICK_AFTER:
+            raise EngineSick(
+                f"it failed {self.n_failures} times in a row; the last time: {in_a_line(error)}"
+            ) from error
+
+    def _speaks(self, probe: Segment) -> bool:
+        """Whether the engine speaks the known sentence now, while all other slots are held. Raises EngineSick."""
+        try:
+            self._listen_to(self._engine.open(probe))
+        except EngineSick:
+            raise
+        except Exception as error:
+            log.warning("the engine does not speak a known sentence either: %s", in_a_line(error))
+            self._count_failure(error)
+            return False
+        self.n_failures = 0
+        return True
+
+    def _listen_to(self, slot: int) -> None:
+        is_heard = False
+        for _ in range(PROBE_STEPS):
+            try:
+                stepped = self._engine.step(set(self._open))
+            except Exception:
+                self._blamed += self._open.values()
+                self._open.clear()
+                raise
+            self._moved_at = monotonic()
+            self._blamed += self._hand_on(stepped)[0]
+            for frames in stepped:
+                if frames.slot == slot:
+                    is_heard = is_heard or frames.pcm.size > 0
+                    if frames.error is not None:
+                        raise frames.error
+                    if frames.ended and is_heard:
+                        return
+            if is_heard:
+                self._engine.cancel(slot)
+        self._engine.cancel(slot)
+        raise EngineError("the known sentence gave no sound")
 
     def _deliver(self, delivered: list[tuple[Speech, Frames]]) -> None:
         if not delivered:
             return
         with self._changed:
             for speech, frames in delivered:
-                speech.n_queued += _n_frames(frames)
+                speech.n_queued += n_frames(frames)
                 self._n_unfinished -= frames.ended
-        self._loop.call_soon_threadsafe(_put_all, delivered)
-
-
-_SILENCE = np.zeros(0, dtype=np.float32)
-
-
-def _put_all(delivered: list[tuple[Speech, Frames]]) -> None:
-    for speech, frames in delivered:
-        speech._put(frames)
-
-
-def _failure(error: EngineError) -> Frames:
-    return Frames(-1, 0, _SILENCE, error=error)
+        self._loop.call_soon_threadsafe(put_all, delivered)
 
 
 def _as_engine_error(error: Exception) -> EngineError:
-    return error if isinstance(error, EngineError) else EngineError(f"{type(error).__name__}: {error}")
-
-
-def _n_frames(frames: Frames) -> int:
-    return len(frames.pcm) // FRAME_SAMPLES
-
-
-def _cut(frames: Frames, n: int) -> tuple[Frames, Frames]:
-    """The first n frames and the rest, which keeps the end."""
-    head = Frames(frames.slot, frames.first_frame, frames.pcm[: n * FRAME_SAMPLES], frames.codes[:n])
-    tail = Frames(
-        frames.slot,
-        frames.first_frame + n,
-        frames.pcm[n * FRAME_SAMPLES :],
-        frames.codes[n:],
-        frames.finish,
-        frames.error,
-    )
-    return head, tail
-
-
-def _joined(parts: list[Frames]) -> Frames:
-    first, last = parts[0], parts[-1]
-    return Frames(
-        first.slot,
-        first.first_frame,
-        np.concatenate([part.pcm for part in parts]),
-        np.concatenate([part.codes for part in parts]),
-        last.finish,
-        last.error,
-    )
+    return error if isinstance(error, EngineError) else EngineError(in_a_line(error))

@@ -7,6 +7,7 @@ again after a lost reply. A claim whose reply was lost comes back by RECLAIM whe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha1
 from time import monotonic
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from worker.stream.script import BEAT, CLAIM, RECLAIM, SETTLE, SWEEP, Script
 Verdict = Literal["ok", "retry", "release", "dead"]
 BLOCK_MS = 5000
 SWEEP_PAGE = 200
+SICK_TTL_MS = 86_400_000
 FORGET_WORKER_MS = 60_000
 FORGET_CONSUMER_MS = 3_600_000
 
@@ -111,6 +113,12 @@ class JobQueue:
                 return False
             raise
         return bool(answer == b"OK")
+
+    async def note_sick_engine(self, lease: Lease) -> bool:
+        """Note that the engine went beyond repair with this job open; False when that was noted of it before."""
+        digest = sha1(b"\0sick " + lease.entry_id.encode(), usedforsecurity=False).hexdigest()
+        key = self._keys.seen_prefix + digest
+        return await self._link.call("SET", key, lease.entry_id, "NX", "PX", SICK_TTL_MS) is not None
 
     async def beat(self, lease: Lease, n_attempts: int | None = None) -> bool:
         """Renew the lease; False when it is lost. n_attempts: that count from now on, should this worker be lost."""

@@ -1,0 +1,116 @@
+"""One segment on its way from the engine's thread to the event loop: the frames as they come, cut and joined.
+
+A Speech is read on the event loop. What it does to the engine's thread (frames taken, a cancel) goes through its Owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+import numpy as np
+
+from worker.engine.base import FRAME_SAMPLES, EngineClosed, EngineError, Frames, Segment
+
+
+class Owner(Protocol):
+    """What runs the engine."""
+
+    def took(self, speech: Speech, n: int) -> None:
+        """The reader took n frames."""
+
+    def cancel(self, speech: Speech) -> None:
+        """The reader wants no more."""
+
+
+class Speech:
+    """The frames of one segment as they come; read on the event loop only."""
+
+    def __init__(self, owner: Owner, segment: Segment) -> None:
+        self.segment = segment
+        self.slot: int | None = None  # the engine thread's
+        self.is_cancelled = False
+        self.n_queued = 0  # frames not yet taken; written by both sides, each under the owner's lock
+        self._owner = owner
+        self._queue: deque[Frames] = deque()
+        self._arrived = asyncio.Event()
+        self._ended = False
+
+    async def take(self, most_frames: int) -> Frames:
+        """The next 1 to `most_frames` frames that lie ready, as one. Raises EngineError, after an end EngineClosed."""
+        while not self._queue:
+            if self._ended:
+                raise EngineClosed("the segment has ended; there is nothing more to take")
+            self._arrived.clear()
+            await self._arrived.wait()
+        taken = [self._queue.popleft()]
+        n = n_frames(taken[0])
+        while self._queue and not taken[-1].ended and n + n_frames(self._queue[0]) <= most_frames:
+            taken.append(self._queue.popleft())
+            n += n_frames(taken[-1])
+        if n > most_frames:
+            head, tail = cut(taken.pop(), most_frames)
+            taken.append(head)
+            self._queue.appendleft(tail)
+            n = most_frames
+        self._owner.took(self, n)
+        if taken[-1].error is not None:
+            raise taken[-1].error
+        return taken[0] if len(taken) == 1 else joined(taken)
+
+    def cancel(self) -> None:
+        """End the segment early; harmless after its end."""
+        if not self._ended and not self.is_cancelled:
+            self.is_cancelled = True
+            self._owner.cancel(self)
+
+    def put(self, frames: Frames) -> None:
+        self._queue.append(frames)
+        self._ended = self._ended or frames.ended
+        self._arrived.set()
+
+
+SILENCE = np.zeros(0, dtype=np.float32)
+
+
+def put_all(delivered: list[tuple[Speech, Frames]]) -> None:
+    """Hand frames to their readers; on the event loop."""
+    for speech, frames in delivered:
+        speech.put(frames)
+
+
+def failure(error: EngineError, slot: int = -1) -> Frames:
+    """The end of a segment that failed."""
+    return Frames(slot, 0, SILENCE, error=error)
+
+
+def n_frames(frames: Frames) -> int:
+    """How many frames of 80 ms these are."""
+    return len(frames.pcm) // FRAME_SAMPLES
+
+
+def cut(frames: Frames, n: int) -> tuple[Frames, Frames]:
+    """The first n frames and the rest, which keeps the end."""
+    head = Frames(frames.slot, frames.first_frame, frames.pcm[: n * FRAME_SAMPLES], frames.codes[:n])
+    tail = Frames(
+        frames.slot,
+        frames.first_frame + n,
+        frames.pcm[n * FRAME_SAMPLES :],
+        frames.codes[n:],
+        frames.finish,
+        frames.error,
+    )
+    return head, tail
+
+
+def joined(parts: list[Frames]) -> Frames:
+    first, last = parts[0], parts[-1]
+    return Frames(
+        first.slot,
+        first.first_frame,
+        np.concatenate([part.pcm for part in parts]),
+        np.concatenate([part.codes for part in parts]),
+        last.finish,
+        last.error,
+    )
