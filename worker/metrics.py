@@ -131,6 +131,11 @@ class Metrics:
         about = "Memory the engine holds: the GPU's, or on a CPU the process' peak"
         self._gauge("engine_memory_bytes", about).set_function(n_bytes)
 
+    def watch_round_trip(self, seconds: Callable[[], float]) -> None:
+        """Show how long the job Redis takes to answer, asked at every scrape; NaN while it is not known."""
+        about = "Median of the last round trips to the job Redis; more than a third of the lease is too long"
+        self._gauge("redis_round_trip_seconds", about).set_function(seconds)
+
     def stepped(self, seconds: float) -> None:
         """Count one step of the engine."""
         self.engine_steps.inc()

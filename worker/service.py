@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import secrets
@@ -93,6 +94,7 @@ class Worker:
         self._heartbeat.engine_moves = lambda: self._engine.moves(self._lease_s)
         self._heartbeat.loop_moves = lambda: monotonic() - self._ticked_at <= self._lease_s
         self._heartbeat.card = self._card
+        self.metrics.watch_round_trip(lambda: self._heartbeat.round_trips.median_s or math.nan)
         self._desk = Desk(
             queue=self._queue,
             patience=self._job_patience,
@@ -302,6 +304,8 @@ class Worker:
             if since is not None and monotonic() - since > self._lease_s:
                 seconds = monotonic() - since
                 found.append(f"the {patience.plane} Redis has not served for {seconds:.0f} s: {patience.last_error}")
+        if (too_far := self._heartbeat.round_trips.problem()) is not None:
+            found.append(too_far)
         return found
 
     def is_ready(self) -> bool:

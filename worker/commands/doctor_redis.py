@@ -15,10 +15,12 @@ from worker.settings import Settings, SettingsError, without_password
 from worker.stream.connect import Address, AddressError
 from worker.stream.link import Link, open_link
 from worker.stream.patience import MissingRight, RedisError, Refusal, WrongPassword
+from worker.stream.roundtrip import enough_lease_ms
 from worker.stream.script import APPEND, BEAT, BEGIN, CLAIM, END, RECLAIM, SETTLE, SWEEP, Script
 
 OLDEST = (7, 0)
 N_PINGS = 50
+PINGS_S = 3.0  # of which to spend no more on them
 SLOW_PING_MS = 5.0
 ANSWER_TIMEOUT_S = 3.0
 PLANE_TIMEOUT_S = 20.0
@@ -81,7 +83,7 @@ async def _examine(plane: Plane, lease_ms: int) -> None:
         await link.call("PING")
         said = await _info(link)
         plane.found(await _server(link, said, plane))
-        plane.found(await _latency(link))
+        plane.found(await _latency(link, lease_ms if plane.keeps_jobs else None))
         plane.found(await _scripts(link, plane.scripts))
         if plane.keeps_jobs:
             plane.found(await _appendonly(link, said))
@@ -148,13 +150,18 @@ def version_of(shown: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-async def _latency(link: Link) -> Finding:
-    ms = []
-    for _ in range(N_PINGS):
+async def _latency(link: Link, lease_ms: int | None) -> Finding:
+    """lease_ms: of the jobs kept there, None where none are."""
+    ms: list[float] = []
+    while len(ms) < N_PINGS and sum(ms) < PINGS_S * 1000:
         began = perf_counter()
         await link.call("PING")
         ms.append((perf_counter() - began) * 1000)
-    detail = f"PING p50 {median(ms):.2f} ms, slowest {max(ms):.2f} ms of {N_PINGS}"
+    detail = f"PING p50 {median(ms):.2f} ms, slowest {max(ms):.2f} ms of {len(ms)}"
+    enough_ms = enough_lease_ms(median(ms) / 1000)
+    if lease_ms is not None and lease_ms < enough_ms - 99:  # which is in whole hundreds
+        advice = f"set MAKIMA_TTS_LEASE_MS to at least {enough_ms} on all workers, or move them nearer to that Redis"
+        return fail("latency", f"{detail}: more than a third of the lease of {lease_ms} ms", advice)
     advice = "put the worker nearer to its Redis: each chunk waits for one answer"
     return unless(median(ms) < SLOW_PING_MS, warn("latency", detail, advice))
 

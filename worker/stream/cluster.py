@@ -33,6 +33,7 @@ class ClusterLink:
         self._owners: list[Place | None] = []  # [slot]
         self._is_stale = True
         self._once = Once()
+        self.scripts: dict[str, int] = {}
 
     @property
     def connection_number(self) -> int:

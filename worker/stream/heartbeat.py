@@ -3,6 +3,10 @@
 The worker's event loop may be busy and its connection full; a lease must not end for that. It must end when the worker
 can no longer speak: a job is beaten for while it waits for somebody else (a slot, Redis, a reader) or while the engine
 and the event loop have moved within the last lease. Only a hung engine or a hung loop stops the beat.
+
+Beats are sent by the clock, whether the ones before were answered or not. So Redis hears of a lease every quarter of
+it however long the way is, and of a fresh claim a round trip and a quarter later: with a round trip of up to a third of
+the lease that is sooner than the three quarters after which others take a job.
 """
 
 from __future__ import annotations
@@ -11,20 +15,27 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic, time
-from typing import Any
+from math import inf
+from time import time
+from typing import Any, TypeVar
 
+from worker.stream.clock import Clock
 from worker.stream.connect import Address
 from worker.stream.jobs import JobQueue, Lease
 from worker.stream.keys import Keys
 from worker.stream.link import Link, open_link
-from worker.stream.patience import PASSING
+from worker.stream.patience import PASSING, Refusal
+from worker.stream.roundtrip import RoundTrips
 
 log = logging.getLogger(__name__)
+BEATS_A_LEASE = 4
+MOST_TURNS = BEATS_A_LEASE  # without an answer; later ones would say nothing more
 ANNOUNCE_EVERY_S = 1.0
+SAY_AGAIN_S = 60.0
+T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
@@ -41,18 +52,27 @@ class Pulse:
 
 
 class Heartbeat:
-    """Beats every quarter lease. The callbacks run on the heartbeat's thread."""
+    """Beats every quarter lease. The callbacks run on the heartbeat's thread.
 
-    def __init__(self, address: Address, keys: Keys, worker: str, lease_s: float) -> None:
+    round_trips: of the beats and of the worker's card, measured on a connection that stands.
+    """
+
+    def __init__(self, address: Address, keys: Keys, worker: str, lease_s: float, clock: Clock | None = None) -> None:
         self._address = address
         self._keys = keys
         self._worker = worker
         self._lease_s = lease_s
+        self._clock = clock or Clock()
         self._pulses: set[Pulse] = set()
         self._lock = threading.Lock()
         self._started = threading.Event()
+        self._turns: set[asyncio.Task[None]] = set()
+        self._announcing: asyncio.Task[None] | None = None
         self._announced_at = -ANNOUNCE_EVERY_S
+        self._connected: int | None = None  # the number of the connection that has answered last
+        self._said: dict[str, tuple[float, str]] = {}
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self.round_trips = RoundTrips(lease_s)
         self.engine_moves: Callable[[], bool] = lambda: True
         self.loop_moves: Callable[[], bool] = lambda: True
         self.on_lost: Callable[[Pulse], None] = lambda pulse: None
@@ -89,45 +109,75 @@ class Heartbeat:
         assert task is not None
         self._loop, self._beating = asyncio.get_running_loop(), task
         link = open_link(self._address, max(0.5, self._lease_s / 2))
+        queue = JobQueue(link, self._keys, self._worker, 0)
         self._started.set()
+        due = self._clock.now()
         try:
             while True:
-                await asyncio.sleep(self._lease_s / 4)
-                await self._turn(link)
+                self._begin_turn(link, queue)
+                self._begin_announcing(link)
+                # a beat missed because this thread stood still is not made up for
+                due = max(due + self._lease_s / BEATS_A_LEASE, self._clock.now())
+                await self._clock.sleep(due - self._clock.now())
         finally:
+            left = [*self._turns, *([self._announcing] if self._announcing else [])]
+            for one in left:
+                one.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
             await link.close()
 
-    async def _turn(self, link: Link) -> None:
-        try:
-            await self._beat_all(link)
-            await self._announce(link)
-        except PASSING as error:
-            self.on_failure()
-            log.debug("heartbeat: Redis does not answer: %s", error)
-        except Exception:
-            log.exception("heartbeat: an unforeseen error; beating goes on")
+    # Beats.
 
-    async def _beat_all(self, link: Link) -> None:
+    def _begin_turn(self, link: Link, queue: JobQueue) -> None:
+        """Send a beat for every lease that is to be kept, unless as many are on their way as may help."""
+        pulses = self._to_beat()
+        if pulses and len(self._turns) < (1 if self._connected is None else MOST_TURNS):
+            turn = asyncio.create_task(self._turn(link, queue, pulses))
+            self._turns.add(turn)
+            turn.add_done_callback(self._turns.discard)
+
+    def _to_beat(self) -> list[Pulse]:
         if not self.loop_moves():
-            log.error("the event loop has not moved for a lease: its jobs are left to other workers")
-            return
+            self._say("loop", "the event loop has not moved for a lease: its jobs are left to other workers")
+            return []
         with self._lock:
             pulses = [pulse for pulse in self._pulses if not pulse.is_lost]
         engine_moves = self.engine_moves()
-        beaten = [pulse for pulse in pulses if engine_moves or pulse.waits]
-        for pulse in pulses:
-            if pulse not in beaten:
-                log.error("the engine has not moved for a lease: job %s is left", pulse.lease.entry_id)
-        outcomes = await asyncio.gather(*[self._beat(link, pulse) for pulse in beaten], return_exceptions=True)
-        for outcome in outcomes:
+        left = [pulse.lease.entry_id for pulse in pulses if not engine_moves and not pulse.waits]
+        if left:
+            self._say("engine", f"the engine has not moved for a lease: left to other workers: {', '.join(left)}")
+        return [pulse for pulse in pulses if engine_moves or pulse.waits]
+
+    async def _turn(self, link: Link, queue: JobQueue, pulses: list[Pulse]) -> None:
+        stood = self._connected is not None
+        while True:
+            try:
+                await self._timed(link, self._beat_all(queue, pulses))
+            except PASSING as error:
+                self._failed(error)
+                if not stood:
+                    return
+                stood = False  # the connection broke just now: over a new one at once
+            except Refusal as error:
+                self._say("beat", f"the leases of this worker cannot be kept: {error}")
+                return
+            except Exception:
+                log.exception("heartbeat: an unforeseen error; beating goes on")
+                return
+            else:
+                return
+
+    async def _beat_all(self, queue: JobQueue, pulses: list[Pulse]) -> None:
+        beats = [self._beat(queue, pulse) for pulse in pulses]
+        for outcome in await asyncio.gather(*beats, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _beat(self, link: Link, pulse: Pulse) -> None:
-        at = monotonic()
-        is_mine = await JobQueue(link, self._keys, self._worker, 0).beat(pulse.lease)
+    async def _beat(self, queue: JobQueue, pulse: Pulse) -> None:
+        at = self._clock.now()
+        is_mine = await queue.beat(pulse.lease)
         with self._lock:
-            if pulse not in self._pulses:  # settled meanwhile
+            if pulse not in self._pulses or pulse.is_lost:  # settled meanwhile, or told before
                 return
         if is_mine:
             pulse.last_beat = at
@@ -135,9 +185,53 @@ class Heartbeat:
             pulse.is_lost = True
             self.on_lost(pulse)
 
-    async def _announce(self, link: Link) -> None:
-        now = monotonic()
-        if now - self._announced_at >= ANNOUNCE_EVERY_S:
-            card = dict(self.card()) | {"beat": int(time() * 1000)}
-            await link.call("HSET", self._keys.workers, self._worker, json.dumps(card))
+    # The worker's card.
+
+    def _begin_announcing(self, link: Link) -> None:
+        now = self._clock.now()
+        is_due = now - self._announced_at >= ANNOUNCE_EVERY_S or self.round_trips.n_wanted
+        if is_due and (self._announcing is None or self._announcing.done()):
             self._announced_at = now
+            self._announcing = asyncio.create_task(self._announce(link))
+
+    async def _announce(self, link: Link) -> None:
+        try:
+            card = json.dumps(dict(self.card()) | {"beat": int(time() * 1000)})
+            await self._timed(link, link.call("HSET", self._keys.workers, self._worker, card))
+        except PASSING as error:
+            self._failed(error)
+        except Refusal as error:
+            self._say("card", f"this worker cannot write itself into the list of workers: {error}")
+        except Exception as error:
+            self._say("card", f"this worker's card cannot be made: {type(error).__name__}: {error}")
+
+    # What became of them.
+
+    async def _timed(self, link: Link, answer: Awaitable[T]) -> T:
+        """What was asked; its round trip counts when no connection had to be made for it."""
+        at, number = self._clock.now(), link.connection_number
+        found = await answer
+        if number == self._connected:
+            self._measured(self._clock.now() - at)
+        self._connected = number
+        return found
+
+    def _measured(self, seconds: float) -> None:
+        was_too_long = self.round_trips.problem() is not None
+        self.round_trips.add(seconds)
+        problem = self.round_trips.problem()
+        if problem is not None and not was_too_long:
+            log.warning("%s", problem)
+
+    def _failed(self, error: BaseException) -> None:
+        self._connected = None
+        self.on_failure()
+        log.debug("heartbeat: Redis does not answer: %s", error)
+
+    def _say(self, subject: str, sentence: str) -> None:
+        """Log it, but the same of one subject only once a minute."""
+        now = self._clock.now()
+        said_at, said = self._said.get(subject, (-inf, ""))
+        if said != sentence or now - said_at >= SAY_AGAIN_S:
+            self._said[subject] = (now, sentence)
+            log.error("%s", sentence)

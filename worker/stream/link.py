@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import hiredis
@@ -33,7 +34,10 @@ class Link(Protocol):
 
     connection_number: of the connection that the next command is sent over; what was written over an earlier one may
     be lost since, if a replica was made master.
+    scripts: SHA of a script → the number of the connection over which its source was sent last.
     """
+
+    scripts: dict[str, int]
 
     @property
     def connection_number(self) -> int: ...
@@ -49,11 +53,16 @@ class Link(Protocol):
 
 
 async def run_script(link: Link, script: Script, keys: tuple[str, ...], *arguments: Word) -> Any:
-    """EVALSHA, or EVAL with the source where the server does not have the script (any more)."""
-    try:
-        return await link.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
-    except NoScriptError:
-        return await link.call("EVAL", script.source, len(keys), *keys, *arguments)
+    """EVAL with the source the first time over a connection: asking whether it is there would cost a round trip.
+
+    Later EVALSHA, and EVAL again where the server has lost the script.
+    """
+    number = link.connection_number
+    if link.scripts.get(script.sha) == number:
+        with suppress(NoScriptError):
+            return await link.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+    link.scripts[script.sha] = number
+    return await link.call("EVAL", script.source, len(keys), *keys, *arguments)
 
 
 def open_link(address: Address, timeout_s: float = 5.0) -> Link:
@@ -75,6 +84,7 @@ class PipelinedLink:
         self._once = Once()
         self._n_opened = 0
         self._is_closed = False
+        self.scripts: dict[str, int] = {}
 
     @property
     def connection_number(self) -> int:

@@ -22,14 +22,15 @@ _INCOMPLETE = object()
 
 
 async def open_pipeline(pool: ConnectionPool, timeout_s: float) -> Pipeline:
-    """Connect and log in. Raises redis-py's errors, TimeoutError after `CONNECT_TIMEOUT_S`."""
+    """Connect and log in. Raises redis-py's errors, TimeoutError after `timeout_s`, `CONNECT_TIMEOUT_S` at most."""
     connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+    within_s = min(timeout_s, CONNECT_TIMEOUT_S)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        async with asyncio.timeout(within_s):
             await connection.connect()  # type: ignore[no-untyped-call]
     except TimeoutError:
         await connection.disconnect(nowait=True)
-        raise redis.TimeoutError(f"no connection within {CONNECT_TIMEOUT_S} s") from None
+        raise redis.TimeoutError(f"no connection within {within_s} s") from None
     except BaseException:
         await connection.disconnect(nowait=True)
         raise

@@ -141,6 +141,7 @@ class _Stream:
     connection_number = 0
 
     def __init__(self, entries: list[Fields]) -> None:
+        self.scripts: dict[str, int] = {}
         self._ids = [b"%d-%d" % (1760000000000 + n // 7, n % 7) for n in range(len(entries))]
         self._entries = entries
 
