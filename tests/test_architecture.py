@@ -27,6 +27,8 @@ RANKS = {
     "worker.settings": 1,
     "worker.floor": 1,
     "worker.embedded": 1,
+    "worker.log_limit": 1,
+    "worker.log_queue": 1,
     "worker.logs": 2,
     "worker.text": 2,
     "worker.audio": 2,

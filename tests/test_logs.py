@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from worker.logs import configure
+from tests.processes import full_pipe
+from worker.logs import TextLines, configure
 
 Configure = Callable[[str, str], io.StringIO]
 
@@ -132,3 +135,46 @@ def test_python_warnings_become_log_lines(configured: Configure) -> None:
         warnings.warn("old habit", stacklevel=1)
         logging.captureWarnings(False)
     assert "old habit" in json.loads(stream.getvalue())["message"]
+
+
+def test_arguments_that_do_not_fit_a_message_are_a_line_and_no_traceback_on_stderr(
+    configured: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = configured("info", "text")
+    wrong = logging.LogRecord("worker.test", logging.INFO, __file__, 1, "%d jobs", ("many",), None)
+    [handler] = [handler for handler in logging.getLogger().handlers if isinstance(handler.formatter, TextLines)]
+    handler.handle(wrong)
+    assert "a log line of worker.test could not be made" in stream.getvalue()
+    assert capsys.readouterr().err == ""
+
+
+def test_many_lines_of_one_kind_are_a_few_and_one_that_says_how_many_more(configured: Configure) -> None:
+    stream = configured("info", "text")
+    for n in range(400):
+        log.warning("job %s of session %s expired", n, "s")
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 11
+    assert "and 390 more like it" in lines[-1]
+
+
+WRITES = """
+import logging, sys
+from tests.processes import full_pipe
+from worker.logs import TextLines, configure
+configure(*sys.argv[1:])
+for n in range(1000):
+    logging.getLogger("worker.test").info(f"line {n}")
+"""
+
+
+def test_what_was_logged_before_a_normal_end_is_written_in_order() -> None:
+    done = subprocess.run([sys.executable, "-c", WRITES], capture_output=True, text=True, check=True, timeout=60)
+    assert [line.rpartition("  ")[2] for line in done.stderr.splitlines()] == [f"line {n}" for n in range(1000)]
+
+
+def test_a_process_whose_stderr_nobody_reads_ends_all_the_same() -> None:
+    with full_pipe() as stderr:
+        done = subprocess.run([sys.executable, "-c", WRITES], stderr=stderr, check=False, timeout=60)
+    assert done.returncode == 0

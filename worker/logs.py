@@ -3,8 +3,9 @@
     log = logging.getLogger(__name__)
     log.info("utterance complete", extra={"session_id": ..., "job_id": ..., "samples": ...})
 
-Two rules are enforced here and not left to the callers: what a job says (`extra={"text": ...}`) is shown at
-debug level only, and the credentials in a URL never are.
+Four rules are enforced here and not left to the callers: what a job says (`extra={"text": ...}`) is shown at debug
+level only; the credentials in a URL never are; nobody waits for stderr (`worker.log_queue`); and one kind of message
+does not fill the log (`worker.log_limit`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from worker.log_limit import Limiter
+from worker.log_queue import LineQueue, write_all
 from worker.settings import without_password
 
 OURS = ("worker", "schemas")
@@ -32,17 +35,94 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 
 
 def configure(level: str = "info", log_format: str = "text", stream: TextIO | None = None) -> None:
-    """Send our log at this level, and everybody else's warnings, to stderr. May be called again."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
+    """Send our log at this level, and everybody else's warnings, to stderr. May be called again.
+
+    stream: written to at once, by the caller that logs. Without it a thread writes to stderr.
+    """
+    handler = _Handler(JsonLines() if log_format == "json" else TextLines(), stream)
     root = logging.getLogger()
-    for old in [handler for handler in root.handlers if isinstance(handler.formatter, _Lines)]:
+    for old in [handler for handler in root.handlers if isinstance(handler, _Handler)]:
+        old.flush()
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     for name in OURS:
         logging.getLogger(name).setLevel(level.upper())
     logging.captureWarnings(True)
+
+
+def n_dropped() -> int:
+    """Lines of this process' log that were dropped because nobody read stderr."""
+    return sum(handler.n_dropped for handler in logging.getLogger().handlers if isinstance(handler, _Handler))
+
+
+class _Handler(logging.Handler):
+    """Formats where the message was made, so that its arguments are those of that moment."""
+
+    def __init__(self, lines: _Lines, stream: TextIO | None) -> None:
+        super().__init__()
+        self.setFormatter(lines)
+        self._limiter = Limiter()
+        self._queue: LineQueue | None = None
+        self._put: Callable[[str], None]
+        stderr = _descriptor() if stream is None else None
+        if stderr is None:
+            self._stream = stream or sys.stderr
+            self._put = self._write_at_once
+        else:
+            fd = stderr
+            self._queue = LineQueue(lambda line: write_all(fd, _bytes(line)), self._note, self._say_what_is_due)
+            self._put = self._queue.put
+
+    @property
+    def n_dropped(self) -> int:
+        return self._queue.n_dropped if self._queue is not None else 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for one in self._limiter.admit(record):
+            self._put(self._line(one))
+
+    def flush(self) -> None:
+        """Say what is left to be said and wait until it is written, but not for a reader that does not read."""
+        self._say_what_is_due(is_end=True)
+        if self._queue is not None:
+            self._queue.flush()
+
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record)
+        except Exception as error:  # arguments that do not fit, or that cannot be shown
+            return self._made(logging.ERROR, "a log line of %s could not be made: %r", record.name, error)
+
+    def _note(self, n: int) -> str:
+        return self._made(logging.WARNING, "%d log lines were dropped: stderr was not read in time", n)
+
+    def _made(self, level: int, message: str, *arguments: object) -> str:
+        return self.format(logging.LogRecord(__name__, level, __file__, 0, message, arguments, None))
+
+    def _say_what_is_due(self, is_end: bool = False) -> None:
+        for record in self._limiter.due(is_end):
+            self._put(self._line(record))
+
+    def _write_at_once(self, line: str) -> None:
+        if self._stream is not None:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+
+def _descriptor() -> int | None:
+    """The file descriptor of the process' own stderr; None where something else stands in its place, as in tests."""
+    stderr = sys.__stderr__
+    if stderr is None or sys.stderr is not stderr:
+        return None
+    try:
+        return stderr.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def _bytes(line: str) -> bytes:
+    return line.encode("utf-8", "backslashreplace") + b"\n"
 
 
 class _Lines(logging.Formatter):

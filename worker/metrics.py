@@ -5,11 +5,15 @@ Each Metrics has a registry of its own, so that two workers in one process, as i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from worker import logs
 
 if TYPE_CHECKING:
     from schemas.messages import Complete
@@ -99,6 +103,7 @@ class Metrics:
         self.engine_steps = self._counter("engine_steps", "Steps the engine made")
         self.engine_step_s = self._histogram("engine_step_seconds", "Length of an engine's step", _STEP_S)
         self.ready = self._gauge("ready", "1 once warmed up and until the drain begins")
+        self.registry.register(_DroppedLines())
 
     def completed(self, complete: Complete) -> None:
         """Count every figure of a `complete` message, and its outcome."""
@@ -153,3 +158,12 @@ class Metrics:
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"makima_tts_{name}", about, buckets=buckets, registry=self.registry)
+
+
+class _DroppedLines(Collector):
+    """Asked at every scrape: the log belongs to the process and not to one worker's metrics."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "makima_tts_log_lines_dropped", "Lines of the log that nobody read in time", logs.n_dropped()
+        )

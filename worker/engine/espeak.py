@@ -223,6 +223,7 @@ class _Host:
                     [sys.executable, "-I", "-S", str(_HOST_PROGRAM), *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # a pipe that nobody reads would hold it up
                     pass_fds=[far_end.fileno()],
                     start_new_session=True,  # out of reach of the terminal's Ctrl-C
                 )
