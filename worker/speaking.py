@@ -137,12 +137,10 @@ class Speaking:
             self._pulse.waits = True
 
     def _through_chain(self, frames: Frames, is_last: bool) -> bytes:
-        data = self._chain.feed(frames.pcm) if frames.pcm.size else b""
-        if frames.ended:
-            data += self._chain.end_segment()
-            if is_last:
-                data += self._chain.flush()
-        return data
+        if not frames.ended:
+            return self._chain.feed(frames.pcm) if frames.pcm.size else b""
+        data = self._chain.end_segment(frames.pcm)
+        return data + self._chain.flush() if is_last else data
 
     def _fresh(self, data: bytes) -> bytes:
         """Without what the session was given before a take-over."""

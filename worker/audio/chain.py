@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.audio import AudioError
-from worker.audio.edges import MAX_TRIM_MS, Fader, LeadingTrim
+from worker.audio.edges import MAX_TRIM_MS, NOTHING, Fader, LeadingTrim
 from worker.audio.encode import encoder
 from worker.audio.resample import ENGINE_RATE_HZ, Resampler
 from worker.audio.watch import Watch
@@ -21,7 +21,8 @@ class Chain:
     """One utterance's audio, from float32 at 24 kHz to encoded bytes at the job's rate.
 
     Call `begin_segment`, `feed` and `end_segment` for each segment, then `flush` once; what each returns, in
-    order, is the utterance. The last 5 ms of a segment come with `end_segment`, the resampler's last 15 ms
+    order, is the utterance. The last 5 ms of a segment come
+    with `end_segment`, the resampler's last 15 ms
     with `flush`. Raises AudioError for a rate, an encoding or samples that cannot be used, RuntimeError for
     calls out of order.
     """
@@ -76,20 +77,14 @@ class Chain:
 
     def feed(self, pcm: NDArray[np.float32]) -> bytes:
         """Take the segment's next samples and give the bytes that are certain. pcm: float32 [n], finite."""
-        if not self._in_segment:
-            raise RuntimeError("feed: call begin_segment first")
-        if pcm.dtype != np.float32 or pcm.ndim != 1:
-            raise AudioError(f"the engine gave {pcm.dtype} {list(pcm.shape)}; the chain takes float32 [n]")
-        if not np.isfinite(pcm).all():
-            raise AudioError("the engine gave samples that are not finite; the attempt cannot be used")
+        self._check(pcm)
         return self._give(self._fader.feed(pcm))
 
-    def end_segment(self) -> bytes:
-        """End the segment and give its faded end."""
-        if not self._in_segment:
-            raise RuntimeError("end_segment: no segment is open")
+    def end_segment(self, pcm: NDArray[np.float32] = NOTHING) -> bytes:
+        """Take the segment's last samples, end it and give all of it that is left. pcm: as `feed` takes it."""
+        self._check(pcm)
         self._in_segment = False
-        return self._give(self._fader.end())
+        return self._give(self._fader.end(pcm))
 
     def flush(self) -> bytes:
         """End the utterance and give what is still held back. Safe to call twice."""
@@ -99,6 +94,14 @@ class Chain:
             return b""
         self._flushed = True
         return self._encode(self._resampler.process(self._trim.flush())) + self._encode(self._resampler.flush())
+
+    def _check(self, pcm: NDArray[np.float32]) -> None:
+        if not self._in_segment:
+            raise RuntimeError("no segment is open: call begin_segment first")
+        if pcm.dtype != np.float32 or pcm.ndim != 1:
+            raise AudioError(f"the engine gave {pcm.dtype} {list(pcm.shape)}; the chain takes float32 [n]")
+        if not np.isfinite(pcm).all():
+            raise AudioError("the engine gave samples that are not finite; the attempt cannot be used")
 
     def _give(self, pcm: NDArray[np.float32]) -> bytes:
         return self._encode(self._resampler.process(self._trim.feed(pcm)))

@@ -44,21 +44,28 @@ class Fader:
 
     def feed(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take the segment's next samples, give those that are certain. pcm: float32 [n]."""
-        n_rising = min(FADE_SAMPLES - self._n_faded_in, pcm.size)
-        pcm = np.concatenate((self._held, pcm))
-        if n_rising > 0:
-            start = self._held.size  # what is held has been faded in already
-            pcm[start : start + n_rising] *= _RISE[self._n_faded_in : self._n_faded_in + n_rising]
-            self._n_faded_in += n_rising
+        pcm = self._faded_in(pcm)
         n_ready = max(pcm.size - FADE_SAMPLES, 0)
         self._held = pcm[n_ready:].copy()
         return pcm[:n_ready]
 
-    def end(self) -> NDArray[np.float32]:
-        """End the segment: give its faded end and be ready for the next segment."""
-        pcm = self._held
+    def end(self, pcm: NDArray[np.float32] = NOTHING) -> NDArray[np.float32]:
+        """Take the segment's last samples, give what is left with its faded end; ready for the next segment."""
+        pcm = self._faded_in(pcm)
         self._held, self._n_faded_in = NOTHING, 0
-        return pcm * _FALL[FADE_SAMPLES - pcm.size :] if pcm.size else pcm
+        n_falling = min(FADE_SAMPLES, pcm.size)
+        pcm[pcm.size - n_falling :] *= _FALL[FADE_SAMPLES - n_falling :]
+        return pcm
+
+    def _faded_in(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What is held and these samples behind it, in an array of their own."""
+        start = self._held.size  # what is held has been faded in already
+        n_rising = min(FADE_SAMPLES - self._n_faded_in, pcm.size)
+        pcm = np.concatenate((self._held, pcm))
+        if n_rising > 0:
+            pcm[start : start + n_rising] *= _RISE[self._n_faded_in : self._n_faded_in + n_rising]
+            self._n_faded_in += n_rising
+        return pcm
 
 
 class LeadingTrim:
