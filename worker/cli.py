@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from worker.bench import cli as bench
+
 app = typer.Typer(
     name="makima-tts",
     help="Speech for Makima: speak jobs from a Redis stream, audio chunks back while they are being made.",
@@ -19,10 +21,9 @@ app = typer.Typer(
 queue_app = typer.Typer(help="What lies in the queue, what died, and how to run it again.", no_args_is_help=True)
 voices_app = typer.Typer(help="The voices of this installation.", no_args_is_help=True)
 schema_app = typer.Typer(help="The contract as JSON Schema, AsyncAPI and golden bytes.", no_args_is_help=True)
-bench_app = typer.Typer(help="Measurements, as JSON.", no_args_is_help=True)
 model_app = typer.Typer(help="The speech model's files: download them, look at them.", no_args_is_help=True)
 for name, sub in {
-    "queue": queue_app, "voices": voices_app, "model": model_app, "schema": schema_app, "bench": bench_app,
+    "queue": queue_app, "voices": voices_app, "model": model_app, "schema": schema_app, "bench": bench.app,
 }.items():  # fmt: skip
     app.add_typer(sub, name=name)
 
@@ -293,59 +294,6 @@ def schema_export(
     for path in paths:
         typer.echo(f"stale: {path}" if check else path)
     raise SystemExit(int(check and bool(paths)))
-
-
-@bench_app.command("queue")
-def bench_queue(
-    out: Annotated[str, typer.Option("--json", help="File for the JSON, or - for stdout.")] = "-",
-    redis_url: Annotated[str | None, typer.Option(help="An empty Redis; an embedded Valkey by default.")] = None,
-    n_jobs: Annotated[int, typer.Option("--jobs", min=1, help="Jobs of a round's throughput part.")] = 5000,
-    n_samples: Annotated[int, typer.Option("--samples", min=1, help="Jobs of a round's latency part.")] = 200,
-    n_rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds, of which the median counts.")] = 5,
-) -> None:
-    """Pick-up and chunk latency and settled jobs a second, beside two raw redis-py workers on the same server."""
-    from worker.bench.queue import run
-
-    raise SystemExit(run(out, redis_url, n_jobs, n_samples, n_rounds))
-
-
-@bench_app.command("backlog")
-def bench_backlog(
-    out: Annotated[str, typer.Option("--json", help="File for the JSON, or - for stdout.")] = "-",
-    redis_url: Annotated[str | None, typer.Option(help="An empty Redis; an embedded Valkey by default.")] = None,
-    n_waiting: Annotated[int, typer.Option("--waiting", help="Jobs that wait.")] = 300_000,
-    n_sessions: Annotated[int, typer.Option("--sessions", help="Sessions of the situation `many`.")] = 50,
-    seconds: Annotated[float, typer.Option(help="Length of each measurement with jobs waiting.")] = 50.0,
-    sweep_every_s: Annotated[float | None, typer.Option("--sweep-every", help="Seconds; the worker's own: 30.")] = None,
-    only: Annotated[str | None, typer.Option(help="One situation: one, many, full, draining or ready.")] = None,
-) -> None:
-    """The longest script and a new session's pick-up while many jobs wait, beside none waiting."""
-    options = dict(locals())
-    from worker.bench.backlog import run
-
-    raise SystemExit(run(**options))
-
-
-@bench_app.command("engine")
-def bench_engine(
-    model: Annotated[str, typer.Option(help="Directory or hub name of the Qwen3-TTS model.")],
-    out: Annotated[str, typer.Option("--json", help="File for the JSON, or - for stdout.")] = "-",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16, float32 or float64.")] = "auto",
-    streams: Annotated[str, typer.Option(help="Numbers of utterances spoken at once.")] = "1,4,8",
-    seconds: Annotated[float, typer.Option(help="Speech of each utterance.")] = 4.0,
-    with_upstream: Annotated[bool, typer.Option("--upstream", help="Measure qwen-tts and the codec too.")] = False,
-    n_slots: Annotated[int | None, typer.Option("--slots", help="By default the most streams.")] = None,
-    rates: Annotated[str, typer.Option(help="Requests a second of an open loop, e.g. 1,10,20.")] = "",
-    n_requests: Annotated[int, typer.Option("--requests", help="Requests of each rate.")] = 40,
-    n_repeats: Annotated[int, typer.Option("--repeats", help="Rounds, of which the median counts.")] = 5,
-    n_threads: Annotated[int | None, typer.Option("--threads", help="On a CPU; torch's own choice by default.")] = None,
-) -> None:
-    """First audio, time per frame and throughput of the engine, beside qwen-tts on the same weights."""
-    options = dict(locals())
-    from worker.bench.engine import run
-
-    raise SystemExit(run(**options))
 
 
 if __name__ == "__main__":
