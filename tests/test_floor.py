@@ -37,7 +37,7 @@ class Party:
         await rest()
 
     async def _utterance(self, name: str) -> None:
-        async with self.floor.seat() as seat:
+        with self.floor.seat() as seat:
             self.present.append(name)
             try:
                 await seat.may_speak(name.startswith("suspect"))

@@ -7,8 +7,6 @@ it speaks the worker holds no other lease, so that it can take nobody's attempt 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class Reserved(Exception):
@@ -29,25 +27,29 @@ class Floor:
         """True while a suspect speaks or waits to: whoever is taken in now would hold it up, or be sent away."""
         return self._suspect is not None
 
-    @asynccontextmanager
-    async def seat(self) -> AsyncIterator[Seat]:
-        """A place for an utterance for as long as it holds its lease."""
-        seat = Seat(self)
-        self._n_seats += 1
-        try:
-            yield seat
-        finally:
-            self._n_seats -= 1
-            self._left.set()
-            if self._suspect is seat:
-                self._suspect, self._is_alone = None, False
+    def seat(self) -> Seat:
+        """A place for an utterance for as long as it holds its lease: to be entered and left, with `with`."""
+        return Seat(self)
 
 
 class Seat:
     """One utterance's place. It may speak from `may_speak` until it leaves."""
 
+    __slots__ = ("_floor",)
+
     def __init__(self, floor: Floor) -> None:
         self._floor = floor
+
+    def __enter__(self) -> Seat:
+        self._floor._n_seats += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        floor = self._floor
+        floor._n_seats -= 1
+        floor._left.set()
+        if floor._suspect is self:
+            floor._suspect, floor._is_alone = None, False
 
     async def may_speak(self, is_suspect: bool) -> None:
         """Return at once; for a suspect when all others have left. Raises Reserved."""

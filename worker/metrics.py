@@ -55,6 +55,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self._children: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         self._make_utterance_metrics()
         self._make_queue_metrics()
         self._make_worker_metrics()
@@ -105,10 +106,17 @@ class Metrics:
         self.ready = self._gauge("ready", "1 once warmed up and until the drain begins")
         self.registry.register(_DroppedLines())
 
+    def count(self, counter: Counter, *labels: str) -> None:
+        """Count one; prometheus_client itself looks long for the counter of some labels."""
+        child = self._children.get((counter, labels))
+        if child is None:
+            child = self._children[counter, labels] = counter.labels(*labels)
+        child.inc()
+
     def completed(self, complete: Complete) -> None:
         """Count every figure of a `complete` message, and its outcome."""
-        self.utterances.labels("complete").inc()
-        self.finished.labels(str(complete.finish), complete.voice, complete.model).inc()
+        self.count(self.utterances, "complete")
+        self.count(self.finished, str(complete.finish), complete.voice, complete.model)
         self.samples.inc(complete.samples)
         self.chunks.inc(complete.chunks)
         self.audio_s.observe(complete.audio_ms / 1000)
@@ -119,7 +127,7 @@ class Metrics:
 
     def ended(self, outcome: str) -> None:
         """Count an utterance that ended as `cancelled` or with an error code."""
-        self.utterances.labels(outcome).inc()
+        self.count(self.utterances, outcome)
 
     def show(self, depths: Depths) -> None:
         """Set the gauges of the queue."""

@@ -68,7 +68,7 @@ class Utterance:
 
     async def run(self) -> None:
         """Speak, or say why not. Cancelling the running asyncio task stops all writing and settles nothing."""
-        async with self.desk.floor.seat() as self._seat:
+        with self.desk.floor.seat() as self._seat:
             try:
                 await self._run()
             except stream.Fenced:
@@ -109,7 +109,7 @@ class Utterance:
     async def settle(self, verdict: Verdict, argument: str | int = "") -> None:
         """End the attempt on the job plane; a fence means that somebody else does it."""
         if await self.desk.patience(lambda: self.desk.queue.settle(self.lease, verdict, argument)):
-            self.desk.metrics.settled.labels(verdict).inc()
+            self.desk.metrics.count(self.desk.metrics.settled, verdict)
         else:
             self.desk.metrics.lost_leases.inc()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import monotonic
 
 import numpy as np
@@ -55,15 +55,16 @@ class Take:
     def segment(self, index: int, trail: Trail) -> Segment:
         """The index-th segment for the engine, with what was spoken of it before."""
         text = self.pieces[index].spoken
-        segment = Segment(
+        max_frames = frame_budget(text, self.job.language)
+        return Segment(
             text=text,
             language=self.job.language,
             voice=self.voice,
             seed=(self.job.seed + index) & MAX_SEED,
-            max_frames=frame_budget(text, self.job.language),
+            max_frames=max_frames,
             temperature=self.job.temperature,
+            resume=self._resume(index, trail, max_frames),
         )
-        return replace(segment, resume=self._resume(index, trail, segment.max_frames))
 
     def _resume(self, index: int, trail: Trail, max_frames: int) -> Resume | None:
         last = trail.marks[-1] if trail.marks else None

@@ -34,7 +34,8 @@ _language = lru_cache(maxsize=16)(Language)
 def split(text: str, language: str) -> list[str]:
     """The segments of a whole text, in order. Their characters, blanks aside, are the text's."""
     splitter = Splitter(language)
-    return splitter.feed(text) + splitter.flush()
+    splitter._take(text)
+    return splitter.flush()
 
 
 class Splitter:
@@ -69,19 +70,27 @@ class Splitter:
 
     def feed(self, text: str) -> list[str]:
         """Add a piece of the text; return the segments now decided."""
+        return self._decided(is_end=False) if self._take(text) else []
+
+    def _take(self, text: str) -> bool:
+        """Add a piece of the text; True when it may have decided a segment."""
         body = text.rstrip()
         if not body:
             self._blank = _one_blank(self._blank + text)
-            return []
+            return False
         added = self._blank + body
         if _NOT_SINGLE.search(added):
             added = _BLANKS.sub(lambda blanks: _one_blank(blanks[0]), added)
         self._blank = _one_blank(text[len(body) :])
         added = added if self._buffer else added.lstrip()
         self._buffer += added
-        weights = [2 if char >= _FIRST_WIDE else 1 for char in added]
-        self._sums += islice(accumulate(weights, initial=self._sums[-1]), 1, None)
-        return self._decided(is_end=False)
+        first = self._sums[-1] + 1
+        if added.isascii():
+            self._sums += range(first, first + len(added))
+        else:
+            weights = [2 if char >= _FIRST_WIDE else 1 for char in added]
+            self._sums += islice(accumulate(weights, initial=first - 1), 1, None)
+        return True
 
     def flush(self) -> list[str]:
         """End the text; return the remaining segments. The splitter can be fed another text afterwards."""
