@@ -12,6 +12,7 @@ from worker.embedded import EmbeddedError, embedded_valkey
 from worker.engine.base import EngineError, EngineSick
 from worker.engine.choose import make_engine
 from worker.health import HealthError, HealthServer
+from worker.loop import run, spare_what_stays
 from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.connect import AddressError
@@ -44,7 +45,7 @@ def serve(settings: Settings) -> int:
     """Run a worker until SIGTERM or SIGINT has drained it; 1 when it cannot start, or its engine is beyond repair."""
     sys.setswitchinterval(0.001)  # the engine's thread must not wait 5 ms for the event loop's, nor the other way
     try:
-        asyncio.run(_serve(settings))
+        run(_serve(settings))
     except EngineSick as error:
         log.error(SICK, error)
         return 1
@@ -64,6 +65,7 @@ def serve(settings: Settings) -> int:
 
 async def _serve(settings: Settings) -> None:
     worker = Worker(settings, make_engine(settings))
+    spare_what_stays()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
