@@ -24,16 +24,17 @@ MAX_LINES = 350
 # A module imports from its own group and from lower ranks only; groups of one rank do not know each other.
 RANKS = {
     "schemas": 0,
+    "worker.first": 0,
     "worker.settings": 1,
     "worker.floor": 1,
     "worker.embedded": 1,
     "worker.log_limit": 1,
     "worker.log_queue": 1,
     "worker.logs": 2,
-    "worker.loop": 2,
     "worker.text": 2,
     "worker.audio": 2,
     "worker.voices": 3,
+    "worker.voice_reload": 4,
     "worker.engine": 4,
     "worker.stream": 5,
     "worker.metrics": 6,
@@ -44,6 +45,7 @@ RANKS = {
     "worker.bench": 10,
     "worker.commands": 10,
     "worker.cli": 11,
+    "worker.__main__": 12,
 }
 REDIS = {"redis", "hiredis", "fakeredis", "valkey"}
 TORCH = {"torch", "torchaudio", "transformers", "qwen_tts", "flash_attn"}

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as python -m worker.cli; the imports below take a while
+    from worker.first import begin
+
+    begin()
+
 import sys
 from pathlib import Path
 from typing import Annotated, Any

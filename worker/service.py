@@ -13,6 +13,7 @@ import os
 import random
 import secrets
 import socket
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -29,13 +30,15 @@ from worker.stream.keys import Keys
 from worker.stream.link import Link, open_link
 from worker.stream.outbox import Plane
 from worker.stream.patience import PASSING, Patience, RedisError, Refusal
-from worker.voices.registry import Registry, RegistryError
+from worker.voice_reload import VoiceReload
+from worker.voices.registry import Registry
 
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 30.0
 SILENT_LEASES = 0.75  # silence after which a worker is taken for dead: another speaks on before the lease is over
 DEPTHS_EVERY_S = 5.0
+LAST_WORDS_S = 5.0  # at the end, to a Redis that may be away
 SICK_GRACE_S = 0.3  # of each step of a worker's end whose engine is sick: Redis may be away too
 
 
@@ -58,19 +61,21 @@ class Worker:
         self._settings = settings
         self._lease_s = settings.lease_ms / 1000
         self._silent_ms = round(settings.lease_ms * SILENT_LEASES)
-        self._voices = Registry.load(settings.voices_dir)
-        self._voices.get(settings.default_voice)  # a wrong default is found at start
+        registry = Registry.load(settings.voices_dir)
+        registry.get(settings.default_voice)  # a wrong default is found at start
         self._engine = EngineThread(engine, self.metrics.stepped)
+        self._voices = VoiceReload(registry, self._engine.check)
         self._n_slots = engine.n_slots
         self._running: dict[Pulse, tuple[Utterance, asyncio.Task[None]]] = {}
         self._stir = asyncio.Event()
         self._draining = asyncio.Event()
         self._is_warm = False
         self._sick: EngineSick | None = None
-        self._grace_s, self._last_words_s = settings.grace_s, self._lease_s
+        self._grace_s, self._last_words_s = settings.grace_s, min(self._lease_s, LAST_WORDS_S)
         self._ticked_at = monotonic()
         self._rung: asyncio.Task[None] | None = None
         self._reclaim_at = self._sweep_at = 0.0
+        self.on_ready: Callable[[], None] = lambda: None  # called before the first job is taken
         self._connect()
 
     def _connect(self) -> None:
@@ -100,15 +105,13 @@ class Worker:
             patience=self._job_patience,
             plane=Plane(self._session_link, keys, session_patience, self.metrics.fenced_writes.inc),
             engine=self._engine,
-            voices=lambda: self._voices,
+            voices=lambda: self._voices.in_use,
             metrics=self.metrics,
             default_voice=self._settings.default_voice,
             max_text_chars=self._settings.max_text_chars,
             max_attempts=self._settings.max_attempts,
             lease_s=self._lease_s,
         )
-
-    # Life.
 
     async def run(self) -> None:
         """Serve until `stop` is called and everything taken is finished or given back.
@@ -138,28 +141,23 @@ class Worker:
         self._stir.set()
 
     def reload_voices(self) -> None:
-        """Read the voices anew; a broken card leaves the ones there were in service."""
-        try:
-            self._voices = self._voices.reload()
-        except RegistryError as error:
-            log.error("the voices were not reloaded, the old ones stay: %s", error)
-        else:
-            self._engine.check(list(self._voices))
-            log.info("voices reloaded: %s", ", ".join(self._voices.names))
+        """Read the voices again; a broken card leaves the ones there were in service."""
+        self._voices.ask()
 
     async def _startup(self) -> None:
         loop = asyncio.get_running_loop()
         self._heartbeat.on_lost = lambda pulse: _call_soon(loop, self._abort, pulse)
         engine = self._engine.engine
         log.info("worker %s: engine %s, %d slots", self.name, engine.name, self._n_slots)
-        await self._engine.start(list(self._voices))
+        await self._engine.start(list(self._voices.in_use))
         self._heartbeat.start()
         self.metrics.slots_total.set(self._n_slots)
         if hasattr(engine, "memory_bytes"):
             self.metrics.watch_memory(lambda: getattr(engine, "memory_bytes", 0))
+        self.on_ready()
         self.metrics.ready.set(1)
         self._is_warm = True
-        log.info("ready; voices: %s", ", ".join(self._voices.names))
+        log.info("ready; voices: %s", ", ".join(self._voices.in_use.names))
 
     async def _drain(self, claiming: asyncio.Task[None]) -> None:
         self.metrics.ready.set(0)
@@ -262,8 +260,6 @@ class Worker:
     def _n_free(self) -> int:
         """Jobs that may be taken to be spoken."""
         return max(0, self._n_slots - len(self._running)) if self._is_taking else 0
-
-    # Jobs.
 
     def _begin_all(self, leases: list[Lease]) -> None:
         for lease in leases:

@@ -27,7 +27,7 @@ PLAIN_SCHEMES = ("redis", "unix", "redis+sentinel", "redis+cluster")
 TLS_SCHEMES = ("rediss", "rediss+sentinel", "rediss+cluster")
 
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,2})?")
 _USER_INFO = re.compile(r"(?<=://)[^\s]*@")
 _SECRET_QUERY = re.compile(r"(?i)(?<=[?&])(password|username)=[^&\s]*")
 
@@ -44,14 +44,32 @@ def without_password(url: str) -> str:
 def default_voices_dir() -> Path:
     """./voices where there is one, else the repository's."""
     here = Path("voices")
-    return here if here.is_dir() else Path(__file__).resolve().parent.parent / "voices"
+    is_there = os.path.isdir(here)  # noqa: PTH112 (Path.is_dir raises in a folder that may not be looked into)
+    return here if is_there else Path(__file__).resolve().parent.parent / "voices"
 
 
-def default_cache_dir() -> Path:
-    """makima-tts in $XDG_CACHE_HOME, else in ~/.cache."""
+def default_cache_dir() -> Path | None:
+    """makima-tts in $XDG_CACHE_HOME, else in ~/.cache; None for a user without a home directory."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # A relative one is invalid, says the XDG specification, and is ignored.
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "makima-tts"
+    if Path(base).is_absolute():  # a relative one is invalid, says the XDG specification, and is ignored
+        return Path(base) / "makima-tts"
+    try:
+        return Path.home() / ".cache" / "makima-tts"
+    except RuntimeError:
+        return None
+
+
+def env_file_problem() -> str | None:
+    """Why a .env file that is there cannot be opened, which leaves its settings out; None for none."""
+    try:
+        with Path(ENV_FILE).open("rb"):
+            return None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as error:
+        return (
+            f"{ENV_FILE} cannot be read ({error.strerror}), so its settings do not count; make it readable or remove it"
+        )
 
 
 def env_name(field: str) -> str:
@@ -89,8 +107,10 @@ def _key_prefix(prefix: str) -> str:
 
 
 def _device(device: str) -> str:
+    if device == "mps":
+        raise ValueError("Qwen3-TTS cannot compute on Apple's GPU (mps); use cpu, or auto")
     if not _DEVICE.fullmatch(device):
-        raise ValueError("use auto, cpu, mps, cuda or cuda:N, for example cuda:0")
+        raise ValueError("use auto, cpu, cuda or cuda:N, for example cuda:0")
     return device
 
 
@@ -128,7 +148,7 @@ class Settings(BaseSettings):
     slots: int = Field(default=8, ge=1, le=1024)
     pace: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     voices_dir: Path = Field(default_factory=default_voices_dir)
-    cache_dir: Path = Field(default_factory=default_cache_dir)
+    cache_dir: Path | None = Field(default_factory=default_cache_dir)
     default_voice: str = Field(default="makima", min_length=1, max_length=64)
 
     lease_ms: int = Field(default=2000, ge=100, le=600_000)
@@ -143,9 +163,13 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **flags: Any) -> Self:
-        """Read everything; flags that are None count as not given. Raises SettingsError."""
+        """Read everything; flags that are None count as not given. Raises SettingsError.
+
+        A .env file that cannot be opened is left out; `unknown_keys` says so.
+        """
+        given = {name: value for name, value in flags.items() if value is not None}
         try:
-            return cls(**{name: value for name, value in flags.items() if value is not None})
+            return cls(_env_file=None, **given) if env_file_problem() else cls(**given)
         except ValidationError as error:
             raise SettingsError(explain(error)) from None
         except (OSError, UnicodeDecodeError) as error:
@@ -263,14 +287,18 @@ def explain(error: ValidationError) -> str:
 
 
 def unknown_keys(environ: dict[str, str] | None = None, env_file: Path | None = None) -> list[str]:
-    """One sentence for each MAKIMA_TTS_* key that no setting has, from the environment and from .env."""
+    """One sentence for each MAKIMA_TTS_* key that no setting has, from the environment and from .env.
+
+    One more, and first, for a .env that cannot be opened.
+    """
     file = env_file or Path(ENV_FILE)
+    problems = [problem for problem in (env_file_problem(),) if problem is not None]
     sources: dict[str, Iterable[str]] = {
         "the environment": environ if environ is not None else dict(os.environ),
-        str(file): dotenv_values(file) if file.is_file() else {},
+        str(file): dotenv_values(file) if not problems and file.is_file() else {},
     }
     known = [env_name(field) for field in Settings.model_fields]
-    return [
+    return problems + [
         _unknown(key, source, known)
         for source, keys in sources.items()
         for key in sorted(key.upper() for key in keys)

@@ -12,12 +12,12 @@ import numpy as np
 from schemas.errors import JobError, WireError
 from schemas.messages import Audio, Begin, Cancelled, Complete, Error
 from schemas.wire import CODE_FRAME_BYTES, Entry, pack, read_entry, unpack_codes
-from tests.chaos.ledger import PLANTED, Excepted, Published
+from tests.chaos.ledger import Published
 
 if TYPE_CHECKING:
     from tests.chaos.undisturbed import Expected
 
-Kind = Literal["lost", "duplicated", "gaps", "wrong", "broken", "workers_ended_by_themselves"]
+Kind = Literal["lost", "duplicated", "gaps", "wrong", "broken"]
 DEFAULTS = {"encoding": "pcm_s16le", "sample_rate": "24000"}
 SAMPLE_TYPES = {"pcm_s16le": "<i2", "pcm_f32le": "<f4"}  # every other encoding has a byte a sample
 
@@ -27,8 +27,7 @@ class Findings:
     """Violations by kind, each `session job: what`, and what was counted.
 
     lost: published, and not spoken to its end. duplicated: heard twice. gaps: something between two entries is missing.
-    wrong: other samples than undisturbed. broken: every other rule. excepted: how jobs ended that were to end well and
-    may fail, for their own keys were damaged, each with the reason. takeovers: begins of another attempt.
+    wrong: other samples than undisturbed. broken: every other rule. takeovers: begins of another attempt.
     reopened: begins of the same one, after a cancel that was not its own or a reply that was lost. n_refused: jobs that
     ended with the error they were to end with.
     """
@@ -38,8 +37,6 @@ class Findings:
     gaps: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
-    workers_ended_by_themselves: list[str] = field(default_factory=list)
-    excepted: list[str] = field(default_factory=list)
     n_sessions: int = 0
     n_jobs: int = 0
     n_complete: int = 0
@@ -85,17 +82,9 @@ class Heard:
 class Session:
     """One session's stream. What is missing or wrong is said once: the next entry is held against what came."""
 
-    def __init__(
-        self,
-        session_id: str,
-        jobs: Sequence[Published],
-        cancels: Sequence[str],
-        findings: Findings,
-        excepted: Mapping[str, Excepted],
-    ) -> None:
+    def __init__(self, session_id: str, jobs: Sequence[Published], cancels: Sequence[str], findings: Findings) -> None:
         self._session_id = session_id
-        self._excepted = excepted
-        self._heard = {job.job_id: Heard(job) for job in jobs if not self._is_spoilt(job.job_id)}
+        self._heard = {job.job_id: Heard(job) for job in jobs}
         self._cancelled = max(map(_numbers, cancels), default=(-1, 0))
         self._found = findings
         self._order: list[str] = []  # of the jobs, as first heard
@@ -106,8 +95,6 @@ class Session:
         self._cut = (-1, 0)  # the highest id that a cancel on the stream named
 
     def hear(self, stream_id: bytes, raw: Mapping[bytes, bytes]) -> None:
-        if PLANTED in raw or self._is_spoilt(raw.get(b"job_id", b"").decode(errors="replace")):
-            return
         self._here = stream_id.decode()
         self._before, self._at = self._at, _numbers(self._here)
         if self._at <= self._before:
@@ -124,9 +111,6 @@ class Session:
             self._say("broken", None, f"{entry.type} at {self._here}, of a job nobody published: {entry.job_id}")
         else:
             self._hear_job(heard, entry, raw[b"data"])
-
-    def _is_spoilt(self, job_id: str) -> bool:
-        return job_id in self._excepted and self._excepted[job_id].is_spoilt
 
     def _say(self, kind: Kind, heard: Heard | None, what: str) -> None:
         where = self._session_id if heard is None else f"{self._session_id} {heard.job.job_id}"
@@ -271,10 +255,7 @@ class Session:
         end = heard.end.message if heard.end is not None else None
         self._found.n_complete += isinstance(end, Complete)
         self._found.n_cancelled += isinstance(end, Cancelled)
-        excepted = self._excepted.get(heard.job.job_id)
-        if end is None and excepted is not None and excepted.may_vanish:
-            self._say_failed(heard, "was settled without a word")
-        elif end is None and not has_left:
+        if end is None and not has_left:
             said = f"{len(heard.begins)} begins and {len(heard.chunks)} chunks were heard of it"
             self._say("lost", heard, f"has not ended; {said}")
         if not (heard.chunks or isinstance(end, Complete | Error)):
@@ -290,16 +271,9 @@ class Session:
                 self._say("wrong", heard, f"was to be refused: {error.code}: {error}")
             return
         if isinstance(end, Error) and not has_left:
-            self._say_failed(heard, f"ended by an error, {end.code}: {end.message}")
+            self._say("lost", heard, f"ended by an error, {end.code}: {end.message}")
         if heard.data != (pcm if isinstance(end, Complete) else pcm[: len(heard.data)]):
             self._say("wrong", heard, difference(heard.data, pcm, heard.sample_type))
-
-    def _say_failed(self, heard: Heard, what: str) -> None:
-        excepted = self._excepted.get(heard.job.job_id)
-        if excepted is None:
-            self._say("lost", heard, what)
-        else:
-            self._found.excepted.append(f"{self._session_id} {heard.job.job_id}: {what} ({excepted.reason})")
 
 
 def difference(heard: bytes, expected: bytes, sample_type: np.dtype[Any]) -> str:

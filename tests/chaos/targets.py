@@ -6,20 +6,16 @@ not what a run is to show, so who holds such a job is spared until it is through
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import redis
 
 from tests.chaos.fleet import Fleet, Member
-from tests.chaos.odd import is_like_an_id
 from worker.stream.keys import GROUP, Keys
 from worker.stream.patience import is_no_group
 
 MAX_ATTEMPTS = 3
-MAX_DIGITS = 16
-_RECORD = re.compile(rb"([0-9]{1,9}) [0-9]{1,20}").match
 LEAST_LIVELY = 2  # workers at work when one is hit
 
 
@@ -61,10 +57,7 @@ class Targets:
         owners = self._owners()
         found = set()
         for raw_id, value in attempts.items():
-            record = _RECORD(value)
-            if record is None or not is_like_an_id(raw_id):  # nobody's
-                continue
-            entry_id, n = raw_id.decode(), int(record[1])
+            entry_id, n = raw_id.decode(), int(value.split()[0])
             owner = owners.get(entry_id, "")
             least = MAX_ATTEMPTS if owner else MAX_ATTEMPTS - 1
             if n >= least and n - self._base(entry_id) >= least:
@@ -74,9 +67,8 @@ class Targets:
     def _base(self, entry_id: str) -> int:
         """The job's attempts that do not count, for the session has had new samples since."""
         for _, fields in self._client.xrange(self._keys.jobs, entry_id, entry_id):
-            job = self._keys.job(fields.get(b"session_id", b"").decode(errors="replace"), entry_id)
-            base = self._client.hget(job, "base") or b""
-            return int(base) if base.isdigit() and len(base) < MAX_DIGITS else 0
+            job = self._keys.job(fields[b"session_id"].decode(), entry_id)
+            return int(self._client.hget(job, "base") or 0)
         return 0
 
     def _owners(self) -> dict[str, str]:

@@ -19,7 +19,6 @@ import redis
 
 from worker import service
 from worker.bench.one_frame import OneFrameEngine
-from worker.loop import run, spare_what_stays
 from worker.settings import Settings
 
 MAKIMA, RAW, BATCHED = "makima-tts", "raw redis-py", "raw redis-py, batched"
@@ -45,13 +44,12 @@ def serve_makima(url: str, n_slots: int, sweep_every_s: float | None) -> None:
         _env_file=None, redis_url=url, engine="preview", slots=n_slots, default_voice="placeholder", grace_s=0
     )
 
-    async def serve() -> None:
+    async def run() -> None:
         worker = service.Worker(settings, OneFrameEngine(n_slots))
-        spare_what_stays()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         await worker.run()
 
-    run(serve())
+    asyncio.run(run())
 
 
 def serve_raw(url: str) -> None:

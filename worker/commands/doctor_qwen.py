@@ -74,7 +74,7 @@ def _room(device: str, gpus: list[dict[str, Any]]) -> tuple[str, str, float | No
     if device == "cpu" or (device == "auto" and not gpus):
         return "cpu", "this machine", footprint.free_host_bytes()
     index = _index(device)
-    if device == "mps" or index >= len(gpus):
+    if index >= len(gpus):
         return "cuda", device, None
     return "cuda", str(gpus[index]["name"]), gpus[index]["free_gib"] * GIB
 
@@ -117,7 +117,7 @@ def _device(settings: Settings, seen: dict[str, Any]) -> Finding:
     if gpus:
         return ok("gpu", ", ".join(gpus))
     detail = f"no CUDA device: {seen['why']}"
-    if settings.engine == "preview" or settings.device in ("cpu", "mps"):
+    if settings.engine == "preview" or settings.device == "cpu":
         return ok("gpu", f"{detail}; none is asked for")
     advice = "install the NVIDIA driver, give the container its GPUs, or choose --device cpu"
     return warn("gpu", detail, advice) if settings.device == "auto" else _matters(settings)("gpu", detail, advice)

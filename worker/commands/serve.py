@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import sys
 from collections.abc import Callable
 
+from worker.commands.signals import Signals
 from worker.embedded import EmbeddedError, embedded_valkey
 from worker.engine.base import EngineError, EngineSick
 from worker.engine.choose import make_engine
 from worker.health import HealthError, HealthServer
-from worker.loop import run, spare_what_stays
 from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.connect import AddressError
@@ -41,11 +40,14 @@ Ctrl-C ends both.
 """
 
 
-def serve(settings: Settings) -> int:
-    """Run a worker until SIGTERM or SIGINT has drained it; 1 when it cannot start, or its engine is beyond repair."""
+def serve(settings: Settings, ends_on_hangup: bool = False) -> int:
+    """Run a worker until SIGTERM or SIGINT has drained it; 1 when it cannot start, or its engine is beyond repair.
+
+    ends_on_hangup: SIGHUP drains it too, and does not reload the voices.
+    """
     sys.setswitchinterval(0.001)  # the engine's thread must not wait 5 ms for the event loop's, nor the other way
     try:
-        run(_serve(settings))
+        asyncio.run(_serve(settings, ends_on_hangup))
     except EngineSick as error:
         log.error(SICK, error)
         return 1
@@ -63,13 +65,10 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, ends_on_hangup: bool) -> None:
+    signals = Signals(ends_on_hangup)
     worker = Worker(settings, make_engine(settings))
-    spare_what_stays()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stop)
-    loop.add_signal_handler(signal.SIGHUP, worker.reload_voices)
+    worker.on_ready = lambda: signals.listen(worker.stop, worker.reload_voices)
     if settings.health_port is None:
         await worker.run()
         return
@@ -83,7 +82,7 @@ def dev(port: int, settings_for: Callable[[str], Settings]) -> int:
         with embedded_valkey(port) as valkey:
             settings = settings_for(valkey.url)
             print(TRY_IT.format(port=valkey.port), flush=True)
-            return serve(settings)
+            return serve(settings, ends_on_hangup=True)
     except EmbeddedError as error:
         print(f"makima-tts: {error}", file=sys.stderr)
         return 1

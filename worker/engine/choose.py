@@ -50,6 +50,10 @@ def _qwen(settings: Settings) -> Engine:
         log.warning("MAKIMA_TTS_PACE holds back the preview engine only; Qwen3-TTS speaks as fast as it can")
     if computes_on_cpu(settings.device):
         log.warning("Qwen3-TTS speaks on the CPU: the real model makes speech more slowly there than it is heard")
+    if settings.cache_dir is None:
+        log.warning(
+            "the voices' prompts are not kept: there is no home directory; set MAKIMA_TTS_CACHE_DIR to keep them"
+        )
     from worker.engine.qwen.serving import QwenSpeaker
 
     return QwenSpeaker.load(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def read(name: str) -> Weights:
 
 def find(name: str) -> Path:
     """The directory of a model; never asks the network. Raises ModelError."""
-    folder = Path(name).expanduser()
+    folder = _folder(name)
     if name.strip() and folder.is_dir():
         return folder
     if folder.is_file():
@@ -110,13 +111,18 @@ def find(name: str) -> Path:
         raise ModelError(f"{name} cannot be looked up ({_first_line(error)}); name a directory") from None
 
 
+def _folder(name: str) -> Path:
+    """The path with ~ as the home directory, where there is one."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111 (Path.expanduser raises where there is none)
+
+
 def is_hub_name(name: str) -> bool:
     return _HUB_NAME.fullmatch(name) is not None
 
 
 def shown_name(name: str) -> str:
     """The last part of a directory or hub name, as begin.model has it: printable ASCII, at most 64 characters."""
-    folder = Path(name).expanduser()
+    folder = _folder(name)
     last = folder.resolve().name if folder.is_dir() else name.rpartition("/")[2]
     plain = "".join(char if char.isascii() and char.isprintable() else "_" for char in last)
     return plain[:MAX_NAME_CHARS] or "qwen3-tts"

@@ -51,13 +51,13 @@ class QwenSpeaker:
         self._is_closed = False
 
     @classmethod
-    def load(cls, model: str, device: str, dtype: str, slots: int, cache_dir: Path) -> QwenSpeaker:
-        """Load the model. Raises ModelError, which says what to do."""
+    def load(cls, model: str, device: str, dtype: str, slots: int, cache_dir: Path | None) -> QwenSpeaker:
+        """Load the model. cache_dir: None keeps no prompts. Raises ModelError, which says what to do."""
         engine = QwenEngine.load(model, device=device, dtype=dtype, slots=slots, warm=False)
         if engine.model.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             # The event loop needs a core too: torch's threads spin for one that was put aside.
             torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-        return cls(engine, PromptCache(cache_dir / "prompts"))
+        return cls(engine, None if cache_dir is None else PromptCache(cache_dir / "prompts"))
 
     @property
     def name(self) -> str:

@@ -1,0 +1,90 @@
+"""What signals mean to a running worker.
+
+Until it is ready there is nothing to finish, and SIGTERM and SIGINT keep their default action: the process ends at
+once, whatever it is loading. From then on the first one drains; a second one has its default action again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+
+from worker.first import START
+
+log = logging.getLogger(__name__)
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+SAME_S = 0.1  # a signal that comes again within this time is the same one: some supervisors send it twice
+GONE_AFTER_S = 1.0  # a terminal's SIGHUP may come a moment before the terminal is gone
+
+
+class Signals:
+    """Belongs to a main thread's event loop, and is made before anything slow is loaded.
+
+    ends_on_hangup: the command belongs to its terminal. Else SIGHUP reloads, and ends a worker whose terminal is gone.
+    """
+
+    def __init__(self, ends_on_hangup: bool) -> None:
+        self._ends_on_hangup = ends_on_hangup
+        self._had_terminal = has_terminal()
+        self._is_ending = False
+        self._was_hung_up = False
+        for number in ENDING:
+            signal.signal(number, signal.SIG_DFL)
+        if not ends_on_hangup:
+            signal.signal(signal.SIGHUP, self._note_hangup)
+
+    def listen(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:
+        """From now on the signals call these; a SIGHUP that came before counts."""
+        self._loop = asyncio.get_running_loop()
+        self._stop, self._reload = stop, reload
+        for number in ENDING:
+            self._loop.add_signal_handler(number, self._end, number)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        if self._was_hung_up:
+            self._hang_up()
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._is_ending:
+            return
+        self._is_ending = True
+        log.info("%s: draining; a second SIGTERM or Ctrl-C ends the worker at once", number.name)
+        self._stop()
+        self._loop.call_later(SAME_S, self._let_go)
+
+    def _let_go(self) -> None:
+        for number in ENDING:
+            self._loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    def _note_hangup(self, number: int, frame: object) -> None:
+        self._was_hung_up = True
+
+    def _hang_up(self) -> None:
+        if self._is_ending:
+            return
+        if self._ends_on_hangup or self._has_lost_its_terminal():
+            self._end(signal.SIGHUP)
+            return
+        self._reload()
+        self._loop.call_later(GONE_AFTER_S, self._look_for_terminal)
+
+    def _look_for_terminal(self) -> None:
+        if not self._is_ending and self._has_lost_its_terminal():
+            self._end(signal.SIGHUP)
+
+    def _has_lost_its_terminal(self) -> bool:
+        return self._had_terminal and not START.is_nohup and not has_terminal()
+
+
+def has_terminal() -> bool:
+    """Whether this process has a controlling terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
