@@ -27,9 +27,10 @@ from tests.shell import Run, here, runner
 from tests.tone import ToneEngine
 from worker.embedded import embedded_valkey
 from worker.engine.base import Engine
-from worker.service import Worker, addresses
+from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.client import Client
+from worker.stream.connect import addresses
 from worker.stream.keys import Keys
 
 KEPT_FOR_EVER = set(Keys().job_plane)

@@ -27,6 +27,7 @@ RANKS = {
     "worker.first": 0,
     "worker.settings": 1,
     "worker.floor": 1,
+    "worker.host": 1,
     "worker.embedded": 1,
     "worker.log_limit": 1,
     "worker.log_queue": 1,

@@ -12,17 +12,17 @@ import math
 import os
 import random
 import secrets
-import socket
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 from worker.engine.base import Engine, EngineSick
 from worker.engine.thread import EngineThread
+from worker.host import host_name
 from worker.metrics import Metrics
 from worker.session import Desk, Utterance
 from worker.settings import Settings
-from worker.stream.connect import Address
+from worker.stream.connect import addresses
 from worker.stream.depths import read_depths
 from worker.stream.heartbeat import Heartbeat, Pulse
 from worker.stream.jobs import BLOCK_MS, Claim, Doorbell, JobQueue, Lease
@@ -30,6 +30,7 @@ from worker.stream.keys import Keys
 from worker.stream.link import Link, open_link
 from worker.stream.outbox import Plane
 from worker.stream.patience import PASSING, Patience, RedisError, Refusal
+from worker.stream.watch import Watch
 from worker.voice_reload import VoiceReload
 from worker.voices.registry import Registry
 
@@ -42,21 +43,11 @@ LAST_WORDS_S = 5.0  # at the end, to a Redis that may be away
 SICK_GRACE_S = 0.3  # of each step of a worker's end whose engine is sick: Redis may be away too
 
 
-def addresses(settings: Settings) -> tuple[Address, Address]:
-    """Where the job plane and the session plane are. Raises SettingsError for an unreadable password file."""
-    username, password = settings.redis_credentials()
-    files = (settings.redis_ca_file, settings.redis_cert_file, settings.redis_key_file)
-    return (
-        Address(settings.redis_url, username, password, *files),
-        Address(settings.session_url, username, password, *files),
-    )
-
-
 class Worker:
     """One worker process' service. `run` returns when it has drained after `stop`; also a HealthSource."""
 
     def __init__(self, settings: Settings, engine: Engine, metrics: Metrics | None = None) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.name = f"{host_name()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.metrics = metrics or Metrics()
         self._settings = settings
         self._lease_s = settings.lease_ms / 1000
@@ -89,6 +80,7 @@ class Worker:
         self._job_patience = Patience("job", reconnects("jobs").inc)
         self._bell_patience = Patience("job (doorbell)", reconnects("doorbell").inc)
         session_patience = Patience("session", reconnects("sessions").inc)
+        self._sessions = Watch(self._session_link, session_patience)
         # a UTF-8 character has at most 4 bytes: a text cut here is still seen as too long
         max_field_bytes = max(4096, 4 * self._settings.max_text_chars + 1)
         self._queue = JobQueue(self._job_link, keys, self.name, max_field_bytes)
@@ -123,6 +115,7 @@ class Worker:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 background = [group.create_task(self._tick()), group.create_task(self._watch_engine())]
+                background.append(group.create_task(self._sessions.run()))
                 if self._settings.health_port is not None:
                     background.append(group.create_task(self._watch_depths()))
                 claiming = group.create_task(self._main_loop())
@@ -197,6 +190,7 @@ class Worker:
     # The main loop.
 
     async def _main_loop(self) -> None:
+        await self._sessions.has_answered.wait()  # a worker that cannot reach them leaves the jobs to others
         while not self._draining.is_set():
             claim = None
             if self._n_free > 0:
@@ -300,8 +294,7 @@ class Worker:
             if since is not None and monotonic() - since > self._lease_s:
                 seconds = monotonic() - since
                 found.append(f"the {patience.plane} Redis has not served for {seconds:.0f} s: {patience.last_error}")
-        if (too_far := self._heartbeat.round_trips.problem()) is not None:
-            found.append(too_far)
+        found += filter(None, (self._sessions.problem(), self._heartbeat.round_trips.problem()))
         return found
 
     def is_ready(self) -> bool:
@@ -332,7 +325,7 @@ class Worker:
     def _card(self) -> dict[str, Any]:
         """This worker's line in the list of workers."""
         return {
-            "host": socket.gethostname(),
+            "host": host_name(),
             "pid": os.getpid(),
             "gpu": getattr(self._engine.engine, "gpu", None),
             "model": self._engine.engine.name,

@@ -239,24 +239,28 @@ class Settings(BaseSettings):
             return self.redis_username, self.redis_password.get_secret_value()
         if self.redis_password_file is None:
             return self.redis_username, None
-        name = env_name("redis_password_file")
-        try:
-            with self.redis_password_file.open("rb") as opened:  # which may be a pipe, or never end
-                password = opened.read(MAX_PASSWORD_BYTES + 1).decode().rstrip("\r\n")
-        except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise SettingsError(
-                f"{name}: {self.redis_password_file} cannot be read ({reason}); "
-                "name a file with the password alone that this user may read"
-            ) from None
-        if not 0 < len(password) <= MAX_PASSWORD_BYTES:
-            what = f"{self.redis_password_file} is empty or has more than {MAX_PASSWORD_BYTES >> 10} KiB"
-            raise SettingsError(f"{name}: {what}; write the password into it, alone")
-        return self.redis_username, password
+        return self.redis_username, password_in(self.redis_password_file)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in vars(self).items():
             yield name, without_password(value) if name in self._urls else value
+
+
+def password_in(file: Path) -> str:
+    """What MAKIMA_TTS_REDIS_PASSWORD_FILE holds at this moment. Raises SettingsError."""
+    name = env_name("redis_password_file")
+    try:
+        with file.open("rb") as opened:  # which may be a pipe, or never end
+            password = opened.read(MAX_PASSWORD_BYTES + 1).decode().rstrip("\r\n")
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SettingsError(
+            f"{name}: {file} cannot be read ({reason}); name a file with the password alone that this user may read"
+        ) from None
+    if not 0 < len(password) <= MAX_PASSWORD_BYTES:
+        what = f"{file} is empty or has more than {MAX_PASSWORD_BYTES >> 10} KiB"
+        raise SettingsError(f"{name}: {what}; write the password into it, alone")
+    return password
 
 
 def _check_readable(name: str, path: Path) -> None:

@@ -27,9 +27,9 @@ from worker.audio.chain import Chain
 from worker.embedded import embedded_valkey
 from worker.engine.base import N_CODEBOOKS, VoiceUnavailable
 from worker.engine.preview import PreviewEngine
-from worker.service import addresses
 from worker.speaking import Take
 from worker.stream.client import TERMINAL, Client
+from worker.stream.connect import addresses
 from worker.stream.keys import Keys
 from worker.voices.card import Card
 from worker.voices.registry import Registry, UnknownVoice

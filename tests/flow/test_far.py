@@ -12,8 +12,8 @@ from tests.conftest import eventually, make_settings, running
 from tests.flow.listening import KEYS, check_complete, check_queue_is_empty, read_session
 from tests.tone import ToneEngine
 from worker.embedded import Embedded, embedded_valkey
-from worker.service import addresses
 from worker.stream.client import Client
+from worker.stream.connect import addresses
 from worker.stream.keys import Keys
 
 FRAME_S = 0.08  # as it is heard

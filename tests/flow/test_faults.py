@@ -16,8 +16,8 @@ from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_emp
 from tests.tone import ToneEngine
 from worker.embedded import Embedded, embedded_valkey
 from worker.health import HealthServer
-from worker.service import addresses
 from worker.stream.client import Client
+from worker.stream.connect import addresses
 from worker.stream.keys import Keys
 
 TEXT = "A sentence of some length, spoken while its Redis misbehaves in one way or another."

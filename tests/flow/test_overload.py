@@ -19,8 +19,8 @@ from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_emp
 from tests.tone import ToneEngine
 from worker.embedded import Embedded, embedded_valkey
 from worker.health import HealthServer
-from worker.service import addresses
 from worker.stream.client import Client
+from worker.stream.connect import addresses
 from worker.stream.keys import Keys
 
 TWO_SECONDS = "A sentence that takes this engine two seconds of its time, or a bit more"  # 36 frames of 60 ms

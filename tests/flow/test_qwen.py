@@ -112,7 +112,7 @@ async def test_two_sessions_are_spoken_together(
 
 
 def _addresses(settings: Settings) -> Any:
-    from worker.service import addresses
+    from worker.stream.connect import addresses
     from worker.stream.keys import Keys
 
     return *addresses(settings), Keys(settings.prefix)

@@ -21,9 +21,9 @@ from tests.stream.servers import (
 )
 from tests.tone import ToneEngine
 from worker.embedded import Embedded, embedded_valkey
-from worker.service import addresses
 from worker.settings import Settings
 from worker.stream.client import TERMINAL, Client
+from worker.stream.connect import addresses
 from worker.stream.keys import Keys
 from worker.stream.patience import RedisError
 

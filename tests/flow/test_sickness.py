@@ -17,8 +17,9 @@ from tests.flow.listening import KEYS, check_complete, check_queue_is_empty, rea
 from tests.tone import ToneEngine
 from worker.embedded import embedded_valkey
 from worker.engine.base import EngineSick, Frames
-from worker.service import Worker, addresses
+from worker.service import Worker
 from worker.stream.client import Client
+from worker.stream.connect import addresses
 from worker.stream.keys import Keys
 
 TEXT = "A sentence of some length, of which one worker speaks the beginning and another the rest."

@@ -17,10 +17,9 @@ from tests.shell import Run, complaint
 from tests.stream.servers import CLI, HOST, Certificates, Server, free_port, needs_cli, needs_tls, until
 from tests.stream.servers import running as started
 from tests.tone import ToneEngine
-from worker.service import addresses
 from worker.settings import Settings
 from worker.stream.client import Client
-from worker.stream.connect import Address
+from worker.stream.connect import Address, addresses
 from worker.stream.link import open_link
 from worker.stream.patience import PASSING
 

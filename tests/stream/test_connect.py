@@ -101,7 +101,12 @@ def test_any_text_is_an_address_or_refused(text: str, scheme: str) -> None:
         address = Address(scheme + text)
     except AddressError:
         return
-    (address.node(*address.hosts[0]) if address.is_cluster else address).pool()
+    if address.is_cluster:
+        address = address.node(*address.hosts[0])
+    elif address.kind == "sentinel":
+        address.sentinel(*address.hosts[0]).connection(1.0)
+        address = address.master(*address.hosts[0])
+    address.connection(1.0)
 
 
 def test_an_address_shows_neither_its_password_nor_the_one_in_its_url() -> None:
@@ -320,7 +325,7 @@ async def test_every_node_of_a_cluster_gets_the_password(nodes: list[Server], ap
     login = "" if apart else f"voice:{quote(PASSWORD, safe='')}@"
     url = f"redis+cluster://{login}{HOST}:{nodes[1].port},{HOST}:{nodes[2].port}"
     for node in nodes:
-        async with linked(Address(node.url)) as link:
+        async with linked(Address(node.url, is_part=True)) as link:
             await link.call("ACL", "SETUSER", "voice", "on", f">{PASSWORD}", "~*", "+@all")
     async with linked(Address(url, "voice" if apart else None, PASSWORD if apart else None)) as link:
         for n in range(50):

@@ -19,9 +19,10 @@ from worker.commands.hearing import Hearing, NothingHeard, follow
 from worker.commands.serve import REFUSALS
 from worker.embedded import embedded_valkey
 from worker.engine.choose import make_engine
-from worker.service import Worker, addresses
+from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.client import Client
+from worker.stream.connect import addresses
 from worker.stream.keys import Keys
 
 START_TIMEOUT_S = 600.0  # the real model's warm-up on a CPU of few cores

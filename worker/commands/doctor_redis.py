@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter, time
 
-from worker.commands.advice import advice_on
 from worker.commands.findings import Finding, fail, unless, warn
-from worker.service import addresses
 from worker.settings import Settings, SettingsError, without_password
-from worker.stream.connect import Address, AddressError
+from worker.stream.advice import advice_on, said_by
+from worker.stream.connect import Address, AddressError, addresses
 from worker.stream.link import Link, open_link
-from worker.stream.patience import MissingRight, RedisError, Refusal, WrongPassword
+from worker.stream.patience import MissingRight, RedisError, Refusal
 from worker.stream.roundtrip import enough_lease_ms
 from worker.stream.script import APPEND, BEAT, BEGIN, CLAIM, END, RECLAIM, SETTLE, SWEEP, Script
 
@@ -97,15 +96,13 @@ async def _examine(plane: Plane, lease_ms: int) -> None:
 
 def _what_is_wrong(error: BaseException) -> tuple[str, str]:
     """(what, what to do)"""
-    what = str(error)[:300] or "no answer in time"
-    if isinstance(error, WrongPassword):
-        return what, "set MAKIMA_TTS_REDIS_USERNAME and MAKIMA_TTS_REDIS_PASSWORD_FILE to what the ACL file says"
-    if isinstance(error, MissingRight):
-        return what, "give this user the rules of `worker` in deploy/redis/users.acl"
+    what = said_by(error) if str(error) else "no answer in time"
     if isinstance(error, AddressError):
         return what, "correct MAKIMA_TTS_REDIS_URL or --redis-url"
-    start = "start Redis there, or set MAKIMA_TTS_REDIS_URL or --redis-url; makima-tts dev brings its own"
-    return what, advice_on(error) or start
+    advice = advice_on(error)
+    if advice is None:
+        return what, "start Redis there, or set MAKIMA_TTS_REDIS_URL or --redis-url; makima-tts dev brings its own"
+    return (f"{advice.problem}: {what}" if advice.problem else what), advice.remedy
 
 
 async def _info(link: Link) -> dict[str, str]:

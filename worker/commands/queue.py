@@ -15,10 +15,9 @@ from rich.table import Table
 
 from schemas.jobs import field_of, session_id_of
 from worker.commands.terminal import complain, foreign, redis_problem, table_console
-from worker.service import addresses
 from worker.settings import Settings
 from worker.stream.client import Client
-from worker.stream.connect import AddressError
+from worker.stream.connect import AddressError, addresses
 from worker.stream.depths import read_depths
 from worker.stream.keys import Keys
 from worker.stream.link import Link, open_link

@@ -14,6 +14,7 @@ from worker.engine.choose import make_engine
 from worker.health import HealthError, HealthServer
 from worker.service import Worker
 from worker.settings import Settings
+from worker.stream.advice import sentence_on
 from worker.stream.connect import AddressError
 from worker.stream.patience import Refusal
 from worker.voices.registry import RegistryError, UnknownVoice
@@ -58,9 +59,7 @@ def serve(settings: Settings, ends_on_hangup: bool = False) -> int:
         refusals, rest = group.split(Refusal)
         if refusals is None or rest is not None:
             raise
-        log.error(
-            "Redis refuses what a worker must do; deploy/redis/users.acl has its rights: %s", refusals.exceptions[0]
-        )
+        log.error("Redis refuses what a worker must do: %s", sentence_on(refusals.exceptions[0]))
         return 1
     return 0
 

@@ -22,10 +22,9 @@ from schemas.messages import Audio, Cancelled, Complete, Error, Message
 from schemas.wire import Entry
 from worker.commands.hearing import Hearing, NothingHeard, follow
 from worker.commands.terminal import complain, redis_problem
-from worker.service import addresses
 from worker.settings import Settings
 from worker.stream.client import Client
-from worker.stream.connect import AddressError
+from worker.stream.connect import AddressError, addresses
 from worker.stream.keys import Keys
 from worker.stream.patience import RedisError
 

@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
-from worker.commands.advice import advice_on
+from worker.stream.advice import sentence_on
 from worker.stream.patience import PASSING
 
 PIPED_WIDTH = 240  # columns: ids must not be broken over lines where a script reads them
@@ -21,11 +21,9 @@ def complain(problem: object) -> None:
 
 def redis_problem(error: Exception) -> str:
     """What went wrong with Redis, what mends it and where to look, in one line."""
-    what = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, PASSING):
-        parts = (f"Redis cannot be used: {what}", advice_on(error), "see makima-tts doctor")
-        return "; ".join(part for part in parts if part)
-    return f"Redis refused: {what}"
+        return f"Redis cannot be used: {sentence_on(error)}; see makima-tts doctor"
+    return f"Redis refused: {sentence_on(error)}"
 
 
 def table_console() -> Console:

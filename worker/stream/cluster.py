@@ -14,7 +14,7 @@ import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
-from worker.stream.connect import Address
+from worker.stream.connect import Address, AddressError
 from worker.stream.link import Once, PipelinedLink, Word
 from worker.stream.patience import PASSING
 
@@ -101,7 +101,7 @@ class ClusterLink:
         for place in list(dict.fromkeys([*self._servers, *self._address.hosts])):
             try:
                 ranges = await self._server(place).call("CLUSTER", "SLOTS")
-            except PASSING as error:
+            except (redis.ResponseError, *PASSING) as error:  # the former: it is no server of a Cluster
                 self._doubt(place)
                 seen.append(f"{place[0]}:{place[1]} {type(error).__name__}: {error}")
                 continue
@@ -116,7 +116,11 @@ class ClusterLink:
 
     def _server(self, place: Place) -> PipelinedLink:
         if place not in self._servers:
-            self._servers[place] = PipelinedLink(self._address.node(*place), self._timeout_s)
+            try:
+                address = self._address.node(*place)
+            except AddressError:
+                raise redis.ConnectionError(f"the Cluster names a server that cannot be reached: {place}") from None
+            self._servers[place] = PipelinedLink(address, self._timeout_s)
         return self._servers[place]
 
 

@@ -4,9 +4,12 @@
 `redis+sentinel://host:26379,host:26379/service/db` and `redis+cluster://host:6379,host:6379`. A user and password given
 apart from the URL (from a setting or a file) win over those inside it.
 
+What a connection needs (the password's file, certificates, names) is read when it is made, so that what was changed
+meanwhile counts from the next connection on.
+
 redis-py opens the connections (addresses, TLS, log-in) and no more: its clients retry by themselves, which hides
-failures, and cut blocking reads short by a default time-out. `worker.stream.link` speaks on the connections,
-`worker.stream.patience` waits and repeats.
+failures, and cut blocking reads short by a default time-out. `worker.stream.greet` makes connections,
+`worker.stream.link` speaks on them, `worker.stream.patience` waits and repeats.
 """
 
 from __future__ import annotations
@@ -17,14 +20,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-import redis.asyncio
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
+from worker.settings import Settings, password_in
+
 CONNECT_TIMEOUT_S = 5.0
-SENTINEL_TIMEOUT_S = 1.0  # several may be away, and all are asked within one connect time-out
 
 SCHEMES = frozenset(
     {"redis", "rediss", "unix"}
@@ -40,7 +42,8 @@ class AddressError(ValueError):
 class Address:
     """Where one plane's Redis is and who we are there. Neither URL nor password appears in `repr`.
 
-    Raises AddressError when the URL cannot be used.
+    password_file: read for each connection, and wins over a password. is_part: one server of a Cluster or one Sentinel,
+    not a server that may be used by itself. Raises AddressError when the URL cannot be used.
     """
 
     url: str = field(repr=False)
@@ -49,6 +52,8 @@ class Address:
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+    password_file: Path | None = None
+    is_part: bool = False
 
     def __post_init__(self) -> None:
         scheme = self._parts.scheme
@@ -90,29 +95,50 @@ class Address:
             hosts.append((host, port or default_port))
         return hosts
 
+    @property
+    def service(self) -> str:
+        """What the Sentinels of the URL call the service."""
+        return self._service()[0]
+
     def node(self, host: str, port: int) -> Address:
         """The address of one server of a Cluster, with the same user, password and files."""
+        return self._at(host, port)
+
+    def master(self, host: str, port: int) -> Address:
+        """The address of a Sentinel service's master, with the same user, password and files."""
+        return replace(self._at(host, port, db=self._service()[1]), is_part=False)
+
+    def sentinel(self, host: str, port: int) -> Address:
+        """The address of one Sentinel, which may know neither the servers' user nor their password."""
+        return replace(self._at(host, port), username=None, password=None, password_file=None)
+
+    def connection(self, timeout_s: float) -> AbstractConnection:
+        """What connects to this server (`node`, `master` and `sentinel` give those of a Cluster or service).
+
+        It holds user, password and database, but `worker.stream.greet` logs in. TCP and TLS together may take twice the
+        time-out. Raises SettingsError when the password's file cannot be read.
+        """
+        options = self._url_options() | self._tls_options()
+        make: type[AbstractConnection] = options.pop("connection_class", Connection)
+        options |= {
+            "protocol": 2,
+            "redis_connect_func": _no_login,
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": min(2 * timeout_s, max(CONNECT_TIMEOUT_S, timeout_s)),
+            "retry": Retry(NoBackoff(), 0),
+        }
+        username, password = self._credentials()
+        if self.password_file is not None:
+            password = password_in(self.password_file)
+        options |= {"username": username} if username is not None else {}
+        options |= {"password": password} if password is not None else {}
+        return make(**options)
+
+    def _at(self, host: str, port: int, db: int = 0) -> Address:
         scheme = self._parts.scheme.partition("+")[0]
         username, password = self._credentials()
         netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return replace(self, url=f"{scheme}://{netloc}", username=username, password=password)
-
-    def pool(self) -> redis.asyncio.ConnectionPool:
-        """What makes connections to this server, or to the service's master of the moment; see `node` for a Cluster."""
-        options: dict[str, Any] = {
-            "protocol": 2,
-            "socket_timeout": None,
-            "socket_connect_timeout": CONNECT_TIMEOUT_S,
-            "retry": Retry(NoBackoff(), 0),
-        } | self._tls_options()
-        username, password = self._credentials()
-        options |= {"username": username} if username is not None else {}
-        options |= {"password": password} if password is not None else {}
-        if self.kind == "standalone":
-            return redis.asyncio.ConnectionPool(**(self._url_options() | options))
-        service, db = self._service()
-        sentinel = _Sentinels(self.hosts, sentinel_kwargs=self._sentinel_options())  # type: ignore[no-untyped-call]
-        return SentinelConnectionPool(service, sentinel, db=db, **options)  # type: ignore[no-untyped-call]
+        return replace(self, url=f"{scheme}://{netloc}/{db}", username=username, password=password, is_part=True)
 
     @property
     def _parts(self) -> SplitResult:
@@ -148,43 +174,27 @@ class Address:
         return service, int(db or 0)
 
     def _tls_options(self) -> dict[str, Any]:
-        scheme = self._parts.scheme
-        if not scheme.startswith("rediss"):
+        if self._parts.scheme != "rediss":
             return {}
         files = {
             "ssl_ca_certs": self.ca_file,
             "ssl_certfile": self.cert_file,
             "ssl_keyfile": self.key_file,
         }
-        options: dict[str, Any] = {name: str(path) for name, path in files.items() if path is not None}
-        return options if scheme == "rediss" else options | {"ssl": True}
-
-    def _sentinel_options(self) -> dict[str, Any]:
-        """Sentinels may have neither the servers' user nor their password: they get TLS and time-outs only."""
-        return {
-            "protocol": 2,
-            "socket_timeout": SENTINEL_TIMEOUT_S,
-            "socket_connect_timeout": SENTINEL_TIMEOUT_S,
-            "retry": Retry(NoBackoff(), 0),
-        } | self._tls_options()
+        return {name: str(path) for name, path in files.items() if path is not None}
 
 
-class _Sentinels(Sentinel):
-    """Says why no Sentinel was of use; redis-py gives the repr of its clients instead, and no reason."""
+def addresses(settings: Settings) -> tuple[Address, Address]:
+    """Where the job plane and the session plane are. Raises SettingsError for an unreadable password file."""
+    username, password = settings.redis_credentials()
+    file = settings.redis_password_file  # read again for each connection
+    who = (username, None if file else password)
+    files = (settings.redis_ca_file, settings.redis_cert_file, settings.redis_key_file, file)
+    return Address(settings.redis_url, *who, *files), Address(settings.session_url, *who, *files)
 
-    async def discover_master(self, service_name: str) -> tuple[str, int]:
-        seen = []
-        for n, sentinel in enumerate(self.sentinels):
-            try:
-                masters: Any = await sentinel.sentinel_masters()
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                seen.append(f"; {type(error).__name__}: {error}")
-                continue
-            state = masters.get(service_name)
-            if state and self.check_master_state(state, service_name):
-                self.sentinels[0], self.sentinels[n] = sentinel, self.sentinels[0]  # asked first the next time
-                return state["ip"], state["port"]
-        raise MasterNotFoundError(f"No master found for {service_name!r}{''.join(seen)}")
+
+def _no_login(connection: AbstractConnection) -> None:
+    """redis-py would ask for one thing after the other, a round trip each."""
 
 
 def _is_database(number: str) -> bool:

@@ -22,6 +22,7 @@ from math import inf
 from time import time
 from typing import Any, TypeVar
 
+from worker.stream.advice import sentence_on
 from worker.stream.clock import Clock
 from worker.stream.connect import Address
 from worker.stream.jobs import JobQueue, Lease
@@ -159,7 +160,7 @@ class Heartbeat:
                     return
                 stood = False  # the connection broke just now: over a new one at once
             except Refusal as error:
-                self._say("beat", f"the leases of this worker cannot be kept: {error}")
+                self._say("beat", f"the leases of this worker cannot be kept: {sentence_on(error)}")
                 return
             except Exception:
                 log.exception("heartbeat: an unforeseen error; beating goes on")
@@ -201,7 +202,7 @@ class Heartbeat:
         except PASSING as error:
             self._failed(error)
         except Refusal as error:
-            self._say("card", f"this worker cannot write itself into the list of workers: {error}")
+            self._say("card", f"this worker cannot write itself into the list of workers: {sentence_on(error)}")
         except Exception as error:
             self._say("card", f"this worker's card cannot be made: {type(error).__name__}: {error}")
 

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 import hiredis
 import redis
-from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import NoScriptError
 
 from worker.stream.connect import Address
+from worker.stream.greet import open_pipeline
 from worker.stream.patience import PASSING
-from worker.stream.pipeline import Pipeline, open_pipeline
+from worker.stream.pipeline import Pipeline
 from worker.stream.script import Script
 
 Word = str | bytes | int | float
@@ -78,7 +78,7 @@ class PipelinedLink:
     """The link to one server, or to whichever server is a Sentinel service's master."""
 
     def __init__(self, address: Address, timeout_s: float) -> None:
-        self._pool = address.pool()
+        self._address = address
         self._timeout_s = timeout_s
         self._pipeline: Pipeline | None = None
         self._once = Once()
@@ -113,8 +113,6 @@ class PipelinedLink:
         self._is_closed = True
         if self._pipeline is not None:
             await self._pipeline.close()
-        if isinstance(self._pool, SentinelConnectionPool):
-            await self._pool.sentinel_manager.aclose()
 
     async def _connect(self) -> Pipeline:
         """The connection, made if there is none; nothing is awaited between its check and the caller's `send`."""
@@ -125,7 +123,7 @@ class PipelinedLink:
     async def _open(self) -> None:
         if self._is_closed:
             raise LinkClosedError("the link to Redis was closed")
-        pipeline = await open_pipeline(self._pool, self._timeout_s)
+        pipeline = await open_pipeline(self._address, self._timeout_s)
         if self._is_closed:
             await pipeline.close()
             raise LinkClosedError("the link to Redis was closed")
@@ -160,4 +158,5 @@ class Once:
                 finally:
                     self._n_ended += 1
             elif self._failure is not None:
-                raise redis.ConnectionError(f"{type(self._failure).__name__}: {self._failure}")
+                said = f"{type(self._failure).__name__}: {self._failure}"
+                raise redis.ConnectionError(said) from self._failure

@@ -21,6 +21,8 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from worker.stream.advice import sentence_on
+
 RedisError = redis.RedisError  # for those outside worker.stream, who import no redis
 Refusal = redis.ResponseError  # Redis answered, and will not: a missing right, a key of another type
 MissingRight = NoPermissionError
@@ -103,7 +105,7 @@ class Patience:
 
     def _failed(self, me: object, error: Exception) -> None:
         self.on_failure()
-        self.last_error = f"{type(error).__name__}: {error}"
+        self.last_error = sentence_on(error)
         now = monotonic()
         self._failing.setdefault(me, now)
         if now - self._logged_at > 10:

@@ -1,7 +1,7 @@
 """One live connection: commands go out together once per turn of the event loop, answers come back in order.
 
-redis-py connects, and this takes over the transport: no task reads or writes, the event loop calls. A command then
-costs its sender one future, which is what lets one core settle thousands of jobs a second.
+redis-py connects (`worker.stream.greet`), and this takes over the transport: no task reads or writes, the event loop
+calls. A command then costs its sender one future, which is what lets one core settle thousands of jobs a second.
 """
 
 from __future__ import annotations
@@ -12,36 +12,22 @@ from typing import Any
 
 import hiredis
 import redis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool, DefaultParser
-from redis.exceptions import InvalidResponse, ReadOnlyError
+from redis.asyncio.connection import AbstractConnection, DefaultParser
+from redis.exceptions import InvalidResponse, ReadOnlyError, ResponseError
 
-from worker.stream.connect import CONNECT_TIMEOUT_S
 from worker.stream.patience import UnwillingError
 
+IDLE_S = 15.0  # after which a connection is asked whether it lives
 _INCOMPLETE = object()
-
-
-async def open_pipeline(pool: ConnectionPool, timeout_s: float) -> Pipeline:
-    """Connect and log in. Raises redis-py's errors, TimeoutError after `timeout_s`, `CONNECT_TIMEOUT_S` at most."""
-    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
-    within_s = min(timeout_s, CONNECT_TIMEOUT_S)
-    try:
-        async with asyncio.timeout(within_s):
-            await connection.connect()  # type: ignore[no-untyped-call]
-    except TimeoutError:
-        await connection.disconnect(nowait=True)
-        raise redis.TimeoutError(f"no connection within {within_s} s") from None
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-    return Pipeline(connection, timeout_s)
+_PING: bytes = hiredis.pack_command(("PING",))
 
 
 class Pipeline(asyncio.Protocol):
     """A connection until it breaks; then every command on its way fails, and it is of no more use.
 
     It breaks when the server closes it, when nothing comes for `timeout_s` though an answer is due, or when the server
-    says that it is no master any more.
+    says that it is no master any more. One that is not used is asked whether it lives: a network may forget a
+    connection and tell nobody, which the next command would wait for.
     """
 
     def __init__(self, connection: AbstractConnection, timeout_s: float) -> None:
@@ -53,11 +39,14 @@ class Pipeline(asyncio.Protocol):
         self._unanswered: deque[asyncio.Future[Any]] = deque()
         self._stirred_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
+        self._idle = self._loop.call_later(IDLE_S, self._ask_when_idle)
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self.is_broken = False
         assert connection._writer is not None
         self._transport: asyncio.WriteTransport = connection._writer.transport
         self._transport.set_protocol(self)
+        if early := _left_unread(connection):
+            self._loop.call_soon(self.data_received, early)
 
     def send(self, packed: bytes) -> asyncio.Future[Any]:
         """Send one command; its answer comes in the future. Not to be called any more when `is_broken`.
@@ -86,6 +75,7 @@ class Pipeline(asyncio.Protocol):
         self.is_broken = True
         self._transport.abort()
         self._connection._close()  # type: ignore[no-untyped-call]
+        self._idle.cancel()
         if self._watch is not None:
             self._watch.cancel()
         for answer in self._unanswered:
@@ -97,9 +87,9 @@ class Pipeline(asyncio.Protocol):
         self._stirred_at = self._loop.time()
         try:
             self._reader.feed(data)
-            while (answer := self._reader.gets()) is not _INCOMPLETE:
+            while not self.is_broken and (answer := self._reader.gets()) is not _INCOMPLETE:
                 self._answer(answer)
-        except (InvalidResponse, IndexError) as error:
+        except Exception as error:  # InvalidResponse, and what hiredis makes of bytes that nobody foresaw
             self.give_up(redis.ConnectionError(f"what the server sent cannot be read: {error}"))
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -112,6 +102,10 @@ class Pipeline(asyncio.Protocol):
             self._transport.write(b"".join(unsent))  # 3.12's writelines fails on a connection that just broke
 
     def _answer(self, answer: Any) -> None:
+        if not self._unanswered:  # a server's reason to close, or a server that counts otherwise
+            why = answer if isinstance(answer, Exception) else "the server answered what nobody asked"
+            self.give_up(redis.ConnectionError(str(why)))
+            return
         future = self._unanswered.popleft()
         if isinstance(answer, Exception):
             if not future.done():
@@ -120,6 +114,11 @@ class Pipeline(asyncio.Protocol):
                 self.give_up(answer)  # a demoted master: the next connection asks the Sentinels anew
         elif not future.done():  # else its caller was cancelled
             future.set_result(answer)
+
+    def _ask_when_idle(self) -> None:
+        self._idle = self._loop.call_later(IDLE_S, self._ask_when_idle)
+        if not self._unanswered and self._loop.time() - self._stirred_at >= IDLE_S / 2:
+            self.send(_PING)
 
     def _check(self) -> None:
         self._watch = None
@@ -150,5 +149,14 @@ def _refusal(text: str) -> Exception:
     """The server's error as redis-py's class."""
     if text.startswith(_UNWILLING):
         return UnwillingError(text)
-    error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
+    try:
+        error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
+    except (ValueError, IndexError):  # MOVED to a place that is none
+        return ResponseError(text)
     return error
+
+
+def _left_unread(connection: AbstractConnection) -> bytes:
+    """What came while redis-py connected and was not asked for: servers say so why they let nobody in."""
+    reader: Any = connection._reader
+    return bytes(getattr(reader, "_buffer", b""))

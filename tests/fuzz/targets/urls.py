@@ -71,12 +71,14 @@ def parse_url(data: bytes, folder: Path) -> bool:
         require(bool(hosts) and all(host and 0 < port < 65536 for host, port in hosts), "a host without name or port")
     if address.is_cluster:
         address = address.node(*address.hosts[0])
-    connection: Any = address.pool().make_connection()  # type: ignore[no-untyped-call]
+    elif address.kind == "sentinel":
+        address = address.master(*address.hosts[0])
+    connection: Any = address.connection(1.0)
     require(isinstance(connection.db, int) and connection.db >= 0, "a database that is none")
     require(connection.protocol == 2 and connection.retry._retries == 0, "the URL changes how Redis is spoken to")
     encoder = connection.encoder
     require((encoder.encoding, encoder.decode_responses) == ("utf-8", False), "the URL changes the encoding")
-    require(connection.socket_timeout is None and not connection.health_check_interval, "the URL changes time-outs")
+    require(connection.socket_timeout == 1.0 and not connection.health_check_interval, "the URL changes time-outs")
     return True
 
 
