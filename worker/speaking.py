@@ -176,9 +176,11 @@ class Speaking:
 
     def _unmarked(self, index: int, frames: list[Frames]) -> tuple[int, bytes]:
         """First frame and codes of what is about to be written, without frames whose codes the stream has."""
-        codes = np.concatenate([part.codes for part in frames])
-        known = self._outbox.trail.codes_of(index) if len(codes) else None
         first_frame = frames[0].first_frame
+        codes = frames[0].codes if len(frames) == 1 else np.concatenate([part.codes for part in frames])
+        if not len(codes):
+            return first_frame, b""
+        known = self._outbox.trail.codes_of(index)
         n_known = 0 if known is None else min(max(0, len(known) - first_frame), len(codes))
         return first_frame + n_known, codes[n_known:].astype("<u2").tobytes()
 

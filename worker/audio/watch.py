@@ -6,15 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 AUDIBLE = 0.005  # of full scale, -46 dBFS: above the hiss of a codec's silence, below the softest onset of speech
+_LOOK = 480  # samples looked at first: what sounds at all mostly begins there
 
 
 def first_audible(pcm: NDArray[np.float32]) -> int | None:
     """Give the index of the first sample above AUDIBLE, or None. pcm: float32 [n]."""
-    if not pcm.size:
-        return None
-    loud = np.abs(pcm) > AUDIBLE
-    index = int(loud.argmax())
-    return index if loud[index] else None
+    for start, part in ((0, pcm[:_LOOK]), (_LOOK, pcm[_LOOK:])):
+        if part.size:
+            loud = np.abs(part) > AUDIBLE
+            index = int(loud.argmax())
+            if loud[index]:
+                return start + index
+    return None
 
 
 class Watch:

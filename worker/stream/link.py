@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Protocol
 
 import hiredis
@@ -59,8 +58,10 @@ async def run_script(link: Link, script: Script, keys: tuple[str, ...], *argumen
     """
     number = link.connection_number
     if link.scripts.get(script.sha) == number:
-        with suppress(NoScriptError):
+        try:  # not contextlib.suppress, which costs half a microsecond, three times a job
             return await link.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            pass
     link.scripts[script.sha] = number
     return await link.call("EVAL", script.source, len(keys), *keys, *arguments)
 
