@@ -20,10 +20,10 @@ types: install
 	$(BIN)/mypy
 bench: install
 	$(BIN)/makima-tts bench queue --json -
-# Breaks everything, in under six minutes: SEED= MINUTES= SETUP=valkey|redis|sentinel|cluster ENGINE=preview|qwen NAIVE=1
+# Breaks everything, in under six minutes: SEED= MINUTES= SETUP=valkey|redis|sentinel|cluster ENGINE=preview|qwen NAIVE=1 DAMAGE=0
 chaos: install
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
-		$(if $(SETUP),--setup $(SETUP)) $(if $(ENGINE),--engine $(ENGINE)) $(if $(filter 1,$(NAIVE)),--naive)
+		$(if $(SETUP),--setup $(SETUP)) $(if $(ENGINE),--engine $(ENGINE)) $(if $(filter 1,$(NAIVE)),--naive) $(if $(filter 0,$(DAMAGE)),--no-damage)
 # Take-overs: N workers killed while they speak. Rolling restarts: with a grace period and almost without.
 takeover: install
 	$(BIN)/python -m tests.chaos.takeover --engine $(or $(ENGINE),preview) --n $(or $(N),20) $(if $(SEED),--seed $(SEED))

@@ -20,7 +20,7 @@ from tests.chaos.table import figures, table
 
 def main() -> int:
     options = _options()
-    order = Order(options.seed, options.minutes, options.setup, options.engine, options.naive)
+    order = Order(options.seed, options.minutes, options.setup, options.engine, options.naive, not options.no_damage)
     print(f"seed {order.seed}, {order.minutes:g} minutes on {order.setup} with {order.engine}", flush=True)
     logging.disable(logging.WARNING)  # of the undisturbed worker: which jobs it refuses is in the findings
     folder = Path(tempfile.mkdtemp(prefix="makima-tts-chaos-"))
@@ -48,7 +48,7 @@ def _tell(outcome: Outcome, order: Order, folder: Path, json_file: Path | None) 
         hurt = evidence.write(folder / "evidence", outcome)
         print(f"the workers' logs, and the streams of {len(hurt)} sessions, are kept in {folder}")
     counts = {**run.ledger.faults, "jobs": len(run.ledger.jobs)}
-    missed = shortfall(counts, order.minutes)
+    missed = shortfall(counts, order.minutes, order.has_damage)
     for sentence in missed:
         print(f"too little: {sentence}")
     return int(bool(run.violations) or (bool(missed) and order.minutes >= DEFAULT_MINUTES))
@@ -61,6 +61,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--setup", choices=sorted(SETUPS), default="valkey")
     parser.add_argument("--engine", choices=sorted(CASTS), default="preview")
     parser.add_argument("--naive", action="store_true", help="let the writers heed no fence: the run has to fail")
+    parser.add_argument("--no-damage", action="store_true", help="leave what Redis holds, its clocks and rights alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser.parse_args()
 

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.check import check, check_left_behind
+from tests.chaos.check import Aftermath, check, check_left_behind, read_letters
+from tests.chaos.clock import Clock
 from tests.chaos.evidence import takeovers_ms
 from tests.chaos.faults import Faults
-from tests.chaos.fleet import Fleet, qwen_flags
+from tests.chaos.fleet import Fleet, Member, qwen_flags
+from tests.chaos.ledger import Ledger
 from tests.chaos.load import Load
 from tests.chaos.nursery import Nursery
 from tests.chaos.plan import schedule
 from tests.chaos.recorder import Heard, Recorder
-from tests.chaos.setups import open_setup
+from tests.chaos.setups import Setup, open_setup
+from tests.chaos.strangers import Tomorrow
 from tests.chaos.table import Run
 from tests.chaos.undisturbed import Expected, Preview, Qwen
 from tests.processes import until
@@ -50,13 +53,14 @@ CASTS = {
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What run is wanted. is_naive: its workers heed no fence."""
+    """What run is wanted. is_naive: its workers heed no fence. has_damage: what Redis holds is damaged too."""
 
     seed: int
     minutes: float
     setup: str
     engine: str
     is_naive: bool = False
+    has_damage: bool = True
 
     def draw(self, what: str) -> random.Random:
         """Each part draws for itself, so that no part's timing changes what another one does."""
@@ -87,22 +91,53 @@ def drive(order: Order, folder: Path) -> Outcome:
         with Fleet(nursery, setup.url, N_WORKERS, folder, [*flags, *cast.flags]) as fleet:
             recorder = stack.enter_context(Recorder(stack.enter_context(setup.client())))
             with Load(setup, recorder, order.draw("load"), cast.depth) as load:
-                faults = Faults(setup, fleet, order.draw("faults"), load.ledger.faults)
-                faults.run(schedule(order.draw("plan"), order.minutes, has_proxy=setup.proxy is not None))
+                faults = Faults(setup, fleet, order.draw("faults"), load)
+                with _tomorrow(order, setup, load):
+                    faults.run(schedule(order.draw("plan"), order.minutes, _offers(order, setup)))
             _until_drained(client)
             crew = _end_of(fleet)
+            fallen = [f"{member.log.name}: {_last_line(member)}" for member in fleet.fallen]
         ledger = load.ledger
         read = {session_id: _read(client, session_id) for session_id in ledger.by_session()}
-        misheard = [] if setup.writes_may_be_lost else _misheard(recorder, read, ledger.left)
+        misheard = [] if setup.writes_may_be_lost else _misheard(recorder, read, ledger)
+        aftermath = Aftermath(read_letters(client, Keys()), recorder.heard)
         with _expected(order, folder) as expected:
-            findings = check(ledger, read.__getitem__, expected)
+            findings = check(ledger, read.__getitem__, expected, aftermath)
         findings.broken += crew + misheard
-        left_behind = check_left_behind(client, Keys())
+        findings.workers_ended_by_themselves += fallen
+        left_behind = check_left_behind(client, Keys(), ledger.planted)
     run = Run(
         order.setup, order.engine, order.seed, time.monotonic() - began_s, ledger, findings, left_behind,
-        takeovers_ms(recorder.heard.values()),
+        takeovers_ms(recorder.heard.values()), order.has_damage, _skipped(order, setup),
     )  # fmt: skip
     return Outcome(run, recorder.heard, read, faults.log)
+
+
+def _offers(order: Order, setup: Setup) -> set[str]:
+    offers = {"proxy": setup.proxy is not None, "damage": order.has_damage, "clock": isinstance(setup.clock, Clock)}
+    return {name for name, is_there in offers.items() if is_there}
+
+
+def _skipped(order: Order, setup: Setup) -> list[str]:
+    """Kinds of damage that this set-up has no means for."""
+    if not order.has_damage:
+        return []
+    said = [f"no clock is set, for {setup.clock}"] if isinstance(setup.clock, str) else []
+    return said + (["no latency and no balancer, for there is no proxy"] if setup.proxy is None else [])
+
+
+@contextmanager
+def _tomorrow(order: Order, setup: Setup, load: Load) -> Iterator[None]:
+    """A worker of another release beside the others, where there is damage."""
+    if order.has_damage:
+        with Tomorrow(setup.client(), order.draw("tomorrow"), load.ledger.faults):
+            yield
+    else:
+        yield
+
+
+def _last_line(member: Member) -> str:
+    return (member.log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1][:300]
 
 
 def _until_drained(client: Any) -> None:
@@ -119,25 +154,27 @@ def _end_of(fleet: Fleet) -> list[str]:
         statuses = list(pool.map(fleet.drain, members))
     ended = zip(members, statuses, strict=True)
     hurt = [f"a worker ended its drain with {status}: {member.log.name}" for member, status in ended if status]
-    fallen = [f"a worker ended by itself: {member.log.name}" for member in fleet.fallen]
     logs = sorted(fleet.folder.glob("*.log"))
-    return hurt + fallen + [f"a traceback in {log.name}" for log in logs if "Traceback" in log.read_text()]
+    return hurt + [f"a traceback in {log.name}" for log in logs if "Traceback" in log.read_text()]
 
 
 def _read(client: Any, session_id: str) -> list[Raw]:
     return list(client.xrange(Keys().audio(session_id)))
 
 
-def _misheard(recorder: Recorder, read: dict[str, list[Raw]], left: set[str]) -> list[str]:
+def _misheard(recorder: Recorder, read: dict[str, list[Raw]], ledger: Ledger) -> list[str]:
     """A sentence for each session that was heard otherwise than its stream stands in the end.
 
-    The streams of those who left have expired: what was heard of them stands for them from now on.
+    The streams of those who left have expired: what was heard of them stands for them from now on. Of a stream that the
+    driver replaced only the last one stands.
     """
     until(lambda: all(len(recorder.heard[session_id]) >= len(entries) for session_id, entries in read.items()))
     heard = {
         session_id: [(stream_id, fields) for stream_id, fields, _ in recorder.heard[session_id]] for session_id in read
     }
-    read |= {session_id: heard[session_id] for session_id in left}
+    read |= {session_id: heard[session_id] for session_id in ledger.left}
+    for session_id in ledger.replaced:
+        heard[session_id] = heard[session_id][len(heard[session_id]) - len(read[session_id]) :]
     return [
         f"{session_id}: was heard otherwise than it stands"
         for session_id in read

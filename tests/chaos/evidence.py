@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from schemas.errors import WireError
 from schemas.messages import Audio, Begin
 from schemas.wire import read_entry
+from tests.chaos.ledger import PLANTED
 from tests.chaos.recorder import Heard
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def takeovers_ms(sessions: Iterable[Sequence[Heard]]) -> list[float]:
         before: Heard | None = None
         for heard in entries:
             _, fields, at_s = heard
+            if PLANTED in fields:
+                continue
             if fields[b"type"] == b"begin":
                 if before is not None and before[1][b"type"] != b"cancel" and fields[b"entry"] in begun:
                     found.append(1000 * (at_s - before[2]))

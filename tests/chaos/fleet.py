@@ -46,7 +46,7 @@ class Fleet:
         self._words = ["worker", "--redis-url", url, "--engine", nursery.engine, "--voice", "placeholder", *flags]
         self._size = size
         self.folder = folder
-        self._n_started = 0
+        self._n_started = self._n_replaced = 0
         self.members: list[Member] = []
         self.fallen: list[Member] = []
 
@@ -126,6 +126,14 @@ class Fleet:
         for member in [member for member in self.members if not self.is_alive(member)]:
             self.members.remove(member)
             self.fallen.append(member)
+
+    def replace_fallen(self) -> int:
+        """As a supervisor does: start one for each that has ended by itself since. Returns how many."""
+        self.find_fallen()
+        n_new, self._n_replaced = len(self.fallen) - self._n_replaced, len(self.fallen)
+        for _ in range(n_new):
+            self.start()
+        return n_new
 
     def _kill_all(self) -> None:
         for member in list(self.members):

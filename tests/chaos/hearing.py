@@ -12,12 +12,12 @@ import numpy as np
 from schemas.errors import JobError, WireError
 from schemas.messages import Audio, Begin, Cancelled, Complete, Error
 from schemas.wire import CODE_FRAME_BYTES, Entry, pack, read_entry, unpack_codes
-from tests.chaos.ledger import Published
+from tests.chaos.ledger import PLANTED, Ledger, Published
 
 if TYPE_CHECKING:
     from tests.chaos.undisturbed import Expected
 
-Kind = Literal["lost", "duplicated", "gaps", "wrong", "broken"]
+Kind = Literal["lost", "duplicated", "gaps", "wrong", "broken", "workers_ended_by_themselves"]
 DEFAULTS = {"encoding": "pcm_s16le", "sample_rate": "24000"}
 SAMPLE_TYPES = {"pcm_s16le": "<i2", "pcm_f32le": "<f4"}  # every other encoding has a byte a sample
 
@@ -27,7 +27,8 @@ class Findings:
     """Violations by kind, each `session job: what`, and what was counted.
 
     lost: published, and not spoken to its end. duplicated: heard twice. gaps: something between two entries is missing.
-    wrong: other samples than undisturbed. broken: every other rule. takeovers: begins of another attempt.
+    wrong: other samples than undisturbed. broken: every other rule. excepted: how jobs ended that were to end well and
+    may fail, for their own keys were damaged, each with the reason. takeovers: begins of another attempt.
     reopened: begins of the same one, after a cancel that was not its own or a reply that was lost. n_refused: jobs that
     ended with the error they were to end with.
     """
@@ -37,6 +38,8 @@ class Findings:
     gaps: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    workers_ended_by_themselves: list[str] = field(default_factory=list)
+    excepted: list[str] = field(default_factory=list)
     n_sessions: int = 0
     n_jobs: int = 0
     n_complete: int = 0
@@ -80,12 +83,24 @@ class Heard:
 
 
 class Session:
-    """One session's stream. What is missing or wrong is said once: the next entry is held against what came."""
+    """One session's stream. What is missing or wrong is said once: the next entry is held against what came.
 
-    def __init__(self, session_id: str, jobs: Sequence[Published], cancels: Sequence[str], findings: Findings) -> None:
+    letters: job id -> why it is a dead letter, which a job that is excepted may be.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        jobs: Sequence[Published],
+        ledger: Ledger,
+        findings: Findings,
+        letters: Mapping[str, str],
+    ) -> None:
         self._session_id = session_id
-        self._heard = {job.job_id: Heard(job) for job in jobs}
-        self._cancelled = max(map(_numbers, cancels), default=(-1, 0))
+        self._excepted = ledger.excepted
+        self._letters = letters
+        self._heard = {job.job_id: Heard(job) for job in jobs if not self._is_spoilt(job.job_id)}
+        self._cancelled = max(map(_numbers, ledger.cancels.get(session_id, [])), default=(-1, 0))
         self._found = findings
         self._order: list[str] = []  # of the jobs, as first heard
         self._speaking: Heard | None = None
@@ -95,6 +110,8 @@ class Session:
         self._cut = (-1, 0)  # the highest id that a cancel on the stream named
 
     def hear(self, stream_id: bytes, raw: Mapping[bytes, bytes]) -> None:
+        if PLANTED in raw or self._is_spoilt(raw.get(b"job_id", b"").decode(errors="replace")):
+            return
         self._here = stream_id.decode()
         self._before, self._at = self._at, _numbers(self._here)
         if self._at <= self._before:
@@ -111,6 +128,12 @@ class Session:
             self._say("broken", None, f"{entry.type} at {self._here}, of a job nobody published: {entry.job_id}")
         else:
             self._hear_job(heard, entry, raw[b"data"])
+
+    def _is_spoilt(self, job_id: str) -> bool:
+        return job_id in self._excepted and self._excepted[job_id].is_spoilt
+
+    def _may_vanish(self, heard: Heard | None) -> bool:
+        return heard is not None and (one := self._excepted.get(heard.job.job_id)) is not None and one.may_vanish
 
     def _say(self, kind: Kind, heard: Heard | None, what: str) -> None:
         where = self._session_id if heard is None else f"{self._session_id} {heard.job.job_id}"
@@ -137,7 +160,7 @@ class Session:
             self._order.append(entry.job_id)
         if heard.end is not None:
             self._say("duplicated", heard, f"{entry.type} at {self._here}, after its end by {heard.end.type}")
-        elif self._speaking not in (None, heard):
+        elif self._speaking not in (None, heard) and not self._may_vanish(self._speaking):
             self._say("broken", heard, f"{entry.type} at {self._here} while {self._speaking_id} is spoken")
         if isinstance(message, Begin):
             self._hear_begin(heard, entry, message)
@@ -255,7 +278,11 @@ class Session:
         end = heard.end.message if heard.end is not None else None
         self._found.n_complete += isinstance(end, Complete)
         self._found.n_cancelled += isinstance(end, Cancelled)
-        if end is None and not has_left:
+        if end is None and heard.job.job_id in self._excepted and heard.job.job_id in self._letters:
+            self._say_failed(heard, f"is a dead letter, {self._letters[heard.job.job_id]}")
+        elif end is None and self._may_vanish(heard):
+            self._say_failed(heard, "was settled without a word")
+        elif end is None and not has_left:
             said = f"{len(heard.begins)} begins and {len(heard.chunks)} chunks were heard of it"
             self._say("lost", heard, f"has not ended; {said}")
         if not (heard.chunks or isinstance(end, Complete | Error)):
@@ -271,9 +298,16 @@ class Session:
                 self._say("wrong", heard, f"was to be refused: {error.code}: {error}")
             return
         if isinstance(end, Error) and not has_left:
-            self._say("lost", heard, f"ended by an error, {end.code}: {end.message}")
+            self._say_failed(heard, f"ended by an error, {end.code}: {end.message}")
         if heard.data != (pcm if isinstance(end, Complete) else pcm[: len(heard.data)]):
             self._say("wrong", heard, difference(heard.data, pcm, heard.sample_type))
+
+    def _say_failed(self, heard: Heard, what: str) -> None:
+        excepted = self._excepted.get(heard.job.job_id)
+        if excepted is None:
+            self._say("lost", heard, what)
+        else:
+            self._found.excepted.append(f"{self._session_id} {heard.job.job_id}: {what} ({excepted.reason})")
 
 
 def difference(heard: bytes, expected: bytes, sample_type: np.dtype[Any]) -> str:

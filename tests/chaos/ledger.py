@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+PLANTED = b"odd"  # a field of every entry that the driver itself writes into a session's stream
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -20,18 +22,46 @@ class Published:
     at_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Excepted:
+    """What a job may do whose own keys were damaged: end in an error.
+
+    reason: the damage. is_spoilt: nothing that its session heard of it is judged. may_vanish: it may be settled without
+    a word, for the driver took away where the word would stand.
+    """
+
+    reason: str
+    is_spoilt: bool = False
+    may_vanish: bool = False
+
+    def with_more(self, other: Excepted) -> Excepted:
+        """What a job may do to which both happened."""
+        reason = self.reason if other.reason in self.reason else f"{self.reason} and {other.reason}"
+        return Excepted(reason, self.is_spoilt or other.is_spoilt, self.may_vanish or other.may_vanish)
+
+
 @dataclass(slots=True)
 class Ledger:
     """jobs: in the order published, which per session is the order to be heard.
 
     cancels: session -> entry ids up to which it was cancelled (acknowledged or not). left: sessions whose relay left;
-    their streams expire. faults: how often each kind of fault was caused.
+    their streams expire. faults: how often each kind of fault was caused. excepted: by job id. replaced: sessions whose
+    stream the driver replaced and deleted. planted: (key, member) of what it wrote into the job plane; a whole key has
+    no member.
     """
 
     jobs: list[Published] = field(default_factory=list)
     cancels: dict[str, list[str]] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     faults: Counter[str] = field(default_factory=Counter)
+    excepted: dict[str, Excepted] = field(default_factory=dict)
+    replaced: set[str] = field(default_factory=set)
+    planted: set[tuple[str, bytes]] = field(default_factory=set)
+
+    def let_fail(self, job_id: str, excepted: Excepted) -> None:
+        """Except this job from ending well, and no other."""
+        before = self.excepted.get(job_id)
+        self.excepted[job_id] = excepted if before is None else before.with_more(excepted)
 
     def by_session(self) -> dict[str, list[Published]]:
         sessions: dict[str, list[Published]] = {}

@@ -9,6 +9,7 @@ import asyncio
 import heapq
 import random
 import time
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -87,7 +88,8 @@ class Load(Background):
     def __init__(self, setup: Setup, recorder: Recorder, draw: random.Random, depth: int) -> None:
         super().__init__("load")
         self.ledger = Ledger()
-        self._recorder = recorder
+        self.recorder = recorder
+        self._n_of: Counter[str] = Counter()
         self._draw = draw
         self._depth = depth
         self._keys = Keys()
@@ -123,17 +125,13 @@ class Load(Background):
         if len(self._talking) < self._depth * 2 // 3:
             self._n_sessions += 1
             session_id = f"session-{self._n_sessions}"
-            self._recorder.add(session_id)
             self._talking.append(_Session(session_id, self._draw.randint(1, 5), self._draw.random() < LEAVES))
         return self._draw.choice(self._talking)
 
     def _speak(self, session: _Session) -> None:
         session_id = session.session_id
-        job_id = f"{session_id}-{len(session.entry_ids)}"
-        fields = draw_fields(self._draw, session_id, job_id)
-        entry_id = self._publish(fields)
+        entry_id = self.publish_for(session_id, self._draw).entry_id
         session.entry_ids.append(entry_id)
-        self.ledger.jobs.append(Published(session_id, job_id, entry_id, fields, time.monotonic()))
         if self._draw.random() < CANCELS:
             upto = self._draw.choice([entry_id, entry_id, *session.entry_ids])
             self._later(partial(self._cancel, session_id, upto))
@@ -141,6 +139,21 @@ class Load(Background):
             self._talking.remove(session)
             if session.leaves:
                 self._later(partial(self._leave, session_id))
+
+    def next_job_id(self, session_id: str) -> str:
+        """Of the next job that is published for it."""
+        return f"{session_id}-{self._n_of[session_id]}"
+
+    def publish_for(self, session_id: str, draw: random.Random) -> Published:
+        """One more job, also from another thread for a session of its own. Returns when it is acknowledged."""
+        self.recorder.add(session_id)
+        job_id = self.next_job_id(session_id)
+        fields = draw_fields(draw, session_id, job_id)
+        entry_id = self._publish(fields)
+        self._n_of[session_id] += 1
+        job = Published(session_id, job_id, entry_id, fields, time.monotonic())
+        self.ledger.jobs.append(job)
+        return job
 
     def _publish(self, fields: dict[str, str]) -> str:
         """Until it is acknowledged, by a replica too where the server alone may lose it: always the same job."""

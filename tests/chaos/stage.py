@@ -9,7 +9,7 @@ from typing import Any
 from schemas.errors import ErrorCode, JobError
 from schemas.messages import Audio, Begin, Cancelled, Complete, Error, Message
 from schemas.wire import Entry, pack, pack_codes, stream_fields, unpack, unpack_codes
-from tests.chaos.check import Findings, check
+from tests.chaos.check import NOTHING, Aftermath, Findings, check
 from tests.chaos.ledger import Ledger, Published
 
 Fields = dict[bytes, bytes]
@@ -109,8 +109,8 @@ class Stage:
         (one_id, one_fields), (other_id, other_fields) = self.entries[one], self.entries[other]
         self.entries[one], self.entries[other] = (one_id, other_fields), (other_id, one_fields)
 
-    def check(self) -> Findings:
-        return check(self.ledger, lambda session_id: list(self.entries.values()), Spoken())
+    def check(self, aftermath: Aftermath = NOTHING) -> Findings:
+        return check(self.ledger, lambda session_id: list(self.entries.values()), Spoken(), aftermath)
 
 
 def good() -> Stage:

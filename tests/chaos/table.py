@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -14,12 +15,19 @@ FAULTS = (
     "kills", "heirs_killed", "stops", "hiccups", "restarts", "pauses", "flushes", "groups_destroyed",
     "clients_killed", "delays", "blackholes", "cuts", "cuts_after_request",
 )  # fmt: skip
+DAMAGE = (
+    "odd_members", "odd_records", "other_types", "keys_deleted", "exhausted", "odd_seen", "odd_job_fields",
+    "odd_session_keys", "odd_entries", "strangers", "tomorrows_doings", "latencies", "http_answers", "rights_taken",
+    "clocks_set",
+)  # fmt: skip
 N_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run that is over. left_behind: what `check_left_behind` found. takeovers_ms: how long each take-over took."""
+    """A run that is over. left_behind: what `check_left_behind` found. takeovers_ms: how long each take-over took.
+    skipped: a sentence for each kind of damage that could not be done here.
+    """
 
     setup: str
     engine: str
@@ -29,6 +37,8 @@ class Run:
     findings: Findings
     left_behind: Sequence[str] = ()
     takeovers_ms: Sequence[float] = ()
+    has_damage: bool = False
+    skipped: Sequence[str] = ()
 
     @property
     def violations(self) -> list[str]:
@@ -48,7 +58,8 @@ def figures(run: Run) -> dict[str, Any]:
         "complete": found.n_complete,
         "cancelled": found.n_cancelled,
         "refused": found.n_refused,
-        **dict.fromkeys(FAULTS, 0),
+        "excepted": len(found.excepted),
+        **dict.fromkeys(FAULTS + (DAMAGE if run.has_damage else ()), 0),
         **run.ledger.faults,
         "takeovers": found.takeovers,
         "reopened": found.reopened,
@@ -57,19 +68,28 @@ def figures(run: Run) -> dict[str, Any]:
         "takeover_ms_max": percentile(run.takeovers_ms, 1.0),
         **{kind: len(sentences) for kind, sentences in found.kinds.items()},
         "left_behind": len(run.left_behind),
+        "exceptions": list(found.excepted),
+        "skipped": list(run.skipped),
         "violations": run.violations,
     }
 
 
 def table(run: Run) -> str:
-    """The figures, one a line, and the first violations."""
-    rows = {name.replace("_", " "): value for name, value in figures(run).items() if name != "violations"}
+    """The figures, one a line, what was skipped, why jobs were excepted, and the first violations."""
+    rows = {name.replace("_", " "): value for name, value in figures(run).items() if not isinstance(value, list)}
     width, n_digits = max(map(len, rows)), max(len(_shown(value)) for value in rows.values())
     lines = [f"{name:<{width}}  {_shown(value):>{n_digits}}" for name, value in rows.items()]
     violations = run.violations
     if len(violations) > N_SHOWN:
         violations = [*violations[:N_SHOWN], f"and {len(violations) - N_SHOWN} more"]
-    return "\n".join([*lines, "", *(violations or ["nothing is wrong"])])
+    said = [*(f"skipped: {what}" for what in run.skipped), *_reasons(run.findings.excepted)]
+    return "\n".join([*lines, "", *said, *(violations or ["nothing is wrong"])])
+
+
+def _reasons(excepted: Sequence[str]) -> list[str]:
+    """How many jobs were excepted, and from what, for each reason."""
+    counts = Counter(sentence.partition(": ")[2] for sentence in excepted)
+    return [f"excepted: {n} {'job' if n == 1 else 'jobs'}: {what}" for what, n in sorted(counts.items())]
 
 
 def percentile(values: Sequence[float], share: float) -> int | None:

@@ -6,16 +6,22 @@ not what a run is to show, so who holds such a job is spared until it is through
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import redis
 
 from tests.chaos.fleet import Fleet, Member
+from tests.chaos.odd import is_like_an_id
 from worker.stream.keys import GROUP, Keys
 from worker.stream.patience import is_no_group
 
 MAX_ATTEMPTS = 3
+SERVED_S = 0.5
+MAX_DIGITS = 16
+_RECORD = re.compile(rb"([0-9]{1,9}) [0-9]{1,20}").match
 LEAST_LIVELY = 2  # workers at work when one is hit
 
 
@@ -26,12 +32,22 @@ class Targets:
         self._fleet = fleet
         self._client: Any = client
         self._keys = Keys()
+        self._listed_at_s: dict[int, float] = {}
 
     def lively(self) -> list[Member]:
         """Who is at work; nobody when that are too few. Asks no Redis."""
         self._fleet.find_fallen()
         lively = [member for member in self._fleet.members if not member.is_stopped and self._fleet.is_ready(member)]
         return lively if len(lively) >= LEAST_LIVELY else []
+
+    def have_all_served(self) -> bool:
+        """True when each worker had its rights for a while: it stood in the list of workers at two calls, far apart."""
+        names = [name.decode(errors="replace") for name in self._client.hkeys(self._keys.workers)]
+        now_s = time.monotonic()
+        for member in self._fleet.members:
+            if any(name.startswith(member.name_prefix) for name in names):
+                self._listed_at_s.setdefault(member.pid, now_s)
+        return all(now_s - self._listed_at_s.get(member.pid, now_s) > SERVED_S for member in self._fleet.members)
 
     def is_spared(self, member: Member) -> bool:
         """Sure only of one that stands still: what it holds may change while this is answered."""
@@ -57,7 +73,10 @@ class Targets:
         owners = self._owners()
         found = set()
         for raw_id, value in attempts.items():
-            entry_id, n = raw_id.decode(), int(value.split()[0])
+            record = _RECORD(value)
+            if record is None or not is_like_an_id(raw_id):  # nobody's
+                continue
+            entry_id, n = raw_id.decode(), int(record[1])
             owner = owners.get(entry_id, "")
             least = MAX_ATTEMPTS if owner else MAX_ATTEMPTS - 1
             if n >= least and n - self._base(entry_id) >= least:
@@ -67,8 +86,9 @@ class Targets:
     def _base(self, entry_id: str) -> int:
         """The job's attempts that do not count, for the session has had new samples since."""
         for _, fields in self._client.xrange(self._keys.jobs, entry_id, entry_id):
-            job = self._keys.job(fields[b"session_id"].decode(), entry_id)
-            return int(self._client.hget(job, "base") or 0)
+            job = self._keys.job(fields.get(b"session_id", b"").decode(errors="replace"), entry_id)
+            base = self._client.hget(job, "base") or b""
+            return int(base) if base.isdigit() and len(base) < MAX_DIGITS else 0
         return 0
 
     def _owners(self) -> dict[str, str]:

@@ -239,6 +239,21 @@ def test_of_a_session_whose_relay_left_jobs_may_be_missing_but_what_is_there_mus
     assert [sentence.split(":")[0] for sentence in stage.check().wrong] == ["s d"]
 
 
+def test_what_the_driver_planted_is_not_left_behind_by_a_worker(valkey: redis.Redis) -> None:
+    _leave_everything(valkey)
+    planted = {("ready", b"1-0"), ("gates", b"s"), ("waiting", b"other")}
+    left = check_left_behind(valkey, KEYS, planted)
+    assert left == [sentence for sentence in LEFT if sentence not in ("1 left in ready", "1 left in gates")]
+    valkey.flushall()
+    valkey.set(f"{KEYS.prefix}:{{speak}}:waiting", "odd")
+    valkey.set(f"{KEYS.prefix}:{{speak}}:seen:odd", "odd")
+    assert check_left_behind(valkey, KEYS) == [
+        "1 left in another type in place of waiting", f"{KEYS.prefix}:{{speak}}:seen:odd never expires"
+    ]  # fmt: skip
+    assert not check_left_behind(valkey, KEYS, {("waiting", b""), ("seen", b"makima:{speak}:seen:odd")})
+    valkey.flushall()
+
+
 def test_sessions_are_apart() -> None:
     stage = good()
     stage.ledger.jobs.append(Published("t", "a", "1-1", {"session_id": "t", "job_id": "a", "text": "Hello."}, 0.0))

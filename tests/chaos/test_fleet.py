@@ -172,3 +172,16 @@ def _speaker_of_s(fleet: Fleet, valkey: redis.Redis) -> Member:
     [consumer] = valkey.xpending(KEYS.jobs, "workers")["consumers"]
     name = consumer["name"].decode()
     return next(member for member in fleet.members if name.startswith(member.name_prefix))
+
+
+def test_a_member_that_ends_by_itself_is_found_and_replaced_once(fleet: Fleet) -> None:
+    doomed, other = fleet.members
+    os.kill(doomed.pid, signal.SIGKILL)
+    assert until(lambda: not is_running(doomed.pid) or not fleet.is_alive(doomed))
+    assert fleet.replace_fallen() == 1
+    assert fleet.fallen == [doomed]
+    assert len(fleet.members) == 2
+    assert other in fleet.members
+    assert fleet.replace_fallen() == 0
+    fleet.kill(other)
+    assert fleet.fallen == [doomed], "who was killed did not end by itself"

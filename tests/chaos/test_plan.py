@@ -7,20 +7,23 @@ from collections import Counter
 
 import pytest
 
-from tests.chaos.plan import DEFAULT_MINUTES, KINDS, LEASE_MS, WANTED, Step, scaled, schedule, shortfall
+from tests.chaos.damage import PLANE
+from tests.chaos.plan import DEFAULT_MINUTES, KINDS, LEASE_MS, WANTED, WANTED_DAMAGE, Step, scaled, schedule, shortfall
+
+EVERYTHING = {"proxy", "damage", "clock"}
 
 
-def _drawn(seed: int, minutes: float = DEFAULT_MINUTES, has_proxy: bool = True) -> list[Step]:
-    return schedule(random.Random(seed), minutes, has_proxy)
+def _drawn(seed: int, minutes: float = DEFAULT_MINUTES, without: str = "") -> list[Step]:
+    return schedule(random.Random(seed), minutes, EVERYTHING - {without})
 
 
 def test_the_same_seed_gives_the_same_plan_and_another_one_another() -> None:
     assert _drawn(1) == _drawn(1) != _drawn(2)
 
 
-@pytest.mark.parametrize("has_proxy", [True, False])
-def test_a_run_of_the_default_length_reaches_what_is_wanted(has_proxy: bool) -> None:
-    n = Counter(step.kind for step in _drawn(3, has_proxy=has_proxy))
+@pytest.mark.parametrize("without", ["", "proxy", "damage"])
+def test_a_run_of_the_default_length_reaches_what_is_wanted(without: str) -> None:
+    n = Counter(step.kind for step in _drawn(3, without=without))
     done = {"jobs": WANTED["jobs"], "kills": n["kill"] + 2 * n["kill_twice"], "stops": n["stop"]}
     assert shortfall(done | {"restarts": n["restart"]}, DEFAULT_MINUTES) == []
 
@@ -37,10 +40,24 @@ def test_faults_of_every_kind_come_all_over_the_run_and_none_outside_of_it(minut
         assert [int(at_s // share_s) for at_s in times] == list(range(len(times)))
 
 
-def test_without_a_proxy_nothing_is_done_to_the_network() -> None:
-    with_proxy, without = (Counter(step.kind for step in _drawn(5, has_proxy=has)) for has in (True, False))
-    assert {kind for kind in with_proxy if kind not in without} == {name for name in KINDS if KINDS[name].needs_proxy}
-    assert all(with_proxy[kind] == n for kind, n in without.items())
+@pytest.mark.parametrize("missing", sorted(EVERYTHING))
+def test_what_a_run_does_not_offer_is_not_used_and_nothing_else_is_left_out(missing: str) -> None:
+    whole, without = (Counter(step.kind for step in _drawn(5, without=name)) for name in ("", missing))
+    assert {kind for kind in whole if kind not in without} == {name for name in KINDS if missing in KINDS[name].needs}
+    assert all(whole[kind] == n for kind, n in without.items())
+
+
+def test_the_faults_of_a_seed_stay_when_damage_comes_beside_them() -> None:
+    is_fault = {name for name in KINDS if "damage" not in KINDS[name].needs}
+    assert [step for step in _drawn(5) if step.kind in is_fault] == _drawn(5, without="damage")
+
+
+def test_a_whole_run_does_so_much_damage_that_every_key_has_its_turn() -> None:
+    n = Counter(step.kind for step in _drawn(3))
+    assert n["odd_member"] > 2 * len(PLANE)
+    assert n["other_type"] > len(PLANE)
+    short = shortfall({**WANTED, **WANTED_DAMAGE, "odd_members": 29}, DEFAULT_MINUTES, has_damage=True)
+    assert short == ["29 odd_members, wanted were 30"]
 
 
 def test_every_stop_outlasts_the_lease_and_no_hiccup_does() -> None:

@@ -152,6 +152,18 @@ def test_a_greeting_is_no_request(proxy: Proxy, valkey: redis.Redis) -> None:
     assert valkey.exists("a")
 
 
+def test_a_balancer_answers_every_new_connection_for_a_while(proxy: Proxy, client: redis.Redis) -> None:
+    proxy.answer_http(0.5)
+    with pytest.raises(redis.ConnectionError):
+        client.ping()
+    with socket.create_connection((HOST, proxy.port), timeout=5) as new:
+        answer = b"".join(iter(lambda: new.recv(1000), b""))
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert until(lambda: proxy.did["http answer"] >= 1)
+    time.sleep(0.5)
+    connect(proxy).close()
+
+
 def test_a_server_that_is_away_ends_its_clients_at_once() -> None:
     began_s = time.monotonic()
     with Proxy(free_port()) as proxy, socket.create_connection((HOST, proxy.port), timeout=5) as client:

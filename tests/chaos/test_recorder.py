@@ -107,3 +107,21 @@ def _is_written(client: redis.RedisCluster, session_id: str) -> bool:
     except redis.RedisError:
         return False
     return True
+
+
+def test_a_stream_that_is_replaced_is_not_listened_to_until_it_is_one_again(client: redis.Redis) -> None:
+    with Recorder(client) as recorder:
+        for session_id in ("s0", "s1"):
+            recorder.add(session_id)
+            client.xadd(Keys().audio(session_id), {"type": "audio", "n": "1"}, id="9-0")
+        assert until(lambda: _numbers(recorder, "s0") == _numbers(recorder, "s1") == [1])
+        client.set(Keys().audio("s0"), "odd")  # before it is skipped: nothing ends by that
+        time.sleep(0.05)
+        recorder.skip("s0")
+        _write(client, "s1", 2)
+        assert until(lambda: _numbers(recorder, "s1") == [1, 2])
+        client.delete(Keys().audio("s0"))
+        client.xadd(Keys().audio("s0"), {"type": "audio", "n": "2"}, id="5-0")
+        recorder.begin_again("s0")
+        assert until(lambda: _numbers(recorder, "s0") == [1, 2])
+        assert recorder.is_running

@@ -49,6 +49,29 @@ def test_violations_are_counted_and_the_first_of_them_said() -> None:
     assert run.violations[-1] == "left behind: 1 left in pending"
 
 
+def test_damage_is_counted_where_it_was_done_and_the_reason_of_every_exception_said() -> None:
+    assert "odd members" not in _rows(table(RUN))
+    excepted = ["s1 a: ended by an error, internal: x (its gate)", "s2 b: ended by an error, internal: x (its gate)"]
+    found = replace(CLEAN, excepted=[*excepted, "s3 c: was settled without a word (its end field)"])
+    ledger = Ledger(faults=Counter(odd_members=40))
+    run = replace(RUN, ledger=ledger, findings=found, has_damage=True, skipped=["no clock is set, for it is not there"])
+    rows = _rows(table(run))
+    assert (rows["odd members"], rows["clocks set"], rows["excepted"]) == ("40", "0", "3")
+    assert table(run).partition("\n\n")[2].splitlines() == [
+        "skipped: no clock is set, for it is not there",
+        "excepted: 2 jobs: ended by an error, internal: x (its gate)",
+        "excepted: 1 job: was settled without a word (its end field)",
+        "nothing is wrong",
+    ]
+    assert run.violations == []
+
+
+def test_a_worker_that_ended_by_itself_is_a_violation_of_its_own() -> None:
+    run = replace(RUN, findings=replace(CLEAN, workers_ended_by_themselves=["worker-3.log: Traceback"]))
+    assert _rows(table(run))["workers ended by themselves"] == "1"
+    assert run.violations == ["workers_ended_by_themselves: worker-3.log: Traceback"]
+
+
 def test_figures_are_fit_for_json() -> None:
     run = replace(RUN, findings=replace(CLEAN, wrong=["s a: 1 of 2 samples differ"]), takeovers_ms=[])
     read = json.loads(json.dumps(figures(run)))

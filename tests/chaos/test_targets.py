@@ -75,6 +75,24 @@ def test_a_job_whose_next_attempt_is_the_last_makes_nobody_safe_while_nobody_run
     assert not any(map(targets.is_spared, fleet.members))
 
 
+def test_all_have_served_when_each_has_been_listed_for_a_while(
+    fleet: Fleet, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = Targets(fleet, valkey)
+    assert until(targets.have_all_served, 20)
+    monkeypatch.setattr("tests.chaos.targets.SERVED_S", 0.0)
+    fleet.start()
+    assert not targets.have_all_served(), "it does not even run"
+    assert until(targets.have_all_served, 20)
+
+
+def test_odd_records_are_nobodys_last_attempt(fleet: Fleet, valkey: redis.Redis) -> None:
+    for n, value in enumerate(("", "oops", "3", "inf 1", "99999999999999999999 1", "-1 -1")):
+        valkey.hset(KEYS.job_plane[5], f"{n + 1}-0", value)
+    valkey.hset(KEYS.job_plane[5], "oops", "3 1")
+    assert Targets(fleet, valkey).are_all_safe()
+
+
 def test_nobody_is_hit_while_only_one_is_at_work(fleet: Fleet, valkey: redis.Redis) -> None:
     targets = Targets(fleet, valkey)
     assert targets.lively() == fleet.members

@@ -5,13 +5,14 @@ Debian's redis-server, for the embedded Valkey speaks no TLS. What is started he
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,14 @@ needs_tls = pytest.mark.skipif(REDIS is None or OPENSSL is None, reason="redis-s
 
 
 class Server:
-    """One redis-server process. arguments: all of its own; port: where it answers."""
+    """One redis-server process. arguments: all of its own; port: where it answers.
+
+    program, environment: to be changed before it starts.
+    """
 
     def __init__(self, folder: Path, arguments: Sequence[str], port: int, scheme: str = "redis") -> None:
+        self.program = str(REDIS)
+        self.environment: Mapping[str, str] = {}
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.port = port
@@ -46,9 +52,10 @@ class Server:
     def start(self, *more: str) -> None:
         """more: arguments for this time only, which win over its own."""
         with (self.folder / "log").open("ab") as log:
-            own = [str(REDIS), *self._arguments, "--bind", HOST, "--dir", str(self.folder), "--save", ""]
+            own = [self.program, *self._arguments, "--bind", HOST, "--dir", str(self.folder), "--save", ""]
             command = [*own, *more]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            environment = {**os.environ, **self.environment}
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
         until(self._answers)
 
     def send(self, number: signal.Signals) -> None:
