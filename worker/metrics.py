@@ -90,6 +90,7 @@ class Metrics:
         self.oldest_job_age_s = self._gauge("oldest_job_age_seconds", "Age of the oldest unsettled job, 0 without one")
         self.settled = self._counter("settled", "Attempts settled, by how: ok, retry, release or dead", "how")
         self.reclaimed = self._counter("reclaimed", "Jobs taken over from a worker that fell silent")
+        self.damage = self._counter("damage", "Things in Redis that no worker wrote, by the job plane's key", "key")
         self.duplicates_deleted = self._counter("duplicates_deleted", "Jobs deleted: job_id seen before")
 
     def _make_worker_metrics(self) -> None:

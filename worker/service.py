@@ -12,9 +12,11 @@ import math
 import os
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from worker.engine.base import Engine, EngineSick
 from worker.engine.thread import EngineThread
@@ -23,20 +25,22 @@ from worker.metrics import Metrics
 from worker.session import Desk, Utterance
 from worker.settings import Settings
 from worker.stream.connect import addresses
+from worker.stream.damage import DamageLog
 from worker.stream.depths import read_depths
 from worker.stream.heartbeat import Heartbeat, Pulse
-from worker.stream.jobs import BLOCK_MS, Claim, Doorbell, JobQueue, Lease
+from worker.stream.jobs import BLOCK_MS, SWEEP_EVERY_MS, Claim, Doorbell, JobQueue, Lease
 from worker.stream.keys import Keys
 from worker.stream.link import Link, open_link
 from worker.stream.outbox import Plane
-from worker.stream.patience import PASSING, Patience, RedisError, Refusal
+from worker.stream.patience import PASSING, MissingRight, Patience, RedisError, Refusal, backoff_s
 from worker.stream.watch import Watch
 from worker.voice_reload import VoiceReload
 from worker.voices.registry import Registry
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-SWEEP_EVERY_S = 30.0
+SWEEP_EVERY_S = SWEEP_EVERY_MS / 1000
 SILENT_LEASES = 0.75  # silence after which a worker is taken for dead: another speaks on before the lease is over
 DEPTHS_EVERY_S = 5.0
 LAST_WORDS_S = 5.0  # at the end, to a Redis that may be away
@@ -65,7 +69,8 @@ class Worker:
         self._grace_s, self._last_words_s = settings.grace_s, min(self._lease_s, LAST_WORDS_S)
         self._ticked_at = monotonic()
         self._rung: asyncio.Task[None] | None = None
-        self._reclaim_at = self._sweep_at = 0.0
+        self._reclaim_at = 0.0
+        self._refused: dict[str, tuple[float, str]] = {}  # what Redis refuses: since when, and why
         self.on_ready: Callable[[], None] = lambda: None  # called before the first job is taken
         self._connect()
 
@@ -77,13 +82,14 @@ class Worker:
         one_plane = session_address == job_address
         self._session_link = self._job_link if one_plane else open_link(session_address)
         reconnects = self.metrics.reconnects.labels
-        self._job_patience = Patience("job", reconnects("jobs").inc)
+        self._job_patience = Patience("job", reconnects("jobs").inc, wants_rights=True)
         self._bell_patience = Patience("job (doorbell)", reconnects("doorbell").inc)
         session_patience = Patience("session", reconnects("sessions").inc)
         self._sessions = Watch(self._session_link, session_patience)
         # a UTF-8 character has at most 4 bytes: a text cut here is still seen as too long
         max_field_bytes = max(4096, 4 * self._settings.max_text_chars + 1)
-        self._queue = JobQueue(self._job_link, keys, self.name, max_field_bytes)
+        damage = DamageLog(keys, lambda key: self.metrics.damage.labels(key).inc())
+        self._queue = JobQueue(self._job_link, keys, self.name, max_field_bytes, damage.report)
         self._doorbell = Doorbell(self._bell_link, keys)
         self._keys = keys
         self._heartbeat = Heartbeat(job_address, keys, self.name, self._lease_s)
@@ -119,6 +125,7 @@ class Worker:
                 if self._settings.health_port is not None:
                     background.append(group.create_task(self._watch_depths()))
                 claiming = group.create_task(self._main_loop())
+                background.append(group.create_task(self._sweep_from_time_to_time()))
                 await self._draining.wait()
                 await self._drain(claiming)
                 for task in background:
@@ -193,36 +200,65 @@ class Worker:
         await self._sessions.has_answered.wait()  # a worker that cannot reach them leaves the jobs to others
         while not self._draining.is_set():
             claim = None
-            if self._n_free > 0:
-                await self._take_over_and_sweep()
+            if self._n_free > 0 and monotonic() >= self._reclaim_at:
+                self._reclaim_at = monotonic() + self._lease_s / 4 * random.uniform(0.75, 1.25)  # noqa: S311
+                await self._unless_refused("taking jobs over", self._take_over)
             if self._is_taking:
-                n_free = self._n_free
-                claim = await self._job_patience(lambda: self._queue.claim(n_free))  # noqa: B023
-                self.metrics.duplicates_deleted.inc(claim.n_duplicates)
-                self._begin_all(claim.leases)
+                claim = await self._unless_refused("claiming jobs", self._claim)
             if claim is None or claim.wait_ms != 0:
                 await self._sleep(claim)
 
-    async def _take_over_and_sweep(self) -> None:
-        now = monotonic()
-        if now >= self._reclaim_at:
-            self._reclaim_at = now + self._lease_s / 4 * random.uniform(0.75, 1.25)  # noqa: S311
-            if self._job_patience.has_answered_for_s(self._lease_s / 2):  # else living workers could not beat either
-                await self._take_over()
-        if now >= self._sweep_at:
-            self._sweep_at = now + SWEEP_EVERY_S * random.uniform(0.5, 1.5)  # noqa: S311
-            await self._job_patience(self._queue.sweep)
+    async def _unless_refused(self, what: str, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Do what another part of the queue's damage must not keep from being done; None where Redis refuses it.
+
+        Raises MissingRight at the start only.
+        """
+        try:
+            answer = await call()
+        except Refusal as error:
+            if self._job_patience.wants_rights and isinstance(error, MissingRight):
+                raise
+            if what not in self._refused:
+                log.error("Redis refuses %s, trying again: %s", what, error)
+            self._refused[what] = (self._refused.get(what, (monotonic(), ""))[0], str(error))
+            await asyncio.sleep(backoff_s(3))
+            return None
+        self._refused.pop(what, None)
+        return answer
+
+    async def _claim(self) -> Claim:
+        n_free = self._n_free
+        claim = await self._job_patience(lambda: self._queue.claim(n_free))
+        self.metrics.duplicates_deleted.inc(claim.n_duplicates)
+        self._begin_all(claim.leases)
+        return claim
 
     async def _take_over(self) -> None:
+        if not self._job_patience.has_answered_for_s(self._lease_s / 2):  # else living workers could not beat either
+            return
         n_free, asked_at = self._n_free, monotonic()
         taken = await self._job_patience(lambda: self._queue.reclaim(self._silent_ms, n_free, asked_at))
         self._reclaim_at = min(self._reclaim_at, monotonic() + taken.due_s)
         self.metrics.reclaimed.inc(len(taken.leases))
         self._begin_all(taken.leases)
 
+    async def _sweep_from_time_to_time(self) -> None:
+        """Also a lease after the group was lost: living workers have their entries back by then."""
+        is_lost = False
+        while True:
+            await self._unless_refused(
+                "sweeping the queue", partial(self._job_patience, partial(self._queue.sweep, is_lost))
+            )
+            self._queue.lost_group.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_EVERY_S * random.uniform(0.5, 1.5)):  # noqa: S311
+                    await self._queue.lost_group.wait()
+            if is_lost := self._queue.lost_group.is_set():
+                await asyncio.sleep(self._lease_s)
+
     async def _sleep(self, claim: Claim | None) -> None:
         """Until something stirs, or a timer of ours or a delayed job is due."""
-        delay_s = max(0.0, min(self._reclaim_at, self._sweep_at) - monotonic())
+        delay_s = max(0.0, self._reclaim_at - monotonic())
         if claim is None or not self._n_free:
             delay_s = self._lease_s / 2  # then jobs that expire are looked for
         else:
@@ -289,7 +325,10 @@ class Worker:
             found.append(f"the event loop has not moved for {monotonic() - self._ticked_at:.1f} s")
         if self._is_warm and not self._engine.moves(self._lease_s):
             found.append(f"the engine has not moved for longer than the lease of {self._lease_s} s, or has died")
-        for patience in (self._job_patience, self._desk.plane.patience):
+        for what, (refused_at, error) in list(self._refused.items()):
+            if monotonic() - refused_at > self._lease_s:
+                found.append(f"Redis refuses {what}: {error}; see makima-tts queue status")
+        for patience in (self._job_patience, self._bell_patience, self._desk.plane.patience):
             since = patience.failing_since
             if since is not None and monotonic() - since > self._lease_s:
                 seconds = monotonic() - since

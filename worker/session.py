@@ -21,13 +21,15 @@ from worker.metrics import Metrics
 from worker.speaking import Speaking, Take
 from worker.stream import outbox as stream
 from worker.stream.heartbeat import Pulse
-from worker.stream.jobs import JobQueue, Lease, Verdict
+from worker.stream.jobs import JobQueue, Lease, Settled, Verdict
 from worker.stream.outbox import Outbox, Plane
-from worker.stream.patience import MissingRight, Patience, Refusal
+from worker.stream.patience import Patience, Refusal
 from worker.voices.card import Card
 from worker.voices.registry import Registry, UnknownVoice
 
 log = logging.getLogger(__name__)
+
+SESSION_UNWRITABLE = "session_unwritable"  # why a job is dead that its session cannot be told of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +78,18 @@ class Utterance:
                 self.desk.metrics.lost_leases.inc()
             except (stream.Displaced, stream.Rewound) as stop:
                 self._note(f"does not find its last entry on the stream ({type(stop).__name__}) and is given back")
-                await self.settle("release")
+                if await self.settle("release") == "gone":
+                    await self._end_failed(JobError(ErrorCode.INTERNAL, _TAKEN_OUT))
             except stream.Ended as ended:
                 await self.settle("dead" if ended.kind == "error" else "ok", ended.kind)
+            except Refusal as refusal:
+                await self._give_up_session(refusal)
 
     async def _run(self) -> None:
         try:
+            if self.lease.repeats and await self._outbox.repeat(self.lease.repeats):
+                await self.settle("ok")
+                return
             complete = await self._speak()
         except (stream.Cut, stream.RelayLeft) as stop:
             await self._end_cancelled(has_left=isinstance(stop, stream.RelayLeft))
@@ -99,6 +107,8 @@ class Utterance:
             if type(stop) not in _ERRORS:
                 raise
             await self._end_failed(JobError(*_ERRORS[type(stop)]))
+        except Refusal:
+            raise
         except Exception:
             log.exception("job %s failed in a way nobody foresaw", self.lease.entry_id)
             await self._try_again(JobError(ErrorCode.INTERNAL, "the worker failed on this job; its log says where"))
@@ -106,12 +116,16 @@ class Utterance:
             self.desk.metrics.completed(complete)
             await self.settle("ok")
 
-    async def settle(self, verdict: Verdict, argument: str | int = "") -> None:
-        """End the attempt on the job plane; a fence means that somebody else does it."""
-        if await self.desk.patience(lambda: self.desk.queue.settle(self.lease, verdict, argument)):
-            self.desk.metrics.count(self.desk.metrics.settled, verdict)
-        else:
+    async def settle(self, verdict: Verdict, argument: str | int = "", may_come_again: bool = False) -> Settled:
+        """End the attempt on the job plane; "fenced" means that another worker does it."""
+        settled = await self.desk.patience(
+            lambda: self.desk.queue.settle(self.lease, verdict, argument, may_come_again)
+        )
+        if settled == "fenced":
             self.desk.metrics.lost_leases.inc()
+        else:
+            self.desk.metrics.count(self.desk.metrics.settled, verdict)
+        return settled
 
     async def _speak(self) -> Complete:
         job, voice = self._read()
@@ -212,14 +226,21 @@ class Utterance:
                 await self._outbox.end(message, error.code.value, text)
             except stream.RelayLeft:
                 self.desk.metrics.gone_listeners.inc()
-            except MissingRight:
-                raise
-            except Refusal as refusal:  # a key of another type: nothing can be told there
-                log.error(
-                    "the end of job %s cannot be written, it is dead-lettered only: %s", self.lease.entry_id, refusal
-                )
         self.desk.metrics.ended(error.code.value)
-        await self.settle("dead", error.code.value)
+        await self.settle("dead", error.code.value, may_come_again=error.code.retryable)
+
+    async def _give_up_session(self, refusal: Refusal) -> None:
+        """The session's keys refuse what a worker writes, such as one of another type: try again, or dead-letter."""
+        attempt = self.lease.attempt
+        if attempt < self.desk.max_attempts:
+            await self.settle("retry", _delay_ms(attempt))
+            return
+        log.error(
+            "job %s is dead-lettered: the keys of session %s refuse its audio; delete them, or use another session: %s",
+            self.lease.entry_id, self.lease.session_id, refusal,
+        )  # fmt: skip
+        self.desk.metrics.ended(SESSION_UNWRITABLE)
+        await self.settle("dead", SESSION_UNWRITABLE, may_come_again=True)
 
     async def _try_again(self, error: JobError) -> None:
         """The attempt failed, not the job: later, unless this was the last one and it got nowhere."""
@@ -227,9 +248,8 @@ class Utterance:
         if attempt >= self.desk.max_attempts and not self._outbox.has_progressed:
             await self._end_failed(error)
             return
-        delay_ms = int(min(10.0, 0.5 * 2 ** (attempt - 1)) * 1000)
         log.warning("job %s failed, attempt %d: %s", self.lease.entry_id, attempt, error.message)
-        await self.settle("retry", delay_ms)
+        await self.settle("retry", _delay_ms(attempt))
 
     async def _leave_sick_engine(self) -> None:
         """Let another worker speak this. The attempt does not count, the first time.
@@ -256,11 +276,19 @@ class Utterance:
         log.info("job %s of session %s %s", self.lease.entry_id, self.lease.session_id, what)
 
 
+def _delay_ms(attempt: int) -> int:
+    return int(min(10.0, 0.5 * 2 ** min(attempt - 1, 10)) * 1000)
+
+
 def _sayable(reason: str) -> str:
     """An engine's own words as the contract takes them: not empty, of a bounded length, UTF-8."""
     return reason.encode("utf-8", "replace").decode()[:1000] or "no reason was given"
 
 
+_TAKEN_OUT = (
+    "the job's entry was taken out of the job stream while it was spoken, and the session's next job began; publish it "
+    "again, and cancel a job instead of deleting its entry"
+)
 _ERRORS: dict[type[Exception], tuple[ErrorCode, str]] = {
     stream.StreamFull: (
         ErrorCode.INTERNAL,

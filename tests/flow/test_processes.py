@@ -19,7 +19,7 @@ from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_emp
 from worker.stream.client import Client
 
 StartWorker = Callable[..., Process]
-LONG = "This is a rather long story about a worker that does not live to see its end. " * 3
+LONG = "This is a rather long story about a worker that does not live to see its end. " * 10
 
 
 async def test_three_workers_and_a_hundred_sessions_keep_every_session_in_order(

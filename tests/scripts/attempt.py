@@ -93,6 +93,11 @@ class Attempt:
             yield from self._settle("dead" if ended.kind == "error" else "ok", ended.kind)
 
     def _speak(self) -> Steps:
+        if self.lease.repeats:
+            answer = yield lambda: self._plane.repeat(self.lease)
+            if answer[0] != "NONE":
+                yield from self._settle("ok")
+                return
         if not self.lease.session_id:
             yield from self._settle("dead", "invalid_field")
             return
@@ -185,19 +190,9 @@ class Attempt:
                 raise Ended(answer[1])
 
     def _beat(self) -> Steps:
-        answer = yield lambda: without_group("LOST", lambda: self._plane.beat(self.lease))
+        answer = yield lambda: self._plane.beat(self.lease)
         if answer == "LOST":
             raise Fenced
 
     def _settle(self, verdict: str, argument: str | int = "") -> Steps:
-        yield lambda: without_group("FENCED", lambda: self._plane.settle(self.lease, verdict, argument))
-
-
-def without_group(answer: str, command: Callable[[], str]) -> str:
-    """The command's answer, or this one when the group is gone, and every lease with it."""
-    try:
-        return command()
-    except redis.ResponseError as error:
-        if "NOGROUP" not in str(error):
-            raise
-        return answer
+        yield lambda: self._plane.settle(self.lease, verdict, argument)

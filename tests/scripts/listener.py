@@ -48,6 +48,7 @@ class Heard:
     fence: int = 0
     is_begun: bool = False
     end: str | None = None
+    is_copy: bool = False  # the end of the job that this one repeats
 
 
 @dataclass(slots=True)
@@ -78,11 +79,12 @@ class Listener:
     def _hear(self, entry_id: str, fields: dict[str, str]) -> None:
         kind, job = fields["type"], self.jobs[fields["entry"]]
         law(job.session_id == self.session_id, f"{entry_id}: of another session")
-        law(not job.is_duplicate, f"{entry_id}: {kind} of a duplicate")
         law(fields["job_id"] == job.job_id, f"{entry_id}: job_id {fields['job_id']} is not {job.job_id}")
         if job.entry_id not in self.utterances:
             self._hear_first_of(job)
         heard = self.utterances[job.entry_id]
+        first_end = self._first_end(job) if job.is_duplicate else None
+        law(not job.is_duplicate or first_end is not None, f"{entry_id}: {kind} of a duplicate of a job without an end")
         law(heard.end is None, f"{entry_id}: {kind} after the end of {job.entry_id}")
         epoch, n = numbers(entry_id)
         if kind == "begin":
@@ -90,9 +92,20 @@ class Listener:
             law(epoch > self.epoch and n == 0, f"{entry_id}: no new epoch")
         elif kind == "audio":
             self._hear_audio(entry_id, job, heard, int(fields["delivered"]))
+        elif kind == first_end and not heard.is_begun:
+            heard.end, heard.is_copy, self.last_end = kind, True, entry_id
         else:
             self._hear_end(entry_id, job, heard, fields)
         self.epoch, self.n = epoch, n
+
+    def _first_end(self, job: Job) -> str | None:
+        """How an earlier entry of the same job has ended."""
+        ends = [
+            heard.end
+            for entry_id, heard in self.utterances.items()
+            if entry_id != job.entry_id and self.jobs[entry_id].job_id == job.job_id
+        ]
+        return next((end for end in ends if end is not None), None)
 
     def _hear_first_of(self, job: Job) -> None:
         latest = max(self.utterances, key=numbers, default="0-0")

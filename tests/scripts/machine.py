@@ -7,18 +7,19 @@ the end fresh workers must be able to bring every job to its one end.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import redis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from tests.scripts.attempt import Attempt, Plan, without_group
+from tests.scripts.attempt import Attempt, Plan
 from tests.scripts.listener import Job, Listener, Violation, law
 from tests.scripts.plane import Lease, Plane, numbers
+from worker.stream.keys import JOB_PLANE
 
-ACCIDENTS = ("ready", "delayed", "gates", "waiting", "attempts", "group", "scripts", "entry")
+ACCIDENTS = ("ready", "delayed", "gates", "waiting", "attempts", "taken", "group", "scripts", "entry")
+ODD = ("", "oops", "1-1-1", "9" * 23, "1-", "1", "01-0", "-1", "inf", "nan", "1 2 3 4", "\x00", "9999999999999999-0")
 MISFORTUNES = ("crash", "give back", "beat", "sweep", "trim", "leave")
 N_SESSIONS = 2
 N_WORKERS = 3
@@ -41,6 +42,7 @@ class Schedules(RuleBasedStateMachine):
         plane.client.flushall()
         plane.create_group()
         self.plane = plane
+        plane.heals = True
         self.with_accidents = with_accidents
         self.jobs: dict[str, Job] = {}
         self.accidents: set[str] = set()
@@ -94,7 +96,7 @@ class Schedules(RuleBasedStateMachine):
     )
     def claim(self, worker: int, count: int, turn: int, loses_reply: bool) -> None:
         name = self.workers[worker]
-        leases = self._on_group(lambda: self.plane.claim(name, count, turn).leases)
+        leases = self.plane.claim(name, count, turn).leases
         self._take(leases, loses_reply)
 
     def _take(self, leases: Any, loses_reply: bool = False) -> None:
@@ -102,18 +104,9 @@ class Schedules(RuleBasedStateMachine):
             job = self.jobs[lease.entry_id]
             job.n_given += 1
             law(lease.session_id == job.session_id, f"{lease.entry_id} is given for {lease.session_id}")
-            law(not job.is_duplicate, f"the duplicate {lease.entry_id} is given")
+            law(job.is_duplicate or not lease.repeats, f"{lease.entry_id} is given as a duplicate")
             if not loses_reply:
                 self.attempts.append(Attempt(self.plane, lease))
-
-    def _on_group(self, command: Callable[[], Any]) -> Any:
-        try:
-            return command()
-        except redis.ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            self.plane.create_group()
-            return command()
 
     def _running(self, which: int) -> list[Attempt]:
         """One attempt, or none when nobody has anything to do even after a claim.
@@ -123,7 +116,7 @@ class Schedules(RuleBasedStateMachine):
         """
         if not self.attempts:
             name = self.workers[which % N_WORKERS]
-            self._take(self._on_group(lambda: self.plane.claim(name, 2, which % 2).leases))
+            self._take(self.plane.claim(name, 2, which % 2).leases)
         return [self.attempts[which % len(self.attempts)]] if self.attempts else []
 
     @rule(which=indices, loses_reply=seldom)
@@ -158,7 +151,7 @@ class Schedules(RuleBasedStateMachine):
     @rule(which=indices, worker=workers, loses_reply=seldom)
     def take_over(self, which: int, worker: int, loses_reply: bool) -> None:
         """A worker stands still for longer than a lease, and may go on at any time; another takes its job over."""
-        pending = self._on_group(self.plane.pending)
+        pending = self.plane.pending()
         if pending:
             entry_id = pending[which % len(pending)][0]
             self._silence(entry_id, worker, loses_reply)
@@ -170,20 +163,20 @@ class Schedules(RuleBasedStateMachine):
             case "crash":
                 self._crash(which % N_WORKERS)
             case "beat" if attempt:
-                if without_group("LOST", lambda: self.plane.beat(attempt.lease)) == "LOST":
+                if self.plane.beat(attempt.lease) == "LOST":
                     self.attempts.remove(attempt)
             case "give back" if attempt:
                 attempt.give_back()
                 self._step(attempt)
             case "sweep":
-                self._on_group(lambda: self.plane.sweep(which % 5 + 1))
+                self.plane.sweep(which % 5 + 1)
             case "trim":
                 self._trim(self.listeners[self.sessions[which % N_SESSIONS]])
             case "leave" if which % 3 == 0:
                 self._leave(which % N_SESSIONS)
 
     def _silence(self, entry_id: str, worker: int, loses_reply: bool = False) -> None:
-        self._on_group(lambda: self.plane.go_silent(entry_id))
+        self.plane.go_silent(entry_id)
         self._take(self.plane.reclaim(self.workers[worker]), loses_reply)
 
     def _crash(self, worker: int) -> None:
@@ -254,6 +247,32 @@ class Schedules(RuleBasedStateMachine):
         else:
             self.plane.client.delete(self.plane.key(what))
 
+    @precondition(lambda self: self.with_accidents)
+    @rule(name=st.sampled_from(JOB_PLANE[1:]), odd=st.sampled_from(ODD), which=few)
+    def damage(self, name: str, odd: str, which: int) -> None:
+        """Somebody writes into a key of the job plane what no worker would, or puts another type in its place."""
+        key = self.plane.key(name)
+        unsettled = self.plane.unsettled()
+        entry_id = unsettled[which % len(unsettled)] if unsettled else "1-1"
+        session = self.sessions[which % N_SESSIONS]
+        try:
+            match name, which:
+                case _, 4:
+                    self.plane.call("SET", key, odd)
+                case "ready", _:
+                    self.plane.call("RPUSH", key, odd)
+                case "delayed", _:
+                    self.plane.call("ZADD", key, *((9e15, entry_id) if which == 0 else (0, odd)))
+                case "waiting", _:
+                    self.plane.call("ZADD", key, which, f"{session} {odd}" if which else odd)
+                case (("gates" | "attempts" | "workers"), _):
+                    self.plane.call("HSET", key, {"gates": session, "attempts": entry_id}.get(name, "w"), odd)
+                case (("taken" | "sweeping"), _):
+                    self.plane.call("SET", key, odd)
+        except redis.ResponseError as error:  # it has another type already
+            law("WRONGTYPE" in str(error), str(error))
+        self.accidents |= {name, *(("gates", "waiting") if name in ("delayed", "taken") else ())}
+
     def _delete(self, which: int) -> None:
         """Take an entry away; not one with duplicates: whether one of them was seen yet is the claims' secret."""
         repeated = {(job.session_id, job.job_id) for job in self.jobs.values() if job.is_duplicate}
@@ -272,6 +291,7 @@ class Schedules(RuleBasedStateMachine):
 
     def _check_expiry(self) -> None:
         kept = {key for key in self.plane.client.scan_iter(count=1000) if self.plane.client.pttl(key) == -1}
+        self.plane.mend()
         law(kept <= set(self.plane.keys.job_plane), f"{kept} never expire")
 
     def teardown(self) -> None:
@@ -294,8 +314,8 @@ class Schedules(RuleBasedStateMachine):
     def _drain(self) -> None:
         for _ in range(MAX_ROUNDS):
             if self.accidents:
-                self._on_group(self.plane.sweep)
-            for entry_id, _ in self._on_group(self.plane.pending):
+                self.plane.sweep()
+            for entry_id, _ in self.plane.pending():
                 self.plane.go_silent(entry_id)
             leases: list[Lease] = [*self.plane.reclaim("last"), *self.plane.claim("last", 10).leases]
             self._take(leases)
@@ -318,18 +338,23 @@ class Schedules(RuleBasedStateMachine):
         for job in map(self.jobs.__getitem__, known):
             no_end = job.session_id and not job.is_duplicate and ends.get(job.entry_id) is None
             law(not no_end, f"{job.entry_id} has no end")
-        failed = {entry_id for entry_id in known if ends.get(entry_id) == "error"}
+        copies = {
+            other for listener in self.listeners.values() for other, o in listener.utterances.items() if o.is_copy
+        }
+        failed = {entry_id for entry_id in known - copies if ends.get(entry_id) == "error"}
         nowhere = {entry_id for entry_id in known if not self.jobs[entry_id].session_id}
-        dead = [letter["dead_id"] for letter in self.plane.dead() if letter["dead_id"] in known]
-        law(sorted(dead) == sorted(failed | nowhere), f"dead letters of {dead}, not of {failed} and {nowhere}")
+        dead = [letter["dead_id"] for letter in self.plane.dead() if letter["dead_id"] in known - copies]
+        whole = "dead" in self.accidents or sorted(dead) == sorted(failed | nowhere)
+        law(whole, f"dead letters of {dead}, not of {failed} and {nowhere}")
 
     def _has_left(self, job: Job) -> bool:
         return bool(job.session_id) and self.listeners[job.session_id].has_left
 
     def _check_emptiness(self) -> None:
         if self.accidents:
-            self._on_group(self.plane.sweep)
-        law(self._on_group(lambda: self.plane.claim("last")).ids == [], "something is given of an empty plane")
+            self.plane.sweep()
+        law(self.plane.claim("last").ids == [], "something is given of an empty plane")
         law(self.plane.pending() == [], f"{self.plane.pending()} are pending")
         for name in ("ready", "delayed", "gates", "waiting", "attempts"):
             law(not self.plane.client.exists(self.plane.key(name)), f"{name} is not empty")
+        law(not self.plane.mend(), "a key has another type still")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import redis
@@ -20,9 +21,11 @@ SCRIPTS: Mapping[str, Script] = {
         script.BEAT,
         script.RECLAIM,
         script.SWEEP,
+        script.MEND,
         script.BEGIN,
         script.APPEND,
         script.END,
+        script.REPEAT,
     )
 }
 FAR_FUTURE_MS = 9_999_999_999_999
@@ -44,6 +47,7 @@ class Lease:
     session_id: str
     fields: tuple[str, ...]
     worker: str
+    repeats: str = ""
 
     def field(self, name: str) -> str | None:
         """The first of a repeated field counts."""
@@ -74,6 +78,8 @@ class Plane:
         self.client = client
         self.keys = Keys()
         self._scripts = scripts
+        self.odd: list[tuple[str, str]] = []
+        self.heals = False  # make a lost group and put keys aside, as a worker does
 
     def call(self, *words: Any) -> Any:
         return self.client.execute_command(*words)  # type: ignore[no-untyped-call]
@@ -85,13 +91,33 @@ class Plane:
         except redis.exceptions.NoScriptError:
             return self.call("EVAL", source.source, len(keys), *keys, *arguments)
 
-    def _run_on_jobs(self, name: str, *arguments: Any) -> Any:
-        return self._run(name, self.keys.job_plane, self.keys.seen_prefix, *arguments)
+    def _run_on_jobs(self, name: str, *arguments: Any) -> list[Any]:
+        """The answer without its last part, which is added to `odd`: what the script found that no worker wrote."""
+        answer: list[Any]
+        *answer, odd = self._healed(partial(self._run, name, self.keys.job_plane, self.keys.seen_prefix, *arguments))
+        self.odd += zip(odd[::2], odd[1::2], strict=True)
+        return answer
+
+    def _healed(self, run: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return run()
+            except redis.ResponseError as error:
+                if not self.heals or not (self._has_made_group(error) or self.mend()):
+                    raise
+
+    def _has_made_group(self, error: redis.ResponseError) -> bool:
+        try:
+            if "NOGROUP" in str(error):
+                self.create_group()
+        except redis.ResponseError:  # the stream is none
+            return False
+        return "NOGROUP" in str(error)
 
     # the job plane
 
     def key(self, name: str) -> str:
-        """jobs, ready, delayed, gates, waiting, attempts, bell, dead or workers."""
+        """jobs, ready, delayed, gates, waiting, attempts, bell, dead, workers, taken or sweeping."""
         return f"makima:{{speak}}:{name}"
 
     def create_group(self) -> None:
@@ -120,27 +146,35 @@ class Plane:
         self, sent_ms: int | str, worker: str = "w2", silent_ms: int = PAST_EVERY_LEASE_MS // 2, count: int = 10
     ) -> tuple[list[Lease], int, int]:
         """What a RECLAIM sent at that time takes over, ms until the next is due, and the server's clock."""
-        given, due_ms, now_ms = self._run_on_jobs("reclaim", worker, silent_ms, count, MAX_FIELD_BYTES, sent_ms)
+        given, due_ms, now_ms, _ = self._run_on_jobs("reclaim", worker, silent_ms, count, MAX_FIELD_BYTES, sent_ms, "-")
         return [_lease(raw, worker) for raw in given], due_ms, int(now_ms)
 
-    def settle(self, lease: Lease, verdict: str = "ok", argument: str | int = "") -> str:
+    def settle(self, lease: Lease, verdict: str = "ok", argument: str | int = "", may_come_again: bool = False) -> str:
         if verdict == "release":
             argument = lease.attempt - 1
         words = (lease.worker, lease.entry_id, lease.fence, lease.session_id, verdict, argument)
-        return str(self._run_on_jobs("settle", *words))
+        return str(self._run_on_jobs("settle", *words, MAX_FIELD_BYTES, int(may_come_again))[0])
 
     def beat(self, lease: Lease, n_attempts: int | str = "") -> str:
-        return str(self._run_on_jobs("beat", lease.worker, lease.entry_id, lease.fence, lease.session_id, n_attempts))
-
-    def sweep_page(self, cursor: str, page_size: int = 200, silent_ms: int = 60_000, idle_ms: int = 3_600_000) -> str:
-        return str(self._run_on_jobs("sweep", "w9", cursor, page_size, silent_ms, idle_ms))
+        words = (lease.worker, lease.entry_id, lease.fence, lease.session_id, n_attempts)
+        return str(self._run_on_jobs("beat", *words)[0])
 
     def sweep(self, page_size: int = 200, silent_ms: int = 60_000, idle_ms: int = 3_600_000) -> int:
         """Sweep every page; how many there were."""
-        cursor, n_pages = "-", 0
-        while cursor:
-            cursor, n_pages = self.sweep_page(cursor, page_size, silent_ms, idle_ms), n_pages + 1
+        self.client.delete(self.key("sweeping"))
+        part, cursor, n_pages = 1, "", 0
+        while part:
+            words = ("w9", part, cursor, page_size, 10_000, silent_ms, idle_ms)
+            part, cursor = self._run_on_jobs("sweep", *words)
+            n_pages += 1
+        self.client.delete(self.key("sweeping"))
         return n_pages
+
+    def mend(self) -> list[tuple[str, str]]:
+        """What was put aside: key, what was wrong with it."""
+        aside = (self.keys.aside_prefix, ":", 60_000)
+        odd = self._run("mend", self.keys.job_plane, self.keys.seen_prefix, *aside)
+        return list(zip(odd[::2], odd[1::2], strict=True))
 
     def go_silent(self, entry_id: str) -> None:
         """Make a pending entry look as if its worker had not beaten for a day."""
@@ -153,7 +187,7 @@ class Plane:
 
     def pending(self) -> list[tuple[str, str]]:
         """Entry id and owner of what is running."""
-        found = self.client.xpending_range(self.keys.jobs, GROUP, "-", "+", 10_000)
+        found = self._healed(lambda: self.client.xpending_range(self.keys.jobs, GROUP, "-", "+", 10_000))
         return [(str(item["message_id"]), str(item["consumer"])) for item in found]
 
     def ready(self) -> list[str]:
@@ -210,6 +244,11 @@ class Plane:
         words = (lease.entry_id, job_id, lease.fence, kind, at, delivered, body, code, message)
         return list(self._run("end", keys, *words))
 
+    def repeat(self, lease: Lease) -> list[str]:
+        """Answer a job published again after its end."""
+        keys = (*self.session_keys(lease.session_id, lease.entry_id), self.keys.job(lease.session_id, lease.repeats))
+        return list(self._run("repeat", keys, lease.entry_id, lease.field("job_id"), lease.fence))
+
     def write(self, lease: Lease, at: str, delivered: int, data: bytes = b"audio") -> str | None:
         """XADD one audio entry, as an outbox does. Raises ResponseError when its id is refused."""
         answer = self.call(
@@ -242,8 +281,8 @@ class Plane:
 
 
 def _lease(raw: list[Any], worker: str) -> Lease:
-    entry_id, attempt, fence, session_id, fields = raw
-    return Lease(entry_id, attempt, fence, session_id, tuple(fields), worker)
+    entry_id, attempt, fence, session_id, fields, repeats = raw
+    return Lease(entry_id, attempt, fence, session_id, tuple(fields), worker, repeats)
 
 
 def a_lease(session_id: str = "s1", entry_id: str = "1000-0", fence: int = 1, job_id: str | None = None) -> Lease:

@@ -28,8 +28,9 @@ def test_a_claim_of_nothing_is_empty_and_waits_for_the_doorbell(plane: Plane) ->
     assert (claim.last_job, claim.last_bell, claim.wait_ms, claim.n_duplicates) == ("0-0", "0-0", -1, 0)
 
 
-def test_a_claim_needs_the_group(plane: Plane) -> None:
+def test_a_claim_of_a_job_needs_the_group(plane: Plane) -> None:
     plane.client.delete(plane.keys.jobs)
+    plane.publish()
     with pytest.raises(Exception, match="NOGROUP"):
         plane.claim()
 
@@ -174,12 +175,20 @@ def test_a_job_published_twice_in_a_session_is_one_job(plane: Plane) -> None:
     assert len(plane.pending()) == 1
 
 
-def test_a_duplicate_is_recognised_after_the_first_has_been_settled(plane: Plane) -> None:
-    plane.publish(job_id="j1")
+def test_a_duplicate_of_a_settled_job_is_given_with_the_entry_that_it_repeats(plane: Plane) -> None:
+    first = plane.publish(job_id="j1")
     plane.settle(plane.claim_one())
+    again = plane.publish(job_id="j1")
+    lease = plane.claim_one()
+    assert (lease.entry_id, lease.repeats) == (again, first)
+
+
+def test_a_job_that_may_come_again_is_no_duplicate_then(plane: Plane) -> None:
     plane.publish(job_id="j1")
-    assert plane.claim().n_duplicates == 1
-    assert plane.unsettled() == []
+    plane.settle(plane.claim_one(), "dead", "expired", may_come_again=True)
+    plane.call("CLIENT", "PAUSE", 5, "ALL")
+    plane.publish(job_id="j1")
+    assert plane.claim_one().repeats == ""
 
 
 def test_the_same_job_id_in_two_sessions_is_two_jobs(plane: Plane) -> None:
@@ -214,6 +223,8 @@ def test_a_group_made_again_does_not_take_a_job_for_its_own_duplicate(plane: Pla
     entry_id = plane.publish(job_id="j1")
     plane.claim()
     _make_group_again(plane)
+    assert plane.claim("w2").ids == []
+    plane.sweep()
     claim = plane.claim("w2")
     assert (claim.ids, claim.n_duplicates) == ([entry_id], 0)
     assert claim.leases[0].attempt == 2

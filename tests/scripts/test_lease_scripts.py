@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.scripts.plane import Lease, Plane
+from tests.scripts.plane import MAX_FIELD_BYTES, Lease, Plane
 
 
 @pytest.mark.parametrize("verdict", ["ok", "dead"])
@@ -29,7 +29,7 @@ def test_only_the_owner_with_the_newest_fence_settles(plane: Plane, verdict: str
         assert plane.settle(lease, verdict, 0) == "FENCED"
     assert plane.pending() == [(entry_id, "w2")]
     assert plane.settle(new, verdict, 0) == "OK"
-    assert plane.settle(new, verdict, 0) == "FENCED"
+    assert plane.settle(new, verdict, 0) == ("FENCED" if verdict in ("retry", "release") else "GONE")
 
 
 def test_a_settlement_whose_reply_was_lost_changes_nothing_when_sent_again(plane: Plane) -> None:
@@ -37,7 +37,7 @@ def test_a_settlement_whose_reply_was_lost_changes_nothing_when_sent_again(plane
     lease = plane.claim().leases[0]
     assert plane.settle(lease) == "OK"
     before = (plane.ready(), plane.gates(), plane.waiting())
-    assert plane.settle(lease) == "FENCED"
+    assert plane.settle(lease) == "GONE"
     assert (plane.ready(), plane.gates(), plane.waiting()) == before
 
 
@@ -46,7 +46,7 @@ def test_a_verdict_on_an_entry_that_is_gone_clears_what_is_left_of_it(plane: Pla
     first, second = plane.publish(), plane.publish()
     lease = plane.claim().leases[0]
     plane.client.xdel(plane.keys.jobs, first)
-    assert plane.settle(lease, verdict, 0) == "OK"
+    assert plane.settle(lease, verdict, 0) == "GONE"
     assert plane.claim("w2").ids == [second]
     assert plane.client.hkeys(plane.key("attempts")) == [second]
 
@@ -117,13 +117,23 @@ def test_a_dead_letter_counts_the_attempts(plane: Plane) -> None:
     assert plane.dead()[0]["dead_attempts"] == "3"
 
 
-def test_a_dead_letter_holds_32_fields_of_4_kilobytes_at_most(plane: Plane) -> None:
-    plane.publish(text="x" * 5000, **{f"f{n}" + "n" * 5000: "y" * 4096 for n in range(100)})
+@pytest.mark.parametrize("text", ["x" * 5000, "\u304b" * 4000])
+def test_a_dead_letter_holds_a_job_whole(plane: Plane, text: str) -> None:
+    plane.publish(text=text, voice="nobody")
+    plane.settle(plane.claim_one(), "dead", "unknown_voice")
+    (letter,) = plane.dead()
+    assert (letter["text"], letter["voice"]) == (text, "nobody")
+    assert "dead_cut" not in letter
+
+
+def test_a_dead_letter_names_what_it_does_not_hold_whole(plane: Plane) -> None:
+    plane.publish(text="x" * (MAX_FIELD_BYTES + 1), **{f"f{n}" + "n" * 5000: "y" * 4097 for n in range(100)})
     plane.settle(plane.claim_one(), "dead", "text_too_long")
     (letter,) = plane.dead()
-    assert len(letter) == 4 + 32
+    assert len(letter) == 5 + 64
+    assert letter["dead_cut"].split(" ")[0] == "text"
+    assert letter["dead_cut"].split(" ")[-1] == "*"
     assert letter["text"] == "x" * 4096
-    assert max(len(word) for pair in letter.items() for word in pair) == 4096
 
 
 def test_dead_letters_are_written_for_dead_jobs_only(plane: Plane) -> None:
@@ -176,7 +186,39 @@ def test_a_beat_says_that_the_lease_is_lost(plane: Plane) -> None:
     assert plane.beat(Lease(entry_id, 1, new.fence, "s1", (), "w1")) == "LOST"
     assert plane.beat(new) == "OK"
     plane.settle(new)
-    assert plane.beat(new) == "LOST"
+    assert plane.beat(new) == "GONE"
+
+
+@pytest.mark.parametrize("verdict", ["retry", "release"])
+def test_a_beat_that_comes_after_its_job_was_given_back_does_not_take_it_again(plane: Plane, verdict: str) -> None:
+    plane.publish()
+    lease = plane.claim_one()
+    plane.settle(lease, verdict, 60_000)
+    assert plane.beat(lease) == "LOST"
+    assert plane.pending() == []
+
+
+def test_a_beat_takes_an_entry_back_that_an_accident_took_from_the_group(plane: Plane) -> None:
+    entry_id = plane.publish()
+    lease = plane.claim_one()
+    plane.call("XGROUP", "DELCONSUMER", plane.keys.jobs, "workers", "w1")
+    assert plane.beat(lease) == "OK"
+    plane.call("XACK", plane.keys.jobs, "workers", entry_id)
+    assert plane.beat(lease) == "OK"
+    plane.client.delete(plane.key("attempts"))
+    assert plane.beat(lease) == "OK"
+    assert plane.pending() == [(entry_id, "w1")]
+    assert plane.client.hget(plane.key("attempts"), entry_id) == f"1 {lease.fence}"
+
+
+def test_who_speaks_a_job_goes_on_when_its_entry_was_deleted(plane: Plane) -> None:
+    entry_id = plane.publish()
+    lease = plane.claim_one()
+    plane.client.xdel(plane.keys.jobs, entry_id)
+    assert plane.beat(lease) == "GONE"
+    assert plane.settle(lease) == "GONE"
+    assert plane.client.hlen(plane.key("attempts")) == 0
+    assert plane.gates() == {}
 
 
 def test_a_worker_that_reclaims_its_own_job_has_lost_the_older_lease(plane: Plane) -> None:
@@ -331,11 +373,14 @@ def test_a_job_taken_over_without_a_gate_gets_it(plane: Plane) -> None:
     assert plane.gates() == {"s1": entry_id}
 
 
-def test_a_lost_count_starts_again_and_the_lost_lease_cannot_be_settled(plane: Plane) -> None:
+def test_a_lost_count_starts_again_and_who_holds_the_job_keeps_it(plane: Plane) -> None:
     entry_id = plane.publish()
     old = plane.claim_one("w1")
     plane.client.delete(plane.key("attempts"))
+    assert plane.beat(old) == "OK"
+    plane.client.delete(plane.key("attempts"))
+    plane.go_silent(entry_id)
+    (new,) = plane.reclaim()
+    assert new.attempt == 1
     assert plane.beat(old) == "LOST"
     assert plane.settle(old) == "FENCED"
-    plane.go_silent(entry_id)
-    assert plane.reclaim()[0].attempt == 1

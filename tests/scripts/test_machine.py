@@ -49,21 +49,25 @@ def broken(name: str, text: str, replacement: str) -> Mapping[str, Script]:
 
 ALWAYS_YES = "if true then return true end"
 BREAKS = {
-    "begin without its fence": ("begin", "tonumber(known[1]) > tonumber(fence)", "false"),
-    "end without its mark": ("end", "if known[3]", "if false"),
-    "every entry may run": ("claim", "if named and entry(named) then\n", f"{ALWAYS_YES}\n  if false then\n"),
+    "begin without its fence": ("begin", "known.fence > tonumber(fence)", "false"),
+    "end without its mark": ("end", "if known.kind then", "if false then"),
+    "every entry may run": ("claim", "if named and lives(sid, named) then\n", f"{ALWAYS_YES}\n  if false then\n"),
     "the gate is not passed on": ("settle", "then pass_gate_on(sid) end", "then end"),
-    "duplicates are spoken": ("claim", "if is_duplicate(sid, id, fields)", "if false"),
+    "duplicates are spoken": ("claim", "local first = first_of(sid, id, fields)", "local first = nil"),
     "cuts are not looked at": ("begin", "pad(upto) >= pad(id)", "false"),
-    "delivered samples are forgotten": ("begin", "if began then delivered =", "if false then delivered ="),
+    "delivered samples are forgotten": ("begin", "if known.has_begun then delivered =", "if false then delivered ="),
     "the stream is kept for ever": ("begin", "keep(audio)", ""),
-    "the sweep keeps old counts": ("sweep", "if not entry(id) then redis.call('HDEL', attempts, id) end", ""),
+    "the sweep keeps old counts": ("sweep", "  redis.call('HDEL', attempts, id)\n", ""),
 }
 RARELY_SEEN = {
     "complete anywhere": ("end", "if kind == 'complete' and not is_tail then", "if false then"),
-    "released jobs are lost": ("settle", "  make_ready(id)\n  return 'OK'", "  return 'OK'"),
-    "the sweep hands no gate on": ("sweep", "if not entry(id) then pass_gate_on(sid) end", ""),
-    "the sweep makes nothing ready": ("sweep", "      make_ready(id)\n", ""),
+    "released jobs are lost": ("settle", "    make_ready(id)\n", ""),
+    "the sweep hands no gate on": (
+        "sweep",
+        "  pass_gate_on(sid)\nend\n\nlocal function sweep_attempt",
+        "end\n\nlocal function sweep_attempt",
+    ),
+    "the sweep makes nothing ready": ("sweep", "if not is_ready(id) then make_ready(id) end", ""),
 }
 TRIED = BREAKS | (RARELY_SEEN if PROFILE == "long" else {})
 

@@ -50,12 +50,13 @@ class LossyLink:
 
 
 class Holding:
-    """The lease, as the outbox asks for it."""
+    """The lease, as the outbox asks for it. is_lost: as the heartbeat knows; is_taken: as only Redis knows."""
 
     is_lost = False
+    is_taken = False
 
     async def __call__(self, now: bool) -> None:
-        if self.is_lost:
+        if self.is_lost or (now and self.is_taken):
             raise stream.Fenced
 
 

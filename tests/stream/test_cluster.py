@@ -142,7 +142,7 @@ async def test_the_job_plane_runs_on_its_node(link: ClusterLink, nodes: list[Ser
     assert await queue.beat(lease)
     assert (await queue.reclaim(60_000, 1, 0.0)).leases == []
     await queue.sweep()
-    assert await queue.settle(lease, "ok")
+    assert await queue.settle(lease, "ok") == "ok"
     assert await link.call("XLEN", KEYS.jobs) == 0
 
 

@@ -211,7 +211,7 @@ async def test_a_job_settled_while_its_beat_is_on_the_way_is_not_told_lost(url: 
             pulse = heart.add(lease)
             await asyncio.sleep(0.03)
             heart.remove(pulse)
-            assert await queue.settle(lease, "ok")
+            assert await queue.settle(lease, "ok") == "ok"
         await asyncio.sleep(SHORT_LEASE_S / 2)
     await link.close()
     assert losses.pulses == []

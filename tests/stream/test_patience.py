@@ -58,6 +58,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         UnwillingError("MISCONF disk full"),
         OSError("no route"),
         TimeoutError(),
+        NoPermissionError("a right was taken away"),
+        MovedError("1 a:1"),
     ],
 )
 async def test_what_passes_is_waited_out(error: Exception) -> None:
@@ -71,9 +73,7 @@ async def test_what_passes_is_waited_out(error: Exception) -> None:
     [
         redis.ResponseError("WRONGTYPE"),
         redis.ResponseError("NOGROUP no such group"),
-        NoPermissionError("no"),
         NoScriptError("none"),
-        MovedError("1 a:1"),
         ValueError("ours"),
     ],
 )
@@ -82,6 +82,14 @@ async def test_what_does_not_pass_is_raised_at_once(error: Exception) -> None:
     with pytest.raises(type(error)):
         await Patience("job")(call)
     assert call.n_calls == 1
+
+
+async def test_a_right_that_was_never_given_is_not_waited_for() -> None:
+    patience = Patience("job", wants_rights=True)
+    with pytest.raises(NoPermissionError):
+        await patience(Flaky(NoPermissionError("no")))
+    assert await patience(Flaky()) == "answer"
+    assert await patience(Flaky(NoPermissionError("taken away since"))) == "answer"
 
 
 async def test_waiting_can_be_cancelled() -> None:

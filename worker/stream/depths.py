@@ -27,7 +27,7 @@ class Depths:
 
 async def read_depths(link: Link, keys: Keys) -> Depths:
     """Not one atomic look; good to within what happens between its commands."""
-    jobs, ready, delayed, _, waiting, _, _, dead, _ = keys.job_plane
+    jobs, ready, delayed, _, waiting, _, _, dead, *_ = keys.job_plane
     unsettled, n_ready, n_delayed, n_waiting, n_dead, oldest, time, running = await asyncio.gather(
         link.call("XLEN", jobs),
         link.call("LLEN", ready),

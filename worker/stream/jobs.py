@@ -6,6 +6,8 @@ again after a lost reply. A claim whose reply was lost comes back by RECLAIM whe
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from time import monotonic
@@ -15,15 +17,20 @@ import redis
 
 from worker.stream.keys import GROUP, Keys
 from worker.stream.link import Link, run_script
-from worker.stream.patience import is_no_group
-from worker.stream.script import BEAT, CLAIM, RECLAIM, SETTLE, SWEEP, Script
+from worker.stream.patience import PASSING, PLANE_REFUSALS, is_no_group
+from worker.stream.script import BEAT, CLAIM, MEND, RECLAIM, SETTLE, SWEEP, Script
 
 Verdict = Literal["ok", "retry", "release", "dead"]
+Settled = Literal["ok", "fenced", "gone"]
 BLOCK_MS = 5000
-SWEEP_PAGE = 200
+SWEEP_PAGE = 100
+SWEEP_EVERY_MS = 10_000
 SICK_TTL_MS = 86_400_000
 FORGET_WORKER_MS = 60_000
 FORGET_CONSUMER_MS = 3_600_000
+KEEP_ASIDE_MS = 7 * 86_400_000
+CLOCK_FOR_S = 10.0  # after which an older measurement of the server's clock counts no more
+MAX_FIELD_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class Lease:
 
     session_id is "" when the entry names no usable session. attempt counts from 1. fields is the flat
     name, value, … of the entry, reduced to the contract's names. claimed_at: monotonic seconds, before the claim.
+    repeats: the id of an entry that published the same job before and has ended, or "".
     """
 
     entry_id: str
@@ -40,6 +48,7 @@ class Lease:
     session_id: str
     fields: list[bytes]
     claimed_at: float
+    repeats: str = ""
 
     @property
     def published_ms(self) -> int:
@@ -48,7 +57,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one CLAIM gave. wait_ms: None to wait for the doorbell, 0 to claim again at once."""
+    """What one CLAIM gave. wait_ms: None to wait for the doorbell, 0 to claim again at once.
+
+    last_job: the newest entry that was looked at. last_bell: the newest of the doorbell.
+    """
 
     leases: list[Lease]
     last_job: bytes
@@ -65,25 +77,59 @@ class Reclaim:
     due_s: float
 
 
-class JobQueue:
-    """One worker's view of the job plane. max_field_bytes: longer field values are cut, still seen as too long."""
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The job Redis' clock: ahead_ms of ours (monotonic), as a round trip of trip_s measured it at monotonic `at`."""
 
-    def __init__(self, link: Link, keys: Keys, worker: str, max_field_bytes: int) -> None:
+    ahead_ms: float
+    trip_s: float
+    at: float
+
+    @classmethod
+    def measured(cls, now_ms: int, sent_at: float) -> Clock:
+        """The server said now_ms half a round trip ago."""
+        at = monotonic()
+        return cls(now_ms - (sent_at + at) * 500, at - sent_at, at)
+
+    def is_better_than(self, other: Clock) -> bool:
+        """True where this trip was quicker, the other is old, or the two cannot both be right: the clock was set."""
+        apart_s = abs(self.ahead_ms - other.ahead_ms) / 1000
+        was_set = apart_s > (self.trip_s + other.trip_s) / 2 + 0.1
+        return was_set or self.trip_s <= other.trip_s or self.at - other.at > CLOCK_FOR_S
+
+
+class JobQueue:
+    """One worker's view of the job plane.
+
+    max_field_bytes: longer field values are cut, still seen as too long. A key that somebody gave another type is put
+    aside, and the script sent again; report tells what was found that no worker wrote.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        keys: Keys,
+        worker: str,
+        max_field_bytes: int = MAX_FIELD_BYTES,
+        report: Callable[[Sequence[bytes]], None] = lambda odd: None,
+    ) -> None:
         self._link = link
         self._keys = keys
         self._worker = worker
         self._max_field_bytes = max_field_bytes
+        self._report = report
         self._turn = 0
-        self._ahead_ms: float | None = None  # the server's clock less ours
+        self._clock: Clock | None = None
+        self.lost_group = asyncio.Event()  # set where the group had to be made: what was pending is in no queue
 
     async def claim(self, count: int) -> Claim:
         """Take up to `count` jobs that may run now; with 0 some that have expired, and only those."""
         self._turn = 1 - self._turn
         at = monotonic()
-        given, last_job, last_bell, wait_ms, n_duplicates, now_ms = await self._run_on_group(
+        given, last_job, last_bell, wait_ms, n_duplicates, now_ms = await self._run(
             CLAIM, count, self._max_field_bytes, self._turn
         )
-        self._set_clock(now_ms)
+        self._set_clock(now_ms, at)
         leases = [_lease(raw, at) for raw in given]
         return Claim(leases, last_job, last_bell, None if wait_ms < 0 else wait_ms, n_duplicates)
 
@@ -91,28 +137,37 @@ class JobQueue:
         """Take over up to `count` jobs whose worker has been silent for so long.
 
         asked_at: monotonic seconds at which this was to be done. A call that reaches the server much later takes none:
-        whatever held it up held up the beats of living workers too.
+        what held it up held up the beats of living workers too.
         """
-        at = monotonic()
-        sent_ms = "" if self._ahead_ms is None else round(asked_at * 1000 + self._ahead_ms)
-        given, due_ms, now_ms = await self._run_on_group(RECLAIM, silent_ms, count, self._max_field_bytes, sent_ms)
-        self._set_clock(now_ms)
-        return Reclaim([_lease(raw, at) for raw in given], due_ms / 1000)
+        leases: list[Lease] = []
+        due_s, cursor = silent_ms / 1000, b"-"
+        while cursor:
+            at = monotonic()
+            sent_ms = "" if self._clock is None else round(asked_at * 1000 + self._clock.ahead_ms)
+            given, due_ms, now_ms, cursor = await self._run(
+                RECLAIM, silent_ms, count - len(leases), self._max_field_bytes, sent_ms, cursor
+            )
+            self._set_clock(now_ms, at)
+            leases += [_lease(raw, at) for raw in given]
+            due_s = min(due_s, due_ms / 1000)
+            asked_at = monotonic()
+        return Reclaim(leases, due_s)
 
-    async def settle(self, lease: Lease, verdict: Verdict, argument: str | int = "") -> bool:
-        """End this attempt; argument is the delay in ms of a retry, or why a job is dead. False: it was fenced.
+    async def settle(
+        self, lease: Lease, verdict: Verdict, argument: str | int = "", may_come_again: bool = False
+    ) -> Settled:
+        """End this attempt; argument is the delay in ms of a retry, or why a job is dead.
 
-        A released attempt does not count.
+        A released attempt does not count. may_come_again: publishing the same job_id again is a new job.
+        Returns "fenced" when another worker has the job, "gone" when somebody took it out of the stream.
         """
         if verdict == "release":
             argument = lease.attempt - 1
-        try:
-            answer = await self._run(SETTLE, lease.entry_id, lease.fence, lease.session_id, verdict, argument)
-        except redis.ResponseError as error:
-            if is_no_group(error):
-                return False
-            raise
-        return bool(answer == b"OK")
+        [answer] = await self._run(
+            SETTLE, lease.entry_id, lease.fence, lease.session_id, verdict, argument, self._max_field_bytes,
+            int(may_come_again),
+        )  # fmt: skip
+        return _SETTLED[answer]
 
     async def note_sick_engine(self, lease: Lease) -> bool:
         """Note that the engine went beyond repair with this job open; False when that was noted of it before."""
@@ -121,44 +176,80 @@ class JobQueue:
         return await self._link.call("SET", key, lease.entry_id, "NX", "PX", SICK_TTL_MS) is not None
 
     async def beat(self, lease: Lease, n_attempts: int | None = None) -> bool:
-        """Renew the lease; False when it is lost. n_attempts: that count from now on, should this worker be lost."""
-        count = "" if n_attempts is None else n_attempts
-        try:
-            return bool(await self._run(BEAT, lease.entry_id, lease.fence, lease.session_id, count) == b"OK")
-        except redis.ResponseError as error:
-            if is_no_group(error):
-                return False
-            raise
+        """Renew the lease; False when it is lost. n_attempts: that count from now on, should this worker be lost.
 
-    async def sweep(self) -> None:
-        """Find jobs that an accident (a lost key, a destroyed group) left in no queue, and drop what is stale."""
-        cursor: str | bytes = "-"
-        while cursor:
-            cursor = await self._run_on_group(SWEEP, cursor, SWEEP_PAGE, FORGET_WORKER_MS, FORGET_CONSUMER_MS)
+        An entry that somebody took out of the stream can be nobody else's: its speaker goes on.
+        """
+        count = "" if n_attempts is None else n_attempts
+        [answer] = await self._run(BEAT, lease.entry_id, lease.fence, lease.session_id, count)
+        return bool(answer != b"LOST")
+
+    async def sweep(self, at_once: bool = False) -> None:
+        """Find jobs that an accident (a lost key, a destroyed group) left in no queue, and drop what is stale.
+
+        One worker sweeps at a time, and none for SWEEP_EVERY_MS after another's last page. Between its pages it leaves
+        Redis to others for several times as long as they took. at_once: also where another worker has just swept.
+        """
+        part, cursor = 1, b""
+        while part:
+            at = monotonic()
+            part, cursor = await self._run(
+                SWEEP,
+                part,
+                cursor,
+                SWEEP_PAGE,
+                SWEEP_EVERY_MS,
+                FORGET_WORKER_MS,
+                FORGET_CONSUMER_MS,
+                int(at_once),
+            )
+            if cursor:
+                await asyncio.sleep(4 * (monotonic() - at))
 
     async def leave(self) -> None:
         """Take this worker out of the list that its heartbeat wrote it into."""
         await self._link.call("HDEL", self._keys.workers, self._worker)
 
-    def _set_clock(self, now_ms: bytes) -> None:
-        ahead_ms = int(now_ms) - monotonic() * 1000  # too low by the time the answer took
-        self._ahead_ms = ahead_ms if self._ahead_ms is None else max(ahead_ms, self._ahead_ms)
+    async def mend(self) -> bool:
+        """Put aside what no script can use; True when there was any."""
+        aside = (self._keys.aside_prefix, ":", KEEP_ASIDE_MS)
+        odd = await run_script(self._link, MEND, self._keys.job_plane, self._keys.seen_prefix, *aside)
+        self._report(odd)
+        return bool(odd)
 
-    async def _run(self, script: Script, *arguments: str | bytes | int) -> Any:
-        return await run_script(
-            self._link, script, self._keys.job_plane, self._keys.seen_prefix, self._worker, *arguments
-        )
+    def _set_clock(self, now_ms: bytes, sent_at: float) -> None:
+        clock = Clock.measured(int(now_ms), sent_at)
+        if self._clock is None or clock.is_better_than(self._clock):
+            self._clock = clock
 
-    async def _run_on_group(self, script: Script, *arguments: str | bytes | int) -> Any:
-        """Run a script that reads the group, and make the group first where it is gone."""
-        for _ in range(3):
+    async def _run(self, script: Script, *arguments: str | bytes | int) -> list[Any]:
+        """The script's answer without its last part, what was odd. Makes the group first where it is gone."""
+        keys = self._keys
+        for _ in range(4):
             try:
-                return await self._run(script, *arguments)
+                answer = await run_script(
+                    self._link, script, keys.job_plane, keys.seen_prefix, self._worker, *arguments
+                )
             except redis.ResponseError as error:
-                if not is_no_group(error):
+                if isinstance(error, (*PASSING, *PLANE_REFUSALS)) or not await self._restore(error):
                     raise
+            else:
+                if answer[-1]:
+                    self._report(answer[-1])
+                return list(answer[:-1])
+        raise redis.ConnectionError(f"the keys of {keys.jobs} are damaged again and again; see makima-tts queue status")
+
+    async def _restore(self, error: redis.ResponseError) -> bool:
+        """Mend what made the server refuse a script; False when nothing was found to mend."""
+        if is_no_group(error):
+            try:
                 await self._create_group()
-        raise redis.ConnectionError(f"the group {GROUP} of {self._keys.jobs} is destroyed again and again")
+            except redis.ResponseError as refusal:
+                if isinstance(refusal, (*PASSING, *PLANE_REFUSALS)):
+                    raise
+            else:
+                return True
+        return await self.mend()
 
     async def _create_group(self) -> None:
         try:
@@ -166,6 +257,11 @@ class JobQueue:
         except redis.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
+        else:
+            self.lost_group.set()
+
+
+_SETTLED: dict[bytes, Settled] = {b"OK": "ok", b"FENCED": "fenced", b"GONE": "gone"}
 
 
 class Doorbell:
@@ -185,5 +281,5 @@ class Doorbell:
 
 
 def _lease(raw: list[Any], claimed_at: float) -> Lease:
-    entry_id, attempt, fence, session_id, fields = raw
-    return Lease(entry_id.decode(), attempt, int(fence), session_id.decode(), fields, claimed_at)
+    entry_id, attempt, fence, session_id, fields, repeats = raw
+    return Lease(entry_id.decode(), attempt, int(fence), session_id.decode(), fields, claimed_at, repeats.decode())

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GROUP = "workers"
+JOB_PLANE = (
+    "jobs", "ready", "delayed", "gates", "waiting", "attempts", "bell", "dead", "workers", "taken", "sweeping",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,16 @@ class Keys:
 
     @property
     def job_plane(self) -> tuple[str, ...]:
-        """KEYS of the job plane's scripts, in the order of their prelude; all but `seen:*` are kept for ever."""
-        names = ("jobs", "ready", "delayed", "gates", "waiting", "attempts", "bell", "dead", "workers")
-        return tuple(f"{self.prefix}:{{speak}}:{name}" for name in names)
+        """KEYS of the job plane's scripts, in the order of their prelude; all but `sweeping` are kept for ever."""
+        return tuple(map(self.job_plane_key, JOB_PLANE))
+
+    def job_plane_key(self, name: str) -> str:
+        return f"{self.prefix}:{{speak}}:{name}"
+
+    @property
+    def aside_prefix(self) -> str:
+        """What the names of keys that were put aside begin with."""
+        return f"{self.prefix}:{{speak}}:aside:"
 
     def audio(self, session_id: str) -> str:
         return f"{self.prefix}:{{{session_id}}}:audio"

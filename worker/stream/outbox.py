@@ -31,7 +31,7 @@ from worker.stream.jobs import Lease
 from worker.stream.keys import Keys
 from worker.stream.link import Link, run_script
 from worker.stream.patience import Patience
-from worker.stream.script import APPEND, BEGIN, END, Script
+from worker.stream.script import APPEND, BEGIN, END, REPEAT, Script
 from worker.stream.trail import Trail, read_trail
 
 AUDIO_TTL_MS = 600_000
@@ -159,9 +159,7 @@ class Outbox:
         await self._hold(False)
         terms, claimed = self._terms, self._lease.attempt
         body = pack(terms.compose(self))
-        answer = await self._script(
-            BEGIN, self.delivered, body, terms.deadline_ms, claimed, terms.max_attempts, attempt
-        )
+        answer = await self._ask(BEGIN, self.delivered, body, terms.deadline_ms, claimed, terms.max_attempts, attempt)
         if answer[0] not in (b"OK", b"MOVED"):
             self._stop(answer)
         if answer[0] == b"MOVED":
@@ -191,7 +189,7 @@ class Outbox:
         await self._hold(False)
         while True:
             at = self._epoch + b"-%d" % self._n if self._epoch else b""
-            answer = await self._script(END, message.type, at, self.delivered, pack(message), code, text)
+            answer = await self._ask(END, message.type, at, self.delivered, pack(message), code, text)
             if answer[0] == b"OK":
                 return
             if answer[0] != b"REFUSED":
@@ -200,6 +198,14 @@ class Outbox:
             await self._reopen_after_refusal()
             if self.delivered != before:
                 raise Rewound
+
+    async def repeat(self, first_id: str) -> bool:
+        """Answer a job that was published again after its end with a copy of that end; False when it is gone."""
+        keys = (*self._keys, self._plane.keys.job(self._lease.session_id, first_id))
+        [answer, *_] = await self._script(REPEAT, keys=keys)
+        if answer == b"STALE":
+            raise Fenced
+        return bool(answer != b"NONE")
 
     async def _append(self, fields: list[Any]) -> bool:
         """Write this epoch's next entry; False when refused for good, True when it is on the stream."""
@@ -277,10 +283,18 @@ class Outbox:
             )
         self._renewed_at = monotonic()
 
-    async def _script(self, script: Script, *arguments: Any) -> list[Any]:
-        lease = self._lease
+    async def _ask(self, script: Script, *arguments: Any) -> list[Any]:
+        """BEGIN's or END's answer. That another has the job is believed of the job plane only: raises Fenced."""
+        answer = await self._script(script, *arguments, "")
+        if answer[0] == b"STALE":
+            await self._hold(True)
+            answer = await self._script(script, *arguments, "1")
+        return answer
+
+    async def _script(self, script: Script, *arguments: Any, keys: tuple[str, ...] | None = None) -> list[Any]:
+        link, lease = self._plane.link, self._lease
         words = (lease.entry_id, self._job_id, lease.fence, *arguments)
-        answer: list[Any] = await self._plane.patience(lambda: run_script(self._plane.link, script, self._keys, *words))
+        answer: list[Any] = await self._plane.patience(lambda: run_script(link, script, keys or self._keys, *words))
         return answer
 
     def _stop(self, answer: list[Any]) -> None:

@@ -13,7 +13,9 @@ from typing import TypeVar
 
 import redis
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
+    ClusterCrossSlotError,
     ClusterDownError,
     MasterDownError,
     NoPermissionError,
@@ -50,6 +52,10 @@ PASSING = (
 )
 
 
+# The whole plane refuses, whatever the command is about: the user's rights, or a server that is one of a Cluster's.
+PLANE_REFUSALS = (MissingRight, AskError, ClusterCrossSlotError)  # MovedError is an AskError
+
+
 def is_no_group(error: redis.ResponseError) -> bool:
     """The consumer group, or the whole job stream, is gone: the server says so in words only."""
     return "NOGROUP" in str(error)
@@ -65,10 +71,12 @@ class Patience:
     """Repeats a call until Redis carries it out. `on_failure` counts; `failing_since` tells the health check.
 
     What is repeated must be safe to send twice: the request may have been carried out and only its reply lost.
+    wants_rights: raise MissingRight while nothing was carried out yet, for a worker that was never allowed to serve.
     """
 
     plane: str
     on_failure: Callable[[], None] = lambda: None
+    wants_rights: bool = False
     last_error: str = ""
     _failing: dict[object, float] = field(default_factory=dict)  # calls that wait, and since when
     _recovered_at: float = -inf
@@ -88,11 +96,14 @@ class Patience:
             while True:
                 try:
                     answer = await call()
-                except PASSING as error:
+                except (*PASSING, *PLANE_REFUSALS) as error:
+                    if self.wants_rights and isinstance(error, MissingRight):
+                        raise
                     self._failed(me, error)
                     await asyncio.sleep(backoff_s(failures))
                     failures += 1
                 else:
+                    self.wants_rights = False
                     if failures:
                         self._recovered(me)
                     return answer

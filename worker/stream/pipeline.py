@@ -13,7 +13,7 @@ from typing import Any
 import hiredis
 import redis
 from redis.asyncio.connection import AbstractConnection, DefaultParser
-from redis.exceptions import InvalidResponse, ReadOnlyError, ResponseError
+from redis.exceptions import InvalidResponse, NoPermissionError, ReadOnlyError, ResponseError
 
 from worker.stream.patience import UnwillingError
 
@@ -143,12 +143,16 @@ def _as_connection_error(error: Exception) -> redis.RedisError:
 
 
 _UNWILLING = ("MISCONF ", "NOREPLICAS ", "BUSY ")
+# What Redis and Valkey say, by their version, where a command within a script is not allowed to this user.
+_MISSING_RIGHT = ("The user executing the script can't", "ACL failure in script")
 
 
 def _refusal(text: str) -> Exception:
     """The server's error as redis-py's class."""
     if text.startswith(_UNWILLING):
         return UnwillingError(text)
+    if any(words in text for words in _MISSING_RIGHT):
+        return NoPermissionError(text)
     try:
         error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
     except (ValueError, IndexError):  # MOVED to a place that is none

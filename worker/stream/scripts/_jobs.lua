@@ -1,10 +1,22 @@
--- Prelude of the scripts of the job plane.
--- KEYS: 1 jobs, 2 ready, 3 delayed, 4 gates, 5 waiting, 6 attempts, 7 bell, 8 dead, 9 workers. ARGV[1]: prefix of the seen keys.
+-- Prelude of the scripts of the job plane. ARGV[1]: prefix of the seen keys.
+-- KEYS: 1 jobs, 2 ready, 3 delayed, 4 gates, 5 waiting, 6 attempts, 7 bell, 8 dead, 9 workers, 10 taken, 11 sweeping.
+-- Whatever is read from these keys is input: an id that no stream gave out is an entry that is gone.
 local jobs, ready, delayed, gates, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local attempts, bell, dead, workers = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local attempts, bell, dead, workers, taken, sweeping = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local GROUP = 'workers'
 local SEEN_TTL_MS = 86400000
 local DEFAULT_TTL_MS = 30000
+local LAST_ID = '18446744073709551615-18446744073709551615'
+local started = now() -- Redis stops the clock while a script runs
+
+-- What was found that no worker wrote: flat name of the key, what it was; the last part of every answer.
+local odd = {}
+local function note(key, what)
+  if #odd < 40 then
+    odd[#odd + 1] = key
+    odd[#odd + 1] = string.sub(what, 1, 200)
+  end
+end
 
 -- The session an entry belongs to, or '' when it names none that can have keys.
 local function session_of(fields)
@@ -14,6 +26,7 @@ local function session_of(fields)
 end
 
 local function entry(id)
+  if not pad(id) then return nil end
   local found = redis.call('XRANGE', jobs, id, id)
   return found[1] and found[1][2]
 end
@@ -23,14 +36,20 @@ local function owner(id)
   return found[1] and found[1][2]
 end
 
+local function is_delayed(id) return redis.call('ZSCORE', delayed, id) end
+
 local function as_map(flat)
   local map = {}
   for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
   return map
 end
 
--- The highest id that the group was given; without a group what follows says so.
-local function last_delivered()
+-- The highest entry id that a CLAIM has looked at; without the key what the group was given, as older workers read.
+local function taken_id()
+  local id = redis.call('GET', taken)
+  if id and pad(id) then return id end
+  if id then note('taken', id) end
+  if redis.call('EXISTS', jobs) == 0 then return '0-0' end
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', jobs)) do
     local info = as_map(group)
     if info['name'] == GROUP then return info['last-delivered-id'] end
@@ -53,14 +72,23 @@ local function lowest_waiting(sid)
   return redis.call('ZRANGEBYLEX', waiting, '[' .. sid .. ' ', '(' .. sid .. '!', 'LIMIT', 0, 1)[1]
 end
 
--- Takes the session's lowest living entry out of waiting.
+-- True when the entry is there, and this session's.
+local function lives(sid, id)
+  local fields = entry(id)
+  return fields and session_of(fields) == sid
+end
+
+-- Takes the session's lowest living entry out of waiting. What one script drops on the way is bounded; SWEEP does the rest.
+local n_pops = 500
 local function pop_waiting(sid)
-  while true do
+  while n_pops > 0 do
+    n_pops = n_pops - 1
     local member = lowest_waiting(sid)
     if not member then return nil end
     redis.call('ZREM', waiting, member)
     local id = unpad(string.sub(member, #sid + 2))
-    if entry(id) then return id end
+    if id and lives(sid, id) then return id end
+    if not id then note('waiting', member) end
   end
 end
 
@@ -83,39 +111,55 @@ local function may_run(sid, id)
     unwait(sid, id)
     return true
   end
-  if named and entry(named) then
+  if named and lives(sid, named) then
     wait(sid, id)
     return false
   end
+  if named and not pad(named) then note('gates', sid .. ' = ' .. named) end
   local lowest = lowest_waiting(sid)
   local mine = sid .. ' ' .. pad(id)
   local next = id
   if lowest and lowest <= mine then
     wait(sid, id)
-    next = pop_waiting(sid)
+    next = pop_waiting(sid) or id
   end
   redis.call('HSET', gates, sid, next)
-  if next == id then return true end
+  if next == id then
+    unwait(sid, id)
+    return true
+  end
   if not owner(next) then make_ready(next) end
   return false
 end
 
--- attempts[id] = '<count> <fence>': the count may fall, the fence only rises.
+-- attempts[id] = '<count> <fence>': the count may fall, the fence only rises. Returns 0 and nil for what is damaged; a
+-- newer worker may write more behind the two.
 local function attempt_of(id)
-  local count, fence = string.match(redis.call('HGET', attempts, id) or '', '^(%d+) (%d+)$')
-  return tonumber(count or 0), fence
+  local text = redis.call('HGET', attempts, id)
+  local count, fence = string.match((text or '') .. ' ', '^(%d+) (%d+) ')
+  count, fence = number(count), number(fence)
+  if not count or not fence or count > 1e6 then
+    if text then note('attempts', id .. ' = ' .. text) end
+    return 0, nil
+  end
+  return count, fence
 end
 
-local function raise_fence(id, count)
-  local _, fence = attempt_of(id)
-  fence = string.format('%.0f', math.max(now(), tonumber(fence or 0) + 1))
-  redis.call('HSET', attempts, id, count .. ' ' .. fence)
+-- The next fence of an entry whose last one was `before`; one from the future is damage.
+local function raise_fence(id, count, before)
+  if not before or before > started + FENCE_AHEAD_MS then before = 0 end
+  local fence = string.format('%.0f', math.max(started, before + 1))
+  redis.call('HSET', attempts, id, string.format('%.0f', count) .. ' ' .. fence)
   return fence
 end
 
+-- Whether this worker holds the entry with this fence. Where the record of its attempts or of its being pending was lost
+-- nobody else can hold it: a claim by another would have written both.
 local function is_mine(me, id, fence)
   local _, newest = attempt_of(id)
-  return newest == fence and owner(id) == me
+  local whose = owner(id)
+  local is_fenced = newest and newest > tonumber(fence) and newest <= started + FENCE_AHEAD_MS
+  return not is_fenced and (not whose or whose == me)
 end
 
 local CONTRACT = { session_id = true, text = true, v = true, job_id = true, voice = true, language = true,
@@ -141,10 +185,17 @@ local function essence(fields, max_bytes)
   return kept
 end
 
+-- The key that remembers a job_id of a session; nil for an entry that nothing can repeat.
+local function seen_key(sid, fields)
+  local job_id = field(fields, 'job_id')
+  if sid ~= '' and job_id then return ARGV[1] .. redis.sha1hex(sid .. ' ' .. job_id) end
+end
+
+-- repeats: the id of the entry, ended by now, that published the same job before; or ''.
 local given = {}
-local function give(me, id, fields, sid, max_bytes)
-  redis.call('XCLAIM', jobs, GROUP, me, 0, id, 'FORCE', 'JUSTID')
-  local count = attempt_of(id) + 1
-  local fence = raise_fence(id, count)
-  given[#given + 1] = { id, count, fence, sid, essence(fields, max_bytes) }
+local function give(me, id, fields, sid, max_bytes, repeats)
+  redis.call('XCLAIM', jobs, GROUP, me, 0, id, 'FORCE', 'JUSTID', 'LASTID', id)
+  local count, before = attempt_of(id)
+  local fence = raise_fence(id, count + 1, before)
+  given[#given + 1] = { id, count + 1, fence, sid, essence(fields, max_bytes), repeats or '' }
 end

@@ -2,6 +2,19 @@
 local audio, cut, job = KEYS[1], KEYS[2], KEYS[3]
 local TTL_MS = 600000
 
+-- What this plane knows of a job, as somebody may have damaged it: `fence` and counts are numbers or absent, `end` is one
+-- of the three types or absent. A fence from the future is none that a worker wrote.
+local ENDS = { complete = true, cancelled = true, error = true }
+local function known_of(key)
+  local fence, began, kind, base, at = unpack(redis.call('HMGET', key, 'fence', 'began', 'end', 'base', 'at'))
+  fence = number(fence)
+  if fence and fence > now() + FENCE_AHEAD_MS then fence = nil end
+  return {
+    fence = fence, began = number(began), has_begun = began and true, base = number(base) or 0,
+    kind = ENDS[kind] and kind, at = at and pad(at) and at,
+  }
+end
+
 -- The next epoch: a millisecond clock that strictly rises on this stream and is no lower than the writer's fence.
 local function next_epoch(fence, last)
   local after = last and tonumber(string.match(last, '^(%d+)')) + 1 or 0
@@ -15,15 +28,15 @@ local function keep(key)
   if redis.call('PTTL', key) < TTL_MS then redis.call('PEXPIRE', key, TTL_MS) end
 end
 
--- Samples of this job that the session was given, from its newest entry that says so; nil when none does.
+-- Samples of this job that the session was given, from its newest entry that says so; nil when none of the last 1,000 does.
 local function delivered_of(id)
   local upper = '+'
-  while true do
+  for _ = 1, 125 do
     local page = redis.call('XREVRANGE', audio, upper, '-', 'COUNT', 8)
     if #page == 0 then return nil end
     for _, found in ipairs(page) do
       local delivered = field(found[2], 'entry') == id and field(found[2], 'delivered')
-      if delivered and #delivered < 16 and string.match(delivered, '^%d+$') then return delivered end
+      if delivered and number(delivered) then return delivered end
     end
     upper = '(' .. page[#page][1]
   end

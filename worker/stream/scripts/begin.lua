@@ -1,18 +1,18 @@
 -- BEGIN: opens an epoch for an attempt. ARGV: 1 entry id, 2 job id, 3 fence, 4 samples the writer believes delivered,
 -- 5 body of the begin message, 6 ms after which a job that never began has expired, 7 attempt as claimed, 8 most attempts
--- without progress, 9 attempt as the body says.
+-- without progress, 9 attempt as the body says, 10 '1' when the job plane has confirmed the lease since a STALE.
 -- Returns {OK, epoch, attempts without progress with this one, now ms}, {DONE, type}, {STALE}, {CUT, delivered}, {EXPIRED},
 -- {GONE}, {LOST}, {FULL}, {SPENT, delivered}, or, when the writer's belief is wrong and nothing was written,
 -- {MOVED, delivered, attempt, attempts without progress with this one}.
-local id, job_id, fence, believed, body, deadline_ms, attempt, most, told = unpack(ARGV)
-local known = redis.call('HMGET', job, 'fence', 'began', 'end', 'base')
-local began = known[2]
-if known[3] then return { 'DONE', known[3] } end
-if known[1] and tonumber(known[1]) > tonumber(fence) then return { 'STALE' } end
+local id, job_id, fence, believed, body, deadline_ms, attempt, most, told, sure = unpack(ARGV)
+local is_sure = sure == '1'
+local known = known_of(job)
+if known.kind then return { 'DONE', known.kind } end
+if not is_sure and known.fence and known.fence > tonumber(fence) then return { 'STALE' } end
 
 local last = last_id(audio)
 local delivered = '0'
-if began then delivered = last and delivered_of(id) end
+if known.has_begun then delivered = last and delivered_of(id) end
 
 local upto = last_id(cut)
 if upto and pad(upto) >= pad(id) then
@@ -20,20 +20,20 @@ if upto and pad(upto) >= pad(id) then
   redis.call('PEXPIRE', job, TTL_MS)
   return { 'CUT', delivered or '0' }
 end
-if not began and now() > tonumber(deadline_ms) then return { 'EXPIRED' } end
-if began and not last then return { 'GONE' } end
+if not known.has_begun and now() > tonumber(deadline_ms) then return { 'EXPIRED' } end
+if known.has_begun and not last then return { 'GONE' } end
 if not delivered then return { 'LOST' } end
 if is_exhausted(last) then return { 'FULL' } end
 
 -- `began` is what was delivered at an attempt's first BEGIN, `base` the attempts that came before the last one that saw
 -- new samples: those do not count. Both stay as they are when the same attempt begins again.
-local is_new = not began or known[1] ~= fence
-local base = tonumber(known[4] or 0)
-local number = math.max(1, attempt - base)
-if is_new and began and tonumber(delivered) > tonumber(began) then base = attempt - 1 end
+local is_new = not known.has_begun or known.fence ~= tonumber(fence)
+local base = known.base < tonumber(attempt) and known.base or 0
+local number_told = math.max(1, attempt - base)
+if is_new and known.has_begun and tonumber(delivered) > (known.began or 0) then base = attempt - 1 end
 local fruitless = math.max(1, attempt - base)
 if fruitless > tonumber(most) then return { 'SPENT', delivered } end
-if delivered ~= believed or (is_new and number ~= tonumber(told)) then return { 'MOVED', delivered, number, fruitless } end
+if delivered ~= believed or (is_new and number_told ~= tonumber(told)) then return { 'MOVED', delivered, number_told, fruitless } end
 
 local epoch = next_epoch(fence, last)
 redis.call('XADD', audio, epoch .. '-0', 'type', 'begin', 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body)

@@ -1,64 +1,94 @@
 -- CLAIM: gives a worker up to `count` entries that may run, old ones made ready and new ones in turn.
 -- ARGV: 2 worker, 3 count, 4 most bytes of a field, 5 0 or 1: which of ready and new comes first. With a count of 0 only
 -- what has expired is given, from the heads of both: a worker whose slots all speak can still tell its session.
--- Returns {jobs, last id of jobs, last id of bell, ms until a delayed entry is due or -1, or 0: call again, duplicates deleted, now ms}
+-- New is what lies behind `taken`, whatever the group was given: a stranger may have read it, or moved the group.
+-- Returns {jobs, last id looked at, last id of bell, ms until a delayed entry is due or -1, or 0: call again, duplicates
+-- deleted, now ms, what was odd}
 local me, count, max_bytes, turn = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local bound = 200
-local started = now()
 local is_full = count == 0
 if is_full then count = bound end
 
-local function has_expired(id)
-  local fields = entry(id)
-  local ttl_ms = fields and tonumber(field(fields, 'ttl_ms') or DEFAULT_TTL_MS)
+local function has_expired(id, fields)
+  local ttl_ms = fields and (number(field(fields, 'ttl_ms')) or DEFAULT_TTL_MS)
   return ttl_ms and started - tonumber(string.match(id, '^%d+')) > ttl_ms
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', started, 'LIMIT', 0, 100)) do
-  redis.call('ZREM', delayed, id)
-  redis.call('RPUSH', ready, id)
+-- What is due, and what nobody delays for so long.
+local function make_due(from, to)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, from, to, 'LIMIT', 0, 100)) do
+    redis.call('ZREM', delayed, id)
+    redis.call('RPUSH', ready, id)
+  end
+end
+if redis.call('EXISTS', delayed) == 1 then
+  make_due('-inf', started)
+  make_due(string.format('(%.0f', started + AHEAD_MS), '+inf')
 end
 
 local function take_ready()
-  local id = redis.call('LRANGE', ready, 0, 0)[1]
-  if not id or (is_full and not has_expired(id)) then return false end
-  redis.call('LPOP', ready)
+  local id = redis.call('LINDEX', ready, 0)
+  if not id then return false end
   local fields = entry(id)
-  if fields and not owner(id) and not redis.call('ZSCORE', delayed, id) then
+  if is_full and fields and not has_expired(id, fields) then return false end
+  redis.call('LPOP', ready)
+  if fields and not owner(id) and not is_delayed(id) then
     local sid = session_of(fields)
     if may_run(sid, id) then give(me, id, fields, sid, max_bytes) end
+  elseif not pad(id) then
+    note('ready', id)
   end
   return true
 end
 
-local duplicates = 0
--- The same job_id in the same session is the same job: only the entry that came first is kept. Without a usable session
--- there is nothing that an entry could repeat.
-local function is_duplicate(sid, id, fields)
-  local job_id = field(fields, 'job_id')
-  if sid == '' or not job_id then return false end
-  local key = ARGV[1] .. redis.sha1hex(sid .. ' ' .. job_id)
-  return not redis.call('SET', key, id, 'NX', 'PX', SEEN_TTL_MS) and redis.call('GET', key) ~= id
+-- The same job_id in the same session is the same job. Returns the id of the entry that came first, or nil.
+local function first_of(sid, id, fields)
+  local key = seen_key(sid, fields)
+  if not key or redis.call('SET', key, id, 'NX', 'PX', SEEN_TTL_MS) then return nil end
+  local first = redis.pcall('GET', key)
+  if first == id then return nil end
+  if type(first) == 'string' and pad(first) then return first end
+  note('seen', type(first) == 'string' and first or 'a key of another type')
+  redis.call('SET', key, id, 'PX', SEEN_TTL_MS)
 end
 
-local function take_new()
-  if is_full then
-    local next = redis.call('XRANGE', jobs, '(' .. last_delivered(), '+', 'COUNT', 1)[1]
-    if not next or not has_expired(next[1]) then return false end
-  end
-  local reply = redis.call('XREADGROUP', 'GROUP', GROUP, me, 'COUNT', 1, 'STREAMS', jobs, '>')
-  if not reply or not reply[1] then return false end
-  local id, fields = reply[1][2][1][1], reply[1][2][1][2]
+local duplicates = 0
+local function take(id, fields)
   local sid = session_of(fields)
-  if is_duplicate(sid, id, fields) then
+  local is_known = redis.call('HEXISTS', attempts, id) == 1 -- looked at before: `taken` was lost
+  if is_known and (owner(id) or is_delayed(id)) then return end
+  local first = first_of(sid, id, fields)
+  if first and lives(sid, first) then
     redis.call('XACK', jobs, GROUP, id)
     redis.call('XDEL', jobs, id)
     duplicates = duplicates + 1
-  elseif redis.call('ZSCORE', delayed, id) or not may_run(sid, id) then
-    redis.call('XACK', jobs, GROUP, id)
-  else
-    give(me, id, fields, sid, max_bytes)
+  elseif may_run(sid, id) then
+    give(me, id, fields, sid, max_bytes, first)
   end
+end
+
+local looked = taken_id()
+local page, n_read, has_moved = {}, 0, false
+local function next_new()
+  if n_read == #page then
+    page, n_read = {}, 0
+    if looked ~= LAST_ID then
+      page = redis.call('XRANGE', jobs, '(' .. looked, '+', 'COUNT', math.max(1, math.min(16, count - #given)))
+    end
+    if #page == 0 and not has_moved and pad(last_id(jobs) or '0-0') < pad(looked) then
+      note('taken', looked .. ' is ahead of the last entry')
+      looked, has_moved = '0-0', true
+      return next_new()
+    end
+  end
+  return page[n_read + 1]
+end
+
+local function take_new()
+  local next = next_new()
+  if not next or (is_full and not has_expired(next[1], next[2])) then return false end
+  looked, n_read, has_moved = next[1], n_read + 1, true
+  take(next[1], next[2])
   return true
 end
 
@@ -72,9 +102,11 @@ while #given < count and bound > 0 and (more_ready or more_new) do
   end
   turn = 1 - turn
 end
+if has_moved then redis.call('SET', taken, looked) end
 
 local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
 local wait_ms = -1
-if due[2] then wait_ms = math.max(1, math.ceil(tonumber(due[2]) - started)) end
+if due[2] then wait_ms = math.max(1, math.min(AHEAD_MS, math.ceil(tonumber(due[2]) - started))) end
 if (more_ready or more_new) and #given < count then wait_ms = 0 end
-return { given, last_id(jobs) or '0-0', last_id(bell) or '0-0', wait_ms, duplicates, string.format('%.0f', started) }
+local rung = redis.call('XREVRANGE', bell, '+', '-', 'COUNT', 1)[1]
+return { given, looked, rung and rung[1] or '0-0', wait_ms, duplicates, string.format('%.0f', started), odd }

@@ -1,34 +1,44 @@
--- RECLAIM: takes entries over whose worker has been silent for too long.
--- ARGV: 2 worker, 3 ms of silence, 4 count, 5 most bytes of a field, 6 ms at which this was sent, by this server's clock, or ''.
--- Returns {jobs, ms until the next entry may be due, now ms}, jobs as CLAIM does.
+-- RECLAIM: takes entries over whose worker has been silent for too long; one page of those that are pending.
+-- ARGV: 2 worker, 3 ms of silence, 4 count, 5 most bytes of a field, 6 ms at which this was sent, by this server's clock,
+-- or '', 7 cursor ('-' at first).
+-- Returns {jobs, ms until the next entry of this page may be due, now ms, next cursor or '' at the end, what was odd}, jobs as CLAIM does.
 local me, silent_ms, count, max_bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local PAGE = 128
-local started = now()
 
 -- A server that stood still kept everybody from beating: let them, and look again.
 local sent_ms = tonumber(ARGV[6])
 if sent_ms and started - sent_ms > silent_ms / 3 then
-  return { given, math.ceil(silent_ms / 3), string.format('%.0f', started) }
+  return { given, math.ceil(silent_ms / 3), string.format('%.0f', started), '', odd }
 end
 
-for _, pending in ipairs(redis.call('XPENDING', jobs, GROUP, 'IDLE', silent_ms, '-', '+', count)) do
-  local id = pending[1]
+local function take_over(id)
   local fields = entry(id)
   if not fields then
     redis.call('XACK', jobs, GROUP, id)
     redis.call('HDEL', attempts, id)
+    return
+  end
+  local sid = session_of(fields)
+  if may_run(sid, id) then
+    give(me, id, fields, sid, max_bytes)
   else
-    local sid = session_of(fields)
-    if may_run(sid, id) then
-      give(me, id, fields, sid, max_bytes)
-    else
-      redis.call('XACK', jobs, GROUP, id)
-    end
+    redis.call('XACK', jobs, GROUP, id)
   end
 end
 
-local due_ms = silent_ms
-for _, pending in ipairs(redis.call('XPENDING', jobs, GROUP, '-', '+', PAGE)) do
-  due_ms = math.min(due_ms, silent_ms - pending[3])
+local due_ms, cursor = silent_ms, ''
+local page = redis.call('XPENDING', jobs, GROUP, ARGV[7], '+', PAGE)
+for _, pending in ipairs(page) do
+  local id, whose, idle_ms = pending[1], pending[2], pending[3]
+  if idle_ms >= silent_ms then
+    if #given == count then break end
+    take_over(id)
+  else
+    -- Delivered now, or in a future that the clock has left since: then it would never be silent.
+    if idle_ms == 0 then redis.call('XCLAIM', jobs, GROUP, whose, 0, id, 'JUSTID') end
+    due_ms = math.min(due_ms, silent_ms - idle_ms)
+  end
+  cursor = '(' .. id
 end
-return { given, math.max(1, due_ms), string.format('%.0f', started) }
+if #page < PAGE or #given == count then cursor = '' end
+return { given, math.max(1, due_ms), string.format('%.0f', started), cursor, odd }

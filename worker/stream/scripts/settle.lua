@@ -1,28 +1,58 @@
--- SETTLE: an attempt is over. ARGV: 2 worker, 3 entry id, 4 fence, 5 session or '', 6 verdict, 7 its argument.
+-- SETTLE: an attempt is over. ARGV: 2 worker, 3 entry id, 4 fence, 5 session or '', 6 verdict, 7 its argument, 8 most bytes
+-- of a field, 9 '1' when the same job may be published again under its job_id.
 -- Verdicts: ok, retry (again after so many ms), release (again at once; so many attempts count), dead (the reason).
--- Returns OK or FENCED.
+-- Returns {answer, what was odd}. Answers: OK; FENCED when another worker has the entry; GONE when somebody took it out of the stream.
 local me, id, fence, sid, verdict, argument = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-if not is_mine(me, id, fence) then return 'FENCED' end
+local max_bytes, is_forgotten = tonumber(ARGV[8]), ARGV[9] == '1'
+if not is_mine(me, id, fence) then return { 'FENCED', odd } end
 local fields = entry(id)
 
-if fields and verdict == 'retry' then
+-- A new fence: a beat that is still on its way must not take the entry back.
+if fields and (verdict == 'retry' or verdict == 'release') then
+  local count, before = attempt_of(id)
+  if verdict == 'release' then count = tonumber(argument) end
+  raise_fence(id, count, math.max(before or 0, tonumber(fence)))
   redis.call('XACK', jobs, GROUP, id)
-  redis.call('ZADD', delayed, now() + tonumber(argument), id)
-  ring()
-  return 'OK'
+  if verdict == 'retry' then
+    redis.call('ZADD', delayed, started + tonumber(argument), id)
+    ring()
+  else
+    make_ready(id)
+  end
+  return { 'OK', odd }
 end
 
-if fields and verdict == 'release' then
-  redis.call('XACK', jobs, GROUP, id)
-  raise_fence(id, argument)
-  make_ready(id)
-  return 'OK'
+-- A letter holds the contract's fields whole, or names in dead_cut what it does not hold whole.
+local function letter_of()
+  local letter, cut, seen = {}, {}, {}
+  for i = 1, #fields, 2 do
+    local name, value = fields[i], fields[i + 1]
+    local most = CONTRACT[name] and not seen[name] and max_bytes or 4096
+    seen[name] = true
+    if #letter == 128 then
+      cut[#cut + 1] = '*'
+      break
+    end
+    if #value > most or #name > 4096 then cut[#cut + 1] = string.sub(name, 1, 64) end
+    letter[#letter + 1] = string.sub(name, 1, 4096)
+    letter[#letter + 1] = #value > most and string.sub(value, 1, 4096) or value
+  end
+  return letter, table.concat(cut, ' ')
 end
 
 if fields and verdict == 'dead' then
-  local letter = { 'dead_reason', argument, 'dead_attempts', tostring(attempt_of(id)), 'dead_worker', me, 'dead_id', id }
-  for i = 1, math.min(#fields, 64) do letter[#letter + 1] = string.sub(fields[i], 1, 4096) end
-  redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', unpack(letter))
+  local letter, cut = letter_of()
+  local head = { 'dead_reason', argument, 'dead_attempts', tostring(attempt_of(id)), 'dead_worker', me, 'dead_id', id }
+  if cut ~= '' then
+    head[#head + 1] = 'dead_cut'
+    head[#head + 1] = cut
+  end
+  for _, word in ipairs(letter) do head[#head + 1] = word end
+  redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', unpack(head))
+end
+if fields and is_forgotten then
+  local key = seen_key(sid, fields)
+  if key and redis.pcall('GET', key) == id then redis.call('SET', key, id, 'PX', 1) end
 end
 redis.call('XACK', jobs, GROUP, id)
 redis.call('XDEL', jobs, id)
@@ -31,4 +61,4 @@ if sid ~= '' then
   unwait(sid, id)
   if redis.call('HGET', gates, sid) == id then pass_gate_on(sid) end
 end
-return 'OK'
+return { fields and 'OK' or 'GONE', odd }

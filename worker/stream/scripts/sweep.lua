@@ -1,55 +1,130 @@
--- SWEEP: one page of a search for what accidents left behind (a lost key, a group destroyed and made again).
--- ARGV: 3 cursor ('-' at first), 4 page size, 5 ms after which a silent worker is forgotten, 6 the same for an idle consumer.
--- Returns the next cursor, or '' after the last page.
-local cursor, page_size = ARGV[3], tonumber(ARGV[4])
-local silent_ms, idle_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
+-- SWEEP: one page of a search for what accidents left behind (a lost key, a group destroyed and made again), and of what
+-- no worker wrote. ARGV: 2 worker, 3 part (1 at first), 4 cursor ('' at first), 5 page size, 6 ms for which no other
+-- worker begins a sweep, 7 ms after which a silent worker is forgotten, 8 the same for an idle
+-- consumer, 9 '1' to begin whoever swept last.
+-- Returns {next part, or 0 at the end, next cursor, what was odd}.
+local me, part, cursor, page_size = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local every_ms, silent_ms, idle_ms = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 
-local is_ready = {}
-for _, id in ipairs(redis.call('LRANGE', ready, 0, -1)) do is_ready[id] = true end
+local function may_sweep()
+  if ARGV[9] == '1' then redis.call('SET', sweeping, me, 'PX', every_ms) return true end
+  if redis.call('SET', sweeping, me, 'NX', 'PX', every_ms) then return true end
+  local left_ms = redis.call('PTTL', sweeping)
+  if left_ms >= 0 and left_ms <= every_ms then return false end
+  note('sweeping', 'it had no time at which it ends')
+  redis.call('SET', sweeping, me, 'PX', every_ms)
+  return true
+end
 
-local page = redis.call('XRANGE', jobs, cursor, last_delivered(), 'COUNT', page_size)
-for _, found in ipairs(page) do
-  local id = found[1]
-  if not is_ready[id] and not owner(id) and not redis.call('ZSCORE', delayed, id) then
-    local sid = session_of(found[2])
-    local named = sid ~= '' and redis.call('HGET', gates, sid)
-    if sid == '' or named == id then
-      make_ready(id)
-    else
-      wait(sid, id)
-      if not named or not entry(named) then pass_gate_on(sid) end
+-- An entry that may run is ready, or was lost. To look costs time with the length of the list: at most so many entries
+-- of it in a call, and one search at least.
+local n_looks = 100000
+local n_ready
+local function is_ready(id)
+  n_ready = n_ready or redis.call('LLEN', ready)
+  n_looks = n_looks - n_ready
+  return redis.call('LPOS', ready, id)
+end
+
+local function sweep_jobs()
+  local from = cursor == '' and '-' or cursor
+  local page = redis.call('XRANGE', jobs, from, taken_id(), 'COUNT', page_size)
+  for _, found in ipairs(page) do
+    if n_looks <= 0 then return cursor end
+    local id = found[1]
+    if not owner(id) and not is_delayed(id) then
+      local sid = session_of(found[2])
+      local named = sid ~= '' and redis.call('HGET', gates, sid)
+      if sid == '' or named == id then
+        if not is_ready(id) then make_ready(id) end
+      else
+        wait(sid, id)
+        if not named or not lives(sid, named) then pass_gate_on(sid) end
+      end
     end
+    cursor = '(' .. id
+  end
+  if #page == page_size then return cursor end
+  local last = last_id(jobs)
+  local last_ms = last and tonumber(string.match(last, '^%d+'))
+  if last_ms and last_ms > started + AHEAD_MS then note('jobs', 'its last id is ' .. last .. ', ahead of the clock') end
+  return ''
+end
+
+-- Visits one page of a hash or sorted set; the next cursor, '' at the end.
+local function scan(command, key, visit)
+  local reply = redis.call(command, key, cursor == '' and '0' or cursor, 'COUNT', page_size)
+  for i = 1, #reply[2], 2 do visit(reply[2][i], reply[2][i + 1]) end
+  return reply[1] == '0' and '' or reply[1]
+end
+
+local function sweep_gate(sid, id)
+  if lives(sid, id) then return end
+  if not pad(id) or not string.match(sid, '^[%w._:%-]+$') then note('gates', sid .. ' = ' .. id) end
+  pass_gate_on(sid)
+end
+
+local function sweep_attempt(id)
+  if entry(id) then return end
+  if not pad(id) then note('attempts', id) end
+  redis.call('HDEL', attempts, id)
+end
+
+local function sweep_waiting(member, score)
+  local sid, padded = string.match(member, '^([%w._:%-]+) (.*)$')
+  local id = unpad(padded)
+  if not id or tonumber(score) ~= 0 then note('waiting', member) end
+  if not id or not lives(sid, id) then
+    redis.call('ZREM', waiting, member)
+  elseif tonumber(score) ~= 0 then
+    redis.call('ZADD', waiting, 0, member) -- with unequal scores no member can be found by its name
   end
 end
-if #page == page_size then return '(' .. page[#page][1] end
 
-local function each(command, key, visit)
-  local position = '0'
-  repeat
-    local reply = redis.call(command, key, position, 'COUNT', 200)
-    position = reply[1]
-    for i = 1, #reply[2], 2 do visit(reply[2][i], reply[2][i + 1]) end
-  until position == '0'
+local function sweep_delayed(id, due_ms)
+  if not entry(id) then
+    if not pad(id) then note('delayed', id) end
+    redis.call('ZREM', delayed, id)
+  elseif tonumber(due_ms) > started + AHEAD_MS then
+    note('delayed', id .. ' is due at ' .. due_ms)
+    redis.call('ZADD', delayed, started, id)
+  end
 end
 
-each('HSCAN', gates, function(sid, id)
-  if not entry(id) then pass_gate_on(sid) end
-end)
-each('HSCAN', attempts, function(id)
-  if not entry(id) then redis.call('HDEL', attempts, id) end
-end)
-each('ZSCAN', waiting, function(member)
-  if not entry(unpad(string.match(member, ' (.*)$'))) then redis.call('ZREM', waiting, member) end
-end)
-each('HSCAN', workers, function(name, card)
+local function sweep_worker(name, card)
   local ok, worker = pcall(cjson.decode, card)
   local beat = ok and type(worker) == 'table' and tonumber(worker['beat'])
-  if not beat or now() - beat > silent_ms then redis.call('HDEL', workers, name) end
-end)
-for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', jobs, GROUP)) do
-  local info = as_map(consumer)
-  if info['pending'] == 0 and info['idle'] > idle_ms then
-    redis.call('XGROUP', 'DELCONSUMER', jobs, GROUP, info['name'])
-  end
+  if not beat or beat > started + AHEAD_MS then note('workers', name .. ' = ' .. card) end
+  if not beat or math.abs(started - beat) > silent_ms then redis.call('HDEL', workers, name) end
 end
-return ''
+
+local function sweep_consumers()
+  local n = 0
+  for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', jobs, GROUP)) do
+    local info = as_map(consumer)
+    if info['pending'] == 0 and info['idle'] > idle_ms and n < page_size then
+      redis.call('XGROUP', 'DELCONSUMER', jobs, GROUP, info['name'])
+      n = n + 1
+    end
+  end
+  return ''
+end
+
+local PARTS = {
+  function() return scan('ZSCAN', waiting, sweep_waiting) end,
+  function() return scan('ZSCAN', delayed, sweep_delayed) end,
+  function() return scan('HSCAN', gates, sweep_gate) end,
+  function() return scan('HSCAN', attempts, sweep_attempt) end,
+  sweep_jobs,
+  function() return scan('HSCAN', workers, sweep_worker) end,
+  sweep_consumers,
+}
+
+if part == 1 and cursor == '' then
+  if not may_sweep() then return { 0, '', odd } end
+else
+  redis.call('SET', sweeping, me, 'PX', every_ms)
+end
+local next_cursor = PARTS[part]()
+if next_cursor ~= '' then return { part, next_cursor, odd } end
+return { part < #PARTS and part + 1 or 0, '', odd }
