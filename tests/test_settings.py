@@ -236,3 +236,7 @@ def test_unknown_keys_do_not_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_unreadable_env_file_is_named() -> None:
     Path(".env").write_bytes(b"MAKIMA_TTS_PREFIX=\xff\xfe\n")
     assert refusal().startswith(".env cannot be read")
+
+
+def test_mps_is_refused_with_the_other_settings() -> None:
+    assert "MAKIMA_TTS_DEVICE (--device): Qwen3-TTS cannot compute on Apple's GPU (mps)" in refusal(device="mps")

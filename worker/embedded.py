@@ -141,7 +141,10 @@ def embedded_valkey(port: int | None = None, aof: bool = False) -> Iterator[Embe
     binary = _binary()
     if port is not None and _is_taken(port):
         raise EmbeddedError(f"port {port} of {HOST} is in use; stop what listens there or choose another")
-    folder = Path(tempfile.mkdtemp(prefix="makima-tts-valkey-")).resolve()
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="makima-tts-valkey-")).resolve()
+    except OSError as error:
+        raise EmbeddedError(f"the embedded Valkey has no folder to work in ({error}); set TMPDIR to one") from None
     try:
         server = _started(binary, folder, port, aof)
         try:

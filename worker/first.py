@@ -48,6 +48,7 @@ def _be_init() -> None:
         _take_terminal()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, waited_for)
         return
+    _reap(child)  # who ended before SIGCHLD was waited for
     while True:
         number = signal.sigwait(waited_for)
         if number == signal.SIGCHLD:

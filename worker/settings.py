@@ -44,7 +44,7 @@ def without_password(url: str) -> str:
 def default_voices_dir() -> Path:
     """./voices where there is one, else the repository's."""
     here = Path("voices")
-    is_there = os.path.isdir(here)  # noqa: PTH112 (Path.is_dir raises in a folder that may not be looked into)
+    is_there = os.path.isdir(here)  # noqa: PTH112 (Path.is_dir raises in a folder that is closed to this user)
     return here if is_there else Path(__file__).resolve().parent.parent / "voices"
 
 
@@ -59,17 +59,20 @@ def default_cache_dir() -> Path | None:
         return None
 
 
-def env_file_problem() -> str | None:
-    """Why a .env file that is there cannot be opened, which leaves its settings out; None for none."""
-    try:
-        with Path(ENV_FILE).open("rb"):
-            return None
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-    except OSError as error:
-        return (
-            f"{ENV_FILE} cannot be read ({error.strerror}), so its settings do not count; make it readable or remove it"
-        )
+def _is_file(path: Path) -> bool:
+    """As Path.is_file, which raises in a folder that is closed to this user: to them there is no file."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _is_readable(path: Path) -> bool:
+    return _is_file(path) and os.access(path, os.R_OK)
+
+
+def _env_file_problem() -> list[str]:
+    """A sentence about a .env that is there and may not be read."""
+    if not _is_file(Path(ENV_FILE)) or _is_readable(Path(ENV_FILE)):
+        return []
+    return [f"{ENV_FILE} may not be read by this user and is ignored; make it readable, or remove it"]
 
 
 def env_name(field: str) -> str:
@@ -169,7 +172,7 @@ class Settings(BaseSettings):
         """
         given = {name: value for name, value in flags.items() if value is not None}
         try:
-            return cls(_env_file=None, **given) if env_file_problem() else cls(**given)
+            return cls(_env_file=ENV_FILE if _is_readable(Path(ENV_FILE)) else None, **given)
         except ValidationError as error:
             raise SettingsError(explain(error)) from None
         except (OSError, UnicodeDecodeError) as error:
@@ -296,13 +299,12 @@ def unknown_keys(environ: dict[str, str] | None = None, env_file: Path | None = 
     One more, and first, for a .env that cannot be opened.
     """
     file = env_file or Path(ENV_FILE)
-    problems = [problem for problem in (env_file_problem(),) if problem is not None]
     sources: dict[str, Iterable[str]] = {
         "the environment": environ if environ is not None else dict(os.environ),
-        str(file): dotenv_values(file) if not problems and file.is_file() else {},
+        str(file): dotenv_values(file) if _is_readable(file) else {},
     }
     known = [env_name(field) for field in Settings.model_fields]
-    return problems + [
+    return _env_file_problem() + [
         _unknown(key, source, known)
         for source, keys in sources.items()
         for key in sorted(key.upper() for key in keys)

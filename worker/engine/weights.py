@@ -90,9 +90,9 @@ def read(name: str) -> Weights:
 def find(name: str) -> Path:
     """The directory of a model; never asks the network. Raises ModelError."""
     folder = _folder(name)
-    if name.strip() and folder.is_dir():
+    if name.strip() and os.path.isdir(folder):  # noqa: PTH112 (Path's raises in a folder that is closed to this user)
         return folder
-    if folder.is_file():
+    if os.path.isfile(folder):  # noqa: PTH113
         raise ModelError(f"{name} is a file; name the directory it lies in")
     if not is_hub_name(name):
         raise ModelError(f"{name!r} is neither a directory nor a hub name such as {RECOMMENDED}")
@@ -123,7 +123,7 @@ def is_hub_name(name: str) -> bool:
 def shown_name(name: str) -> str:
     """The last part of a directory or hub name, as begin.model has it: printable ASCII, at most 64 characters."""
     folder = _folder(name)
-    last = folder.resolve().name if folder.is_dir() else name.rpartition("/")[2]
+    last = folder.resolve().name if os.path.isdir(folder) else name.rpartition("/")[2]  # noqa: PTH112
     plain = "".join(char if char.isascii() and char.isprintable() else "_" for char in last)
     return plain[:MAX_NAME_CHARS] or "qwen3-tts"
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from worker.engine import footprint, packages
+from worker.engine.caches import provide_caches
 from worker.engine.qwen.errors import ModelError
 from worker.engine.torch_probe import device_obstacle
 from worker.engine.weights import CODEC_FOLDER, Weights, read
@@ -185,6 +186,7 @@ def _refuse_missing(weights: Weights, module: nn.Module, of_the_codec: bool) -> 
 
 def _import_upstream() -> Any:
     said = io.StringIO()
+    provide_caches()
     try:
         with redirect_stdout(said), _without_asking_for_sox():
             from qwen_tts import Qwen3TTSModel

@@ -1,0 +1,43 @@
+"""A home and folders for caches, for users without a name, a home or a place for temporary files.
+
+The speech model's libraries (torch, numba and others) look for such folders when they are imported, and fail where they
+find none. Nothing here needs what they would keep there.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tempfile
+from pathlib import Path
+
+
+def provide_caches() -> None:
+    """Name a folder for each of them that would find none by itself. A folder that is named already stays."""
+    if not (_has_name() and _temporary()):
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", _folder("torch") or os.sep)  # / is there, and never written
+    home = os.path.expanduser("~")  # noqa: PTH111 (Path.home raises where there is none)
+    if not os.access(home, os.W_OK) and (folder := _folder("numba")):
+        os.environ.setdefault("NUMBA_CACHE_DIR", folder)
+    if not os.path.isabs(home):  # noqa: PTH117
+        os.environ["HOME"] = _folder("home") or os.sep
+
+
+def _has_name() -> bool:
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):  # KeyError before Python 3.13
+        return False
+    return True
+
+
+def _temporary() -> str | None:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return None
+
+
+def _folder(name: str) -> str | None:
+    temporary = _temporary()
+    return None if temporary is None else str(Path(temporary) / f"makima-tts-{name}-{os.getuid()}")
