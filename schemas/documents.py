@@ -22,7 +22,7 @@ from schemas.jobs import (
     TRACEPARENT_PATTERN,
     Encoding,
 )
-from schemas.messages import MESSAGE_OF
+from schemas.messages import LEFT_OUT_WHEN_NIL, MESSAGE_OF
 
 Document = dict[str, Any]
 
@@ -40,6 +40,9 @@ MESSAGE_FIELDS: dict[str, str] = {
     "attempt": "from 1; an attempt that delivered new samples starts the count again",
     "resumed_at": "samples delivered before this attempt; 0 at the first",
     "resumed_by": "how a take-over found its place; nil when nothing had been delivered",
+    "computed_on": "what the samples depend on beside job and voice: engine, processor or GPU, libraries, dtype",
+    "resumed_exactly": "of a take-over: true when no sample depends on the change of worker, false when single samples"
+    " may differ by one step of 16 bits, or a word may be spoken in another way after regenerated",
     "seq": "the job's chunk counter, from 0, going on across take-overs",
     "pos": "index within the job of the first sample in data",
     "data": "samples: mono, little-endian, in begin.encoding at begin.sample_rate",
@@ -120,7 +123,7 @@ def job_schema() -> Document:
 def message_schema(kind: str) -> Document:
     """The msgpack map of one type of message, as a worker writes it."""
     model = MESSAGE_OF[kind]
-    schema = model.model_json_schema(mode="serialization")
+    schema = model.model_json_schema(mode="validation")
     properties = {name: _described(name, schema["properties"][name]) for name in model.model_fields}
     return {
         "$schema": DIALECT,
@@ -128,7 +131,7 @@ def message_schema(kind: str) -> Document:
         "title": schema["title"],
         "description": schema["description"],
         "type": "object",
-        "required": list(model.model_fields),
+        "required": [name for name in model.model_fields if name not in LEFT_OUT_WHEN_NIL],
         "properties": properties,
     }
 

@@ -29,6 +29,15 @@ MESSAGES: dict[str, tuple[str, Message]] = {
             resumed_at=48_000, resumed_by="codes",
         ),
     ),
+    "begin_unlike": (
+        "a worker on another kind of processor takes over",
+        Begin(
+            **_JOB, voice="makima", model="qwen3-tts-1.7b", sample_rate=24_000, encoding="pcm_s16le", attempt=2,
+            resumed_at=48_000, resumed_by="codes",
+            computed_on="qwen float32 x86_64-AuthenticAMD-25-17 AVX2 torch-2.11.0 weights-0123456789ab",
+            resumed_exactly=False,
+        ),
+    ),
     "audio": (
         "four samples of pcm_s16le: 0, 1, -1, 32767",
         Audio(**_JOB, seq=0, pos=0, data=b"\0\0\1\0\xff\xff\xff\x7f"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, WithJsonSchema, model_serializer
 
 from schemas.errors import ErrorCode
 from schemas.jobs import MAX_ID_CHARS, MAX_SEED, VERSION, Encoding
@@ -48,6 +48,11 @@ EncodedSamples = Annotated[
 ]
 
 
+# Keys that came after the contract's first workers: left out where there is nothing to say, so that what is written
+# without them keeps its bytes.
+LEFT_OUT_WHEN_NIL = frozenset({"computed_on", "resumed_exactly"})
+
+
 class _Message(BaseModel):
     """The four fields every message starts with."""
 
@@ -70,6 +75,12 @@ class Begin(_Message):
     attempt: Annotated[int, Field(ge=1, le=MAX_COUNT)]
     resumed_at: Count = 0
     resumed_by: Annotated[str, _word("resumed_by")] | None = None
+    computed_on: Annotated[str, Field(pattern=r"^[ -~]{1,256}$")] | None = None
+    resumed_exactly: bool | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in write(self).items() if value is not None or key not in LEFT_OUT_WHEN_NIL}
 
 
 class Audio(_Message):

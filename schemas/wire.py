@@ -16,7 +16,7 @@ import msgpack
 from pydantic import ValidationError
 
 from schemas.errors import WireError
-from schemas.messages import MAX_DATA_BYTES, MESSAGE_OF, Audio, Error, Message
+from schemas.messages import MAX_DATA_BYTES, MESSAGE_OF, Audio, Begin, Error, Message
 
 MAX_MESSAGE_BYTES = 272 * 1024
 MAX_CODES_BYTES = 64 * 1024
@@ -46,7 +46,7 @@ class Entry:
 
 def pack(message: Message) -> bytes:
     """The message as a msgpack map in the contract's order. Raises WireError above 272 KiB."""
-    data: bytes = msgpack.packb(message.__dict__)
+    data: bytes = msgpack.packb(message.model_dump() if isinstance(message, Begin) else message.__dict__)
     if len(data) > MAX_MESSAGE_BYTES:
         raise WireError(
             f"the {message.type} message has {len(data):,} bytes, at most {MAX_MESSAGE_BYTES:,} are allowed"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from worker.engine.base import (
     FRAME_SAMPLES,
     N_CODEBOOKS,
+    Arithmetic,
     EngineError,
     Finish,
     Frames,
@@ -44,6 +45,7 @@ class ToneEngine:
         self._frame_s = frame_s
         self._has_codes = has_codes
         self._slots: dict[int, _Slot] = {}
+        self.arithmetic: Arithmetic | None = Arithmetic("tone", is_exact=True)
         self.fail = 0
         self.error: Exception = EngineError("told to fail")
         self.refused: set[str] = set()

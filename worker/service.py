@@ -109,6 +109,7 @@ class Worker:
             max_text_chars=self._settings.max_text_chars,
             max_attempts=self._settings.max_attempts,
             lease_s=self._lease_s,
+            arithmetic=getattr(self._engine.engine, "arithmetic", None),
         )
 
     async def run(self) -> None:
@@ -368,6 +369,7 @@ class Worker:
             "pid": os.getpid(),
             "gpu": getattr(self._engine.engine, "gpu", None),
             "model": self._engine.engine.name,
+            "computed_on": self._desk.arithmetic.name if self._desk.arithmetic else None,
             "slots": self._n_slots,
             "busy": len(self._running),
             "draining": self._draining.is_set(),

@@ -14,7 +14,7 @@ from time import monotonic
 from schemas.errors import ErrorCode, JobError
 from schemas.jobs import Job, job_id_of, parse_job
 from schemas.messages import Begin, Cancelled, Complete, Error
-from worker.engine.base import EngineClosed, EngineError, EngineSick, VoiceUnavailable
+from worker.engine.base import Arithmetic, EngineClosed, EngineError, EngineSick, VoiceUnavailable
 from worker.engine.thread import EngineThread
 from worker.floor import Floor, Reserved, Seat
 from worker.metrics import Metrics
@@ -47,6 +47,7 @@ class Desk:
     max_attempts: int
     lease_s: float
     floor: Floor = field(default_factory=Floor)
+    arithmetic: Arithmetic | None = None  # of an engine that says what its samples depend on
 
 
 @dataclass(slots=True)
@@ -171,6 +172,7 @@ class Utterance:
         return job, voice
 
     def _begin_message(self, take: Take, outbox: Outbox) -> Begin:
+        arithmetic = self.desk.arithmetic
         return Begin(
             v=1,
             type="begin",
@@ -183,6 +185,8 @@ class Utterance:
             attempt=outbox.attempt,
             resumed_at=outbox.delivered,
             resumed_by=take.resumed_by(outbox),
+            computed_on=arithmetic.name if arithmetic else None,
+            resumed_exactly=take.resumed_exactly(outbox, arithmetic),
         )
 
     async def _end_cancelled(self, has_left: bool) -> None:

@@ -13,7 +13,7 @@ from schemas.messages import Audio, Complete
 from schemas.wire import pack_codes
 from worker.audio.chain import Chain
 from worker.audio.encode import bytes_per_sample
-from worker.engine.base import FRAME_RATE_HZ, Finish, Frames, Resume, Segment
+from worker.engine.base import FRAME_RATE_HZ, Arithmetic, Finish, Frames, Resume, Segment
 from worker.engine.speech import Speech
 from worker.engine.thread import EngineThread
 from worker.stream.heartbeat import Pulse
@@ -51,6 +51,14 @@ class Take:
         segments = {mark.segment for mark in outbox.trail.marks}
         whole = all(outbox.trail.codes_of(segment) is not None for segment in range(max(segments, default=-1) + 1))
         return "codes" if self.has_codes and segments and whole else "regenerated"
+
+    def resumed_exactly(self, outbox: Outbox, arithmetic: Arithmetic | None) -> bool | None:
+        """Whether the samples go on as the earlier attempts would have gone on, to the last bit; None at the first."""
+        if not outbox.delivered:
+            return None
+        is_alike = arithmetic is not None and arithmetic.is_exact and outbox.trail.computed_on == {arithmetic.name}
+        # Spoken again, an engine with codes may choose another code at a near tie.
+        return is_alike and (not self.has_codes or self.resumed_by(outbox) == "codes")
 
     def segment(self, index: int, trail: Trail) -> Segment:
         """The index-th segment for the engine, with what was spoken of it before."""

@@ -30,7 +30,7 @@ from schemas import (
     unpack_codes,
 )
 from schemas.golden import MESSAGES
-from schemas.messages import KNOWN_WORDS, MAX_COUNT, MAX_DATA_BYTES, MESSAGE_OF
+from schemas.messages import KNOWN_WORDS, LEFT_OUT_WHEN_NIL, MAX_COUNT, MAX_DATA_BYTES, MESSAGE_OF
 from schemas.wire import CODE_FRAME_BYTES, MAX_CODES_BYTES, MAX_MESSAGE_BYTES
 
 IDS = st.from_regex(r"[A-Za-z0-9._:-]{1,128}", fullmatch=True)
@@ -46,7 +46,8 @@ MESSAGE: st.SearchStrategy[Message] = st.one_of(
     st.builds(
         Begin, v=st.just(1), type=st.just("begin"), job_id=IDS, session_id=IDS, voice=NAMES, model=NAMES,
         sample_rate=st.integers(1, 48_000), encoding=known("encoding"), attempt=st.integers(1, 9), resumed_at=COUNTS,
-        resumed_by=st.none() | known("resumed_by"),
+        resumed_by=st.none() | known("resumed_by"), resumed_exactly=st.none() | st.booleans(),
+        computed_on=st.none() | st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=256),
     ),
     st.builds(
         Audio, v=st.just(1), type=st.just("audio"), job_id=IDS, session_id=IDS, seq=COUNTS, pos=COUNTS,
@@ -69,7 +70,7 @@ MESSAGE: st.SearchStrategy[Message] = st.one_of(
 )  # fmt: skip
 
 ORDER = {
-    "begin": "voice model sample_rate encoding attempt resumed_at resumed_by",
+    "begin": "voice model sample_rate encoding attempt resumed_at resumed_by computed_on resumed_exactly",
     "audio": "seq pos data is_final",
     "complete": "finish samples chunks audio_ms queue_ms first_audio_ms leading_silence_ms rtf seed voice model"
     " text_spoken",
@@ -99,7 +100,9 @@ def test_what_is_packed_is_what_is_read(message: Message) -> None:
 @given(MESSAGE)
 def test_every_map_has_the_contracts_keys_in_their_order(message: Message) -> None:
     fields = msgpack.unpackb(pack(message))
-    assert list(fields) == ["v", "type", "job_id", "session_id", *ORDER[message.type].split()]
+    ordered = ["v", "type", "job_id", "session_id", *ORDER[message.type].split()]
+    left_out = {name for name in LEFT_OUT_WHEN_NIL if getattr(message, name, None) is None}
+    assert list(fields) == [name for name in ordered if name not in left_out]
     assert all(type(value) in {int, str, bytes, bool, float, type(None)} for value in fields.values())
 
 

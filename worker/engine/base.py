@@ -104,11 +104,23 @@ class Frames:
         return self.finish is not None or self.error is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """What an engine's samples depend on beside the job and the voice.
+
+    name: 1 to 256 characters of printable ASCII; it goes into begin.computed_on. is_exact: two engines of this name
+    make the same samples to the last bit, of the same codes or, where an engine has none, of the same segment.
+    """
+
+    name: str
+    is_exact: bool
+
+
 class Engine(Protocol):
     """What speaks. `name` goes into begin.model; `n_slots` is how many segments it can have open at once.
 
-    An engine may also have `memory_bytes` (int, shown as a metric) and `gpu` (its name, or None), both asked from other
-    threads than its own.
+    An engine may also have `memory_bytes` (int, shown as a metric), `gpu` (its name, or None) and `arithmetic`
+    (Arithmetic), all asked from other threads than its own.
     """
 
     @property

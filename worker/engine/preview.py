@@ -19,6 +19,7 @@ from worker.engine.base import (
     FRAME_RATE_HZ,
     FRAME_SAMPLES,
     SAMPLE_RATE_HZ,
+    Arithmetic,
     EngineClosed,
     EngineError,
     Finish,
@@ -28,12 +29,15 @@ from worker.engine.base import (
 )
 from worker.engine.espeak import RATE_HZ, Espeak, Request, Speech, wait_for_samples
 from worker.engine.espeak_voice import espeak_voice
+from worker.engine.packages import installed
+from worker.engine.processor import processor
 from worker.voices.card import Card
 
 MAX_STEP_FRAMES = 12  # of one slot, so that its neighbours advance with it
 _STEP_WAIT_S = 0.02
 _ROUNDING_S = 1e-6  # a sleep of exactly wait_s ends at a due time, give or take what floats lose
 _BLOCK_BYTES = 2 * RATE_HZ * FRAME_SAMPLES // SAMPLE_RATE_HZ  # 1764 int16 samples: one frame's worth
+_COMPUTES_WITH = ("espeakng-loader", "soxr", "makima-tts")
 _WARM_UP_TEXT = "Ready."
 _WARM_UP_FRAMES = 125
 
@@ -153,6 +157,12 @@ class PreviewEngine:
     @property
     def has_codes(self) -> bool:
         return False
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """espeak-ng and soxr compute alike wherever their version and the processor are the same."""
+        parts = [f"{package}-{installed(package)}" for package in _COMPUTES_WITH]
+        return Arithmetic(" ".join(["preview", processor(), *parts])[:256], is_exact=True)
 
     @property
     def host_pid(self) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.messages import Audio
+from schemas.messages import Audio, Begin
 from schemas.wire import read_entry, unpack_codes
 from worker.stream.link import Link
 
@@ -29,13 +29,15 @@ class Mark:
 class Trail:
     """marks: in the order spoken. began_ms: epoch of the utterance's first begin still there, or None.
 
-    is_whole: the chunk marked as final is there; only the terminal entry is missing.
+    is_whole: the chunk marked as final is there; only the terminal entry is missing. computed_on: of the begins of all
+    attempts that delivered samples; None stands for one that did not say it or whose begin is not there any more.
     """
 
     next_seq: int = 0
     marks: tuple[Mark, ...] = ()
     began_ms: int | None = None
     is_whole: bool = False
+    computed_on: frozenset[str | None] = frozenset()
 
     def codes_of(self, segment: int) -> NDArray[np.uint16] | None:
         """[n, 16] codes spoken of a segment from its first frame on; None when some are missing.
@@ -62,7 +64,8 @@ async def read_trail(link: Link, audio_key: str, entry_id: str) -> Trail:
     """
     marks: list[Mark] = []
     next_seq, began_ms, is_whole, upper = 0, None, False, "+"
-    ours, is_first = entry_id.encode(), False
+    ours, is_first, has_samples = entry_id.encode(), False, False
+    computed_on: set[str | None] = set()
     while not is_first:
         page = await link.call("XREVRANGE", audio_key, upper, "-", "COUNT", PAGE)
         for stream_id, flat in page:
@@ -71,17 +74,22 @@ async def read_trail(link: Link, audio_key: str, entry_id: str) -> Trail:
             if fields.get(b"entry") != ours:
                 continue
             entry = read_entry(fields)
-            if entry.type == "begin":
+            if isinstance(entry.message, Begin):
+                computed_on |= {entry.message.computed_on} if has_samples else set()
+                has_samples = False
                 began_ms = int(stream_id.partition(b"-")[0])
                 is_first = entry.delivered == 0
             elif isinstance(entry.message, Audio):
                 next_seq = max(next_seq, entry.message.seq + 1)
                 is_whole = is_whole or entry.message.is_final
+                has_samples = has_samples or bool(entry.message.data)
                 if entry.codes:
                     marks.append(_mark(entry.codes, len(entry.message.data)))
         if len(page) < PAGE:
             break
-    return Trail(next_seq, tuple(reversed(marks)), began_ms, is_whole)
+    if not is_first:  # trimmed away
+        computed_on.add(None)
+    return Trail(next_seq, tuple(reversed(marks)), began_ms, is_whole, frozenset(computed_on))
 
 
 def _mark(raw: bytes, n_bytes: int) -> Mark:

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from worker.engine import footprint, packages
+from worker.engine import exactness, footprint, packages
 from worker.engine.caches import provide_caches
 from worker.engine.qwen.errors import ModelError
 from worker.engine.torch_probe import device_obstacle
@@ -92,6 +92,7 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto", attention: str
         whole, codec = upstream.model, upstream.model.speech_tokenizer.model
         for module in (whole, codec):
             module.eval().requires_grad_(False)
+        _warn_of_changing_products(place, element)
         return Model(
             name=weights.name,
             config=whole.config,
@@ -105,6 +106,11 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto", attention: str
             upstream=upstream,
             fingerprint=fingerprint.result(),
         )
+
+
+def _warn_of_changing_products(device: torch.device, dtype: torch.dtype) -> None:
+    if device.type == "cpu" and dtype == torch.float32 and (problem := exactness.check()):
+        log.warning("samples may differ by one step of 16 bits between attempts at one utterance: %s", problem)
 
 
 def _device(device: str) -> torch.device:

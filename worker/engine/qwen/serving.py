@@ -19,7 +19,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.engine.base import FRAME_SAMPLES, EngineClosed, EngineError, Finish, Frames, Segment, VoiceUnavailable
+from worker.engine.base import (
+    FRAME_SAMPLES,
+    Arithmetic,
+    EngineClosed,
+    EngineError,
+    Finish,
+    Frames,
+    Segment,
+    VoiceUnavailable,
+)
+from worker.engine.qwen.arithmetic import arithmetic_of
 from worker.engine.qwen.batch import Batch, Spoken
 from worker.engine.qwen.engine import QwenEngine, Utterance
 from worker.engine.qwen.prompt import Voice
@@ -71,6 +81,10 @@ class QwenSpeaker:
     def gpu(self) -> str | None:
         device = self._engine.model.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        return arithmetic_of(self._engine.model)
 
     @property
     def memory_bytes(self) -> int:

@@ -1,0 +1,41 @@
+"""What the speech model's samples depend on: device, instructions, libraries, number format and weights."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from worker.engine import exactness
+from worker.engine.base import Arithmetic
+from worker.engine.packages import installed
+from worker.engine.processor import printable, processor
+from worker.engine.qwen.loader import Model
+
+# They choose among the ways that torch, MKL and oneDNN can compute, beside the processor.
+_VARIABLES = (exactness.VARIABLE, "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+_WEIGHTS_DIGITS = 12
+
+
+def arithmetic_of(model: Model) -> Arithmetic:
+    """Exact in float32 on a CPU whose products pass `exactness.check`; a GPU was not measured, so it is not."""
+    is_cpu = model.device.type == "cpu"
+    parts = [
+        "qwen",
+        str(model.dtype).removeprefix("torch."),
+        *(_cpu() if is_cpu else _gpu(model)),
+        f"torch-{torch.__version__}",
+        f"weights-{model.fingerprint[:_WEIGHTS_DIGITS]}",
+        f"makima-tts-{installed('makima-tts')}",
+    ]
+    is_exact = is_cpu and model.dtype == torch.float32 and not exactness.check()
+    return Arithmetic(" ".join(map(printable, parts))[:256], is_exact)
+
+
+def _cpu() -> list[str]:
+    chosen = [f"{name}={os.environ[name]}" for name in _VARIABLES if name in os.environ]
+    return [processor(), torch.backends.cpu.get_cpu_capability(), *chosen]
+
+
+def _gpu(model: Model) -> list[str]:
+    return [torch.cuda.get_device_name(model.device), f"cuda-{torch.version.cuda}", model.attention]
