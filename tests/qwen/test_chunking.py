@@ -1,7 +1,8 @@
 """On a CPU in float32, what is decoded together has no part in the samples: not frames, not rows, not threads.
 
-Bit by bit, so that a worker which takes an utterance over says what the first one would have said. This is known by
-trial only, on the processor at hand; another kind of processor makes its own last bits.
+Bit by bit, so that a worker which takes an utterance over says what the first one would have said; another kind of
+processor makes its own last bits. With MKL (x86-64) this is promised. Where torch multiplies with another library and
+`exactness.check` finds that its products change, samples may differ by one step of 16 bits, and that is held instead.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from tests.qwen.test_codec import codes_of, decoder_of, pieces
 from worker.engine.base import FRAME_SAMPLES
+from worker.engine.exactness import check
 from worker.engine.qwen.codec import Codec
 from worker.engine.qwen.codec_transformer import silu
 from worker.engine.torch_threads import threads
@@ -25,8 +27,10 @@ from worker.engine.torch_threads import threads
 CPU = torch.device("cpu")
 N_SLOTS, N_FRAMES = 8, 48
 SIZES = [(1,), (2,), (3,), (4,), (8,), (12,), (25,), (N_FRAMES,), (1, 2, 4, 8, 12), (7, 1, 5)]
-WIDTHS = (64, 128)  # a made checkpoint's, and one whose kernels and threads have something to divide
+# A made checkpoint's, and one whose longest sums (7 times the width) MKL divides among 2 threads unless told not to.
+WIDTHS = (64, 128)
 N_THREADS = (2, 1)
+IS_EXACT = torch.backends.mkl.is_available() or not check()
 CODES = codes_of(31, N_SLOTS, N_FRAMES).to(CPU)
 
 
@@ -54,10 +58,19 @@ def spoken(codec: Codec, codes: Tensor, slots: Sequence[int], sizes: Sequence[in
     return torch.cat(parts, 1)
 
 
+def assert_same(pcm: Tensor, expected: Tensor) -> None:
+    assert pcm.shape == expected.shape
+    if IS_EXACT:
+        assert torch.equal(pcm, expected)
+    else:
+        sixteen_bits = [samples.mul(32768).round() for samples in (pcm, expected)]
+        assert (sixteen_bits[0] - sixteen_bits[1]).abs().max() <= 1
+
+
 @pytest.mark.parametrize("sizes", SIZES)
 def test_every_chunking_gives_the_same_samples(codec: Codec, expected: Tensor, sizes: tuple[int, ...]) -> None:
     codec.reset(0, None)
-    assert torch.equal(spoken(codec, CODES[:1], [0], sizes), expected[:1])
+    assert_same(spoken(codec, CODES[:1], [0], sizes), expected[:1])
 
 
 @pytest.mark.parametrize("sizes", [(1, 2, 3), (25,)])
@@ -67,7 +80,7 @@ def test_every_batch_gives_the_same_samples(
 ) -> None:
     for row in rows:
         codec.reset(row, None)
-    assert torch.equal(spoken(codec, CODES[rows], rows, sizes), expected[rows])
+    assert_same(spoken(codec, CODES[rows], rows, sizes), expected[rows])
 
 
 @given(st.data())
@@ -84,7 +97,7 @@ def test_sessions_that_come_and_go_hear_the_same_samples(codec: Codec, expected:
         with threads(data.draw(st.sampled_from(N_THREADS), label="threads")):
             pcm = codec.decode(torch.stack([CODES[row, at[row] : at[row] + n] for row in rows]), torch.tensor(rows))
         for row, said in zip(rows, pcm, strict=True):
-            assert torch.equal(said, expected[row, at[row] * FRAME_SAMPLES :][: n * FRAME_SAMPLES])
+            assert_same(said, expected[row, at[row] * FRAME_SAMPLES :][: n * FRAME_SAMPLES])
             at[row] += n
 
 
@@ -98,7 +111,19 @@ def test_a_stored_state_goes_on_with_the_same_samples(
     for slot in (6, 1):
         codec.reset(slot, stored)
     rest = CODES[[3, 3], n_reference_frames:]
-    assert torch.equal(spoken(codec, rest, [6, 1], sizes), expected[[3, 3], n_reference_frames * FRAME_SAMPLES :])
+    assert_same(spoken(codec, rest, [6, 1], sizes), expected[[3, 3], n_reference_frames * FRAME_SAMPLES :])
+
+
+def test_sums_of_more_than_a_thousand_are_the_same_on_three_and_four_threads() -> None:
+    """At width 192 the codec's first convolution sums 1344 numbers, for 192 columns where 48 frames are decoded."""
+    codec = Codec(decoder_of(torch.float32, width=192, device=CPU), 2)
+    with threads(1):
+        expected = codec.decode(CODES[:1], torch.tensor([0]))
+    for n_threads in (3, 4):
+        codec.reset(0, None)
+        codec.reset(1, None)
+        with threads(n_threads):
+            assert_same(codec.decode(CODES[[0, 1]], torch.tensor([0, 1]))[:1], expected)
 
 
 def test_a_number_alone_is_activated_as_it_is_among_others() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from worker.commands.findings import Finding, fail, ok, unless, warn
 from worker.engine import footprint
 from worker.engine.packages import INSTALL, NEEDED, fits, installed
+from worker.engine.processor import processor
 from worker.engine.weights import ModelError, Weights, read
 from worker.settings import Settings
 
@@ -37,6 +38,17 @@ def check_qwen(settings: Settings) -> Iterator[Finding]:
         yield ok("flash-attn", detail)
     if settings.model is not None and settings.engine != "preview":
         yield from check_weights(settings, settings.model, gpus)
+        if versions["torch"] is not None and _room(settings.device, gpus)[0] == "cpu":
+            yield check_products(ask_torch("worker.engine.exactness"))
+
+
+def check_products(seen: dict[str, Any]) -> Finding:
+    """Whether samples of two attempts are the same bits on this CPU. seen: `worker.engine.exactness.report`."""
+    if "error" in seen:
+        return warn("cpu products", f"not known: {seen['error']}", "try: python -m worker.engine.exactness")
+    detail = f"the same bits on any number of threads and in any company ({processor()}, {seen['instructions']})"
+    problem, _, advice = str(seen["problem"]).partition("; ")
+    return warn("cpu products", problem, advice) if problem else ok("cpu products", detail)
 
 
 def check_weights(settings: Settings, model: str, gpus: list[dict[str, Any]]) -> Iterator[Finding]:
@@ -125,7 +137,12 @@ def _device(settings: Settings, seen: dict[str, Any]) -> Finding:
 
 def probe_torch(timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, Any]:
     """What `worker.engine.torch_probe` says: {"gpus": [...], "why": ...}, or {"error": ...}."""
-    command = [sys.executable, "-m", "worker.engine.torch_probe"]
+    return ask_torch("worker.engine.torch_probe", timeout_s)
+
+
+def ask_torch(module: str, timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, Any]:
+    """The JSON object that this module prints as a process of its own, or {"error": ...}."""
+    command = [sys.executable, "-m", module]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
