@@ -85,7 +85,7 @@ class Worker:
         self._job_patience = Patience("job", reconnects("jobs").inc, wants_rights=True)
         self._bell_patience = Patience("job (doorbell)", reconnects("doorbell").inc)
         session_patience = Patience("session", reconnects("sessions").inc)
-        self._sessions = Watch(self._session_link, session_patience)
+        self._sessions = Watch(self._session_link, session_patience, is_needed=not one_plane)
         # a UTF-8 character has at most 4 bytes: a text cut here is still seen as too long
         max_field_bytes = max(4096, 4 * self._settings.max_text_chars + 1)
         damage = DamageLog(keys, lambda key: self.metrics.damage.labels(key).inc())

@@ -172,7 +172,7 @@ def sentence_on(error: BaseException) -> str:
     advice = advice_on(error)
     if advice is None:
         return f"{type(error).__name__}: {said}" if str(error) else said
-    what = f"{advice.problem} ({_cut(said, 120)})" if advice.problem else said
+    what = f"{advice.problem} ({_cut(said, 200)})" if advice.problem else said
     return f"{what}; {advice.remedy}"
 
 

@@ -138,11 +138,11 @@ class Heartbeat:
             turn.add_done_callback(self._turns.discard)
 
     def _to_beat(self) -> list[Pulse]:
-        if not self.loop_moves():
-            self._say("loop", "the event loop has not moved for a lease: its jobs are left to other workers")
-            return []
         with self._lock:
             pulses = [pulse for pulse in self._pulses if not pulse.is_lost]
+        if pulses and not self.loop_moves():
+            self._say("loop", "the event loop has not moved for a lease: its jobs are left to other workers")
+            return []
         engine_moves = self.engine_moves()
         left = [pulse.lease.entry_id for pulse in pulses if not engine_moves and not pulse.waits]
         if left:

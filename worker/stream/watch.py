@@ -12,16 +12,22 @@ EVERY_S = 5.0
 
 
 class Watch:
-    """One plane's server. has_answered: set from its first answer on. Failures are the patience's to tell."""
+    """One plane's server. has_answered: set from its first answer on. Failures are the patience's to tell.
 
-    def __init__(self, link: Link, patience: Patience) -> None:
+    is_needed: False for a server that another plane asks anyway; it then counts as one that has answered.
+    """
+
+    def __init__(self, link: Link, patience: Patience, is_needed: bool = True) -> None:
         self._link = link
         self._patience = patience
+        self._is_needed = is_needed
         self.has_answered = asyncio.Event()
+        if not is_needed:
+            self.has_answered.set()
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        while True:
+        while self._is_needed:
             with suppress(Refusal):  # that is an answer too
                 await self._patience(lambda: self._link.call("PING"))
             self.has_answered.set()
