@@ -19,7 +19,7 @@ import pytest
 import redis
 
 from tests.conftest import REPOSITORY, Process, Server
-from tests.processes import children_of, until
+from tests.processes import children_of, full_pipe, until
 from tests.shell import ENVIRONMENT
 from worker.settings import Settings, unknown_keys
 
@@ -198,10 +198,29 @@ def test_dev_ends_with_its_terminal_and_its_valkey_with_it(number: signal.Signal
         assert process.wait(30) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_speak_cancels_its_job_also_with_a_stdout_that_nobody_reads_and_ends_by_the_signal(
+    number: signal.Signals, valkey: redis.Redis, valkey_server: Server
+) -> None:
+    worker = Process(valkey_server.url)
+    try:
+        worker.wait_until_ready()
+        words = command("speak", "A long text. " * 200, "--session", "s", "--redis-url", valkey_server.url)
+        with full_pipe() as pipe, running(words, stdout=pipe) as process:
+            assert until(lambda: bool(valkey.exists("makima:{s}:audio")), 30)
+            time.sleep(0.5)
+            assert ends_within(process, number, 20) == -number
+        assert valkey.exists("makima:{s}:cut")
+    finally:
+        worker.end()
+
+
 @contextmanager
-def running(words: list[str], stderr: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    words: list[str], stdout: int = subprocess.DEVNULL, stderr: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
     environment = ENVIRONMENT | {"PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(words, env=environment, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=stderr)
+    process = subprocess.Popen(words, env=environment, cwd=REPOSITORY, stdout=stdout, stderr=stderr)
     try:
         yield process
     finally:

@@ -39,6 +39,20 @@ def begin() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def unwind_on_signals() -> None:
+    """For a command with processes of its own: the first signal ends it by SystemExit, so that it can end them too."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def leave(number: int, frame: object) -> None:
+        for one in numbers:
+            signal.signal(one, signal.SIG_DFL)  # the second one ends this process at once
+        raise SystemExit(128 + number)
+
+    for number in numbers:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, leave)
+
+
 def _be_init() -> None:
     """Return in a child; PID 1 itself stays here and never returns."""
     waited_for = {*PASSED_ON, signal.SIGCHLD}

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
+from worker.first import unwind_on_signals
+
 app = typer.Typer(help="Measurements, as JSON.", no_args_is_help=True)
+
+
+@app.callback()
+def bench() -> None:
+    """Measurements, as JSON."""
+    unwind_on_signals()
 
 
 @app.command("queue")

@@ -60,12 +60,20 @@ async def _hear(settings: Settings, fields: dict[str, str]) -> Hearing:
         async with Client(*addresses(settings), Keys(settings.prefix)) as client:
             hearing = Hearing()
             entry_id = await client.publish(fields)
-            async for entry in follow(client, fields["session_id"], entry_id, SILENCE_TIMEOUT_S):
-                hearing.hear(entry.message)
+            listening = asyncio.create_task(_listen(client, fields["session_id"], entry_id, hearing))
+            await asyncio.wait({listening, serving}, return_when=asyncio.FIRST_COMPLETED)
+            if not listening.done():  # the worker has ended, and says why below
+                listening.cancel()
+            await asyncio.gather(listening, return_exceptions=serving.done())
     finally:
         worker.stop()
         await serving
     return hearing
+
+
+async def _listen(client: Client, session_id: str, entry_id: str, hearing: Hearing) -> None:
+    async for entry in follow(client, session_id, entry_id, SILENCE_TIMEOUT_S):
+        hearing.hear(entry.message)
 
 
 async def _until_ready(worker: Worker, serving: asyncio.Task[None]) -> None:

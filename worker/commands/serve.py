@@ -13,7 +13,7 @@ from worker.engine.base import EngineError, EngineSick
 from worker.engine.choose import make_engine
 from worker.health import HealthError, HealthServer
 from worker.service import Worker
-from worker.settings import Settings
+from worker.settings import Settings, SettingsError
 from worker.stream.advice import sentence_on
 from worker.stream.connect import AddressError
 from worker.stream.patience import Refusal
@@ -27,6 +27,8 @@ SICK = (
     "the speech engine is beyond repair, so this worker ends: other workers speak its jobs, and its supervisor starts "
     "it again; if that repeats, look at the GPU with nvidia-smi and for Xid in the kernel's log: %s"
 )
+
+UNFORESEEN = "the worker ended by an error that nobody foresaw; please report it"
 
 TRY_IT = """\
 Valkey listens on port {port}, a preview worker serves it. Try, in another terminal:
@@ -58,8 +60,14 @@ def serve(settings: Settings, ends_on_hangup: bool = False) -> int:
     except ExceptionGroup as group:
         refusals, rest = group.split(Refusal)
         if refusals is None or rest is not None:
-            raise
-        log.error("Redis refuses what a worker must do: %s", sentence_on(refusals.exceptions[0]))
+            log.exception(UNFORESEEN)
+        else:
+            log.error("Redis refuses what a worker must do: %s", sentence_on(refusals.exceptions[0]))
+        return 1
+    except SettingsError:
+        raise
+    except Exception:
+        log.exception(UNFORESEEN)  # by the log: nobody may read stderr
         return 1
     return 0
 

@@ -1,7 +1,7 @@
-"""What signals mean to a running worker.
+"""What signals mean to a running worker, and to a command that has something to take back.
 
-Until it is ready there is nothing to finish, and SIGTERM and SIGINT keep their default action: the process ends at
-once, whatever it is loading. From then on the first one drains; a second one has its default action again.
+Until a worker is ready there is nothing to finish, and SIGTERM and SIGINT keep their default action: the process ends
+at once, whatever it is loading. From then on the first one drains; a second one has its default action again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 
 from worker.first import START
@@ -79,6 +80,32 @@ class Signals:
 
     def _has_lost_its_terminal(self) -> bool:
         return self._had_terminal and not START.is_nohup and not has_terminal()
+
+
+class Leaving:
+    """The first SIGTERM, SIGINT or SIGHUP cancels the task that makes this; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        if threading.current_thread() is threading.main_thread():
+            for number in (*ENDING, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    asyncio.get_running_loop().add_signal_handler(number, self._leave, number)
+
+    def end(self) -> None:
+        """End the process by the signal that came; return when there was none."""
+        if self._number is not None:
+            signal.raise_signal(self._number)
+
+    def _leave(self, number: int) -> None:
+        for one in (*ENDING, signal.SIGHUP):
+            asyncio.get_running_loop().remove_signal_handler(one)
+            signal.signal(one, signal.SIG_DFL)
+        self._number = number
+        self._task.cancel()
 
 
 def has_terminal() -> bool:

@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from schemas.jobs import job_fields
 from schemas.messages import Audio, Cancelled, Complete, Error, Message
 from schemas.wire import Entry
 from worker.commands.hearing import Hearing, NothingHeard, follow
+from worker.commands.signals import Leaving
 from worker.commands.terminal import complain, redis_problem
 from worker.settings import Settings
 from worker.stream.client import Client
@@ -29,6 +31,7 @@ from worker.stream.keys import Keys
 from worker.stream.patience import RedisError
 
 RAW = "-"
+CANCEL_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +91,18 @@ async def _listen(settings: Settings, order: Order, fields: Mapping[str, str]) -
     bar = Progress(*columns, console=console, transient=True, disable=order.as_json or not console.is_terminal)
     async with Client(*addresses(settings), Keys(settings.prefix)) as client:
         entry_id = await client.publish(fields)
-        with bar:
-            row = bar.add_task(f"session {fields['session_id']}", total=None, heard="queued")
-            try:
+        leaving = Leaving()
+        try:
+            with bar:
+                row = bar.add_task(f"session {fields['session_id']}", total=None, heard="queued")
                 async for entry in follow(client, fields["session_id"], entry_id, order.timeout_s):
-                    _hear(hearing, entry, order)
+                    await asyncio.to_thread(_hear, hearing, entry, order)  # stdout may be a pipe that is full
                     bar.update(row, heard=f"{hearing.figures()['audio_s']:.1f} s heard")
-            except (asyncio.CancelledError, BrokenPipeError):  # Ctrl-C, or a closed pipe: nobody listens any more
-                await client.cancel(fields["session_id"], entry_id)
-                raise
+        except (asyncio.CancelledError, BrokenPipeError):  # a signal, or a closed pipe: nobody listens any more
+            with suppress(TimeoutError, RedisError, OSError):
+                await asyncio.wait_for(client.cancel(fields["session_id"], entry_id), CANCEL_WITHIN_S)
+            leaving.end()
+            raise
     return hearing
 
 
