@@ -42,7 +42,7 @@ class ToneEngine:
 
     def __init__(self, n_slots: int = 8, frame_s: float = 0.0, has_codes: bool = False) -> None:
         self._n_slots = n_slots
-        self._frame_s = frame_s
+        self.frame_s = frame_s
         self._has_codes = has_codes
         self._slots: dict[int, _Slot] = {}
         self.arithmetic: Arithmetic | None = Arithmetic("tone", is_exact=True)
@@ -98,7 +98,7 @@ class ToneEngine:
         if first >= resumed and time.monotonic() < slot.due_at:
             last = first
         slot.spoken = last
-        slot.due_at = max(slot.due_at, time.monotonic()) + (self._frame_s if last > first else 0)
+        slot.due_at = max(slot.due_at, time.monotonic()) + (self.frame_s if last > first else 0)
         pcm = [tone(slot.segment, frame) for frame in range(first, last)]
         finish = Finish.STOP if last == slot.n_frames else None
         if finish:

@@ -30,16 +30,18 @@ TTL_MS = 1500
 async def test_what_cannot_be_spoken_in_time_expires_and_what_is_admitted_begins_in_time(
     valkey: redis.Redis, valkey_server: Server, client: Client
 ) -> None:
-    """Two slots, 24 jobs at once: a few are spoken, each of the others hears that it has expired, soon."""
-    async with running(make_settings(valkey_server.url, slots=2, lease_ms=500), ToneEngine(2, frame_s=0.06)):
+    """Two slots, 24 jobs at once: two are spoken, each of the others hears that it has expired before they end."""
+    engine = ToneEngine(2, frame_s=1.0)  # half a minute for each
+    async with running(make_settings(valkey_server.url, slots=2, lease_ms=500), engine):
         for n in range(24):
             await client.publish({"session_id": f"s{n}", "text": TWO_SECONDS, "ttl_ms": str(TTL_MS)})
-        await eventually(lambda: _n_ended(valkey) >= 22, within_s=2.4 + TTL_MS / 1000)
-        assert valkey.xlen(KEYS.jobs) == 2, "both are still spoken: the others did not wait for a free slot"
-        await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=10)
+        await eventually(lambda: valkey.xlen(KEYS.jobs) == 2, within_s=20)
+        assert _n_ended(valkey) == 22, "both are still spoken: the others did not wait for a free slot"
+        engine.frame_s = 0.0
+        await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=20)
     outcomes = [next(iter(read_session(valkey, f"s{n}").values())) for n in range(24)]
     spoken = [job for job in outcomes if job.begins]
-    assert len(spoken) >= 2
+    assert len(spoken) == 2
     for job in spoken:
         check_complete(job)
         assert job.complete.queue_ms <= TTL_MS
@@ -119,7 +121,7 @@ async def test_a_relay_that_leaves_costs_the_utterance_in_hand_at_most(
             await client.publish({"session_id": "s", "text": TWO_SECONDS, "ttl_ms": "300000"})
         await eventually(lambda: any(job.chunks for job in read_session(valkey, "s").values()))
         await client.leave("s")
-        await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=2)
+        await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=20)
     assert len(engine.opened) == 1
     assert {end.type for job in read_session(valkey, "s").values() for end in job.ends} == {"cancelled"}
     assert 0 < valkey.pttl(KEYS.cut("s")) <= 600_000
@@ -133,7 +135,7 @@ async def test_a_relay_that_crashed_costs_its_queued_jobs_until_they_expire(
     async with running(make_settings(valkey_server.url), engine):
         for _ in range(6):
             await client.publish({"session_id": "s", "text": TWO_SECONDS, "ttl_ms": "1500"})
-        await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=10)
+        await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=30)
     ends = [job.ends[0].type for job in read_session(valkey, "s").values()]
     assert ends == ["complete"] * len(engine.opened) + ["error"] * (6 - len(engine.opened))
     assert 1 <= len(engine.opened) <= 3
