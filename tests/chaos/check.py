@@ -10,7 +10,8 @@ import redis
 
 from schemas.messages import TERMINAL_TYPES
 from tests.chaos.damage import PLANE
-from tests.chaos.hearing import Findings, Session
+from tests.chaos.findings import Findings
+from tests.chaos.hearing import Session
 from tests.chaos.ledger import PLANTED, Ledger, Published
 from tests.chaos.recorder import Heard
 from worker.stream.keys import GROUP, Keys

@@ -5,66 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from schemas.errors import JobError, WireError
 from schemas.messages import Audio, Begin, Cancelled, Complete, Error
 from schemas.wire import CODE_FRAME_BYTES, Entry, pack, read_entry, unpack_codes
+from tests.chaos.findings import Findings, Kind
 from tests.chaos.ledger import PLANTED, Ledger, Published
 
 if TYPE_CHECKING:
     from tests.chaos.undisturbed import Expected
 
-Kind = Literal["lost", "duplicated", "gaps", "wrong", "broken", "workers_ended_by_themselves"]
 DEFAULTS = {"encoding": "pcm_s16le", "sample_rate": "24000"}
 SAMPLE_TYPES = {"pcm_s16le": "<i2", "pcm_f32le": "<f4"}  # every other encoding has a byte a sample
 
 
 @dataclass(slots=True)
-class Findings:
-    """Violations by kind, each `session job: what`, and what was counted.
-
-    lost: published, and not spoken to its end. duplicated: heard twice. gaps: something between two entries is missing.
-    wrong: other samples than undisturbed. broken: every other rule. excepted: how jobs ended that were to end well and
-    may fail, for their own keys were damaged, each with the reason. takeovers: begins of another attempt.
-    reopened: begins of the same one, after a cancel that was not its own or a reply that was lost. n_refused: jobs that
-    ended with the error they were to end with.
-    """
-
-    lost: list[str] = field(default_factory=list)
-    duplicated: list[str] = field(default_factory=list)
-    gaps: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    workers_ended_by_themselves: list[str] = field(default_factory=list)
-    excepted: list[str] = field(default_factory=list)
-    n_sessions: int = 0
-    n_jobs: int = 0
-    n_complete: int = 0
-    n_cancelled: int = 0
-    n_refused: int = 0
-    takeovers: int = 0
-    reopened: int = 0
-
-    @property
-    def kinds(self) -> dict[Kind, list[str]]:
-        return {kind: getattr(self, kind) for kind in get_args(Kind)}
-
-    @property
-    def violations(self) -> list[str]:
-        return [f"{kind}: {sentence}" for kind, sentences in self.kinds.items() for sentence in sentences]
-
-
-@dataclass(slots=True)
 class Heard:
-    """One job as its session heard it so far. n_frames: of each segment, those whose codes were heard."""
+    """One job as its session heard it so far. n_frames: of each segment, those whose codes were heard. repeats: entries
+    that published it again and were answered by a copy of its end.
+    """
 
     job: Published
     begins: list[Begin] = field(default_factory=list)
     chunks: list[Entry] = field(default_factory=list)
     end: Entry | None = None
+    end_body: bytes = b""
+    repeats: set[str] = field(default_factory=set)
     entry_id: str = ""
     delivered: int = 0
     next_seq: int = 0
@@ -153,6 +122,10 @@ class Session:
             self._say("broken", heard, f"{self._here} names the session {message.session_id}")
         if pack(message) != body:
             self._say("broken", heard, f"the body of {self._here} is not written as the contract has it")
+        if self._is_repeat(heard, entry, body):
+            heard.repeats.add(entry.entry)
+            self._found.repeated += 1
+            return
         if entry.entry != (heard.entry_id or entry.entry):
             self._say("broken", heard, f"{self._here} is of {entry.entry}, those before of {heard.entry_id}")
         heard.entry_id = entry.entry
@@ -168,6 +141,14 @@ class Session:
             self._hear_audio(heard, entry, message)
         else:
             self._hear_end(heard, entry, message)
+            heard.end_body = heard.end_body or body
+
+    def _is_repeat(self, heard: Heard, entry: Entry, body: bytes) -> bool:
+        """Of a job that was published again: a copy of its end, one for each such entry."""
+        if heard.end is None or (entry.type, body) != (heard.end.type, heard.end_body):
+            return False
+        is_new = entry.entry not in {heard.entry_id, *heard.repeats}
+        return is_new and len(heard.repeats) + 1 < heard.job.n_sent
 
     @property
     def _speaking_id(self) -> str:

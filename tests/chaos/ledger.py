@@ -12,7 +12,8 @@ PLANTED = b"odd"  # a field of every entry that the driver itself writes into a 
 @dataclass(frozen=True, slots=True)
 class Published:
     """One job, acknowledged by Redis. fields: as published, job_id among them: a publish repeated after a lost reply
-    is the same job. entry_id: of the last acknowledged XADD. at_s: monotonic seconds of the acknowledgement.
+    is the same job. entry_id: of the last acknowledged XADD. at_s: monotonic seconds of the acknowledgement. n_sent:
+    how often it was published at most, lost replies included.
     """
 
     session_id: str
@@ -20,6 +21,7 @@ class Published:
     entry_id: str
     fields: Mapping[str, str]
     at_s: float
+    n_sent: int = 1
 
 
 @dataclass(frozen=True, slots=True)

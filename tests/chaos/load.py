@@ -149,28 +149,35 @@ class Load(Background):
         self.recorder.add(session_id)
         job_id = self.next_job_id(session_id)
         fields = draw_fields(draw, session_id, job_id)
-        entry_id = self._publish(fields)
+        entry_id, n_sent = self._publish(fields)
         self._n_of[session_id] += 1
-        job = Published(session_id, job_id, entry_id, fields, time.monotonic())
+        job = Published(session_id, job_id, entry_id, fields, time.monotonic(), n_sent)
         self.ledger.jobs.append(job)
         return job
 
-    def _publish(self, fields: dict[str, str]) -> str:
-        """Until it is acknowledged, by a replica too where the server alone may lose it: always the same job."""
+    def _publish(self, fields: dict[str, str]) -> tuple[str, int]:
+        """Until it is acknowledged, by a replica too where the server alone may lose it: always the same job.
+
+        Returns its entry's id, and how often it was sent.
+        """
+        n_sent = 0
         while True:
             try:
                 with self._client.pipeline(transaction=False) as pipeline:
                     pipeline.xadd(self._keys.jobs, fields)
                     if self._n_replicas:
                         pipeline.wait(self._n_replicas, WAIT_MS)
-                    entry_id, *n_having_it = pipeline.execute()
+                    try:
+                        entry_id, *n_having_it = pipeline.execute()
+                    finally:
+                        n_sent += pipeline.n_attempts
             except AWAY:
                 if self.is_broken_off:
                     raise
                 time.sleep(PAUSE_S)
             else:
                 if all(n >= self._n_replicas for n in n_having_it):
-                    return str(entry_id, "ascii")
+                    return str(entry_id, "ascii"), n_sent
 
     def _later(self, what: partial[None]) -> None:
         at_s = time.monotonic() + self._draw.uniform(0, 4)

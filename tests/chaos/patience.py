@@ -53,6 +53,7 @@ class _PatientPipeline:
 
     def __init__(self, begin: Callable[[], Any]) -> None:
         self._begin = begin
+        self.n_attempts = 0
         self._commands: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
 
     def __enter__(self) -> Self:
@@ -72,6 +73,7 @@ class _PatientPipeline:
         return patiently(self._attempt)
 
     def _attempt(self) -> Any:
+        self.n_attempts += 1
         with self._begin() as pipeline:
             for name, words, options in self._commands:
                 getattr(pipeline, name)(*words, **options)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from tests.chaos.hearing import Findings
+from tests.chaos.findings import Findings
 from tests.chaos.ledger import Ledger
 
 FAULTS = (
@@ -62,6 +62,7 @@ def figures(run: Run) -> dict[str, Any]:
         **dict.fromkeys(FAULTS + (DAMAGE if run.has_damage else ()), 0),
         **run.ledger.faults,
         "takeovers": found.takeovers,
+        "repeated": found.repeated,
         "reopened": found.reopened,
         "takeover_ms_p50": percentile(run.takeovers_ms, 0.50),
         "takeover_ms_p95": percentile(run.takeovers_ms, 0.95),

@@ -10,7 +10,7 @@ from schemas.messages import Audio, Begin, Cancelled
 from schemas.wire import stream_fields
 from tests.chaos.drive import Outcome
 from tests.chaos.evidence import takeovers_ms, transcript, write
-from tests.chaos.hearing import Findings
+from tests.chaos.findings import Findings
 from tests.chaos.ledger import Ledger
 from tests.chaos.table import Run
 

@@ -1,12 +1,15 @@
-"""The check excepts a job whose own keys were damaged from ending well, and neither its neighbours nor its samples."""
+"""What the check excepts: jobs whose own keys were damaged may fail, and those published again may end again."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
 
 import redis
 
 from tests.chaos.check import Aftermath, read_letters
 from tests.chaos.ledger import Excepted
-from tests.chaos.stage import CHUNK, good
+from tests.chaos.stage import CHUNK, Stage, good
 from worker.stream.keys import Keys
 
 KEYS = Keys()
@@ -58,6 +61,27 @@ def test_the_next_job_may_begin_when_one_has_vanished_and_not_before_one_has_end
     assert "broken: s g: begin at 1120-0 while f is spoken" in stage.check().violations
     stage.ledger.let_fail("f", Excepted("its end field", may_vanish=True))
     assert stage.check().violations == []
+
+
+def test_a_job_that_was_published_again_is_answered_by_a_copy_of_its_end_for_each_entry() -> None:
+    def repeat(stage: Stage, entry_id: bytes, **changes: Any) -> None:
+        stage.complete("d")
+        [last] = [name for name in stage.entries if name.startswith("d complete")][-1:]
+        stage.alter(last, entry=entry_id, id=b"%d-0" % (2000 + len(stage.entries)), **changes)
+
+    def published(n_sent: int) -> Stage:
+        stage = good()
+        stage.ledger.jobs = [replace(job, n_sent=n_sent if job.job_id == "d" else 1) for job in stage.ledger.jobs]
+        repeat(stage, b"7-0")
+        return stage
+
+    found = published(3).check()
+    assert (found.violations, found.repeated) == ([], 1)
+    assert [sentence.split(":")[0] for sentence in published(1).check().duplicated] == ["s d"]
+    for entry_id, changes in ((b"7-0", {}), (b"4-0", {}), (b"8-0", {"samples": 1})):
+        stage = published(5)
+        repeat(stage, entry_id, **changes)
+        assert stage.check().duplicated, "the same entry is not answered twice, nor in other words"
 
 
 def test_of_a_spoilt_job_only_its_end_is_looked_for_and_its_neighbours_are_judged_as_ever() -> None:

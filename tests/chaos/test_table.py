@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chaos.hearing import Findings
+from tests.chaos.findings import Findings
 from tests.chaos.ledger import Ledger
 from tests.chaos.table import Run, figures, percentile, table
 
