@@ -6,6 +6,7 @@ Each Metrics has a registry of its own, so that two workers in one process, as i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import nan
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -131,14 +132,18 @@ class Metrics:
         self.count(self.utterances, outcome)
 
     def show(self, depths: Depths) -> None:
-        """Set the gauges of the queue."""
-        self.jobs_unsettled.set(depths.unsettled)
-        self.jobs_running.set(depths.running)
-        self.jobs_ready.set(depths.ready)
-        self.jobs_waiting.set(depths.waiting)
-        self.jobs_delayed.set(depths.delayed)
-        self.dead_letters.set(depths.dead)
-        self.oldest_job_age_s.set(depths.oldest_s)
+        """Set the gauges of the queue; NaN where one is not known."""
+        shown = {
+            self.jobs_unsettled: depths.unsettled,
+            self.jobs_running: depths.running,
+            self.jobs_ready: depths.ready,
+            self.jobs_waiting: depths.waiting,
+            self.jobs_delayed: depths.delayed,
+            self.dead_letters: depths.dead,
+            self.oldest_job_age_s: depths.oldest_s,
+        }
+        for gauge, value in shown.items():
+            gauge.set(nan if value is None else value)
 
     def watch_memory(self, n_bytes: Callable[[], float]) -> None:
         """Show what the engine holds, asked at every scrape; an engine that cannot tell has no such metric."""

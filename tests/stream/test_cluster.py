@@ -22,8 +22,10 @@ from worker.stream.connect import Address
 from worker.stream.jobs import Doorbell, JobQueue
 from worker.stream.keys import Keys
 from worker.stream.link import open_link, run_script
+from worker.stream.mending import repair
 from worker.stream.patience import PASSING
 from worker.stream.script import BEGIN, CLAIM, END
+from worker.stream.soundness import look
 
 KEYS = Keys()
 pytestmark = needs_cli
@@ -77,6 +79,7 @@ async def begin(link: ClusterLink, session: str, entry_id: str) -> Any:
         (("XGROUP", "CREATE", "k", "workers", "0", "MKSTREAM"), "k"),
         (("xinfo", "STREAM", "k"), "k"),
         (("GET", b"k"), b"k"),
+        (("SCAN", b"0", "MATCH", "m:{speak}:*", "COUNT", 9), "m:{speak}:*"),
         (("TIME",), None),
         (("CLUSTER", "SLOTS"), None),
     ],
@@ -305,3 +308,16 @@ async def test_a_server_that_is_no_cluster_is_said(valkey_server: conftest.Serve
     with pytest.raises(redis.ConnectionError, match="cluster support disabled"):
         await alone.call("GET", "k")
     await alone.close()
+
+
+async def test_a_look_and_a_repair_reach_the_server_that_has_the_keys(nodes: list[Server], link: ClusterLink) -> None:
+    owner = owner_of(nodes, KEYS.jobs)
+    await link.call("HSET", KEYS.job_plane_key("gates"), "A", "oops")
+    await link.call("XADD", KEYS.jobs, f"{2**64 - 1}-{2**64 - 1}", "session_id", "A", "text", "x")
+    await link.call("SET", KEYS.job_plane_key("tomorrow"), "x")
+    found = await look(link, KEYS, pause_s=0)
+    assert [damage.name for damage in found.damage if damage.kind in ("unwritten", "exhausted")] == ["gates", "jobs"]
+    assert "tomorrow" in found.notes[0]
+    done = await repair(link, KEYS, found)
+    assert (done.after.damage, done.why) == ([], [])
+    assert cli(owner, "XLEN", KEYS.jobs).strip() == "1"

@@ -146,6 +146,8 @@ def key_of(command: tuple[Word, ...]) -> Word | None:
     name = str(command[0]).upper()
     if name in _WITHOUT_KEY:
         return None
+    if name == "SCAN":  # its pattern has the keys' hash tag: it must reach the server that has them
+        return command[command.index("MATCH") + 1]
     if name in ("XREAD", "XREADGROUP"):
         return command[command.index("STREAMS") + 1]
     return command[_KEY_AT.get(name, 1)]

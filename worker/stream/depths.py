@@ -3,52 +3,67 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
-
-import redis
+from typing import Any
 
 from worker.stream.keys import GROUP, Keys
 from worker.stream.link import Link
-from worker.stream.patience import is_no_group
+from worker.stream.patience import PASSING, Refusal, is_no_group
 
 
 @dataclass(frozen=True, slots=True)
 class Depths:
-    """Counts of jobs, and the age of the oldest unsettled one in seconds (0 without one)."""
+    """Counts of jobs, and the age of the oldest unsettled one in seconds (0 without one).
 
-    unsettled: int
-    running: int
-    ready: int
-    waiting: int
-    delayed: int
-    dead: int
-    oldest_s: float
+    None for what cannot be read: its key has another type, or this user may not ask.
+    """
+
+    unsettled: int | None
+    running: int | None
+    ready: int | None
+    waiting: int | None
+    delayed: int | None
+    dead: int | None
+    oldest_s: float | None
 
 
 async def read_depths(link: Link, keys: Keys) -> Depths:
     """Not one atomic look; good to within what happens between its commands."""
-    jobs, ready, delayed, _, waiting, _, _, dead, *_ = keys.job_plane
-    unsettled, n_ready, n_delayed, n_waiting, n_dead, oldest, time, running = await asyncio.gather(
-        link.call("XLEN", jobs),
-        link.call("LLEN", ready),
-        link.call("ZCARD", delayed),
-        link.call("ZCARD", waiting),
-        link.call("XLEN", dead),
-        link.call("XRANGE", jobs, "-", "+", "COUNT", 1),
+    unsettled, running, n_ready, n_waiting, n_delayed, n_dead, oldest, now = await asyncio.gather(
+        _or_none(link.call("XLEN", keys.jobs)),
+        _running(link, keys.jobs),
+        _or_none(link.call("LLEN", keys.job_plane_key("ready"))),
+        _or_none(link.call("ZCARD", keys.job_plane_key("waiting"))),
+        _or_none(link.call("ZCARD", keys.job_plane_key("delayed"))),
+        _or_none(link.call("XLEN", keys.dead)),
+        _or_none(link.call("XRANGE", keys.jobs, "-", "+", "COUNT", 1)),
         link.call("TIME"),
-        _running(link, jobs),
     )
-    oldest_s = 0.0
+    oldest_s = None if oldest is None else 0.0
     if oldest:
-        now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
+        now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
         oldest_s = max(0, now_ms - int(oldest[0][0].partition(b"-")[0])) / 1000
     return Depths(unsettled, running, n_ready, n_waiting, n_delayed, n_dead, oldest_s)
 
 
-async def _running(link: Link, jobs: str) -> int:
+async def _or_none(answer: Awaitable[Any]) -> Any:
+    """The answer; None where Redis refuses this one command."""
     try:
-        return int((await link.call("XPENDING", jobs, GROUP))[0])
-    except redis.ResponseError as error:
+        return await answer
+    except Refusal as error:
+        if isinstance(error, PASSING):
+            raise
+        return None
+
+
+async def _running(link: Link, jobs: str) -> int | None:
+    try:
+        pending = await link.call("XPENDING", jobs, GROUP)
+    except Refusal as error:
         if is_no_group(error):  # no worker was ever here
             return 0
-        raise
+        if isinstance(error, PASSING):
+            raise
+        return None
+    return int(pending[0])
