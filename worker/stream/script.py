@@ -15,10 +15,19 @@ class Script:
     sha: str
 
 
-@cache
 def _load(prelude: str, name: str) -> Script:
+    return _read(name, "_common.lua", prelude, f"{name}.lua")
+
+
+def load_alone(name: str) -> Script:
+    """A script of its own, of `queue repair` and `queue redrive`: no worker runs it."""
+    return _read(name, f"{name}.lua")
+
+
+@cache
+def _read(name: str, *parts: str) -> Script:
     folder = files("worker.stream") / "scripts"
-    source = "".join((folder / part).read_text("utf-8") for part in ("_common.lua", prelude, f"{name}.lua"))
+    source = "".join((folder / part).read_text("utf-8") for part in parts)
     return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
