@@ -229,7 +229,7 @@ def test_queue_redrive_of_an_unknown_letter_fails(valkey: redis.Redis, valkey_se
     absent = run("queue", "redrive", "5-5", *at)
     assert absent.returncode == 1
     assert absent.stderr == b"makima-tts: there is no dead letter 5-5\n"
-    assert b"ID" in run("queue", "redrive", "nonsense", *at).stderr
+    assert b"is not an id" in run("queue", "redrive", "nonsense", *at).stderr
     assert valkey.xlen(KEYS.jobs) == 0
 
 

@@ -123,6 +123,18 @@ def test_a_server_with_its_defaults_is_warned_about_and_enough(
     assert valkey.dbsize() == 0
 
 
+def test_damage_of_the_queue_is_a_row_each(valkey: redis.Redis, settings: Settings) -> None:
+    assert by_name(check_redis(settings))["redis queue"].state is State.OK
+    valkey.hset("makima:{speak}:gates", "A", "oops")
+    valkey.set("makima:{speak}:ready", "x")
+    rows = [finding for finding in check_redis(settings) if finding.what == "redis queue"]
+    assert [row.state for row in rows] == [State.WARN, State.WARN]
+    assert "'A' → 'oops'" in rows[0].detail
+    assert "is a string where a list belongs" in rows[1].detail
+    assert "queue repair" in rows[0].remedy
+    valkey.delete("makima:{speak}:ready")
+
+
 def test_an_evicting_redis_is_warned_about() -> None:
     with embedded_valkey() as server:
         configure(server.url, maxmemory_policy="allkeys-lru")

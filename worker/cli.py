@@ -195,8 +195,8 @@ def cancel(
 
 @queue_app.command("status")
 def queue_status(redis_url: RedisUrl = None, prefix: Prefix = None, as_json: AsJson = False) -> None:
-    """Show what is queued and running, and the workers."""
-    from worker.commands.queue import status
+    """Show what is queued and running, whether the queue is sound, and the workers."""
+    from worker.commands.queue_status import status
 
     raise SystemExit(status(_settings(redis_url=redis_url, prefix=prefix), as_json))
 
@@ -222,9 +222,22 @@ def queue_redrive(
     prefix: Prefix = None,
 ) -> None:
     """Publish dead jobs anew."""
-    from worker.commands.queue import redrive
+    from worker.commands.redrive import redrive
 
     raise SystemExit(redrive(_settings(redis_url=redis_url, prefix=prefix), dead_id or [], every))
+
+
+@queue_app.command("repair")
+def queue_repair(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this it is only listed.")] = False,
+    redis_url: RedisUrl = None,
+    prefix: Prefix = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what no worker wrote into the queue and how it is mended, and mend it; status 1 if something is left."""
+    from worker.commands.repair import repair
+
+    raise SystemExit(repair(_settings(redis_url=redis_url, prefix=prefix), yes, as_json))
 
 
 @voices_app.command("list")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter, time
 
+from worker.commands.doctor_queue import check_queue
 from worker.commands.findings import Finding, fail, unless, warn
 from worker.settings import Settings, SettingsError, without_password
 from worker.stream.advice import advice_on, said_by
@@ -38,6 +39,7 @@ class Plane:
     address: Address
     scripts: tuple[Script, ...]
     keeps_jobs: bool
+    prefix: str = "makima"
     findings: list[Finding] = field(default_factory=list)
     skew_ms: float | None = None
 
@@ -54,10 +56,10 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
         return
     job_url, session_url = without_password(settings.redis_url), without_password(settings.session_url)
     if jobs == sessions:
-        planes = [Plane("redis", job_url, jobs, JOB_SCRIPTS + SESSION_SCRIPTS, keeps_jobs=True)]
+        planes = [Plane("redis", job_url, jobs, JOB_SCRIPTS + SESSION_SCRIPTS, True, settings.prefix)]
     else:
         planes = [
-            Plane("job redis", job_url, jobs, JOB_SCRIPTS, keeps_jobs=True),
+            Plane("job redis", job_url, jobs, JOB_SCRIPTS, True, settings.prefix),
             Plane("session redis", session_url, sessions, SESSION_SCRIPTS, keeps_jobs=False),
         ]
     for plane in planes:
@@ -90,6 +92,9 @@ async def _examine(plane: Plane, lease_ms: int) -> None:
         if plane.keeps_jobs:
             plane.found(await _bulk_length(link))
         plane.found(await _clock(link, plane, lease_ms))
+        if plane.keeps_jobs:
+            for finding in await check_queue(link, plane.prefix):
+                plane.found(finding)
     finally:
         await link.close()
 
