@@ -92,6 +92,7 @@ async def look_redrive_and_cancel(who: Everybody) -> None:
     (letter,) = json.loads(await who.operate("queue", "dead", "--json"))
     assert letter["dead_reason"] == "unknown_voice"
     assert "published 1" in await who.operate("queue", "redrive", letter["id"])
+    assert "the queue is sound" in await who.operate("queue", "status")
     await who.operate("cancel", "long")
     assert isinstance((await who.until("long", *TERMINAL))[1].message, Cancelled)
     async with asyncio.timeout(10):

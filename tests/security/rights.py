@@ -7,10 +7,11 @@ JOBS, DEAD, BELL, WORKERS = (f"makima:{{speak}}:{name}" for name in ("jobs", "de
 READY, DELAYED, GATES, WAITING, ATTEMPTS = (
     f"makima:{{speak}}:{name}" for name in ("ready", "delayed", "gates", "waiting", "attempts")
 )
+TAKEN, SWEEPING, ASIDE = (f"makima:{{speak}}:{name}" for name in ("taken", "sweeping", "aside:1700000000000:gates"))
 SEEN = "makima:{speak}:seen:" + "0" * 40
 AUDIO, CUT, JOB = (f"makima:{{{SESSION}}}:{name}" for name in ("audio", "cut", f"job:{ENTRY}"))
 
-JOB_PLANE = (JOBS, READY, DELAYED, GATES, WAITING, ATTEMPTS, BELL, DEAD, WORKERS, SEEN)
+JOB_PLANE = (JOBS, READY, DELAYED, GATES, WAITING, ATTEMPTS, BELL, DEAD, WORKERS, TAKEN, SWEEPING, ASIDE, SEEN)
 SESSION_PLANE = (AUDIO, CUT, JOB)
 AUDIO_OF_SPEAK, CUT_OF_SPEAK, JOB_OF_SPEAK = (  # a session may be named like the job plane's hash tag
     f"makima:{{speak}}:{name}" for name in ("audio", "cut", f"job:{ENTRY}")
@@ -33,9 +34,9 @@ NOBODYS = (
     "{speak}:jobs",
     "",
 )
+UNKNOWN_OF_JOBS = ("makima:{speak}:jobs2", "makima:{speak}:secret")
 UNKNOWN = (
-    "makima:{speak}:jobs2",
-    "makima:{speak}:secret",
+    *UNKNOWN_OF_JOBS,
     "makima:{s1}:jobs",
     "makima:{s1}:audio2",
     "makima:{s1}:dead",
@@ -60,18 +61,22 @@ KEYLESS: dict[str, set[str]] = {
     "producer": LIBRARY,
     "relay": LIBRARY | _set("time multi exec"),
     "worker": CONNECTED | _set("time script|load"),
-    "operator": CONNECTED | _set("time multi exec info script|load"),
+    "operator": CONNECTED | _set("time multi exec info scan script|load"),
 }
 
 OF_JOB_SCRIPTS = _set(
-    "exists get set hdel hget hscan hset hsetnx lpop lrange rpush"
-    " xack xadd xclaim xdel xgroup|delconsumer xinfo|consumers xinfo|groups xinfo|stream xpending xrange xreadgroup"
-    " zadd zrange zrangebylex zrangebyscore zrem zscan zscore"
+    "exists get hdel hexists hget hscan hset hsetnx lindex llen lpop lpos pexpire pttl rename rpush set type xack"
+    " xadd xclaim xdel xgroup|delconsumer xinfo|consumers xinfo|groups xinfo|stream xpending xrange xrevrange zadd"
+    " zrange zrangebylex zrangebyscore zrem zscan zscore"
 )
-OF_THE_WORKER_ITSELF = _set("eval evalsha hset hdel llen xgroup|create xlen xpending xrange xread zcard")
+OF_THE_WORKER_ITSELF = _set("eval evalsha hdel hset llen set xgroup|create xlen xpending xrange xread zcard")
 OF_SESSION_SCRIPTS = _set("exists hmget hset pexpire pttl xadd xinfo|stream xrevrange")
 OF_AN_OUTBOX = _set("eval evalsha xadd xrevrange pexpire")
-READING = _set("hget hgetall llen lrange xinfo|stream xlen xpending xrange xrevrange zcard zrange zrangebylex")
+READING = _set(
+    "get getrange hget hgetall hlen hscan llen lpos lrange mget pttl scard strlen type xinfo|groups xinfo|stream"
+    " xlen xpending xrange xrevrange zcard zrange zrangebylex zscan zscore"
+)
+OF_REPAIR = _set("del eval evalsha lrem persist xgroup|create xgroup|destroy xgroup|setid xlen xtrim")  # and of redrive
 
 Rights = dict[str, set[str]]  # {key: commands that may name it}
 
@@ -88,9 +93,9 @@ ON_KEYS: dict[str, Rights] = {
     | _each((CUT, CUT_OF_SPEAK), _set("xadd pexpire")),
     "worker": _each(JOB_PLANE, OF_JOB_SCRIPTS | OF_THE_WORKER_ITSELF)
     | _each(SESSION_PLANE + SPEAKS_PLANE, OF_SESSION_SCRIPTS | OF_AN_OUTBOX),
-    "operator": _each(JOB_PLANE + SESSION_PLANE + SPEAKS_PLANE + UNKNOWN, READING)
-    | {JOBS: READING | {"xadd"}, DEAD: READING | {"xdel"}, SEEN: READING | {"del"}}
-    | _each((AUDIO, CUT, AUDIO_OF_SPEAK, CUT_OF_SPEAK), READING | _set("xadd pexpire")),
+    "operator": _each(SESSION_PLANE + UNKNOWN, READING)
+    | _each(JOB_PLANE + SPEAKS_PLANE + UNKNOWN_OF_JOBS, READING | OF_JOB_SCRIPTS | OF_REPAIR)
+    | _each((AUDIO, CUT), READING | _set("xadd pexpire")),
 }
 
 # One call of each command that anybody has, with a key where it takes one.
@@ -100,26 +105,40 @@ CALLS = {
     "evalsha": "EVALSHA x 1 {key}",
     "exists": "EXISTS {key}",
     "get": "GET {key}",
-    "set": "SET {key} 1 NX PX 1",
+    "getrange": "GETRANGE {key} 0 1",
     "hdel": "HDEL {key} f",
+    "hexists": "HEXISTS {key} f",
     "hget": "HGET {key} f",
     "hgetall": "HGETALL {key}",
+    "hlen": "HLEN {key}",
     "hmget": "HMGET {key} f",
     "hscan": "HSCAN {key} 0",
     "hset": "HSET {key} f 1",
     "hsetnx": "HSETNX {key} f 1",
+    "lindex": "LINDEX {key} 0",
     "llen": "LLEN {key}",
     "lpop": "LPOP {key}",
+    "lpos": "LPOS {key} 1",
     "lrange": "LRANGE {key} 0 -1",
+    "lrem": "LREM {key} 0 1",
+    "mget": "MGET {key}",
+    "persist": "PERSIST {key}",
     "pexpire": "PEXPIRE {key} 1",
     "pttl": "PTTL {key}",
+    "rename": "RENAME {key} {key}",
     "rpush": "RPUSH {key} 1",
+    "scard": "SCARD {key}",
+    "set": "SET {key} 1 NX PX 1",
+    "strlen": "STRLEN {key}",
+    "type": "TYPE {key}",
     "xack": "XACK {key} workers 1-1",
     "xadd": "XADD {key} * f 1",
     "xclaim": "XCLAIM {key} workers w 0 1-1 JUSTID",
     "xdel": "XDEL {key} 1-1",
     "xgroup|create": "XGROUP CREATE {key} workers 0 MKSTREAM",
     "xgroup|delconsumer": "XGROUP DELCONSUMER {key} workers w",
+    "xgroup|destroy": "XGROUP DESTROY {key} workers",
+    "xgroup|setid": "XGROUP SETID {key} workers $",
     "xinfo|consumers": "XINFO CONSUMERS {key} workers",
     "xinfo|groups": "XINFO GROUPS {key}",
     "xinfo|stream": "XINFO STREAM {key}",
@@ -127,7 +146,6 @@ CALLS = {
     "xpending": "XPENDING {key} workers",
     "xrange": "XRANGE {key} - +",
     "xread": "XREAD BLOCK 1 STREAMS {key} 0",
-    "xreadgroup": "XREADGROUP GROUP workers w STREAMS {key} >",
     "xrevrange": "XREVRANGE {key} + - COUNT 1",
     "xtrim": "XTRIM {key} MINID 1-1",
     "zadd": "ZADD {key} 0 m",

@@ -16,11 +16,14 @@ from tests.stream.servers import needs_redis
 pytestmark = needs_redis
 
 FOR_NOBODY = f"""
-FLUSHALL | KEYS * | SCAN 0 | CONFIG GET * | ACL LIST | SHUTDOWN NOSAVE | MONITOR | REPLICAOF NO ONE | SCRIPT FLUSH
+FLUSHALL | KEYS * | CONFIG GET * | ACL LIST | SHUTDOWN NOSAVE | MONITOR | REPLICAOF NO ONE | SCRIPT FLUSH
 CLIENT LIST | CLIENT KILL TYPE normal | CLIENT TRACKING ON BCAST | SUBSCRIBE c | PUBLISH c m | SLOWLOG GET
-DEL {JOBS} | DEL {AUDIO} | UNLINK {AUDIO} | RENAME {AUDIO} other | COPY {AUDIO} other | DUMP {AUDIO} | SET {AUDIO} x
-XTRIM {JOBS} MAXLEN 0 | XSETID {JOBS} 9-9 | XGROUP DESTROY {JOBS} workers | XDEL {AUDIO} 1-1 | GET other | SET other 1
+DEL {AUDIO} | UNLINK {AUDIO} | RENAME {AUDIO} other | COPY {AUDIO} other | DUMP {AUDIO} | SET {AUDIO} x
+XSETID {JOBS} 9-9 | FLUSHDB | UNLINK {JOBS} | XDEL {AUDIO} 1-1 | GET other | SET other 1
 XADD other:{{speak}}:jobs * a b | XADD makima2:{{speak}}:jobs * a b | XREAD STREAMS other:{{s1}}:audio 0
+"""
+BUT_FOR_THE_OPERATOR = f"""
+SCAN 0 | DEL {JOBS} | XTRIM {JOBS} MAXLEN 0 | XGROUP DESTROY {JOBS} workers
 """
 REFUSED = {
     "producer": f"""
@@ -39,8 +42,10 @@ EVAL "return redis.call('DEL', '{AUDIO}')" 0 | EVAL "return redis.call('SET', 'o
 EVAL "return 1" 1 other | EVAL "return 1" 2 {JOBS} {AUDIO}
 """,
     "operator": f"""
-XDEL {JOBS} 1-1 | XACK {JOBS} workers 1-1 | XADD {DEAD} * a b | XTRIM {DEAD} MAXLEN 0 | HSET {GATES} s1 9-9
-HDEL {GATES} s1 | XTRIM {AUDIO} MAXLEN 0 | HSET {JOB} end complete | SET {SEEN} 9-9 | EVAL "return 1" 0 | EVALSHA x 0
+XTRIM {AUDIO} MAXLEN 0 | DEL {AUDIO} | HSET {JOB} end complete | HDEL {JOB} end | SET {CUT} x | RENAME {JOBS} {AUDIO}
+RENAME other {JOBS} | XREAD STREAMS {JOBS} 0 | XREADGROUP GROUP workers w STREAMS {JOBS} > | XGROUP CREATE {AUDIO} g 0
+EVAL "return redis.call('FLUSHALL')" 0 | EVAL "return redis.call('DEL', '{AUDIO}')" 0 | EVAL "return 1" 1 other
+EVAL "return redis.call('SET', 'other', '1')" 0 | EVAL "return 1" 2 {JOBS} {AUDIO} | KEYS * | FLUSHALL | CONFIG GET *
 """,
 }
 
@@ -82,7 +87,7 @@ def test_what_is_not_theirs_is_refused_and_changes_nothing(
     server: Deployed, user: str, contents: dict[str, Any]
 ) -> None:
     with server.access.client(user) as client:
-        for words in commands(FOR_NOBODY + REFUSED[user]):
+        for words in commands(FOR_NOBODY + REFUSED[user] + (BUT_FOR_THE_OPERATOR if user != "operator" else "")):
             with pytest.raises(redis.ResponseError, match=REFUSAL):
                 client.execute_command(*words)
     assert look(server) == contents

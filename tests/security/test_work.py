@@ -43,12 +43,13 @@ async def test_doctor_answers_the_operator_all_but_one_question(access: Access) 
     unknown = found.pop("proto-max-bulk-len")  # asked by CONFIG GET, which would show Redis' own passwords too
     assert unknown == "warn"
     assert set(found.values()) == {"ok"}
-    assert found.keys() == {"server", "scripts", "appendonly", "maxmemory-policy", "clock"}
+    assert found.keys() == {"server", "scripts", "appendonly", "maxmemory-policy", "clock", "queue"}
 
 
 async def test_doctor_tells_a_worker_that_it_can_work(access: Access) -> None:
     found = await doctor_of(access, "worker")
     assert {found[name] for name in ("server", "scripts", "clock")} == {"ok"}
     assert "fail" not in found.values()
-    asked_in_vain = {("worker", "command", name) for name in ("info", "config|get")}
+    assert found["queue"] == "warn"  # what lies in it is the operator's to look over
+    asked_in_vain = {("worker", "command", name) for name in ("info", "config|get", "scan", "multi", "exec")}
     assert set(refused(access)) == asked_in_vain
