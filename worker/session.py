@@ -265,6 +265,8 @@ class Utterance:
 
     async def _hold(self, now: bool) -> None:
         pulse = self.pulse
+        if not now and monotonic() - pulse.last_beat > self.desk.lease_s / 2:
+            await pulse.answer()  # Redis is far: it was asked already
         if pulse.is_lost:
             raise stream.Fenced
         if now or monotonic() - pulse.last_beat > self.desk.lease_s / 2:

@@ -356,6 +356,35 @@ async def test_beats_go_out_by_the_clock_whatever_is_unanswered(clock: HandClock
             assert n_beats(client) == n_before + 3
 
 
+async def test_the_answer_to_a_beat_that_is_on_its_way_can_be_waited_for(clock: HandClock) -> None:
+    with embedded_valkey() as server:
+        [lease] = await take_jobs(server.url)
+        with beating(server.url, clock) as heart:
+            pulse = heart.add(lease)
+            await pulse.answer()  # nothing is on its way
+            await clock.forward(QUARTER_S)
+            await beats_of(pulse, clock)
+            os.kill(server.pid, signal.SIGSTOP)
+            await clock.forward(QUARTER_S)
+            await eventually(lambda: pulse.n_sent == 1)
+            waiting = [asyncio.create_task(pulse.answer()) for _ in range(3)]
+            await asyncio.sleep(0.05)
+            assert not any(one.done() for one in waiting)
+            waiting[0].cancel()
+            os.kill(server.pid, signal.SIGCONT)
+            await asyncio.gather(*waiting, return_exceptions=True)
+            assert pulse.last_beat == clock.now()
+            assert pulse.n_sent == 0
+            os.kill(server.pid, signal.SIGSTOP)
+            await clock.forward(QUARTER_S)
+            await eventually(lambda: pulse.n_sent == 1)
+            waiting = [asyncio.create_task(pulse.answer())]
+            os.kill(server.pid, signal.SIGKILL)
+            await asyncio.gather(*waiting)  # it failed
+            assert not pulse.is_lost
+            server.stop(hard=True)
+
+
 async def test_no_more_beats_than_a_leases_worth_wait_for_a_dead_server(clock: HandClock) -> None:
     with embedded_valkey() as server, redis.Redis(port=server.port) as client:
         [lease] = await take_jobs(server.url)

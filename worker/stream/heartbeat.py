@@ -17,7 +17,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from time import time
 from typing import Any, TypeVar
@@ -43,13 +43,36 @@ T = TypeVar("T")
 class Pulse:
     """One lease as the heartbeat sees it. last_beat: monotonic seconds of the last good one, at its sending.
 
-    waits is True while the job waits for something outside the engine.
+    waits is True while the job waits for something outside the engine. n_sent: beats that are on their way.
     """
 
     lease: Lease
     last_beat: float
     waits: bool = True
     is_lost: bool = False
+    n_sent: int = 0
+    _waiting: list[Callable[[], None]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    async def answer(self) -> None:
+        """Wait until a beat that is on its way is answered or has failed; return at once when there is none."""
+        loop, answered = asyncio.get_running_loop(), asyncio.Event()
+        with self._lock:
+            if not self.n_sent:
+                return
+            self._waiting.append(lambda: _soon(loop, answered.set))
+        await answered.wait()
+
+    def sent(self) -> None:
+        with self._lock:
+            self.n_sent += 1
+
+    def answered(self) -> None:
+        with self._lock:
+            self.n_sent -= 1
+            waiting, self._waiting = self._waiting, []
+        for wake in waiting:
+            wake()
 
 
 class Heartbeat:
@@ -176,7 +199,13 @@ class Heartbeat:
 
     async def _beat(self, queue: JobQueue, pulse: Pulse) -> None:
         at = self._clock.now()
-        is_mine = await queue.beat(pulse.lease)
+        pulse.sent()
+        try:
+            self._note(pulse, at, await queue.beat(pulse.lease))
+        finally:
+            pulse.answered()
+
+    def _note(self, pulse: Pulse, at: float, is_mine: bool) -> None:
         with self._lock:
             if pulse not in self._pulses or pulse.is_lost:  # settled meanwhile, or told before
                 return
@@ -236,3 +265,8 @@ class Heartbeat:
         if said != sentence or now - said_at >= SAY_AGAIN_S:
             self._said[subject] = (now, sentence)
             log.error("%s", sentence)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(call)
