@@ -40,6 +40,7 @@ RANKS = {
     "worker.stream": 5,
     "worker.metrics": 6,
     "worker.health": 7,
+    "worker.intake": 7,
     "worker.speaking": 7,
     "worker.session": 8,
     "worker.service": 9,

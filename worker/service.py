@@ -1,8 +1,4 @@
-"""A worker's life: startup, main loop, drain, shutdown.
-
-The main loop claims as many jobs as there are free slots and then sleeps until something stirs: the doorbell, a slot
-that became free, a timer, or the order to drain. Each job runs as one `Utterance`.
-"""
+"""A worker's life: startup, taking jobs (`worker.intake`), drain, shutdown. Each job runs as one `Utterance`."""
 
 from __future__ import annotations
 
@@ -10,17 +6,15 @@ import asyncio
 import logging
 import math
 import os
-import random
 import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 from worker.engine.base import Engine, EngineSick
 from worker.engine.thread import EngineThread
 from worker.host import host_name
+from worker.intake import Intake, Slots
 from worker.metrics import Metrics
 from worker.session import Desk, Utterance
 from worker.settings import Settings
@@ -28,20 +22,17 @@ from worker.stream.connect import addresses
 from worker.stream.damage import DamageLog
 from worker.stream.depths import read_depths
 from worker.stream.heartbeat import Heartbeat, Pulse
-from worker.stream.jobs import BLOCK_MS, SWEEP_EVERY_MS, Claim, Doorbell, JobQueue, Lease
+from worker.stream.jobs import BLOCK_MS, Doorbell, JobQueue, Lease
 from worker.stream.keys import Keys
 from worker.stream.link import Link, open_link
 from worker.stream.outbox import Plane
-from worker.stream.patience import PASSING, MissingRight, Patience, RedisError, Refusal, backoff_s
+from worker.stream.patience import PASSING, Patience, RedisError, Refusal
 from worker.stream.watch import Watch
 from worker.voice_reload import VoiceReload
 from worker.voices.registry import Registry
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-SWEEP_EVERY_S = SWEEP_EVERY_MS / 1000
-SILENT_LEASES = 0.75  # silence after which a worker is taken for dead: another speaks on before the lease is over
 DEPTHS_EVERY_S = 5.0
 LAST_WORDS_S = 5.0  # at the end, to a Redis that may be away
 SICK_GRACE_S = 0.3  # of each step of a worker's end whose engine is sick: Redis may be away too
@@ -55,22 +46,17 @@ class Worker:
         self.metrics = metrics or Metrics()
         self._settings = settings
         self._lease_s = settings.lease_ms / 1000
-        self._silent_ms = round(settings.lease_ms * SILENT_LEASES)
         registry = Registry.load(settings.voices_dir)
         registry.get(settings.default_voice)  # a wrong default is found at start
         self._engine = EngineThread(engine, self.metrics.stepped)
         self._voices = VoiceReload(registry, self._engine.check)
         self._n_slots = engine.n_slots
         self._running: dict[Pulse, tuple[Utterance, asyncio.Task[None]]] = {}
-        self._stir = asyncio.Event()
         self._draining = asyncio.Event()
         self._is_warm = False
         self._sick: EngineSick | None = None
         self._grace_s, self._last_words_s = settings.grace_s, min(self._lease_s, LAST_WORDS_S)
         self._ticked_at = monotonic()
-        self._rung: asyncio.Task[None] | None = None
-        self._reclaim_at = 0.0
-        self._refused: dict[str, tuple[float, str]] = {}  # what Redis refuses: since when, and why
         self.on_ready: Callable[[], None] = lambda: None  # called before the first job is taken
         self._connect()
 
@@ -83,14 +69,23 @@ class Worker:
         self._session_link = self._job_link if one_plane else open_link(session_address)
         reconnects = self.metrics.reconnects.labels
         self._job_patience = Patience("job", reconnects("jobs").inc, wants_rights=True)
-        self._bell_patience = Patience("job (doorbell)", reconnects("doorbell").inc)
+        bell_patience = Patience("job (doorbell)", reconnects("doorbell").inc)
         session_patience = Patience("session", reconnects("sessions").inc)
         self._sessions = Watch(self._session_link, session_patience, is_needed=not one_plane)
         # a UTF-8 character has at most 4 bytes: a text cut here is still seen as too long
         max_field_bytes = max(4096, 4 * self._settings.max_text_chars + 1)
         damage = DamageLog(keys, lambda key: self.metrics.damage.labels(key).inc())
         self._queue = JobQueue(self._job_link, keys, self.name, max_field_bytes, damage.report)
-        self._doorbell = Doorbell(self._bell_link, keys)
+        slots = Slots(self._is_taking, lambda: self._n_slots - len(self._running), self._begin_all)
+        self._intake = Intake(
+            queue=self._queue,
+            doorbell=Doorbell(self._bell_link, keys),
+            patience=self._job_patience,
+            bell_patience=bell_patience,
+            metrics=self.metrics,
+            lease_s=self._lease_s,
+            slots=slots,
+        )
         self._keys = keys
         self._heartbeat = Heartbeat(job_address, keys, self.name, self._lease_s)
         self._heartbeat.on_failure = reconnects("heartbeat").inc
@@ -125,8 +120,8 @@ class Worker:
                 background.append(group.create_task(self._sessions.run()))
                 if self._settings.health_port is not None:
                     background.append(group.create_task(self._watch_depths()))
-                claiming = group.create_task(self._main_loop())
-                background.append(group.create_task(self._sweep_from_time_to_time()))
+                claiming = group.create_task(self._take_jobs())
+                background.append(group.create_task(self._intake.sweep()))
                 await self._draining.wait()
                 await self._drain(claiming)
                 for task in background:
@@ -139,7 +134,7 @@ class Worker:
     def stop(self) -> None:
         """Begin the drain: no new jobs; what runs is finished within the grace period, or given back."""
         self._draining.set()
-        self._stir.set()
+        self._intake.end()
 
     def reload_voices(self) -> None:
         """Read the voices again; a broken card leaves the ones there were in service."""
@@ -177,8 +172,7 @@ class Worker:
             await self._within_lease(asyncio.gather(*[one.settle("release") for one, _ in left]))
 
     async def _shutdown(self) -> None:
-        if self._rung is not None:
-            self._rung.cancel()
+        self._intake.close()
         await self._engine.close()
         await asyncio.to_thread(self._heartbeat.stop)
         await self._within_lease(self._queue.leave())
@@ -195,102 +189,15 @@ class Worker:
         except (TimeoutError, RedisError, OSError) as error:
             log.warning("Redis did not take the last words of this worker: %s", error)
 
-    # The main loop.
+    # Jobs.
 
-    async def _main_loop(self) -> None:
+    async def _take_jobs(self) -> None:
         await self._sessions.has_answered.wait()  # a worker that cannot reach them leaves the jobs to others
-        while not self._draining.is_set():
-            claim = None
-            if self._n_free > 0 and monotonic() >= self._reclaim_at:
-                self._reclaim_at = monotonic() + self._lease_s / 4 * random.uniform(0.75, 1.25)  # noqa: S311
-                await self._unless_refused("taking jobs over", self._take_over)
-            if self._is_taking:
-                claim = await self._unless_refused("claiming jobs", self._claim)
-            if claim is None or claim.wait_ms != 0:
-                await self._sleep(claim)
+        await self._intake.run()
 
-    async def _unless_refused(self, what: str, call: Callable[[], Awaitable[T]]) -> T | None:
-        """Do what another part of the queue's damage must not keep from being done; None where Redis refuses it.
-
-        Raises MissingRight at the start only.
-        """
-        try:
-            answer = await call()
-        except Refusal as error:
-            if self._job_patience.wants_rights and isinstance(error, MissingRight):
-                raise
-            if what not in self._refused:
-                log.error("Redis refuses %s, trying again: %s", what, error)
-            self._refused[what] = (self._refused.get(what, (monotonic(), ""))[0], str(error))
-            await asyncio.sleep(backoff_s(3))
-            return None
-        self._refused.pop(what, None)
-        return answer
-
-    async def _claim(self) -> Claim:
-        n_free = self._n_free
-        claim = await self._job_patience(lambda: self._queue.claim(n_free))
-        self.metrics.duplicates_deleted.inc(claim.n_duplicates)
-        self._begin_all(claim.leases)
-        return claim
-
-    async def _take_over(self) -> None:
-        if not self._job_patience.has_answered_for_s(self._lease_s / 2):  # else living workers could not beat either
-            return
-        n_free, asked_at = self._n_free, monotonic()
-        taken = await self._job_patience(lambda: self._queue.reclaim(self._silent_ms, n_free, asked_at))
-        self._reclaim_at = min(self._reclaim_at, monotonic() + taken.due_s)
-        self.metrics.reclaimed.inc(len(taken.leases))
-        self._begin_all(taken.leases)
-
-    async def _sweep_from_time_to_time(self) -> None:
-        """Also a lease after the group was lost: living workers have their entries back by then."""
-        is_lost = False
-        while True:
-            await self._unless_refused(
-                "sweeping the queue", partial(self._job_patience, partial(self._queue.sweep, is_lost))
-            )
-            self._queue.lost_group.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_EVERY_S * random.uniform(0.5, 1.5)):  # noqa: S311
-                    await self._queue.lost_group.wait()
-            if is_lost := self._queue.lost_group.is_set():
-                await asyncio.sleep(self._lease_s)
-
-    async def _sleep(self, claim: Claim | None) -> None:
-        """Until something stirs, or a timer of ours or a delayed job is due."""
-        delay_s = max(0.0, self._reclaim_at - monotonic())
-        if claim is None or not self._n_free:
-            delay_s = self._lease_s / 2  # then jobs that expire are looked for
-        else:
-            if claim.wait_ms is not None:
-                delay_s = min(delay_s, claim.wait_ms / 1000)
-            if self._rung is None and self._n_free > 0:
-                self._rung = asyncio.create_task(self._listen(claim), name="doorbell")
-        timer = asyncio.get_running_loop().call_later(delay_s, self._stir.set)
-        await self._stir.wait()
-        self._stir.clear()
-        timer.cancel()
-
-    async def _listen(self, claim: Claim) -> None:
-        try:
-            await self._bell_patience(lambda: self._doorbell.wait(claim))
-        except Refusal as error:
-            log.error("the doorbell cannot be heard: %s", error)
-            await asyncio.sleep(1)
-        finally:
-            self._rung = None
-            self._stir.set()
-
-    @property
     def _is_taking(self) -> bool:
         """False while the engine hangs, for jobs would only wait for it, or one must be alone."""
         return self._engine.moves(self._lease_s) and not self._desk.floor.is_reserved
-
-    @property
-    def _n_free(self) -> int:
-        """Jobs that may be taken to be spoken."""
-        return max(0, self._n_slots - len(self._running)) if self._is_taking else 0
 
     def _begin_all(self, leases: list[Lease]) -> None:
         for lease in leases:
@@ -308,7 +215,7 @@ class Worker:
             self._heartbeat.remove(pulse)
             del self._running[pulse]
             self.metrics.slots_busy.set(len(self._running))
-            self._stir.set()
+            self._intake.stir()
 
     def _abort(self, pulse: Pulse) -> None:
         """The heartbeat saw that another worker has the job: not one more word of it."""
@@ -326,10 +233,8 @@ class Worker:
             found.append(f"the event loop has not moved for {monotonic() - self._ticked_at:.1f} s")
         if self._is_warm and not self._engine.moves(self._lease_s):
             found.append(f"the engine has not moved for longer than the lease of {self._lease_s} s, or has died")
-        for what, (refused_at, error) in list(self._refused.items()):
-            if monotonic() - refused_at > self._lease_s:
-                found.append(f"Redis refuses {what}: {error}; see makima-tts queue status")
-        for patience in (self._job_patience, self._bell_patience, self._desk.plane.patience):
+        found += self._intake.problems()
+        for patience in (self._job_patience, self._intake.bell_patience, self._desk.plane.patience):
             since = patience.failing_since
             if since is not None and monotonic() - since > self._lease_s:
                 seconds = monotonic() - since

@@ -80,7 +80,7 @@ class Utterance:
             except (stream.Displaced, stream.Rewound) as stop:
                 self._note(f"does not find its last entry on the stream ({type(stop).__name__}) and is given back")
                 if await self.settle("release") == "gone":
-                    await self._end_failed(JobError(ErrorCode.INTERNAL, _TAKEN_OUT))
+                    await self._end_taken_out()
             except stream.Ended as ended:
                 await self.settle("dead" if ended.kind == "error" else "ok", ended.kind)
             except Refusal as refusal:
@@ -209,11 +209,6 @@ class Utterance:
         await self.settle("ok")
 
     async def _end_failed(self, error: JobError) -> None:
-        log.warning(
-            "job %s of session %s: %s%s: %s",
-            self.lease.entry_id, self.lease.session_id or "(none)", error.code,
-            f" ({error.field})" if error.field else "", error.message,
-        )  # fmt: skip
         text = _sayable(error.message)
         if self.lease.session_id:
             message = Error(
@@ -230,8 +225,20 @@ class Utterance:
                 await self._outbox.end(message, error.code.value, text)
             except stream.RelayLeft:
                 self.desk.metrics.gone_listeners.inc()
+        log.warning(
+            "job %s of session %s: %s%s: %s",
+            self.lease.entry_id, self.lease.session_id or "(none)", error.code,
+            f" ({error.field})" if error.field else "", error.message,
+        )  # fmt: skip
         self.desk.metrics.ended(error.code.value)
         await self.settle("dead", error.code.value, may_come_again=error.code.retryable)
+
+    async def _end_taken_out(self) -> None:
+        """The entry is gone: another worker has ended the job, or somebody deleted it, and its session must hear so."""
+        try:
+            await self._end_failed(JobError(ErrorCode.INTERNAL, _TAKEN_OUT))
+        except stream.Stop:
+            self._note("was ended by another worker")
 
     async def _give_up_session(self, refusal: Refusal) -> None:
         """The session's keys refuse what a worker writes, such as one of another type: try again, or dead-letter."""

@@ -354,7 +354,7 @@ def test_a_pending_entry_that_is_gone_is_forgotten(plane: Plane) -> None:
 def test_a_job_that_lost_its_gate_to_another_waits_when_its_worker_falls_silent(plane: Plane) -> None:
     first, second = plane.publish(), plane.publish()
     plane.claim("w1", 1)
-    plane.client.delete(plane.key("gates"))
+    plane.client.hset(plane.key("gates"), "s1", second)
     taken = plane.claim_one("w2")
     assert taken.entry_id == second
     plane.go_silent(first)

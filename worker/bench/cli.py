@@ -38,7 +38,7 @@ def bench_backlog(
     n_waiting: Annotated[int, typer.Option("--waiting", help="Jobs that wait.")] = 300_000,
     n_sessions: Annotated[int, typer.Option("--sessions", help="Sessions of the situation `many`.")] = 50,
     seconds: Annotated[float, typer.Option(help="Length of each measurement with jobs waiting.")] = 50.0,
-    sweep_every_s: Annotated[float | None, typer.Option("--sweep-every", help="Seconds; the worker's own: 30.")] = None,
+    sweep_every_s: Annotated[float | None, typer.Option("--sweep-every", help="Seconds; the worker's own: 10.")] = None,
     only: Annotated[str | None, typer.Option(help="One situation: one, many, full, draining or ready.")] = None,
 ) -> None:
     """The longest script and a new session's pick-up while many jobs wait, beside none waiting."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import redis
 
-from worker import service
+from worker import intake, service
 from worker.bench.one_frame import OneFrameEngine
 from worker.settings import Settings
 
@@ -39,7 +39,7 @@ def serve_makima(url: str, n_slots: int, sweep_every_s: float | None) -> None:
     """One worker with an engine of one frame a job, until SIGTERM. sweep_every_s: None for the worker's own."""
     sys.setswitchinterval(0.001)
     if sweep_every_s is not None:
-        service.SWEEP_EVERY_S = sweep_every_s
+        intake.SWEEP_EVERY_S = sweep_every_s
     settings = Settings(
         _env_file=None, redis_url=url, engine="preview", slots=n_slots, default_voice="placeholder", grace_s=0
     )

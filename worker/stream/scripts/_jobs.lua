@@ -92,6 +92,23 @@ local function pop_waiting(sid)
   end
 end
 
+-- The lowest of the session's entries that have begun and are not ended, of the first 1,000 that are running and 1,000
+-- that are delayed. Found once a script: it is asked for only where a gate was lost.
+local begun
+local function begun_of(sid)
+  if not begun then
+    begun = {}
+    local function add(id)
+      local fields = entry(id)
+      local whose = fields and session_of(fields)
+      if fields and (not begun[whose] or pad(id) < pad(begun[whose])) then begun[whose] = id end
+    end
+    for _, pending in ipairs(redis.call('XPENDING', jobs, GROUP, '-', '+', 1000)) do add(pending[1]) end
+    for _, id in ipairs(redis.call('ZRANGE', delayed, 0, 999)) do add(id) end
+  end
+  return begun[sid]
+end
+
 -- The session's gate is free or names an entry that is gone: hand it to the next, or take it away.
 local function pass_gate_on(sid)
   local id = pop_waiting(sid)
@@ -116,6 +133,12 @@ local function may_run(sid, id)
     return false
   end
   if named and not pad(named) then note('gates', sid .. ' = ' .. named) end
+  local earlier = named and begun_of(sid)
+  if earlier and pad(earlier) < pad(id) then
+    redis.call('HSET', gates, sid, earlier)
+    wait(sid, id)
+    return false
+  end
   local lowest = lowest_waiting(sid)
   local mine = sid .. ' ' .. pad(id)
   local next = id

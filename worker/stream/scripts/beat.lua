@@ -9,5 +9,6 @@ local known, newest = attempt_of(id)
 if count ~= '' or newest ~= tonumber(fence) then
   redis.call('HSET', attempts, id, (count ~= '' and count or math.max(1, known)) .. ' ' .. fence)
 end
-if sid ~= '' then redis.call('HSETNX', gates, sid, id) end
+local named = sid ~= '' and redis.call('HGET', gates, sid)
+if sid ~= '' and (not named or not pad(named)) then redis.call('HSET', gates, sid, id) end
 return { 'OK', odd }

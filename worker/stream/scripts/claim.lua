@@ -26,6 +26,14 @@ if redis.call('EXISTS', delayed) == 1 then
   make_due(string.format('(%.0f', started + AHEAD_MS), '+inf')
 end
 
+-- The gates are lost, or there is none: those of what has begun are made again.
+if redis.call('EXISTS', gates) == 0 then
+  begun_of('')
+  for sid, id in pairs(begun) do
+    if sid ~= '' then redis.call('HSET', gates, sid, id) end
+  end
+end
+
 local function take_ready()
   local id = redis.call('LINDEX', ready, 0)
   if not id then return false end

@@ -61,7 +61,12 @@ end
 local function sweep_gate(sid, id)
   if lives(sid, id) then return end
   if not pad(id) or not string.match(sid, '^[%w._:%-]+$') then note('gates', sid .. ' = ' .. id) end
-  pass_gate_on(sid)
+  local earlier = begun_of(sid)
+  if earlier then
+    redis.call('HSET', gates, sid, earlier)
+  else
+    pass_gate_on(sid)
+  end
 end
 
 local function sweep_attempt(id)

@@ -1,0 +1,164 @@
+"""How a worker comes to its jobs: claims, take-overs and sweeps, each of which may fail without stopping the others.
+
+The loop claims as many jobs as there are free slots and then sleeps until something stirs: the doorbell, a slot that
+became free, a timer, or the order to drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
+from typing import TypeVar
+
+from worker.metrics import Metrics
+from worker.stream.jobs import SWEEP_EVERY_MS, Claim, Doorbell, JobQueue, Lease
+from worker.stream.patience import MissingRight, Patience, Refusal, backoff_s
+
+SWEEP_EVERY_S = SWEEP_EVERY_MS / 1000
+SILENT_LEASES = 0.75  # silence after which a worker is taken for dead: another speaks on before the lease is over
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What the intake asks of its worker. is_open: False while no job is to be taken. n_free: slots without a job."""
+
+    is_open: Callable[[], bool]
+    n_free: Callable[[], int]
+    begin: Callable[[list[Lease]], None]
+
+
+@dataclass(slots=True)
+class Intake:
+    """Belongs to one event loop. patience waits for the job Redis, bell_patience for the doorbell's connection."""
+
+    queue: JobQueue
+    doorbell: Doorbell
+    patience: Patience
+    bell_patience: Patience
+    metrics: Metrics
+    lease_s: float
+    slots: Slots
+    _stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_over: bool = False
+    _rung: asyncio.Task[None] | None = None
+    _reclaim_at: float = 0.0
+    _refused: dict[str, tuple[float, str]] = field(default_factory=dict)  # what Redis refuses: since when, and why
+
+    def stir(self) -> None:
+        """Look at once whether there is something to do."""
+        self._stirred.set()
+
+    def end(self) -> None:
+        """Take no more jobs; `run` returns."""
+        self._is_over = True
+        self.stir()
+
+    def close(self) -> None:
+        """Let go of the doorbell."""
+        if self._rung is not None:
+            self._rung.cancel()
+
+    def problems(self) -> list[str]:
+        """A sentence for each thing that Redis has refused for longer than a lease; called from other threads."""
+        return [
+            f"Redis refuses {what}: {error}; see makima-tts queue status"
+            for what, (since, error) in list(self._refused.items())
+            if monotonic() - since > self.lease_s
+        ]
+
+    async def run(self) -> None:
+        """Take jobs until `end`. Raises MissingRight where this user was never allowed to."""
+        while not self._is_over:
+            claim = None
+            if self._n_free > 0 and monotonic() >= self._reclaim_at:
+                self._reclaim_at = monotonic() + self.lease_s / 4 * random.uniform(0.75, 1.25)  # noqa: S311
+                await self._unless_refused("taking jobs over", self._take_over)
+            if self.slots.is_open():
+                claim = await self._unless_refused("claiming jobs", self._claim)
+            if claim is None or claim.wait_ms != 0:
+                await self._sleep(claim)
+
+    async def sweep(self) -> None:
+        """Sweep from time to time, until cancelled; also a lease after the group was lost, and living workers have
+        written their entries into the new one."""
+        group_was_lost = False
+        while True:
+            sweep = partial(self.queue.sweep, group_was_lost)
+            await self._unless_refused("sweeping the queue", partial(self.patience, sweep))
+            self.queue.lost_group.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_EVERY_S * random.uniform(0.5, 1.5)):  # noqa: S311
+                    await self.queue.lost_group.wait()
+            if group_was_lost := self.queue.lost_group.is_set():
+                await asyncio.sleep(self.lease_s)
+
+    async def _unless_refused(self, what: str, call: Callable[[], Awaitable[T]]) -> T | None:
+        """The call's answer; None, after a pause, where Redis refuses it."""
+        try:
+            answer = await call()
+        except Refusal as error:
+            if self.patience.wants_rights and isinstance(error, MissingRight):
+                raise
+            if what not in self._refused:
+                log.error("Redis refuses %s, trying again: %s", what, error)
+            self._refused[what] = (self._refused.get(what, (monotonic(), ""))[0], str(error))
+            await asyncio.sleep(backoff_s(3))
+            return None
+        self._refused.pop(what, None)
+        return answer
+
+    async def _claim(self) -> Claim:
+        n_free = self._n_free
+        claim = await self.patience(lambda: self.queue.claim(n_free))
+        self.metrics.duplicates_deleted.inc(claim.n_duplicates)
+        self.slots.begin(claim.leases)
+        return claim
+
+    async def _take_over(self) -> None:
+        if not self.patience.has_answered_for_s(self.lease_s / 2):  # else living workers could not beat either
+            return
+        n_free, asked_at = self._n_free, monotonic()
+        silent_ms = round(self.lease_s * 1000 * SILENT_LEASES)
+        taken = await self.patience(lambda: self.queue.reclaim(silent_ms, n_free, asked_at))
+        self._reclaim_at = min(self._reclaim_at, monotonic() + taken.due_s)
+        self.metrics.reclaimed.inc(len(taken.leases))
+        self.slots.begin(taken.leases)
+
+    async def _sleep(self, claim: Claim | None) -> None:
+        """Until something stirs, or a timer of ours or a delayed job is due."""
+        delay_s = max(0.0, self._reclaim_at - monotonic())
+        if claim is None or not self._n_free:
+            delay_s = self.lease_s / 2  # then jobs that expire are looked for
+        else:
+            if claim.wait_ms is not None:
+                delay_s = min(delay_s, claim.wait_ms / 1000)
+            if self._rung is None and self._n_free > 0:
+                self._rung = asyncio.create_task(self._listen(claim), name="doorbell")
+        timer = asyncio.get_running_loop().call_later(delay_s, self._stirred.set)
+        await self._stirred.wait()
+        self._stirred.clear()
+        timer.cancel()
+
+    async def _listen(self, claim: Claim) -> None:
+        try:
+            await self.bell_patience(lambda: self.doorbell.wait(claim))
+        except Refusal as error:
+            log.error("the doorbell cannot be heard: %s", error)
+            await asyncio.sleep(1)
+        finally:
+            self._rung = None
+            self.stir()
+
+    @property
+    def _n_free(self) -> int:
+        """Jobs that may be taken to be spoken."""
+        return max(0, self.slots.n_free()) if self.slots.is_open() else 0
