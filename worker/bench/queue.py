@@ -80,11 +80,11 @@ def _round(client: redis.Redis, number: int, n_jobs: int, n_samples: int) -> Rou
             for percentile, ms in percentiles(list(seconds)).items():
                 taken[peer][f"{name}_{percentile}"] = ms
     for peer in order:
-        taken[peer]["settled_per_s"] = _throughput(client, peer, number, n_jobs)
+        taken[peer]["settled_per_s"] = throughput(client, peer, number, n_jobs)
     return taken
 
 
-def _throughput(client: redis.Redis, peer: str, number: int, n_jobs: int) -> float:
+def throughput(client: redis.Redis, peer: str, number: int, n_jobs: int) -> float:
     """Settled jobs a second."""
     jobs = jobs_of(peer)
     began = perf_counter()
