@@ -115,6 +115,7 @@ class JobQueue:
     ) -> None:
         self._link = link
         self._keys = keys
+        self._plane = (keys.job_plane, keys.seen_prefix)  # made once: the scripts of every job ask for them
         self._worker = worker
         self._max_field_bytes = max_field_bytes
         self._report = report
@@ -224,12 +225,10 @@ class JobQueue:
 
     async def _run(self, script: Script, *arguments: str | bytes | int) -> list[Any]:
         """The script's answer without its last part, what was odd. Makes the group first where it is gone."""
-        keys = self._keys
+        names, seen_prefix = self._plane
         for _ in range(4):
             try:
-                answer = await run_script(
-                    self._link, script, keys.job_plane, keys.seen_prefix, self._worker, *arguments
-                )
+                answer = await run_script(self._link, script, names, seen_prefix, self._worker, *arguments)
             except redis.ResponseError as error:
                 if isinstance(error, (*PASSING, *PLANE_REFUSALS)) or not await self._restore(error):
                     raise
@@ -237,7 +236,9 @@ class JobQueue:
                 if answer[-1]:
                     self._report(answer[-1])
                 return list(answer[:-1])
-        raise redis.ConnectionError(f"the keys of {keys.jobs} are damaged again and again; see makima-tts queue status")
+        raise redis.ConnectionError(
+            f"the keys of {self._keys.jobs} are damaged again and again; see makima-tts queue status"
+        )
 
     async def _restore(self, error: redis.ResponseError) -> bool:
         """Mend what made the server refuse a script; False when nothing was found to mend."""
