@@ -32,6 +32,7 @@ RANKS = {
     "worker.log_limit": 1,
     "worker.log_queue": 1,
     "worker.logs": 2,
+    "worker.loop": 2,
     "worker.text": 2,
     "worker.audio": 2,
     "worker.voices": 3,

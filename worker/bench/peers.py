@@ -19,6 +19,7 @@ import redis
 
 from worker import intake, service
 from worker.bench.one_frame import OneFrameEngine
+from worker.loop import run, spare_what_stays
 from worker.settings import Settings
 
 MAKIMA, RAW, BATCHED = "makima-tts", "raw redis-py", "raw redis-py, batched"
@@ -44,12 +45,13 @@ def serve_makima(url: str, n_slots: int, sweep_every_s: float | None) -> None:
         _env_file=None, redis_url=url, engine="preview", slots=n_slots, default_voice="placeholder", grace_s=0
     )
 
-    async def run() -> None:
+    async def serve() -> None:
         worker = service.Worker(settings, OneFrameEngine(n_slots))
+        spare_what_stays()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         await worker.run()
 
-    asyncio.run(run())
+    run(serve())
 
 
 def serve_raw(url: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from worker.embedded import EmbeddedError, embedded_valkey
 from worker.engine.base import EngineError, EngineSick
 from worker.engine.choose import make_engine
 from worker.health import HealthError, HealthServer
+from worker.loop import run, spare_what_stays
 from worker.service import Worker
 from worker.settings import Settings, SettingsError
 from worker.stream.advice import sentence_on
@@ -50,7 +50,7 @@ def serve(settings: Settings, ends_on_hangup: bool = False) -> int:
     """
     sys.setswitchinterval(0.001)  # the engine's thread must not wait 5 ms for the event loop's, nor the other way
     try:
-        asyncio.run(_serve(settings, ends_on_hangup))
+        run(_serve(settings, ends_on_hangup))
     except EngineSick as error:
         log.error(SICK, error)
         return 1
@@ -76,6 +76,7 @@ async def _serve(settings: Settings, ends_on_hangup: bool) -> None:
     signals = Signals(ends_on_hangup)
     worker = Worker(settings, make_engine(settings))
     worker.on_ready = lambda: signals.listen(worker.stop, worker.reload_voices)
+    spare_what_stays()
     if settings.health_port is None:
         await worker.run()
         return
