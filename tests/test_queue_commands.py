@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from hashlib import sha1
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 import redis
 
-from tests.conftest import Server
+from tests.conftest import Server, eventually, running
 from tests.shell import Done, Run, complaint
 from worker.commands.redrive import job_of
+from worker.settings import Settings
 from worker.stream import soundness
 from worker.stream.keys import JOB_PLANE, Keys
 from worker.stream.soundness import TYPES
@@ -148,6 +150,19 @@ def test_redrive_publishes_a_letter_whole(text: str, at: list[str], valkey: redi
     ((_, fields),) = valkey.xrange(KEYS.jobs)  # type: ignore[misc]
     assert fields == {b"session_id": b"s1", b"text": text.encode(), b"x_unknown": b"\xff\x00"}
     assert valkey.xlen(KEYS.dead) == 0
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, JAPANESE[:4000]])
+async def test_a_long_text_comes_back_from_the_dead_letters_whole(
+    text: str, at: list[str], valkey: redis.Redis, settings: Settings, run: Run
+) -> None:
+    async with running(settings):
+        valkey.xadd(KEYS.jobs, {"session_id": "s1", "text": text, "voice": "nobody"})
+        await eventually(lambda: valkey.xlen(KEYS.dead) == 1, within_s=20)
+    done = await asyncio.to_thread(run, "queue", "redrive", "--all", *at)
+    assert said(done) == "published 1 dead jobs anew\n"
+    ((_, fields),) = valkey.xrange(KEYS.jobs)  # type: ignore[misc]
+    assert fields == {b"session_id": b"s1", b"text": text.encode(), b"voice": b"nobody"}
 
 
 REFUSED: dict[str, tuple[dict[Any, Any], str]] = {

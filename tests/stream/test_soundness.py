@@ -13,6 +13,7 @@ import redis
 from tests.conftest import Server, make_settings, running
 from tests.stream.damages import DAMAGES, FAR_MS, LAST
 from tests.stream.outboxes import LossyLink
+from worker.stream import mending
 from worker.stream.client import Client
 from worker.stream.connect import Address
 from worker.stream.damage_kinds import Damage, Kind, id_of, shown, waiting_member, waiting_of
@@ -186,6 +187,30 @@ async def test_a_job_whose_id_is_ahead_is_not_repeated_while_it_is_spoken(valkey
     assert await queue.settle(first, "ok") == await queue.settle(second, "ok") == "ok"
     await mend_all(link)
     assert valkey.xlen(KEYS.jobs) == 0
+
+
+async def test_a_job_whose_id_is_ahead_is_given_again_where_no_worker_lives(
+    valkey: redis.Redis, link: LossyLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mending, "ALL_DEAD_S", 0)
+    publish(valkey, "A", f"{FAR_MS}-0")
+    await JobQueue(link, KEYS, "w1").claim(10)
+    valkey.hset(KEYS.workers, "w1", json.dumps({"beat": now_ms(valkey)}))
+    done = await repair(link, KEYS, await a_look(link), busy_s=30)
+    assert (done.after.damage, done.why) == ([], [])
+    assert await settle_all(link) == 1
+
+
+async def test_letters_that_workers_put_aside_come_back(valkey: redis.Redis, link: LossyLink) -> None:
+    for n in range(5):
+        valkey.xadd(KEYS.dead, {"n": str(n)})
+    valkey.xadd(KEYS.dead, {"n": "5"}, id=LAST)
+    assert await JobQueue(link, KEYS, "w1").mend()
+    (damage,) = (await a_look(link)).damage
+    assert (damage.kind, damage.count, len(damage.examples)) == (Kind.LEFT_ASIDE, 6, 3)
+    assert "holds 6 dead letters of a stream that was put aside" in damage.sentence
+    await mend_all(link)
+    assert valkey.xlen(KEYS.dead) == 6
 
 
 async def test_a_job_whose_id_is_ahead_is_known_by_its_job_id_afterwards(valkey: redis.Redis, link: LossyLink) -> None:

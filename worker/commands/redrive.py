@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from hashlib import sha1
 
 from schemas.errors import JobError
-from schemas.jobs import MAX_TEXT_CHARS, field_of, parse_job, session_id_of
+from schemas.jobs import field_of, parse_job, session_id_of
 from worker.commands.on_queue import on_queue
 from worker.commands.terminal import complain, redis_problem
 from worker.settings import Settings
@@ -17,6 +17,7 @@ from worker.stream.pages import entries
 from worker.stream.patience import RedisError
 from worker.stream.script import load_alone
 
+MOST_CHARS = 10**7  # how long a text may be is for the workers to say
 MAX_SAID = 20  # letters that were not redriven are named up to so many
 HEAD = (b"dead_reason", b"dead_attempts", b"dead_worker", b"dead_id")  # how SETTLE begins a letter
 CUT = b"dead_cut"
@@ -35,15 +36,13 @@ def redrive(settings: Settings, dead_ids: list[str], every: bool) -> int:
         complain(f"{shown(one.encode('utf-8', 'replace'))} is not an id; a letter's is <ms>-<seq>, see queue dead")
     if odd:
         return 2
-    most = max(settings.max_text_chars, MAX_TEXT_CHARS)
-    return on_queue(settings, lambda link, keys: _Redrive(link, keys, most).run(dead_ids))
+    return on_queue(settings, lambda link, keys: _Redrive(link, keys).run(dead_ids))
 
 
 class _Redrive:
-    def __init__(self, link: Link, keys: Keys, max_text_chars: int) -> None:
+    def __init__(self, link: Link, keys: Keys) -> None:
         self._link = link
         self._keys = keys
-        self._max_text_chars = max_text_chars
         self._n_published = 0
         self._refusals: list[str] = []
         self._at = b""
@@ -90,7 +89,7 @@ class _Redrive:
         if cut:
             return f"its {shown(cut)} was too long to be kept whole; publish the job yourself"
         try:
-            parse_job("0-1", fields, self._max_text_chars)
+            parse_job("0-1", fields, MOST_CHARS)
         except JobError as error:
             return f"it is no job that can be spoken: {shown(str(error).encode('utf-8', 'replace'), 300)}"
         session, job_id = session_id_of(fields) or "", field_of(fields, "job_id")

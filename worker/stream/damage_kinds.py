@@ -99,7 +99,10 @@ _OF_KEYS = {
     Kind.ETERNAL: ("keeps every worker from sweeping {detail}", "delete it; workers write it again"),
 }
 _REBUILD = {
-    "jobs": "build the stream anew with every job in it; those whose ids are ahead are published again",
+    "jobs": (
+        "build the stream anew with every job in it; those whose ids are ahead are published again; groups other than"
+        " `workers` are not kept"
+    ),
     "dead": "build the stream anew with every letter in it, in order; their ids may change",
     "bell": "delete it; it only says that something became ready",
 }

@@ -38,10 +38,10 @@ async def read_depths(link: Link, keys: Keys) -> Depths:
         _or_none(link.call("ZCARD", keys.job_plane_key("delayed"))),
         _or_none(link.call("XLEN", keys.dead)),
         _or_none(link.call("XRANGE", keys.jobs, "-", "+", "COUNT", 1)),
-        link.call("TIME"),
+        _or_none(link.call("TIME")),
     )
-    oldest_s = None if oldest is None else 0.0
-    if oldest:
+    oldest_s = None if oldest is None or now is None else 0.0
+    if oldest and now:
         now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
         oldest_s = max(0, now_ms - int(oldest[0][0].partition(b"-")[0])) / 1000
     return Depths(unsettled, running, n_ready, n_waiting, n_delayed, n_dead, oldest_s)

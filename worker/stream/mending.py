@@ -14,6 +14,7 @@ from worker.stream.damage_kinds import AHEAD_MS, KEPT_ASIDE_MS, Damage, Kind, is
 from worker.stream.jobs import FORGET_CONSUMER_MS, FORGET_WORKER_MS, SWEEP_EVERY_MS, SWEEP_PAGE, JobQueue
 from worker.stream.keys import GROUP, Keys
 from worker.stream.link import Link, run_script
+from worker.stream.pages import scan_pairs
 from worker.stream.patience import PASSING, Refusal
 from worker.stream.script import SWEEP, load_alone
 from worker.stream.soundness import Soundness, look
@@ -21,6 +22,7 @@ from worker.stream.soundness import Soundness, look
 N_ROUNDS = 6
 BATCH = 200
 SILENT_MS = 30_000  # a job without a beat for so long is not being spoken
+ALL_DEAD_S = 10.0  # living workers announce themselves several times within it
 BUSY_S = 60.0
 ME = "queue repair"
 SWEPT = frozenset({Kind.LOST, Kind.STUCK, Kind.ELSEWHERE})
@@ -134,16 +136,27 @@ class _Mender:
 
     async def _rebuild_jobs(self, aside: str, limit_ms: int) -> None:
         keys = (self._keys.jobs, f"{aside}:new", aside, self._keys.job_plane_key("taken"))
-        end_s = monotonic() + self._busy_s
+        began_s, silent_ms, cards = monotonic(), SILENT_MS, await self._cards()
         while True:
-            said, *numbers = await run_script(self._link, REBUILD, keys, GROUP, limit_ms, SILENT_MS, KEPT_ASIDE_MS)
+            said, *numbers = await run_script(self._link, REBUILD, keys, GROUP, limit_ms, silent_ms, KEPT_ASIDE_MS)
+            waited_s = monotonic() - began_s
             if said != b"BUSY":
                 return
-            if monotonic() > end_s:
+            if waited_s > self._busy_s:
                 why = f"{numbers[0]} jobs whose ids are ahead of the clock are being spoken"
                 self._why.append(f"{self._keys.jobs}: {why}; run queue repair again when they have ended")
                 return
+            if waited_s > ALL_DEAD_S and await self._cards() == cards:
+                silent_ms = (
+                    0  # times that are ahead let jobs look young for ever: no worker lives that could speak them
+                )
             await asyncio.sleep(0.2)
+
+    async def _cards(self) -> dict[bytes, bytes]:
+        """The workers' cards, which each living worker writes anew every few seconds, whatever the clocks say."""
+        if await self._link.call("TYPE", self._keys.workers) != b"hash":
+            return {}
+        return {name: card async for name, card in scan_pairs(self._link, "HSCAN", self._keys.workers)}
 
     async def _bring_back(self, damage: Damage) -> None:
         limit_ms = await self._limit_ms()

@@ -14,7 +14,7 @@ from time import time
 from typing import Any
 
 from worker.stream.asking import Asking
-from worker.stream.damage_kinds import Damage, Item, Kind, shown
+from worker.stream.damage_kinds import N_EXAMPLES, Damage, Item, Kind, shown
 from worker.stream.keys import JOB_PLANE, Keys
 from worker.stream.link import Link
 from worker.stream.pages import keys_under
@@ -150,10 +150,10 @@ class _Look:
             return
         name = key.decode("utf-8", "backslashreplace")[len(self._tag) :]
         if _LEFT_ASIDE(name) and kind == "stream":
-            letters = await self._link.call("XRANGE", key, "-", "+", "COUNT", 1)
-            if letters:
-                n = await self._link.call("XLEN", key)
-                items = ((letters[0][0], b""),) * n
+            some = await self._link.call("XRANGE", key, "-", "+", "COUNT", N_EXAMPLES)
+            if some:
+                n_more = await self._link.call("XLEN", key) - len(some)
+                items = (*[(entry_id, b"") for entry_id, _ in some], *[(b"", b"")] * n_more)
                 self._found.damage.append(Damage(self._tag, name, Kind.LEFT_ASIDE, items))
                 return
         size = f" with {await self._link.call(_SIZE[kind], key)} {_WHAT.get(kind, 'elements')}" if kind in _SIZE else ""
