@@ -17,6 +17,7 @@ from time import monotonic
 from typing import TypeVar
 
 from worker.metrics import Metrics
+from worker.stream.advice import sentence_on
 from worker.stream.jobs import SWEEP_EVERY_MS, Claim, Doorbell, JobQueue, Lease
 from worker.stream.patience import MissingRight, Patience, Refusal, backoff_s
 
@@ -70,7 +71,7 @@ class Intake:
     def problems(self) -> list[str]:
         """A sentence for each thing that Redis has refused for longer than a lease; called from other threads."""
         return [
-            f"Redis refuses {what}: {error}; see makima-tts queue status"
+            f"Redis refuses {what}: {error}"
             for what, (since, error) in list(self._refused.items())
             if monotonic() - since > self.lease_s
         ]
@@ -109,8 +110,8 @@ class Intake:
             if self.patience.wants_rights and isinstance(error, MissingRight):
                 raise
             if what not in self._refused:
-                log.error("Redis refuses %s, trying again: %s", what, error)
-            self._refused[what] = (self._refused.get(what, (monotonic(), ""))[0], str(error))
+                log.error("Redis refuses %s, trying again: %s", what, sentence_on(error))
+            self._refused[what] = (self._refused.get(what, (monotonic(), ""))[0], sentence_on(error))
             await asyncio.sleep(backoff_s(3))
             return None
         self._refused.pop(what, None)
@@ -152,7 +153,7 @@ class Intake:
         try:
             await self.bell_patience(lambda: self.doorbell.wait(claim))
         except Refusal as error:
-            log.error("the doorbell cannot be heard: %s", error)
+            log.error("the doorbell cannot be heard: %s", sentence_on(error))
             await asyncio.sleep(1)
         finally:
             self._rung = None

@@ -236,7 +236,8 @@ class Worker:
         found += self._intake.problems()
         for patience in (self._job_patience, self._intake.bell_patience, self._desk.plane.patience):
             since = patience.failing_since
-            if since is not None and monotonic() - since > self._lease_s:
+            has_never_served = patience.wants_rights
+            if since is not None and (has_never_served or monotonic() - since > self._lease_s):
                 seconds = monotonic() - since
                 found.append(f"the {patience.plane} Redis has not served for {seconds:.0f} s: {patience.last_error}")
         found += filter(None, (self._sessions.problem(), self._heartbeat.round_trips.problem()))
