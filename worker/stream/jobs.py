@@ -23,8 +23,9 @@ from worker.stream.script import BEAT, CLAIM, MEND, RECLAIM, SETTLE, SWEEP, Scri
 Verdict = Literal["ok", "retry", "release", "dead"]
 Settled = Literal["ok", "fenced", "gone"]
 BLOCK_MS = 5000
-SWEEP_PAGE = 100
+SWEEP_PAGE = 50
 SWEEP_EVERY_MS = 10_000
+SWEEP_PAUSE_S = 0.02  # at least, between two pages
 SICK_TTL_MS = 86_400_000
 FORGET_WORKER_MS = 60_000
 FORGET_CONSUMER_MS = 3_600_000
@@ -189,7 +190,7 @@ class JobQueue:
         """Find jobs that an accident (a lost key, a destroyed group) left in no queue, and drop what is stale.
 
         One worker sweeps at a time, and none for SWEEP_EVERY_MS after another's last page. Between its pages it leaves
-        Redis to others for several times as long as they took. at_once: also where another worker has just swept.
+        Redis to others for nine times as long as they took. at_once: also where another worker has just swept.
         """
         part, cursor = 1, b""
         while part:
@@ -205,7 +206,7 @@ class JobQueue:
                 int(at_once),
             )
             if cursor:
-                await asyncio.sleep(4 * (monotonic() - at))
+                await asyncio.sleep(max(SWEEP_PAUSE_S, 9 * (monotonic() - at)))
 
     async def leave(self) -> None:
         """Take this worker out of the list that its heartbeat wrote it into."""

@@ -44,16 +44,11 @@ local function as_map(flat)
   return map
 end
 
--- The highest entry id that a CLAIM has looked at; without the key what the group was given, as older workers read.
+-- The highest entry id that a CLAIM has looked at; without it everything is looked at again.
 local function taken_id()
   local id = redis.call('GET', taken)
   if id and pad(id) then return id end
   if id then note('taken', id) end
-  if redis.call('EXISTS', jobs) == 0 then return '0-0' end
-  for _, group in ipairs(redis.call('XINFO', 'GROUPS', jobs)) do
-    local info = as_map(group)
-    if info['name'] == GROUP then return info['last-delivered-id'] end
-  end
   return '0-0'
 end
 
@@ -72,10 +67,15 @@ local function lowest_waiting(sid)
   return redis.call('ZRANGEBYLEX', waiting, '[' .. sid .. ' ', '(' .. sid .. '!', 'LIMIT', 0, 1)[1]
 end
 
--- True when the entry is there, and this session's.
+-- True when the entry is there, and this session's. Many entries of a script ask for the same one: it is read once.
+local sessions = {}
 local function lives(sid, id)
-  local fields = entry(id)
-  return fields and session_of(fields) == sid
+  if not sessions[id] then
+    local fields = entry(id)
+    if not fields then return false end
+    sessions[id] = session_of(fields)
+  end
+  return sessions[id] == sid
 end
 
 -- Takes the session's lowest living entry out of waiting. What one script drops on the way is bounded; SWEEP does the rest.

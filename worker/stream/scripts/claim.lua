@@ -5,7 +5,7 @@
 -- Returns {jobs, last id looked at, last id of bell, ms until a delayed entry is due or -1, or 0: call again, duplicates
 -- deleted, now ms, what was odd}
 local me, count, max_bytes, turn = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local bound = 200
+local bound = 64
 local is_full = count == 0
 if is_full then count = bound end
 
