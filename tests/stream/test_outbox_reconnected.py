@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import redis
 
@@ -77,7 +79,25 @@ async def test_a_whole_utterance_lost_in_a_fail_over_is_given_back(link: LossyLi
     replica = Snapshot(valkey)
     await begin(outbox)
     replica.make_master(link)
-    with pytest.raises(stream.Displaced):
+    with pytest.raises(stream.Rewound):
+        await write(outbox)
+
+
+async def test_a_job_that_is_published_again_after_a_fail_over_displaces_itself_as_one_that_was_lost(
+    link: LossyLink, valkey: redis.Redis
+) -> None:
+    earlier, outbox = outbox_of(link, entry_id="1600000000000-0"), outbox_of(link)
+    again = outbox_of(
+        link, fence=time.time_ns() // 1_000_000 + 1000, entry_id="1800000000000-0"
+    )  # a fail-over takes time
+    again._job_id = outbox._job_id
+    await begin(earlier)
+    await end(earlier)
+    replica = Snapshot(valkey)
+    await begin(outbox)
+    replica.make_master(link)
+    await begin(again)
+    with pytest.raises(stream.Rewound):
         await write(outbox)
 
 

@@ -11,7 +11,8 @@ Every write ends in one of two ways: it is on the stream exactly once, or a `Sto
     ├── Spent       its attempts are used up without a new sample
     ├── TrailLost   it had begun but its entries are gone or damaged: where to go on is unknown
     ├── StreamFull  an entry with an absurd id ended the stream for good
-    ├── Rewound     Redis lost the last entries (a replica became master): give it back, to go on from what is left
+    ├── Rewound     Redis lost the last entries (a replica became master): give it back, to go on from what is left;
+    │               or the same job was published again and is spoken
     └── Displaced   another job's entries came after ours: give it back
 """
 
@@ -250,7 +251,7 @@ class Outbox:
         tail = await self._tail()
         await self._hold(True)
         if tail is not None and not self._may_follow(tail[1]):
-            raise Displaced
+            raise Displaced if self._is_another_jobs(*tail) else Rewound
         await self._read_trail()  # the begin tells of it
         await self._begin()
         if self.delivered < delivered or 0 < self.trail.next_seq < seq:
@@ -266,6 +267,11 @@ class Outbox:
 
     def _may_follow(self, tail: dict[bytes, bytes]) -> bool:
         return tail.get(b"type") == b"cancel" or tail.get(b"entry") == self._lease.entry_id.encode()
+
+    def _is_another_jobs(self, stream_id: bytes, tail: dict[bytes, bytes]) -> bool:
+        """False where what we wrote was lost, or this job itself was published again and is spoken."""
+        is_later = int(stream_id.partition(b"-")[0]) >= int(self._epoch or 0)
+        return is_later and tail.get(b"job_id") != self._job_id.encode()
 
     async def _tail(self) -> tuple[bytes, dict[bytes, bytes]] | None:
         found = await self._plane.patience(
