@@ -79,7 +79,7 @@ class Utterance:
                 self.desk.metrics.lost_leases.inc()
             except (stream.Displaced, stream.Rewound) as stop:
                 self._note(f"does not find its last entry on the stream ({type(stop).__name__}) and is given back")
-                if await self.settle("release") == "gone":
+                if await self.settle("release") == "gone" and isinstance(stop, stream.Displaced):
                     await self._end_taken_out()
             except stream.Ended as ended:
                 await self.settle("dead" if ended.kind == "error" else "ok", ended.kind)
