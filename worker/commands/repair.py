@@ -37,7 +37,7 @@ async def _repair(link: Link, keys: Keys, yes: bool, as_json: bool) -> int:
 
 def _list(found: Soundness) -> None:
     for damage in found.damage:
-        print(f"{damage.sentence}\n  to mend it: {damage.remedy}")
+        print(f"{damage.sentence}; to mend it: {damage.remedy}")
     for note in found.notes:
         print(f"{note}; it is left as it is")
 
