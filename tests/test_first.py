@@ -60,7 +60,7 @@ def nobody(tmp_path: Path) -> dict[str, str]:
 def test_a_user_without_a_home_runs_every_command(
     words: list[str], status: int, nobody: dict[str, str], tmp_path: Path
 ) -> None:
-    done = subprocess.run(command(*words), env=nobody, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command(*words), env=nobody, cwd=tmp_path, capture_output=True, timeout=300, check=False)
     assert done.returncode == status, done.stderr.decode()
     assert b"Traceback" not in done.stderr
     assert b"home directory" not in done.stderr
@@ -77,7 +77,7 @@ def test_a_folder_that_is_gone_and_closed_files_stop_no_command(words: list[str]
     script = 'rmdir "$PWD"; exec "$@" <&- >&- 2>&-'
     done = subprocess.run(
         ["/bin/sh", "-c", script, "sh", *command(*words)],
-        env=ENVIRONMENT | {"PYTHONPATH": str(REPOSITORY)}, cwd=gone, timeout=120, check=False,
+        env=ENVIRONMENT | {"PYTHONPATH": str(REPOSITORY)}, cwd=gone, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == status
     if words[0] == "demo":

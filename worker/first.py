@@ -19,8 +19,11 @@ IGNORES_HANGUP = "worker"  # until it listens: a hangup reloads it
 
 
 class Start:
-    """How the process was started. is_nohup: with SIGHUP ignored, to outlive its terminal."""
+    """How the process was started. has_begun: by `begin`, so that its signals are ours to set, as they are not where a
+    test runs a command. is_nohup: with SIGHUP ignored, to outlive its terminal.
+    """
 
+    has_begun = False
     is_nohup = False
 
 
@@ -32,6 +35,7 @@ def begin() -> None:
     if os.getpid() == 1:
         _be_init()
     _open_standard_files()
+    START.has_begun = True
     START.is_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     if sys.argv[1:2] == [IGNORES_HANGUP]:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -41,6 +45,8 @@ def begin() -> None:
 
 def unwind_on_signals() -> None:
     """For a command with processes of its own: the first signal ends it by SystemExit, so that it can end them too."""
+    if not START.has_begun:
+        return
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def leave(number: int, frame: object) -> None:

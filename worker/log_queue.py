@@ -56,7 +56,7 @@ class LineQueue:
                 return
             self._say_what_was_dropped()
             self._append(line)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # as after a fork
                 self._thread = threading.Thread(target=self._run, name="log", daemon=True)
                 self._thread.start()
             self._changed.notify_all()

@@ -33,6 +33,8 @@ class Signals:
         self._had_terminal = has_terminal()
         self._is_ending = False
         self._was_hung_up = False
+        if not START.has_begun:
+            return
         for number in ENDING:
             signal.signal(number, signal.SIG_DFL)
         if not ends_on_hangup:
