@@ -65,8 +65,8 @@ KEYLESS: dict[str, set[str]] = {
 }
 
 OF_JOB_SCRIPTS = _set(
-    "exists get hdel hexists hget hscan hset hsetnx lindex llen lpop lpos pexpire pttl rename rpush set type xack"
-    " xadd xclaim xdel xgroup|delconsumer xinfo|consumers xinfo|groups xinfo|stream xpending xrange xrevrange zadd"
+    "exists get hdel hexists hget hscan hset lindex llen lpop lpos pexpire pttl rename rpush set type xack"
+    " xadd xclaim xdel xgroup|delconsumer xinfo|consumers xinfo|stream xpending xrange xrevrange zadd"
     " zrange zrangebylex zrangebyscore zrem zscan zscore"
 )
 OF_THE_WORKER_ITSELF = _set("eval evalsha hdel hset llen set xgroup|create xlen xpending xrange xread zcard")
@@ -114,7 +114,6 @@ CALLS = {
     "hmget": "HMGET {key} f",
     "hscan": "HSCAN {key} 0",
     "hset": "HSET {key} f 1",
-    "hsetnx": "HSETNX {key} f 1",
     "lindex": "LINDEX {key} 0",
     "llen": "LLEN {key}",
     "lpop": "LPOP {key}",

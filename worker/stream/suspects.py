@@ -190,14 +190,10 @@ class Suspects:
             self._suspect(name, kind, (item, b"0" if waits else b""), partial(_is_lost, waits, entry_id), *commands)
 
     async def _looked_at(self) -> tuple[int, int] | None:
-        """The highest id that a CLAIM has looked at; None where that is not known."""
-        if self._there("taken"):
-            return id_of(await self._link.call("GETRANGE", self._key("taken"), 0, ID_BYTES))
-        for flat in await self._link.call("XINFO", "GROUPS", self._key("jobs")):
-            group = dict(zip(flat[::2], flat[1::2], strict=True))
-            if group[b"name"] == GROUP.encode():
-                return id_of(group[b"last-delivered-id"])
-        return None
+        """The highest id that a CLAIM has looked at; None where every entry will be looked at again."""
+        if not self._there("taken"):
+            return None
+        return id_of(await self._link.call("GETRANGE", self._key("taken"), 0, ID_BYTES))
 
     async def check_seen(self, seen: list[bytes]) -> None:
         """Marks of job ids that are no entry's id. Redis gives None for those of another type, and for expired ones."""
