@@ -24,6 +24,14 @@ ODD_IDS = (
 )
 ODD = (*ODD_IDS, "inf", "nan", "-1", "\x00", "{}", "x" * 5000)
 HOUR_MS = 3_600_000
+MAKE = {
+    "string": ("SET", "x"),
+    "list": ("RPUSH", "x"),
+    "hash": ("HSET", "x", "y"),
+    "set": ("SADD", "x"),
+    "zset": ("ZADD", 1, "x"),
+    "stream": ("XADD", "*", "x", "y"),
+}
 
 
 @pytest.mark.parametrize("odd", ODD)
@@ -195,14 +203,7 @@ def test_a_key_of_another_type_is_put_aside_for_some_time(plane: Plane, name: st
     client, key = plane.client, plane.key(name)
     plane.heals = True
     client.delete(key)
-    {
-        "string": lambda: client.set(key, "x"),
-        "list": lambda: client.rpush(key, "x"),
-        "hash": lambda: client.hset(key, "x", "y"),
-        "set": lambda: client.sadd(key, "x"),
-        "zset": lambda: client.zadd(key, {"x": 1}),
-        "stream": lambda: client.xadd(key, {"x": "y"}),
-    }[kind]()
+    plane.call(*MAKE[kind][:1], key, *MAKE[kind][1:])
     has_other_type = bool(plane.mend())
     aside = list(client.scan_iter(f"{plane.keys.aside_prefix}*"))
     assert [key.rpartition(":")[2] for key in aside] == ([name] if has_other_type else [])
@@ -211,6 +212,22 @@ def test_a_key_of_another_type_is_put_aside_for_some_time(plane: Plane, name: st
     lease = next(lease for lease in plane.claim().leases if lease.entry_id == entry_id)
     assert plane.settle(lease, "dead", "unknown_voice") == "OK"
     plane.sweep()
+
+
+@pytest.mark.parametrize("name", ["waiting", "gates", "ready", "attempts"])
+def test_jobs_keep_their_order_when_a_key_of_another_type_was_put_aside(plane: Plane, name: str) -> None:
+    plane.heals = True
+    ids = [plane.publish() for _ in range(3)]
+    lease = plane.claim_one("w1")
+    plane.client.set(plane.key(name), "x")
+    plane.mend()
+    ids.append(plane.publish())
+    assert plane.beat(lease) == "OK"
+    assert plane.claim("w2").ids == []
+    for entry_id in ids:
+        assert lease.entry_id == entry_id
+        plane.settle(lease)
+        lease = next(iter(plane.claim("w2").leases), lease)
 
 
 @pytest.mark.parametrize("name", ["dead", "bell"])

@@ -26,11 +26,15 @@ if redis.call('EXISTS', delayed) == 1 then
   make_due(string.format('(%.0f', started + AHEAD_MS), '+inf')
 end
 
--- The gates are lost, or there is none: those of what has begun are made again.
+-- The gates are lost, or there is none: those of what has begun are made again, and all entries are looked at again.
+local has_lost = false
 if redis.call('EXISTS', gates) == 0 then
   begun_of('')
   for sid, id in pairs(begun) do
-    if sid ~= '' then redis.call('HSET', gates, sid, id) end
+    if sid ~= '' then
+      redis.call('HSET', gates, sid, id)
+      has_lost = true
+    end
   end
 end
 
@@ -75,8 +79,8 @@ local function take(id, fields)
   end
 end
 
-local looked = taken_id()
-local page, n_read, has_moved = {}, 0, false
+local looked = has_lost and '0-0' or taken_id()
+local page, n_read, has_moved = {}, 0, has_lost
 local function next_new()
   if n_read == #page then
     page, n_read = {}, 0

@@ -19,4 +19,6 @@ for i, key in ipairs(KEYS) do
     put_aside(key, 'a stream whose last id is the last there is')
   end
 end
+-- What was in it is lost: every entry is looked at again, in order, before a newer one can overtake it.
+if #odd > 0 then redis.call('SET', taken, '0-0') end
 return odd
