@@ -24,8 +24,10 @@ from worker.engine.qwen.codec import Codec
 from worker.engine.qwen.codec_transformer import silu
 from worker.engine.torch_threads import threads
 
+pytestmark = pytest.mark.timeout(900)  # beside other busy programs two threads wait for each other at every step
+
 CPU = torch.device("cpu")
-N_SLOTS, N_FRAMES = 8, 48
+N_SLOTS, N_FRAMES = 8, 32
 SIZES = [(1,), (2,), (3,), (4,), (8,), (12,), (25,), (N_FRAMES,), (1, 2, 4, 8, 12), (7, 1, 5)]
 # A made checkpoint's, and one whose longest sums (7 times the width) MKL divides among 2 threads unless told not to.
 WIDTHS = (64, 128)
@@ -91,7 +93,7 @@ def test_sessions_that_come_and_go_hear_the_same_samples(codec: Codec, expected:
     for slot in range(N_SLOTS):
         codec.reset(slot, None)
     for _ in range(5):
-        n = data.draw(st.integers(1, 9), label="frames")
+        n = data.draw(st.integers(1, N_FRAMES // 5), label="frames")
         ready = [slot for slot in range(N_SLOTS) if at[slot] + n <= N_FRAMES]
         rows = data.draw(st.lists(st.sampled_from(ready), min_size=1, unique=True), label="rows")
         with threads(data.draw(st.sampled_from(N_THREADS), label="threads")):
@@ -116,14 +118,14 @@ def test_a_stored_state_goes_on_with_the_same_samples(
 
 def test_sums_of_more_than_a_thousand_are_the_same_on_three_and_four_threads() -> None:
     """At width 192 the codec's first convolution sums 1344 numbers, for 192 columns where 48 frames are decoded."""
-    codec = Codec(decoder_of(torch.float32, width=192, device=CPU), 2)
+    codec, codes = Codec(decoder_of(torch.float32, width=192, device=CPU), 2), codes_of(32, 2, 48).to(CPU)
     with threads(1):
-        expected = codec.decode(CODES[:1], torch.tensor([0]))
+        expected = codec.decode(codes[:1], torch.tensor([0]))
     for n_threads in (3, 4):
         codec.reset(0, None)
         codec.reset(1, None)
         with threads(n_threads):
-            assert_same(codec.decode(CODES[[0, 1]], torch.tensor([0, 1]))[:1], expected)
+            assert_same(codec.decode(codes, torch.tensor([0, 1]))[:1], expected)
 
 
 def test_a_number_alone_is_activated_as_it_is_among_others() -> None:

@@ -23,7 +23,7 @@ from worker.engine.qwen import loader
 from worker.engine.qwen.arithmetic import arithmetic_of
 from worker.engine.qwen.loader import Model, load
 
-pytestmark = pytest.mark.timeout(300)  # a Python that imports torch beside busy programs takes its time
+pytestmark = pytest.mark.timeout(900)  # a Python that imports torch beside busy programs takes its time
 
 HAS_MKL = torch.backends.mkl.is_available()
 VARIABLES = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
