@@ -84,7 +84,11 @@ class Damage:
         return True
 
     def delete_key(self) -> bool:
+        """No worker can see that `waiting` is gone: jobs that waited may be overtaken before a sweep finds them."""
         name = next(self._delete_turns)
+        if name == "waiting":
+            members = self._client.zrange(self._key(name), 0, -1)
+            self._ledger.unordered |= {member.partition(b" ")[0].decode(errors="replace") for member in members}
         with self._client.pipeline(transaction=not self._is_cluster) as pipeline:
             self._take_away(pipeline, name)
             pipeline.execute()

@@ -14,9 +14,10 @@ class Findings:
 
     lost: published, and not spoken to its end. duplicated: heard twice. gaps: something between two entries is missing.
     wrong: other samples than undisturbed. broken: every other rule. excepted: how jobs ended that were to end well and
-    may fail, for their own keys were damaged, each with the reason. takeovers: begins of another attempt. reopened:
-    begins of the same one, after a cancel that was not its own or a reply that was lost. repeated: copies of an end,
-    for a job published again. n_refused: jobs that ended with the error they were to end with.
+    may fail, for their own keys were damaged, each with the reason. excepted_orders: jobs overtaken when the
+    driver had deleted `waiting`. takeovers: begins of another attempt. reopened: begins of the same one, after a cancel
+    that was not its own or a reply that was lost. repeated: copies of an end, for a job published again. n_refused: jobs
+    that ended with the error they were to end with.
     """
 
     lost: list[str] = field(default_factory=list)
@@ -26,6 +27,7 @@ class Findings:
     broken: list[str] = field(default_factory=list)
     workers_ended_by_themselves: list[str] = field(default_factory=list)
     excepted: list[str] = field(default_factory=list)
+    excepted_orders: list[str] = field(default_factory=list)
     n_sessions: int = 0
     n_jobs: int = 0
     n_complete: int = 0

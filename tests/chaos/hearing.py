@@ -68,6 +68,7 @@ class Session:
         self._session_id = session_id
         self._excepted = ledger.excepted
         self._letters = letters
+        self._may_overtake = session_id in ledger.unordered
         self._heard = {job.job_id: Heard(job) for job in jobs if not self._is_spoilt(job.job_id)}
         self._cancelled = max(map(_numbers, ledger.cancels.get(session_id, [])), default=(-1, 0))
         self._found = findings
@@ -253,7 +254,7 @@ class Session:
         rank = {job_id: n for n, job_id in enumerate(self._heard)}
         for first, second in pairwise(self._order):
             if rank[first] > rank[second] and not has_left:
-                self._say("broken", self._heard[second], f"is heard after {first}, which was published after it")
+                self._say_overtaken(self._heard[second], f"is heard after {first}, which was published after it")
 
     def _judge(self, heard: Heard, expected: Expected, has_left: bool) -> None:
         end = heard.end.message if heard.end is not None else None
@@ -282,6 +283,12 @@ class Session:
             self._say_failed(heard, f"ended by an error, {end.code}: {end.message}")
         if heard.data != (pcm if isinstance(end, Complete) else pcm[: len(heard.data)]):
             self._say("wrong", heard, difference(heard.data, pcm, heard.sample_type))
+
+    def _say_overtaken(self, heard: Heard, what: str) -> None:
+        if self._may_overtake:
+            self._found.excepted_orders.append(f"{self._session_id} {heard.job.job_id}: {what}")
+        else:
+            self._say("broken", heard, what)
 
     def _say_failed(self, heard: Heard, what: str) -> None:
         excepted = self._excepted.get(heard.job.job_id)

@@ -48,8 +48,8 @@ class Ledger:
 
     cancels: session -> entry ids up to which it was cancelled (acknowledged or not). left: sessions whose relay left;
     their streams expire. faults: how often each kind of fault was caused. excepted: by job id. replaced: sessions whose
-    stream the driver replaced and deleted. planted: (key, member) of what it wrote into the job plane; a whole key has
-    no member.
+    stream the driver replaced and deleted. unordered: sessions of which it deleted what says who waits. planted: (key,
+    member) of what it wrote into the job plane; a whole key has no member.
     """
 
     jobs: list[Published] = field(default_factory=list)
@@ -58,6 +58,7 @@ class Ledger:
     faults: Counter[str] = field(default_factory=Counter)
     excepted: dict[str, Excepted] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)
+    unordered: set[str] = field(default_factory=set)
     planted: set[tuple[str, bytes]] = field(default_factory=set)
 
     def let_fail(self, job_id: str, excepted: Excepted) -> None:

@@ -59,6 +59,7 @@ def figures(run: Run) -> dict[str, Any]:
         "cancelled": found.n_cancelled,
         "refused": found.n_refused,
         "excepted": len(found.excepted),
+        "excepted_orders": len(found.excepted_orders),
         **dict.fromkeys(FAULTS + (DAMAGE if run.has_damage else ()), 0),
         **run.ledger.faults,
         "takeovers": found.takeovers,

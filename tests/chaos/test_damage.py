@@ -84,8 +84,11 @@ def test_other_types_take_the_place_of_every_key_but_the_jobs(valkey: redis.Redi
 def test_keys_are_deleted_and_dead_letters_kept_aside(valkey: redis.Redis) -> None:
     scene = Scene(valkey, 2)
     valkey.xadd(KEYS.dead, {"job_id": "x", "dead_reason": "worker_lost"})
+    valkey.zadd(key_of(KEYS, "waiting"), {b"b 00000000000000000002-00000000000000000000": 0, b"\xff": 0})
     for _ in PLANE:
         assert scene.damage.delete_key()
+    assert "b" in scene.ledger.unordered
+    assert "a" not in scene.ledger.unordered
     assert all(scene.type_of(name) == "none" for name in PLANE)
     [kept] = valkey.keys(key_of(KEYS, "kept:*"))
     assert valkey.xlen(kept) == 1

@@ -84,6 +84,20 @@ def test_a_job_that_was_published_again_is_answered_by_a_copy_of_its_end_for_eac
         assert stage.check().duplicated, "the same entry is not answered twice, nor in other words"
 
 
+def test_a_job_may_be_overtaken_only_where_the_driver_deleted_who_waits() -> None:
+    stage = good()
+    stage.publish("f", "g")
+    for job in ("g", "f"):
+        stage.begin(job)
+        stage.audio(job, 0, 0, is_final=True)
+        stage.complete(job)
+    assert stage.check().violations == ["broken: s f: is heard after g, which was published after it"]
+    stage.ledger.unordered.add("s")
+    found = stage.check()
+    assert found.violations == []
+    assert found.excepted_orders == ["s f: is heard after g, which was published after it"]
+
+
 def test_of_a_spoilt_job_only_its_end_is_looked_for_and_its_neighbours_are_judged_as_ever() -> None:
     stage = good()
     stage.ledger.let_fail("a", Excepted("its audio key", is_spoilt=True))
