@@ -16,8 +16,8 @@ class Findings:
     wrong: other samples than undisturbed. broken: every other rule. excepted: how jobs ended that were to end well and
     may fail, for their own keys were damaged, each with the reason. excepted_orders: jobs overtaken when the
     driver had deleted `waiting`. takeovers: begins of another attempt. reopened: begins of the same one, after a cancel
-    that was not its own or a reply that was lost. repeated: copies of an end, for a job published again. n_refused: jobs
-    that ended with the error they were to end with.
+    that was not its own or a reply that was lost. repeated: copies of an end, for a job published again. n_refused:
+    jobs that ended with the error they were to end with.
     """
 
     lost: list[str] = field(default_factory=list)
