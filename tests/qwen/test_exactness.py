@@ -19,7 +19,6 @@ from tests.shell import ENVIRONMENT
 from worker.commands.doctor_qwen import check_products
 from worker.engine import exactness
 from worker.engine.processor import kind_of, processor
-from worker.engine.qwen import loader
 from worker.engine.qwen.arithmetic import arithmetic_of
 from worker.engine.qwen.loader import Model, load
 
@@ -118,7 +117,7 @@ def test_the_number_of_threads_is_left_as_it_was() -> None:
 def test_loading_warns_once_where_float32_products_change(
     dtype: str, is_warned: bool, tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(loader.exactness, "check", lambda: "3 of 32 products change; set MKL_CBWR=AUTO,STRICT")
+    monkeypatch.setattr(exactness, "check", lambda: "3 of 32 products change; set MKL_CBWR=AUTO,STRICT")
     with caplog.at_level(logging.WARNING, "worker.engine.qwen.loader"):
         load(str(tiny), device="cpu", dtype=dtype)
     told = [record.getMessage() for record in caplog.records if "products change" in record.getMessage()]
