@@ -103,7 +103,11 @@ class Session:
         return job_id in self._excepted and self._excepted[job_id].is_spoilt
 
     def _may_vanish(self, heard: Heard | None) -> bool:
-        return heard is not None and (one := self._excepted.get(heard.job.job_id)) is not None and one.may_vanish
+        """Without an end on the stream: also one that may fail and is a dead letter."""
+        excepted = None if heard is None else self._excepted.get(heard.job.job_id)
+        if heard is None or excepted is None:
+            return False
+        return excepted.may_vanish or heard.job.job_id in self._letters
 
     def _say(self, kind: Kind, heard: Heard | None, what: str) -> None:
         where = self._session_id if heard is None else f"{self._session_id} {heard.job.job_id}"

@@ -59,6 +59,7 @@ def test_the_next_job_may_begin_when_one_has_vanished_and_not_before_one_has_end
     stage.complete("g")
     stage.ledger.let_fail("f", Excepted("its gate"))
     assert "broken: s g: begin at 1120-0 while f is spoken" in stage.check().violations
+    assert stage.check(Aftermath({"f": "session_unwritable"})).violations == []
     stage.ledger.let_fail("f", Excepted("its end field", may_vanish=True))
     assert stage.check().violations == []
 
