@@ -1,8 +1,13 @@
 -- Prelude of every script.
 
+local time_ms
+-- Redis stops its clock while a script runs.
 local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  if not time_ms then
+    local t = redis.call('TIME')
+    time_ms = t[1] * 1000 + math.floor(t[2] / 1000)
+  end
+  return time_ms
 end
 
 -- The first of a repeated field counts.

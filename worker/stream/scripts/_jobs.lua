@@ -7,7 +7,6 @@ local GROUP = 'workers'
 local SEEN_TTL_MS = 86400000
 local DEFAULT_TTL_MS = 30000
 local LAST_ID = '18446744073709551615-18446744073709551615'
-local started = now() -- Redis stops the clock while a script runs
 
 -- What was found that no worker wrote: flat name of the key, what it was; the last part of every answer.
 local odd = {}
@@ -30,6 +29,9 @@ local function entry(id)
   local found = redis.call('XRANGE', jobs, id, id)
   return found[1] and found[1][2]
 end
+
+-- Where a range begins that goes on behind an id; '' behind the last there is, which Redis refuses as a beginning.
+local function after(id) return id == LAST_ID and '' or '(' .. id end
 
 local function owner(id)
   local found = redis.call('XPENDING', jobs, GROUP, id, id, 1)
@@ -148,7 +150,7 @@ local function may_run(sid, id)
   end
   redis.call('HSET', gates, sid, next)
   if next == id then
-    unwait(sid, id)
+    if lowest then unwait(sid, id) end
     return true
   end
   if not owner(next) then make_ready(next) end
@@ -170,8 +172,8 @@ end
 
 -- The next fence of an entry whose last one was `before`; one from the future is damage.
 local function raise_fence(id, count, before)
-  if not before or before > started + FENCE_AHEAD_MS then before = 0 end
-  local fence = string.format('%.0f', math.max(started, before + 1))
+  if not before or before > now() + FENCE_AHEAD_MS then before = 0 end
+  local fence = string.format('%.0f', math.max(now(), before + 1))
   redis.call('HSET', attempts, id, string.format('%.0f', count) .. ' ' .. fence)
   return fence
 end
@@ -181,7 +183,7 @@ end
 local function is_mine(me, id, fence)
   local _, newest = attempt_of(id)
   local whose = owner(id)
-  local is_fenced = newest and newest > tonumber(fence) and newest <= started + FENCE_AHEAD_MS
+  local is_fenced = newest and newest > tonumber(fence) and newest <= now() + FENCE_AHEAD_MS
   return not is_fenced and (not whose or whose == me)
 end
 

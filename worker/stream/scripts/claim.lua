@@ -11,7 +11,7 @@ if is_full then count = bound end
 
 local function has_expired(id, fields)
   local ttl_ms = fields and (number(field(fields, 'ttl_ms')) or DEFAULT_TTL_MS)
-  return ttl_ms and started - tonumber(string.match(id, '^%d+')) > ttl_ms
+  return ttl_ms and now() - tonumber(string.match(id, '^%d+')) > ttl_ms
 end
 
 -- What is due, and what nobody delays for so long.
@@ -21,9 +21,10 @@ local function make_due(from, to)
     redis.call('RPUSH', ready, id)
   end
 end
-if redis.call('EXISTS', delayed) == 1 then
-  make_due('-inf', started)
-  make_due(string.format('(%.0f', started + AHEAD_MS), '+inf')
+local has_delayed = redis.call('EXISTS', delayed) == 1
+if has_delayed then
+  make_due('-inf', now())
+  make_due(string.format('(%.0f', now() + AHEAD_MS), '+inf')
 end
 
 -- The gates are lost, or there is none: those of what has begun are made again, and all entries are looked at again.
@@ -80,16 +81,16 @@ local function take(id, fields)
 end
 
 local looked = has_lost and '0-0' or taken_id()
-local page, n_read, has_moved = {}, 0, has_lost
+local page, n_read, is_last, has_moved = {}, 0, false, has_lost
 local function next_new()
-  if n_read == #page then
+  if n_read == #page and not is_last then
     page, n_read = {}, 0
-    if looked ~= LAST_ID then
-      page = redis.call('XRANGE', jobs, '(' .. looked, '+', 'COUNT', math.max(1, math.min(16, count - #given)))
-    end
+    local n = math.max(1, math.min(16, count - #given))
+    if looked ~= LAST_ID then page = redis.call('XRANGE', jobs, '(' .. looked, '+', 'COUNT', n) end
+    is_last = #page < n
     if #page == 0 and not has_moved and pad(last_id(jobs) or '0-0') < pad(looked) then
       note('taken', looked .. ' is ahead of the last entry')
-      looked, has_moved = '0-0', true
+      looked, has_moved, is_last = '0-0', true, false
       return next_new()
     end
   end
@@ -116,9 +117,9 @@ while #given < count and bound > 0 and (more_ready or more_new) do
 end
 if has_moved then redis.call('SET', taken, looked) end
 
-local due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
 local wait_ms = -1
-if due[2] then wait_ms = math.max(1, math.min(AHEAD_MS, math.ceil(tonumber(due[2]) - started))) end
+local due = has_delayed and redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+if due then wait_ms = math.max(1, math.min(AHEAD_MS, math.ceil(tonumber(due) - now()))) end
 if (more_ready or more_new) and #given < count then wait_ms = 0 end
 local rung = redis.call('XREVRANGE', bell, '+', '-', 'COUNT', 1)[1]
-return { given, looked, rung and rung[1] or '0-0', wait_ms, duplicates, string.format('%.0f', started), odd }
+return { given, looked, rung and rung[1] or '0-0', wait_ms, duplicates, string.format('%.0f', now()), odd }

@@ -8,7 +8,7 @@ if known.kind then return { 'DONE', known.kind } end
 if not is_sure and known.fence and known.fence > tonumber(fence) then return { 'STALE' } end
 
 local last = last_id(audio)
-local result = 'OK'
+local result, written = 'OK', ''
 if (not last and known.has_begun) or is_exhausted(last) then
   result = 'GONE'
 else
@@ -22,9 +22,9 @@ else
   if kind == 'error' then
     for _, extra in ipairs({ 'code', code, 'message', message }) do entry[#entry + 1] = extra end
   end
-  redis.call('HSET', job, 'at', redis.call('XADD', audio, is_tail and at or next_epoch(fence, last) .. '-0', unpack(entry)))
+  written = redis.call('XADD', audio, is_tail and at or next_epoch(fence, last) .. '-0', unpack(entry))
   keep(audio)
 end
-redis.call('HSET', job, 'fence', fence, 'end', kind)
+redis.call('HSET', job, 'fence', fence, 'end', kind, 'at', written)
 redis.call('PEXPIRE', job, TTL_MS)
 return { result, kind }

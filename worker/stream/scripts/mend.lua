@@ -5,7 +5,7 @@ local TYPES = { 'stream', 'list', 'zset', 'hash', 'zset', 'hash', 'stream', 'str
 
 local function put_aside(key, what)
   local name = string.match(key, '([^:]*)$')
-  local aside = ARGV[2] .. string.format('%.0f', started) .. ARGV[3] .. name
+  local aside = ARGV[2] .. string.format('%.0f', now()) .. ARGV[3] .. name
   redis.call('RENAME', key, aside)
   redis.call('PEXPIRE', aside, tonumber(ARGV[4]))
   note(name, what .. '; it is now ' .. aside)

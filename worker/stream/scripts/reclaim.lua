@@ -7,8 +7,8 @@ local PAGE = 128
 
 -- A server that stood still kept everybody from beating: let them, and look again.
 local sent_ms = tonumber(ARGV[6])
-if sent_ms and started - sent_ms > silent_ms / 3 then
-  return { given, math.ceil(silent_ms / 3), string.format('%.0f', started), '', odd }
+if sent_ms and now() - sent_ms > silent_ms / 3 then
+  return { given, math.ceil(silent_ms / 3), string.format('%.0f', now()), '', odd }
 end
 
 local function take_over(id)
@@ -38,7 +38,7 @@ for _, pending in ipairs(page) do
     if idle_ms == 0 then redis.call('XCLAIM', jobs, GROUP, whose, 0, id, 'JUSTID') end
     due_ms = math.min(due_ms, silent_ms - idle_ms)
   end
-  cursor = '(' .. id
+  cursor = after(id)
 end
 if #page < PAGE or #given == count then cursor = '' end
-return { given, math.max(1, due_ms), string.format('%.0f', started), cursor, odd }
+return { given, math.max(1, due_ms), string.format('%.0f', now()), cursor, odd }

@@ -5,7 +5,7 @@
 local me, id, fence, sid, verdict, argument = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local max_bytes, is_forgotten = tonumber(ARGV[8]), ARGV[9] == '1'
 if not is_mine(me, id, fence) then return { 'FENCED', odd } end
-local fields = entry(id)
+local fields = (verdict ~= 'ok' or is_forgotten) and entry(id)
 
 -- A new fence: a beat that is still on its way must not take the entry back.
 if fields and (verdict == 'retry' or verdict == 'release') then
@@ -14,7 +14,7 @@ if fields and (verdict == 'retry' or verdict == 'release') then
   raise_fence(id, count, math.max(before or 0, tonumber(fence)))
   redis.call('XACK', jobs, GROUP, id)
   if verdict == 'retry' then
-    redis.call('ZADD', delayed, started + tonumber(argument), id)
+    redis.call('ZADD', delayed, now() + tonumber(argument), id)
     ring()
   else
     make_ready(id)
@@ -55,10 +55,10 @@ if fields and is_forgotten then
   if key and redis.pcall('GET', key) == id then redis.call('SET', key, id, 'PX', 1) end
 end
 redis.call('XACK', jobs, GROUP, id)
-redis.call('XDEL', jobs, id)
+local n_deleted = redis.call('XDEL', jobs, id)
 redis.call('HDEL', attempts, id)
 if sid ~= '' then
   unwait(sid, id)
   if redis.call('HGET', gates, sid) == id then pass_gate_on(sid) end
 end
-return { fields and 'OK' or 'GONE', odd }
+return { n_deleted == 1 and 'OK' or 'GONE', odd }

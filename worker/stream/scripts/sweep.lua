@@ -42,12 +42,12 @@ local function sweep_jobs()
         if not named or not lives(sid, named) then pass_gate_on(sid) end
       end
     end
-    cursor = '(' .. id
+    cursor = after(id)
   end
   if #page == page_size then return cursor end
   local last = last_id(jobs)
   local last_ms = last and tonumber(string.match(last, '^%d+'))
-  if last_ms and last_ms > started + AHEAD_MS then note('jobs', 'its last id is ' .. last .. ', ahead of the clock') end
+  if last_ms and last_ms > now() + AHEAD_MS then note('jobs', 'its last id is ' .. last .. ', ahead of the clock') end
   return ''
 end
 
@@ -90,17 +90,17 @@ local function sweep_delayed(id, due_ms)
   if not entry(id) then
     if not pad(id) then note('delayed', id) end
     redis.call('ZREM', delayed, id)
-  elseif tonumber(due_ms) > started + AHEAD_MS then
+  elseif tonumber(due_ms) > now() + AHEAD_MS then
     note('delayed', id .. ' is due at ' .. due_ms)
-    redis.call('ZADD', delayed, started, id)
+    redis.call('ZADD', delayed, now(), id)
   end
 end
 
 local function sweep_worker(name, card)
   local ok, worker = pcall(cjson.decode, card)
   local beat = ok and type(worker) == 'table' and tonumber(worker['beat'])
-  if not beat or beat > started + AHEAD_MS then note('workers', name .. ' = ' .. card) end
-  if not beat or math.abs(started - beat) > silent_ms then redis.call('HDEL', workers, name) end
+  if not beat or beat > now() + AHEAD_MS then note('workers', name .. ' = ' .. card) end
+  if not beat or math.abs(now() - beat) > silent_ms then redis.call('HDEL', workers, name) end
 end
 
 local function sweep_consumers()
