@@ -7,6 +7,7 @@ again after a lost reply. A claim whose reply was lost comes back by RECLAIM whe
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
@@ -254,8 +255,11 @@ class JobQueue:
         return await self.mend()
 
     async def _create_group(self) -> None:
+        """Behind what was looked at: who reads the group by itself is not given what others speak."""
         try:
-            await self._link.call("XGROUP", "CREATE", self._keys.jobs, GROUP, "0", "MKSTREAM")
+            taken = await self._link.call("GET", self._keys.job_plane_key("taken"))
+            start = taken if taken and _ENTRY_ID.fullmatch(taken) else "0"
+            await self._link.call("XGROUP", "CREATE", self._keys.jobs, GROUP, start, "MKSTREAM")
         except redis.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
@@ -263,6 +267,7 @@ class JobQueue:
             self.lost_group.set()
 
 
+_ENTRY_ID = re.compile(rb"[0-9]{1,19}-[0-9]{1,19}")
 _SETTLED: dict[bytes, Settled] = {b"OK": "ok", b"FENCED": "fenced", b"GONE": "gone"}
 
 

@@ -4,7 +4,7 @@
 local me, id, fence, sid, count = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if not entry(id) then return { 'GONE', odd } end
 if not is_mine(me, id, fence) then return { 'LOST', odd } end
-redis.call('XCLAIM', jobs, GROUP, me, 0, id, 'FORCE', 'JUSTID')
+redis.call('XCLAIM', jobs, GROUP, me, 0, id, 'FORCE', 'JUSTID', 'LASTID', id)
 local known, newest = attempt_of(id)
 if count ~= '' or newest ~= tonumber(fence) then
   redis.call('HSET', attempts, id, (count ~= '' and count or math.max(1, known)) .. ' ' .. fence)
