@@ -17,6 +17,7 @@ from worker.metrics import Metrics
 @dataclass
 class Worker:
     wrong: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
     ready: bool = False
     fails: bool = False
 
@@ -24,6 +25,9 @@ class Worker:
         if self.fails:
             raise RuntimeError("the check is broken")
         return self.wrong
+
+    def warnings(self) -> list[str]:
+        return self.warned
 
     def is_ready(self) -> bool:
         if self.fails:
@@ -80,6 +84,13 @@ def test_a_worker_is_ready_once_warmed_up_and_only_while_healthy(port: int, work
     status, _, body = ask(port, "/readyz")
     assert status == 503
     assert json.loads(body) == {"ready": False, "problems": ["Redis is out of reach"]}
+
+
+def test_what_no_restart_would_mend_takes_the_readiness_alone(port: int, worker: Worker) -> None:
+    worker.ready, worker.warned = True, ["Redis is far away"]
+    assert ask(port, "/healthz")[0] == 200
+    status, _, body = ask(port, "/readyz")
+    assert (status, json.loads(body)["problems"]) == (503, ["Redis is far away"])
 
 
 def test_a_check_that_fails_is_no_health(port: int, worker: Worker) -> None:

@@ -36,6 +36,9 @@ class HealthSource(Protocol):
     def problems(self) -> list[str]:
         """A sentence for each thing that is wrong, such as a hung engine or a lost Redis."""
 
+    def warnings(self) -> list[str]:
+        """A sentence for each thing that makes it not ready and that a restart would not mend, such as a far Redis."""
+
     def is_ready(self) -> bool:
         """True once warmed up, and until the drain begins."""
 
@@ -102,7 +105,7 @@ class HealthServer:
         return _json(status, healthy=not problems, problems=problems)
 
     def _readyz(self) -> Answer:
-        problems, is_ready = self._problems(), self._is_ready()
+        problems, is_ready = self._problems(with_warnings=True), self._is_ready()
         status = HTTPStatus.OK if is_ready and not problems else HTTPStatus.SERVICE_UNAVAILABLE
         return _json(status, ready=status is HTTPStatus.OK, problems=problems)
 
@@ -116,9 +119,9 @@ class HealthServer:
             log.exception("the readiness check itself failed")
             return False
 
-    def _problems(self) -> list[str]:
+    def _problems(self, with_warnings: bool = False) -> list[str]:
         try:
-            return self._source.problems()
+            return self._source.problems() + (self._source.warnings() if with_warnings else [])
         except Exception:
             log.exception("the health check itself failed")
             return ["the health check itself failed; see the log"]

@@ -240,8 +240,12 @@ class Worker:
             if since is not None and (has_never_served or monotonic() - since > self._lease_s):
                 seconds = monotonic() - since
                 found.append(f"the {patience.plane} Redis has not served for {seconds:.0f} s: {patience.last_error}")
-        found += filter(None, (self._sessions.problem(), self._heartbeat.round_trips.problem()))
+        found += filter(None, [self._sessions.problem()])
         return found
+
+    def warnings(self) -> list[str]:
+        """A sentence for each thing that a restart would not mend."""
+        return list(filter(None, [self._heartbeat.round_trips.problem()]))
 
     def is_ready(self) -> bool:
         """True once warmed up, and until the drain begins."""
