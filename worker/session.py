@@ -83,6 +83,8 @@ class Utterance:
                     await self._end_taken_out()
             except stream.Ended as ended:
                 await self.settle("dead" if ended.kind == "error" else "ok", ended.kind)
+            except stream.StreamFull:
+                await self._end_unwritable("an entry with an id near the greatest there is has exhausted its stream")
             except Refusal as refusal:
                 await self._give_up_session(refusal)
 
@@ -108,9 +110,9 @@ class Utterance:
             if type(stop) not in _ERRORS:
                 raise
             await self._end_failed(JobError(*_ERRORS[type(stop)]))
-        except Refusal:
-            raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, Refusal):
+                raise
             log.exception("job %s failed in a way nobody foresaw", self.lease.entry_id)
             await self._try_again(JobError(ErrorCode.INTERNAL, "the worker failed on this job; its log says where"))
         else:
@@ -246,9 +248,12 @@ class Utterance:
         if attempt < self.desk.max_attempts:
             await self.settle("retry", _delay_ms(attempt))
             return
+        await self._end_unwritable(str(refusal))
+
+    async def _end_unwritable(self, reason: str) -> None:
         log.error(
-            "job %s is dead-lettered: the keys of session %s refuse its audio; delete them, or use another session: %s",
-            self.lease.entry_id, self.lease.session_id, refusal,
+            "job %s is dead-lettered, for session %s cannot be told: %s; delete its keys, or use another session",
+            self.lease.entry_id, self.lease.session_id, reason,
         )  # fmt: skip
         self.desk.metrics.ended(SESSION_UNWRITABLE)
         await self.settle("dead", SESSION_UNWRITABLE, may_come_again=True)
@@ -303,11 +308,6 @@ _TAKEN_OUT = (
     "again, and cancel a job instead of deleting its entry"
 )
 _ERRORS: dict[type[Exception], tuple[ErrorCode, str]] = {
-    stream.StreamFull: (
-        ErrorCode.INTERNAL,
-        "an entry with an absurd id ended the session's stream for good; begin a new session, and let relays write ids "
-        "as the contract says",
-    ),
     stream.Expired: (
         ErrorCode.EXPIRED,
         "the job waited longer than its ttl_ms; publish it anew if it still matters",

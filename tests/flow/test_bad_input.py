@@ -164,11 +164,11 @@ async def test_a_job_whose_sessions_stream_takes_no_more_entries_is_settled_as_d
     valkey.xadd(KEYS.audio("s1"), {"type": "cancel"}, id=f"{2**64 - 1}-{2**64 - 1}")
     valkey.expire(KEYS.audio("s1"), 600)
     async with running(settings, ToneEngine(2)):
-        await client.publish({"session_id": "s1", "text": "Hello."})
-        await eventually(lambda: valkey.xlen(KEYS.dead) == 1)
+        entry_id = await client.publish({"session_id": "s1", "text": "Hello."})
+        await eventually(lambda: _dead(valkey) == {entry_id: "session_unwritable"})
         await eventually(lambda: valkey.xlen(KEYS.jobs) == 0)
     check_queue_is_empty(valkey)
-    assert "absurd id" in caplog.text
+    assert "has exhausted its stream" in caplog.text
 
 
 @pytest.mark.parametrize("words", ["x" * 5000, "\udcff", ""])

@@ -258,6 +258,23 @@ def test_odd_fields_of_a_jobs_hash_are_absent(plane: Plane, field: str, odd: str
         assert plane.end(lease, at=f"{answer[1]}-1") == ["OK", "complete"]
 
 
+@pytest.mark.parametrize("has_stream", [True, False])
+def test_an_end_that_no_worker_wrote_is_no_end(plane: Plane, has_stream: bool) -> None:
+    lease = a_lease(fence=plane.now_ms())
+    if has_stream:
+        plane.client.xadd(plane.keys.audio("s1"), {"type": "cancel"})
+    plane.client.hset(plane.keys.job("s1", lease.entry_id), "end", "complete")
+    plane.client.expire(plane.keys.job("s1", lease.entry_id), 60)
+    assert plane.begin(lease)[0] == ("OK" if has_stream else "DONE")
+
+
+def test_an_end_of_an_older_worker_is_found_on_the_stream(plane: Plane) -> None:
+    lease = a_lease(fence=plane.now_ms())
+    plane.end(lease, "error", code="internal", message="m")
+    plane.client.hdel(plane.keys.job("s1", lease.entry_id), "at")
+    assert plane.begin(lease) == ["DONE", "error"]
+
+
 def test_a_fence_that_lies_is_not_believed_where_the_lease_was_confirmed(plane: Plane) -> None:
     lease = a_lease(fence=plane.now_ms())
     plane.client.hset(plane.keys.job("s1", lease.entry_id), "fence", plane.now_ms() + 5000)

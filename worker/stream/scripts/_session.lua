@@ -2,16 +2,26 @@
 local audio, cut, job = KEYS[1], KEYS[2], KEYS[3]
 local TTL_MS = 600000
 
+-- Whether one of the last 100 entries is this end of the job; true also without a stream: its relay left.
+local function has_ended(id, kind)
+  if redis.call('EXISTS', audio) == 0 then return true end
+  for _, found in ipairs(redis.call('XREVRANGE', audio, '+', '-', 'COUNT', 100)) do
+    if field(found[2], 'entry') == id and field(found[2], 'type') == kind then return true end
+  end
+end
+
 -- What this plane knows of a job, as somebody may have damaged it: `fence` and counts are numbers or absent, `end` is one
--- of the three types or absent. A fence from the future is none that a worker wrote.
+-- of the three types or absent. A fence from the future is none that a worker wrote. `at`: the id of the end's entry, ''
+-- where none could be written, nil from an older worker or another hand: then the end itself is looked for.
 local ENDS = { complete = true, cancelled = true, error = true }
-local function known_of(key)
+local function known_of(key, id)
   local fence, began, kind, base, at = unpack(redis.call('HMGET', key, 'fence', 'began', 'end', 'base', 'at'))
   fence = number(fence)
   if fence and fence > now() + FENCE_AHEAD_MS then fence = nil end
+  if not ENDS[kind] or (not at and not has_ended(id, kind)) then kind = nil end
   return {
     fence = fence, began = number(began), has_begun = began and true, base = number(base) or 0,
-    kind = ENDS[kind] and kind, at = at and pad(at) and at,
+    kind = kind, at = pad(at) and at,
   }
 end
 

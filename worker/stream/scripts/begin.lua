@@ -6,7 +6,7 @@
 -- {MOVED, delivered, attempt, attempts without progress with this one}.
 local id, job_id, fence, believed, body, deadline_ms, attempt, most, told, sure = unpack(ARGV)
 local is_sure = sure == '1'
-local known = known_of(job)
+local known = known_of(job, id)
 if known.kind then return { 'DONE', known.kind } end
 if not is_sure and known.fence and known.fence > tonumber(fence) then return { 'STALE' } end
 

@@ -39,16 +39,20 @@ if redis.call('EXISTS', gates) == 0 then
   end
 end
 
+local looked = has_lost and '0-0' or taken_id()
+
+-- What was not looked at yet is met in its order, and nobody makes it ready before.
 local function take_ready()
   local id = redis.call('LINDEX', ready, 0)
   if not id then return false end
-  local fields = entry(id)
+  local padded = pad(id)
+  local fields = padded and padded <= pad(looked) and entry(id)
   if is_full and fields and not has_expired(id, fields) then return false end
   redis.call('LPOP', ready)
   if fields and not owner(id) and not is_delayed(id) then
     local sid = session_of(fields)
     if may_run(sid, id) then give(me, id, fields, sid, max_bytes) end
-  elseif not pad(id) then
+  elseif not padded then
     note('ready', id)
   end
   return true
@@ -80,7 +84,6 @@ local function take(id, fields)
   end
 end
 
-local looked = has_lost and '0-0' or taken_id()
 local page, n_read, is_last, has_moved = {}, 0, false, has_lost
 local function next_new()
   if n_read == #page and not is_last then

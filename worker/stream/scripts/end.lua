@@ -3,7 +3,7 @@
 -- Returns {OK, type}, {GONE, type} (the relay left or the stream is full, nothing written), {DONE, type} (ended before), {STALE}, {REFUSED}.
 local id, job_id, fence, kind, at, delivered, body, code, message, sure = unpack(ARGV)
 local is_sure = sure == '1'
-local known = known_of(job)
+local known = known_of(job, id)
 if known.kind then return { 'DONE', known.kind } end
 if not is_sure and known.fence and known.fence > tonumber(fence) then return { 'STALE' } end
 

@@ -2,7 +2,7 @@
 -- ARGV: 1 entry id, 2 job id, 3 fence.
 -- Returns {OK, type}, {DONE, type} (done before), {STALE}, {GONE} (no stream to write to), or {NONE} when the end is not there any more.
 local id, _, fence = unpack(ARGV)
-local known, first = known_of(job), known_of(KEYS[4])
+local known, first = known_of(job, id), known_of(KEYS[4], '')
 if known.kind then return { 'DONE', known.kind } end
 if known.fence and known.fence > tonumber(fence) then return { 'STALE' } end
 local last = last_id(audio)

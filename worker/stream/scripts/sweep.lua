@@ -82,7 +82,7 @@ local function sweep_waiting(member, score)
   if not id or not lives(sid, id) then
     redis.call('ZREM', waiting, member)
   elseif tonumber(score) ~= 0 then
-    redis.call('ZADD', waiting, 0, member) -- with unequal scores no member can be found by its name
+    redis.call('ZADD', waiting, 0, member)
   end
 end
 
