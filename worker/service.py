@@ -92,6 +92,7 @@ class Worker:
         self._heartbeat.engine_moves = lambda: self._engine.moves(self._lease_s)
         self._heartbeat.loop_moves = lambda: monotonic() - self._ticked_at <= self._lease_s
         self._heartbeat.card = self._card
+        self._heartbeat.report = damage.report
         self.metrics.watch_round_trip(lambda: self._heartbeat.round_trips.median_s or math.nan)
         self._desk = Desk(
             queue=self._queue,

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class DamageLog:
-    """Belongs to one event loop. count: called with a key's short name, such as "gates", for each thing found."""
+    """May be called from several threads. count: called for each thing found, with a key's short name such as "gates"."""
 
     def __init__(self, keys: Keys, count: Callable[[str], None] = lambda key: None) -> None:
         self._keys = keys

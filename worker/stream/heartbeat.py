@@ -15,7 +15,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -101,6 +101,7 @@ class Heartbeat:
         self.loop_moves: Callable[[], bool] = lambda: True
         self.on_lost: Callable[[Pulse], None] = lambda pulse: None
         self.on_failure: Callable[[], None] = lambda: None
+        self.report: Callable[[Sequence[bytes]], None] = lambda odd: None
         self.card: Callable[[], Mapping[str, Any]] = dict
 
     def start(self) -> None:
@@ -133,7 +134,7 @@ class Heartbeat:
         assert task is not None
         self._loop, self._beating = asyncio.get_running_loop(), task
         link = open_link(self._address, max(0.5, self._lease_s / 2))
-        queue = JobQueue(link, self._keys, self._worker, 0)
+        queue = JobQueue(link, self._keys, self._worker, report=self.report)
         self._started.set()
         due = self._clock.now()
         try:
