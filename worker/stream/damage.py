@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class DamageLog:
-    """May be called from several threads. count: called for each thing found, with a key's short name such as "gates"."""
+    """May be called from several threads. count: called for each thing found, with its key's short name."""
 
     def __init__(self, keys: Keys, count: Callable[[str], None] = lambda key: None) -> None:
         self._keys = keys
