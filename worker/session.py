@@ -241,6 +241,8 @@ class Utterance:
             await self._end_failed(JobError(ErrorCode.INTERNAL, _TAKEN_OUT))
         except stream.Stop:
             self._note("was ended by another worker")
+        except Refusal as refusal:
+            await self._end_unwritable(str(refusal))
 
     async def _give_up_session(self, refusal: Refusal) -> None:
         """The session's keys refuse what a worker writes, such as one of another type: try again, or dead-letter."""

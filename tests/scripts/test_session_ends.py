@@ -42,10 +42,15 @@ def test_an_error_carries_its_code_and_message_beside_the_data(plane: Plane) -> 
 @pytest.mark.parametrize("at", ["", "1-1"])
 def test_complete_without_an_epoch_of_its_own_is_refused(plane: Plane, at: str) -> None:
     lease = a_lease()
-    assert plane.end(lease, "complete", at) == ["REFUSED"]
+    assert plane.end(lease, "complete") == ["REFUSED"]
     _, delivered, _ = speak(plane, lease)
     assert plane.end(lease, "complete", at, delivered) == ["REFUSED"]
     assert plane.types("s1") == ["begin", "audio", "audio"]
+
+
+def test_an_end_behind_entries_that_are_gone_with_their_stream_is_not_written(plane: Plane) -> None:
+    assert plane.end(a_lease(), "cancelled", "5-3") == ["GONE", "cancelled"]
+    assert plane.heard("s1") == []
 
 
 def test_complete_is_refused_when_a_cancel_or_an_unseen_entry_came_after_the_writers_last(

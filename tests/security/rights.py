@@ -65,11 +65,11 @@ KEYLESS: dict[str, set[str]] = {
 }
 
 OF_JOB_SCRIPTS = _set(
-    "exists get hdel hexists hget hscan hset lindex llen lpop lpos pexpire pttl rename rpush set type xack"
+    "exists get hdel hexists hget hlen hscan hset lindex llen lpop lpos lrange pexpire pttl rename rpush set type xack"
     " xadd xclaim xdel xgroup|delconsumer xinfo|consumers xinfo|stream xpending xrange xrevrange zadd"
-    " zrange zrangebylex zrangebyscore zrem zscan zscore"
+    " zcard zrange zrangebylex zrangebyscore zrem zscan zscore"
 )
-OF_THE_WORKER_ITSELF = _set("eval evalsha hdel hset llen set xgroup|create xlen xpending xrange xread zcard")
+OF_THE_WORKER_ITSELF = _set("eval evalsha get hdel hset llen set xgroup|create xlen xpending xrange xread zcard")
 OF_SESSION_SCRIPTS = _set("exists hmget hset pexpire pttl xadd xinfo|stream xrevrange")
 OF_AN_OUTBOX = _set("eval evalsha xadd xrevrange pexpire")
 READING = _set(

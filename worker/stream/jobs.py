@@ -228,11 +228,13 @@ class JobQueue:
     async def _run(self, script: Script, *arguments: str | bytes | int) -> list[Any]:
         """The script's answer without its last part, what was odd. Makes the group first where it is gone."""
         names, seen_prefix = self._plane
-        for _ in range(4):
+        for n_before in range(4):
             try:
                 answer = await run_script(self._link, script, names, seen_prefix, self._worker, *arguments)
             except redis.ResponseError as error:
-                if isinstance(error, (*PASSING, *PLANE_REFUSALS)) or not await self._restore(error):
+                if isinstance(error, (*PASSING, *PLANE_REFUSALS)):
+                    raise
+                if not await self._restore(error) and n_before:  # at first another worker may just have mended it
                     raise
             else:
                 if answer[-1]:

@@ -109,8 +109,8 @@ local function pop_waiting(sid)
   end
 end
 
--- The lowest of the session's entries that have begun and are not ended, of about 1,000 with a count of attempts, 1,000
--- that are running and 1,000 that are delayed. Found once a script: it is asked for only where a gate was lost.
+-- The lowest of the session's entries that have begun, or may, and are not ended: of about 1,000 with a count of attempts
+-- and 1,000 each that are running, delayed and ready. Found once a script: it is asked for only where a gate was lost.
 local begun
 local function begun_of(sid)
   if not begun then
@@ -122,10 +122,35 @@ local function begun_of(sid)
     end
     local counted = redis.call('HSCAN', attempts, '0', 'COUNT', 1000)[2]
     for i = 1, #counted, 2 do add(counted[i]) end
-    for _, pending in ipairs(redis.call('XPENDING', jobs, GROUP, '-', '+', 1000)) do add(pending[1]) end
+    local running = redis.pcall('XPENDING', jobs, GROUP, '-', '+', 1000) -- the group may be lost
+    for _, pending in ipairs(running) do add(pending[1]) end
     for _, id in ipairs(redis.call('ZRANGE', delayed, 0, 999)) do add(id) end
+    for _, id in ipairs(redis.call('LRANGE', ready, 0, 999)) do add(id) end
   end
   return begun[sid]
+end
+
+-- The gates are lost, or there is none: makes those again of what has begun or may. Returns whether there were any.
+local function restore_gates()
+  local has_lost = false
+  if redis.call('EXISTS', gates) == 1 then return false end
+  begun_of('')
+  for sid, id in pairs(begun) do
+    if sid ~= '' then
+      redis.call('HSET', gates, sid, id)
+      has_lost = true
+    end
+  end
+  return has_lost
+end
+
+-- Fails before anything was done where a key that the caller works on has another type.
+local function check_types()
+  redis.call('LLEN', ready)
+  redis.call('ZCARD', waiting)
+  redis.call('HLEN', attempts)
+  redis.call('HLEN', gates)
+  return redis.call('ZCARD', delayed) > 0
 end
 
 -- The session's gate is free or names an entry that is gone: hand it to the next, or take it away.

@@ -10,5 +10,8 @@ if count ~= '' or newest ~= tonumber(fence) then
   redis.call('HSET', attempts, id, (count ~= '' and count or math.max(1, known)) .. ' ' .. fence)
 end
 local named = sid ~= '' and redis.call('HGET', gates, sid)
-if sid ~= '' and (not named or not pad(named)) then redis.call('HSET', gates, sid, id) end
+if sid ~= '' and not (named and pad(named)) then
+  restore_gates()
+  redis.call('HSET', gates, sid, id)
+end
 return { 'OK', odd }

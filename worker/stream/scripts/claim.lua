@@ -21,24 +21,14 @@ local function make_due(from, to)
     redis.call('RPUSH', ready, id)
   end
 end
-local has_delayed = redis.call('EXISTS', delayed) == 1
+local has_delayed = check_types()
 if has_delayed then
   make_due('-inf', now())
   make_due(string.format('(%.0f', now() + AHEAD_MS), '+inf')
 end
 
--- The gates are lost, or there is none: those of what has begun are made again, and all entries are looked at again.
-local has_lost = false
-if redis.call('EXISTS', gates) == 0 then
-  begun_of('')
-  for sid, id in pairs(begun) do
-    if sid ~= '' then
-      redis.call('HSET', gates, sid, id)
-      has_lost = true
-    end
-  end
-end
-
+-- Where gates were lost more may be: all entries are looked at again.
+local has_lost = restore_gates()
 local looked = has_lost and '0-0' or taken_id()
 
 -- What was not looked at yet is met in its order, and nobody makes it ready before.
@@ -73,7 +63,10 @@ local duplicates = 0
 local function take(id, fields)
   local sid = session_of(fields)
   local is_known = redis.call('HEXISTS', attempts, id) == 1 -- looked at before: `taken` was lost
-  if is_known and (owner(id) or is_delayed(id)) then return end
+  if is_known and (owner(id) or is_delayed(id)) then
+    if sid ~= '' and not redis.call('HGET', gates, sid) then redis.call('HSET', gates, sid, id) end
+    return
+  end
   local first = first_of(sid, id, fields)
   if first and lives(sid, first) then
     redis.call('XACK', jobs, GROUP, id)

@@ -9,7 +9,7 @@ if not is_sure and known.fence and known.fence > tonumber(fence) then return { '
 
 local last = last_id(audio)
 local result, written = 'OK', ''
-if (not last and known.has_begun) or is_exhausted(last) then
+if (not last and (known.has_begun or at ~= '')) or is_exhausted(last) then
   result = 'GONE'
 else
   local epoch, n = string.match(at, '^(%d+)%-(%d+)$')

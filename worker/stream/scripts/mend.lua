@@ -20,5 +20,8 @@ for i, key in ipairs(KEYS) do
   end
 end
 -- What was in it is lost: every entry is looked at again, in order, before a newer one can overtake it.
-if #odd > 0 then redis.call('SET', taken, '0-0') end
+if #odd > 0 then
+  redis.call('SET', taken, '0-0')
+  restore_gates()
+end
 return odd

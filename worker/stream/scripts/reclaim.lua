@@ -11,6 +11,8 @@ if sent_ms and now() - sent_ms > silent_ms / 3 then
   return { given, math.ceil(silent_ms / 3), string.format('%.0f', now()), '', odd }
 end
 
+check_types()
+restore_gates()
 local function take_over(id)
   local fields = entry(id)
   if not fields then

@@ -125,6 +125,7 @@ local PARTS = {
   sweep_consumers,
 }
 
+restore_gates()
 if part == 1 and cursor == '' then
   if not may_sweep() then return { 0, '', odd } end
 else
