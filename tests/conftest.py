@@ -36,6 +36,10 @@ from worker.stream.keys import Keys
 KEPT_FOR_EVER = set(Keys().job_plane)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what it runs in the background so, and every process that the tests start would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
