@@ -30,9 +30,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """What the intake asks of its worker. is_open: False while no job is to be taken. n_free: slots without a job."""
+    """What the intake asks of its worker. is_open: False while no job is to be taken. n_free: slots without a job.
+
+    may_take_over: False while beats are known to go to another server, where others' beats would not be seen either.
+    """
 
     is_open: Callable[[], bool]
+    may_take_over: Callable[[], bool]
     n_free: Callable[[], int]
     begin: Callable[[list[Lease]], None]
 
@@ -125,7 +129,8 @@ class Intake:
         return claim
 
     async def _take_over(self) -> None:
-        if not self.patience.has_answered_for_s(self.lease_s / 2):  # else living workers could not beat either
+        has_answered = self.patience.has_answered_for_s(self.lease_s / 2)  # else living workers could not beat either
+        if not has_answered or not self.slots.may_take_over():
             return
         n_free, asked_at = self._n_free, monotonic()
         silent_ms = round(self.lease_s * 1000 * SILENT_LEASES)

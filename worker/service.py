@@ -25,6 +25,7 @@ from worker.stream.heartbeat import Heartbeat, Pulse
 from worker.stream.jobs import BLOCK_MS, Doorbell, JobQueue, Lease
 from worker.stream.keys import Keys
 from worker.stream.link import Link, open_link
+from worker.stream.masters import OneMaster
 from worker.stream.outbox import Plane
 from worker.stream.patience import PASSING, Patience, RedisError, Refusal
 from worker.stream.watch import Watch
@@ -76,7 +77,9 @@ class Worker:
         max_field_bytes = max(4096, 4 * self._settings.max_text_chars + 1)
         damage = DamageLog(keys, lambda key: self.metrics.damage.labels(key).inc())
         self._queue = JobQueue(self._job_link, keys, self.name, max_field_bytes, damage.report)
-        slots = Slots(self._is_taking, lambda: self._n_slots - len(self._running), self._begin_all)
+        slots = Slots(
+            self._is_taking, lambda: self._masters.is_one, lambda: self._n_slots - len(self._running), self._begin_all
+        )
         self._intake = Intake(
             queue=self._queue,
             doorbell=Doorbell(self._bell_link, keys),
@@ -93,6 +96,7 @@ class Worker:
         self._heartbeat.loop_moves = lambda: monotonic() - self._ticked_at <= self._lease_s
         self._heartbeat.card = self._card
         self._heartbeat.report = damage.report
+        self._masters = OneMaster([self._job_link, self._bell_link], self._heartbeat)
         self.metrics.watch_round_trip(lambda: self._heartbeat.round_trips.median_s or math.nan)
         self._desk = Desk(
             queue=self._queue,
@@ -255,6 +259,7 @@ class Worker:
     async def _tick(self) -> None:
         while True:
             self._ticked_at = monotonic()
+            self._masters.check()
             await asyncio.sleep(self._lease_s / 8)
 
     async def _watch_engine(self) -> None:

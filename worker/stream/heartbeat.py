@@ -27,7 +27,7 @@ from worker.stream.clock import Clock
 from worker.stream.connect import Address
 from worker.stream.jobs import JobQueue, Lease
 from worker.stream.keys import Keys
-from worker.stream.link import Link, open_link
+from worker.stream.link import Link, PipelinedLink, open_link
 from worker.stream.patience import PASSING, Refusal
 from worker.stream.roundtrip import RoundTrips
 
@@ -95,6 +95,7 @@ class Heartbeat:
         self._announced_at = -ANNOUNCE_EVERY_S
         self._connected: int | None = None  # the number of the connection that has answered last
         self._said: dict[str, tuple[float, str]] = {}
+        self._link: Link | None = None
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self.round_trips = RoundTrips(lease_s)
         self.engine_moves: Callable[[], bool] = lambda: True
@@ -115,6 +116,16 @@ class Heartbeat:
                 self._loop.call_soon_threadsafe(self._beating.cancel)
             self._thread.join(self._lease_s + 1)
 
+    @property
+    def server(self) -> str | None:
+        """Host and port of the one server that beats go to; None without a connection, and in a Cluster."""
+        return self._link.server if isinstance(self._link, PipelinedLink) else None
+
+    def renew(self) -> None:
+        """Have the connection made again; called from another thread."""
+        if isinstance(self._link, PipelinedLink):
+            _soon(self._loop, self._link.renew)
+
     def add(self, lease: Lease) -> Pulse:
         pulse = Pulse(lease, lease.claimed_at)
         with self._lock:
@@ -133,7 +144,7 @@ class Heartbeat:
         task = asyncio.current_task()
         assert task is not None
         self._loop, self._beating = asyncio.get_running_loop(), task
-        link = open_link(self._address, max(0.5, self._lease_s / 2))
+        link = self._link = open_link(self._address, max(0.5, self._lease_s / 2))
         queue = JobQueue(link, self._keys, self._worker, report=self.report)
         self._started.set()
         due = self._clock.now()

@@ -91,6 +91,17 @@ class PipelinedLink:
     def connection_number(self) -> int:
         return self._n_opened + (self._pipeline is None or self._pipeline.is_broken)
 
+    @property
+    def server(self) -> str | None:
+        """Host and port of the connection that stands; None without one."""
+        pipeline = self._pipeline
+        return None if pipeline is None or pipeline.is_broken else pipeline.server
+
+    def renew(self) -> None:
+        """Let go of the connection, if there is one; the next command makes another."""
+        if self._pipeline is not None:
+            self._pipeline.give_up(redis.ConnectionError("another server may be the master now"))
+
     async def call(self, *command: Word) -> Any:
         packed = _pack(command)
         pipeline = self._pipeline

@@ -42,6 +42,7 @@ class Pipeline(asyncio.Protocol):
         self._idle = self._loop.call_later(IDLE_S, self._ask_when_idle)
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self.is_broken = False
+        self.server = f"{getattr(connection, 'host', 'a socket')}:{getattr(connection, 'port', '')}"
         assert connection._writer is not None
         self._transport: asyncio.WriteTransport = connection._writer.transport
         self._transport.set_protocol(self)
