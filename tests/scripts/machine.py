@@ -104,7 +104,7 @@ class Schedules(RuleBasedStateMachine):
             job = self.jobs[lease.entry_id]
             job.n_given += 1
             law(lease.session_id == job.session_id, f"{lease.entry_id} is given for {lease.session_id}")
-            law(job.is_duplicate or not lease.repeats, f"{lease.entry_id} is given as a duplicate")
+            law(job.is_duplicate == bool(lease.repeats), f"{lease.entry_id} repeats {lease.repeats or 'nothing'}")
             if not loses_reply:
                 self.attempts.append(Attempt(self.plane, lease))
 

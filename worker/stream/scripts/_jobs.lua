@@ -259,11 +259,16 @@ local function seen_key(sid, fields)
   if sid ~= '' and job_id then return ARGV[1] .. redis.sha1hex(sid .. ' ' .. job_id) end
 end
 
--- repeats: the id of the entry, ended by now, that published the same job before; or ''.
+-- repeats: the id of the entry, ended by now, that published the same job before; or ''; nil to find it out.
 local given = {}
 local function give(me, id, fields, sid, max_bytes, repeats)
   redis.call('XCLAIM', jobs, GROUP, me, 0, id, 'FORCE', 'JUSTID', 'LASTID', id)
   local count, before = attempt_of(id)
   local fence = raise_fence(id, count + 1, before)
+  if not repeats then
+    local key = seen_key(sid, fields)
+    local first = key and redis.pcall('GET', key)
+    repeats = type(first) == 'string' and first ~= id and pad(first) and first
+  end
   given[#given + 1] = { id, count + 1, fence, sid, essence(fields, max_bytes), repeats or '' }
 end

@@ -73,7 +73,7 @@ local function take(id, fields)
     redis.call('XDEL', jobs, id)
     duplicates = duplicates + 1
   elseif may_run(sid, id) then
-    give(me, id, fields, sid, max_bytes, first)
+    give(me, id, fields, sid, max_bytes, first or '')
   end
 end
 
