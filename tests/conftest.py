@@ -30,8 +30,8 @@ from worker.engine.base import Engine
 from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.client import Client
-from worker.stream.connect import addresses
 from worker.stream.keys import Keys
+from worker.stream.transport.address import addresses
 
 KEPT_FOR_EVER = set(Keys().job_plane)
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from worker.audio.edges import BLOCK_SAMPLES, FADE_SAMPLES, PREROLL_BLOCKS, Fader, LeadingTrim
-from worker.audio.watch import AUDIBLE, Watch, first_audible
+from worker.audio.onset import AUDIBLE, Watch, first_audible
 
 Pcm = NDArray[np.float32]
 

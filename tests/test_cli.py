@@ -112,14 +112,14 @@ COMMANDS: dict[str, tuple[list[str], str, int]] = {
     "dev": ([], "serve.dev", 1),
     "demo": (["hello"], "demo.demo", 4),
     "speak": (["hello"], "speak.speak", 0),
-    "cancel": (["s1"], "queue.cancel", 0),
-    "queue status": ([], "queue_status.status", 0),
-    "queue dead": ([], "queue.dead", 0),
-    "queue redrive": (["--all"], "redrive.redrive", 0),
-    "queue repair": ([], "repair.repair", 0),
+    "cancel": (["s1"], "queue.letters.cancel", 0),
+    "queue status": ([], "queue.status.status", 0),
+    "queue dead": ([], "queue.letters.dead", 0),
+    "queue redrive": (["--all"], "queue.redrive.redrive", 0),
+    "queue repair": ([], "queue.repair.repair", 0),
     "voices list": ([], "voices.show", 0),
     "voices check": ([], "voices.check", 0),
-    "doctor": ([], "doctor.doctor", 0),
+    "doctor": ([], "doctor.run.doctor", 0),
 }
 
 
@@ -132,7 +132,7 @@ def called_with(words: list[str], where: str, monkeypatch: pytest.MonkeyPatch) -
         return 7
 
     monkeypatch.setattr(f"worker.commands.{where}", catch)
-    monkeypatch.setattr("worker.logs.configure", lambda level, log_format: None)
+    monkeypatch.setattr("worker.observe.logs.configure", lambda level, log_format: None)
     monkeypatch.setattr(sys, "argv", ["makima-tts", *words])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -19,17 +19,20 @@ import pytest
 import redis
 
 from tests.conftest import REPOSITORY, Server, make_settings
-from worker.commands import doctor_installed, doctor_qwen, doctor_redis, doctor_speech
-from worker.commands.doctor import doctor, examine
-from worker.commands.doctor_installed import check_base, check_preview, check_python, fits
-from worker.commands.doctor_qwen import check_qwen, probe_torch
-from worker.commands.doctor_redis import check_redis, version_of
-from worker.commands.doctor_speech import check_engine, check_speed, check_voices
-from worker.commands.findings import Finding, State
+from worker.commands.doctor import installed as doctor_installed
+from worker.commands.doctor import qwen as doctor_qwen
+from worker.commands.doctor import redis as doctor_redis
+from worker.commands.doctor import speech as doctor_speech
+from worker.commands.doctor.findings import Finding, State
+from worker.commands.doctor.installed import check_base, check_preview, check_python, fits
+from worker.commands.doctor.qwen import check_qwen, probe_torch
+from worker.commands.doctor.redis import check_redis, version_of
+from worker.commands.doctor.run import doctor, examine
+from worker.commands.doctor.speech import check_engine, check_speed, check_voices
 from worker.embedded import embedded_valkey
 from worker.engine.base import EngineError
 from worker.settings import Settings
-from worker.stream.connect import Address
+from worker.stream.transport.address import Address
 
 NOBODY_THERE = "redis://127.0.0.1:1/0"
 

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import eventually
 from tests.tone import ToneEngine, tone
 from worker.engine.base import EngineClosed, EngineError, EngineSick, Finish, Frames, Segment
-from worker.engine.speech import Speech
+from worker.engine.segment_stream import Speech
 from worker.engine.thread import QUEUE_FRAMES, EngineThread
 from worker.voices.card import Card
 

@@ -15,10 +15,10 @@ import espeakng_loader
 import pytest
 
 from tests.processes import children_of, is_running, n_descriptors, resident_kb, until
-from worker.engine import espeak as module
 from worker.engine.base import EngineClosed, EngineError, VoiceUnavailable
-from worker.engine.espeak import Espeak, Library, Request, Speech, wait_for_samples
-from worker.engine.espeak_host import END, FAILED, HEADER, PCM, READY
+from worker.engine.preview import espeak as module
+from worker.engine.preview.espeak import Espeak, Library, Request, Speech, wait_for_samples
+from worker.engine.preview.espeak_host import END, FAILED, HEADER, PCM, READY
 
 READY_MESSAGE = HEADER.pack(READY, 18) + b'{"rate_hz": 22050}'
 REPOSITORY = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import espeakng_loader
 import pytest
 
-from worker.engine import espeak_host as host
+from worker.engine.preview import espeak_host as host
 
 HELLO: dict[str, object] = {"text": "Hello", "voice": "en", "rate_wpm": 175, "pitch": 50}
 

@@ -10,8 +10,8 @@ from http.client import HTTPConnection
 
 import pytest
 
-from worker.health import HealthError, HealthServer
-from worker.metrics import Metrics
+from worker.observe.health import HealthError, HealthServer
+from worker.observe.metrics import Metrics
 
 
 @dataclass

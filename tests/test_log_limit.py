@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from worker.log_limit import BURST, MOST_KINDS, WINDOW_S, Limiter
+from worker.observe.log_limit import BURST, MOST_KINDS, WINDOW_S, Limiter
 
 TEMPLATE = "job %s of session %s expired"
 
@@ -18,7 +18,7 @@ class Clock:
 
 
 def record(
-    *arguments: object, msg: str = TEMPLATE, name: str = "worker.session", level: int = logging.WARNING
+    *arguments: object, msg: str = TEMPLATE, name: str = "worker.utterance.utterance", level: int = logging.WARNING
 ) -> logging.LogRecord:
     return logging.LogRecord(name, level, __file__, 1, msg, arguments, None)
 
@@ -46,7 +46,7 @@ def test_the_line_for_the_rest_comes_before_the_next_of_its_kind_and_looks_like_
     clock.now += 2 * WINDOW_S
     summary, fresh = limiter.admit(record("last", "s"))
     assert summary.getMessage().startswith("and 2 more like it in the last 20 s")
-    assert (summary.name, summary.levelno) == ("worker.session", logging.WARNING)
+    assert (summary.name, summary.levelno) == ("worker.utterance.utterance", logging.WARNING)
     assert fresh.getMessage() == "job last of session s expired"
 
 

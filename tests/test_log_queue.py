@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.log_queue import LINE_CHARS, MOST_CHARS, MOST_LINES, LineQueue, write_all
+from worker.observe.log_queue import LINE_CHARS, MOST_CHARS, MOST_LINES, LineQueue, write_all
 
 
 class Reader:

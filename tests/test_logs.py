@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.processes import full_pipe
-from worker.logs import TextLines, configure
+from worker.observe.logs import TextLines, configure
 
 Configure = Callable[[str, str], io.StringIO]
 
@@ -162,7 +162,7 @@ def test_many_lines_of_one_kind_are_a_few_and_one_that_says_how_many_more(config
 WRITES = """
 import logging, sys
 from tests.processes import full_pipe
-from worker.logs import TextLines, configure
+from worker.observe.logs import TextLines, configure
 configure(*sys.argv[1:])
 for n in range(1000):
     logging.getLogger("worker.test").info(f"line {n}")

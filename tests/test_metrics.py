@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.metrics import Metrics
+from worker.observe.metrics import Metrics
 
 if TYPE_CHECKING:
     from schemas.messages import Complete

@@ -29,8 +29,8 @@ from worker.engine.base import (
     Segment,
     VoiceUnavailable,
 )
-from worker.engine.espeak_voice import spoken_language
-from worker.engine.preview import MAX_STEP_FRAMES, FrameCutter, PreviewEngine
+from worker.engine.preview.engine import MAX_STEP_FRAMES, FrameCutter, PreviewEngine
+from worker.engine.preview.voices import spoken_language
 from worker.voices.card import LANGUAGES, Card, Preview
 
 TEXT = "Hello there, I am Makima, and this is a sentence of some length."

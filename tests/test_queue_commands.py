@@ -12,11 +12,11 @@ import redis
 
 from tests.conftest import Server, eventually, running
 from tests.shell import Done, Run, complaint
-from worker.commands.redrive import job_of
+from worker.commands.queue.redrive import job_of
 from worker.settings import Settings
-from worker.stream import soundness
+from worker.stream.integrity import check as soundness
+from worker.stream.integrity.check import TYPES
 from worker.stream.keys import JOB_PLANE, Keys
-from worker.stream.soundness import TYPES
 
 KEYS = Keys()
 TAG = "makima:{speak}:"

@@ -11,9 +11,9 @@ from typing import cast
 import pytest
 
 from tests.conftest import eventually
-from worker.voice_reload import VoiceReload
 from worker.voices.card import Card
 from worker.voices.registry import Registry, RegistryError
+from worker.voices.reload import VoiceReload
 
 
 class Folder:

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _settings(**flags: Any) -> Any:
-    from worker.logs import configure
+    from worker.observe.logs import configure
     from worker.settings import Settings, unknown_keys
 
     settings = Settings.load(**flags)
@@ -187,7 +187,7 @@ def cancel(
     prefix: Prefix = None,
 ) -> None:
     """Cancel a session's jobs, also the one being spoken."""
-    from worker.commands.queue import cancel as run
+    from worker.commands.queue.letters import cancel as run
 
     settings = _settings(redis_url=redis_url, session_redis_url=session_redis_url, prefix=prefix)
     raise SystemExit(run(settings, session, upto))
@@ -196,7 +196,7 @@ def cancel(
 @queue_app.command("status")
 def queue_status(redis_url: RedisUrl = None, prefix: Prefix = None, as_json: AsJson = False) -> None:
     """Show what is queued and running, whether the queue is sound, and the workers."""
-    from worker.commands.queue_status import status
+    from worker.commands.queue.status import status
 
     raise SystemExit(status(_settings(redis_url=redis_url, prefix=prefix), as_json))
 
@@ -209,7 +209,7 @@ def queue_dead(
     as_json: AsJson = False,
 ) -> None:
     """The newest dead letters, and why they died."""
-    from worker.commands.queue import dead
+    from worker.commands.queue.letters import dead
 
     raise SystemExit(dead(_settings(redis_url=redis_url, prefix=prefix), count, as_json))
 
@@ -222,7 +222,7 @@ def queue_redrive(
     prefix: Prefix = None,
 ) -> None:
     """Publish dead jobs anew."""
-    from worker.commands.redrive import redrive
+    from worker.commands.queue.redrive import redrive
 
     raise SystemExit(redrive(_settings(redis_url=redis_url, prefix=prefix), dead_id or [], every))
 
@@ -235,7 +235,7 @@ def queue_repair(
     as_json: AsJson = False,
 ) -> None:
     """List what no worker wrote into the queue and how it is mended, and mend it; status 1 if something is left."""
-    from worker.commands.repair import repair
+    from worker.commands.queue.repair import repair
 
     raise SystemExit(repair(_settings(redis_url=redis_url, prefix=prefix), yes, as_json))
 
@@ -295,7 +295,7 @@ def doctor(
     flags = dict(locals())
     flags["default_voice"] = flags.pop("voice")
     flags.pop("as_json")
-    from worker.commands.doctor import doctor as run
+    from worker.commands.doctor.run import doctor as run
 
     raise SystemExit(run(_settings(**flags), as_json))
 

@@ -16,10 +16,10 @@ from functools import partial
 from time import monotonic
 from typing import TypeVar
 
-from worker.metrics import Metrics
-from worker.stream.advice import sentence_on
-from worker.stream.jobs import SWEEP_EVERY_MS, Claim, Doorbell, JobQueue, Lease
-from worker.stream.patience import MissingRight, Patience, Refusal, backoff_s
+from worker.observe.metrics import Metrics
+from worker.stream.queue import SWEEP_EVERY_MS, Claim, Doorbell, JobQueue, Lease
+from worker.stream.transport.advice import sentence_on
+from worker.stream.transport.retry import MissingRight, Patience, Refusal, backoff_s
 
 SWEEP_EVERY_S = SWEEP_EVERY_MS / 1000
 SILENT_LEASES = 0.75  # silence after which a worker is taken for dead: another speaks on before the lease is over

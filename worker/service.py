@@ -15,22 +15,22 @@ from worker.engine.base import Engine, EngineSick
 from worker.engine.thread import EngineThread
 from worker.host import host_name
 from worker.intake import Intake, Slots
-from worker.metrics import Metrics
-from worker.session import Desk, Utterance
+from worker.observe.metrics import Metrics
 from worker.settings import Settings
-from worker.stream.connect import addresses
-from worker.stream.damage import DamageLog
 from worker.stream.depths import read_depths
 from worker.stream.heartbeat import Heartbeat, Pulse
-from worker.stream.jobs import BLOCK_MS, Doorbell, JobQueue, Lease
+from worker.stream.integrity.damage_log import DamageLog
 from worker.stream.keys import Keys
-from worker.stream.link import Link, open_link
-from worker.stream.masters import OneMaster
-from worker.stream.outbox import Plane
-from worker.stream.patience import PASSING, Patience, RedisError, Refusal
-from worker.stream.watch import Watch
-from worker.voice_reload import VoiceReload
+from worker.stream.queue import BLOCK_MS, Doorbell, JobQueue, Lease
+from worker.stream.session_writer import Plane
+from worker.stream.transport.address import addresses
+from worker.stream.transport.link import Link, open_link
+from worker.stream.transport.masters import OneMaster
+from worker.stream.transport.probe import Watch
+from worker.stream.transport.retry import PASSING, Patience, RedisError, Refusal
+from worker.utterance.utterance import Desk, Utterance
 from worker.voices.registry import Registry
+from worker.voices.reload import VoiceReload
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from redis.exceptions import RedisClusterException, SlotNotCoveredError
 
-from worker.stream.patience import PASSING
+from worker.stream.transport.retry import PASSING
 
 AWAY = (*PASSING, RedisClusterException, SlotNotCoveredError)  # what a client raises of a Redis that will come back
 

@@ -21,8 +21,8 @@ from tests.chaos.ledger import Ledger, Published
 from tests.chaos.recorder import Recorder
 from tests.chaos.setups import Setup
 from worker.stream.client import Client
-from worker.stream.connect import Address
 from worker.stream.keys import Keys
+from worker.stream.transport.address import Address
 
 TURN_S = 0.25  # in which one job is published at most
 TTL_MS = 300_000  # nothing expires however long Redis is away

@@ -10,8 +10,8 @@ from typing import Any
 from schemas.messages import Message
 from schemas.wire import stream_fields
 from worker.service import Worker
-from worker.session import Utterance
-from worker.stream.outbox import Outbox
+from worker.stream.session_writer import Outbox
+from worker.utterance.utterance import Utterance
 
 NEXT = "*"  # whatever the stream ends with
 

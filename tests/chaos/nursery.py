@@ -28,10 +28,16 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[2]
 END_TIMEOUT_S = 10.0
 
-_WARM = ("worker.cli", "worker.commands.serve", "worker.settings", "worker.logs", "worker.engine.preview")
+_WARM = (
+    "worker.cli",
+    "worker.commands.serve",
+    "worker.settings",
+    "worker.observe.logs",
+    "worker.engine.preview.engine",
+)
 # What qwen_tts imports, but not itself: it imports onnxruntime too, whose thread must not be forked.
 _WARM_MODEL = (
-    "worker.engine.qwen.serving",
+    "worker.engine.qwen.adapter",
     "transformers.models.mimi.modeling_mimi",
     "accelerate",
     "librosa.core",

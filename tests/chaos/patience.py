@@ -16,7 +16,7 @@ from redis.exceptions import RedisClusterException, SlotNotCoveredError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from worker.stream.patience import PASSING
+from worker.stream.transport.retry import PASSING
 
 PATIENCE_S = 60.0
 TIMEOUT_S = 5.0

@@ -16,7 +16,7 @@ import redis
 from tests.chaos.fleet import Fleet, Member
 from tests.chaos.odd import is_like_an_id
 from worker.stream.keys import GROUP, Keys
-from worker.stream.patience import is_no_group
+from worker.stream.transport.retry import is_no_group
 
 MAX_ATTEMPTS = 3
 SERVED_S = 0.5

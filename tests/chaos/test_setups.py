@@ -19,8 +19,8 @@ from tests.chaos.patience import PatientRedis
 from tests.chaos.setups import SETUPS, Alone, MissingError, Setup, Sharded, Watched, open_setup
 from tests.processes import children_of
 from tests.stream.servers import HOST, free_port, needs_cli
-from worker.stream.connect import Address
-from worker.stream.link import open_link
+from worker.stream.transport.address import Address
+from worker.stream.transport.link import open_link
 
 N_STREAMS = 16
 EVERY = {name: pytest.param(name, marks=() if name == "valkey" else needs_cli) for name in SETUPS}

@@ -19,7 +19,7 @@ from tests.conftest import REPOSITORY, Server, eventually, make_settings, runnin
 from tests.flow.conftest import endless, prompts
 from tests.flow.listening import until_ended
 from worker.engine.base import Engine
-from worker.engine.preview import PreviewEngine
+from worker.engine.preview.engine import PreviewEngine
 from worker.settings import Settings
 from worker.stream.client import Client
 from worker.stream.keys import Keys
@@ -148,7 +148,7 @@ def test_what_cannot_be_spoken_is_refused_each_time(preview: Preview) -> None:
 async def test_nothing_is_wrong_with_what_qwen_says(
     stage: Stage, valkey_server: Server, endless: QwenEngine, prompts: PromptCache
 ) -> None:
-    from worker.engine.qwen.serving import QwenSpeaker
+    from worker.engine.qwen.adapter import QwenSpeaker
 
     settings = make_settings(valkey_server.url, grace_s=0)
     engines: list[Engine] = [QwenSpeaker(endless, prompts), QwenSpeaker(endless, prompts)]

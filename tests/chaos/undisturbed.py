@@ -26,11 +26,11 @@ from tests.conftest import make_settings, running
 from worker.audio.chain import Chain
 from worker.embedded import embedded_valkey
 from worker.engine.base import N_CODEBOOKS, VoiceUnavailable
-from worker.engine.preview import PreviewEngine
-from worker.speaking import Take
+from worker.engine.preview.engine import PreviewEngine
 from worker.stream.client import TERMINAL, Client
-from worker.stream.connect import addresses
 from worker.stream.keys import Keys
+from worker.stream.transport.address import addresses
+from worker.utterance.delivery import Take
 from worker.voices.card import Card
 from worker.voices.registry import Registry, UnknownVoice
 
@@ -125,7 +125,7 @@ class Qwen:
     """
 
     def __init__(self, engine: QwenEngine, cache: PromptCache | None, voices: Registry, default_voice: str) -> None:
-        from worker.engine.qwen.serving import QwenSpeaker
+        from worker.engine.qwen.adapter import QwenSpeaker
 
         self._engine = engine
         self._speaker = QwenSpeaker(engine, cache)

@@ -14,9 +14,9 @@ import numpy as np
 
 from tests.conftest import make_settings
 from tests.tone import ToneEngine
-from worker import logs
 from worker.commands import serve
 from worker.engine.base import Engine, EngineError, Frames, Segment
+from worker.observe import logs
 from worker.settings import Settings
 
 CUDA_ERROR = "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA to find out more."

@@ -13,8 +13,8 @@ from tests.flow.listening import KEYS, check_complete, check_queue_is_empty, rea
 from tests.tone import ToneEngine
 from worker.embedded import Embedded, embedded_valkey
 from worker.stream.client import Client
-from worker.stream.connect import addresses
 from worker.stream.keys import Keys
+from worker.stream.transport.address import addresses
 
 FRAME_S = 0.08  # as it is heard
 TEXT = "Words on a long way. " * 6  # 126 characters, 63 frames, 5 s

@@ -18,10 +18,10 @@ from tests.conftest import Server, eventually, make_settings, running
 from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_empty, read_session, until_ended
 from tests.tone import ToneEngine
 from worker.embedded import Embedded, embedded_valkey
-from worker.health import HealthServer
+from worker.observe.health import HealthServer
 from worker.stream.client import Client
-from worker.stream.connect import addresses
 from worker.stream.keys import Keys
+from worker.stream.transport.address import addresses
 
 TWO_SECONDS = "A sentence that takes this engine two seconds of its time, or a bit more"  # 36 frames of 60 ms
 TTL_MS = 1500

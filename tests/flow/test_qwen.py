@@ -21,14 +21,14 @@ from tests.conftest import REPOSITORY, Server, eventually, http_status, make_set
 from tests.flow.conftest import QWEN_SLOTS
 from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_empty, read_session, until_ended
 from tests.recordings import babble, make_voice, replace_recording, set_digest
-from worker.health import HealthServer
+from worker.observe.health import HealthServer
 from worker.settings import Settings
 from worker.stream.client import TERMINAL, Client
 from worker.voices.card import Card
 
 if TYPE_CHECKING:
+    from worker.engine.qwen.adapter import QwenSpeaker
     from worker.engine.qwen.engine import QwenEngine
-    from worker.engine.qwen.serving import QwenSpeaker
     from worker.voices.prompt_cache import PromptCache
 
 pytestmark = pytest.mark.skipif(find_spec("qwen_tts") is None, reason="qwen-tts is not installed: makima-tts[qwen]")
@@ -42,14 +42,14 @@ def valkey_server(servers: dict[str, Server]) -> Server:
 
 @pytest.fixture
 def speaker(endless: QwenEngine, prompts: PromptCache) -> QwenSpeaker:
-    from worker.engine.qwen.serving import QwenSpeaker
+    from worker.engine.qwen.adapter import QwenSpeaker
 
     return QwenSpeaker(endless, prompts)
 
 
 @pytest.fixture
 def stopping(ending: QwenEngine, prompts: PromptCache) -> QwenSpeaker:
-    from worker.engine.qwen.serving import QwenSpeaker
+    from worker.engine.qwen.adapter import QwenSpeaker
 
     return QwenSpeaker(ending, prompts)
 
@@ -112,8 +112,8 @@ async def test_two_sessions_are_spoken_together(
 
 
 def _addresses(settings: Settings) -> Any:
-    from worker.stream.connect import addresses
     from worker.stream.keys import Keys
+    from worker.stream.transport.address import addresses
 
     return *addresses(settings), Keys(settings.prefix)
 
@@ -156,7 +156,7 @@ async def test_a_model_that_goes_on_without_speaking_is_reported(
 async def test_a_step_that_fails_has_its_jobs_tried_again_and_they_go_on_where_they_were(
     valkey: redis.Redis, settings: Settings, client: Client, speaker: QwenSpeaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from worker.engine.qwen.forward import Forward
+    from worker.engine.qwen.runner import Forward
 
     frame, n_frames = Forward.frame, 0
 
@@ -185,7 +185,7 @@ async def test_a_step_that_fails_has_its_jobs_tried_again_and_they_go_on_where_t
 async def test_each_recording_gets_speech_or_an_error_that_says_what_to_do(
     valkey: redis.Redis, valkey_server: Server, client: Client, endless: QwenEngine, tmp_path: Path
 ) -> None:
-    from worker.engine.qwen.serving import QwenSpeaker
+    from worker.engine.qwen.adapter import QwenSpeaker
 
     for name in ("makima", "placeholder"):
         shutil.copytree(REPOSITORY / "voices" / name, tmp_path / name)
@@ -228,7 +228,7 @@ def _digest(file: Path) -> str:
 async def test_the_ready_page_says_so_only_after_the_warm_up(
     settings: Settings, valkey: redis.Redis, endless: QwenEngine, prompts: PromptCache
 ) -> None:
-    from worker.engine.qwen.serving import QwenSpeaker
+    from worker.engine.qwen.adapter import QwenSpeaker
     from worker.service import Worker
 
     class Watched(QwenSpeaker):
@@ -261,7 +261,7 @@ async def test_a_voice_that_comes_with_a_reload_has_its_prompt_made_and_is_spoke
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from worker.engine.qwen.serving import QwenSpeaker
+    from worker.engine.qwen.adapter import QwenSpeaker
 
     caplog.set_level(logging.INFO)
     shutil.copytree(REPOSITORY / "voices" / "placeholder", tmp_path / "placeholder")

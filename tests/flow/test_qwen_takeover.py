@@ -78,7 +78,7 @@ async def test_an_utterance_given_back_goes_on_with_another_worker(
     endless: QwenEngine,
     prompts: PromptCache,
 ) -> None:
-    from worker.engine.qwen.serving import QwenSpeaker
+    from worker.engine.qwen.adapter import QwenSpeaker
 
     settings = make_settings(valkey_server.url, grace_s=0)
     job = {"text": "Hello there.", "encoding": encoding, "sample_rate": rate, "seed": "21"}
@@ -113,7 +113,7 @@ async def test_a_worker_killed_in_the_second_segment_is_gone_on_from_there(
     prompts: PromptCache,
     tmp_path: Path,
 ) -> None:
-    from worker.engine.qwen.serving import QwenSpeaker
+    from worker.engine.qwen.adapter import QwenSpeaker
 
     shutil.copytree(REPOSITORY / "voices" / "placeholder", tmp_path / "placeholder")
     doomed = start_worker(
@@ -152,7 +152,7 @@ async def test_where_codes_were_trimmed_away_it_is_spoken_again_with_the_same_se
     prompts: PromptCache,
 ) -> None:
     """What a reader had heard before the stream was trimmed, and what it hears afterwards, are one utterance."""
-    from worker.engine.qwen.serving import QwenSpeaker
+    from worker.engine.qwen.adapter import QwenSpeaker
 
     settings = make_settings(valkey_server.url, grace_s=0)
     job = {"text": TWO_SEGMENTS, "seed": "9", "sample_rate": "16000"}

@@ -23,9 +23,9 @@ from tests.tone import ToneEngine
 from worker.embedded import Embedded, embedded_valkey
 from worker.settings import Settings
 from worker.stream.client import TERMINAL, Client
-from worker.stream.connect import addresses
 from worker.stream.keys import Keys
-from worker.stream.patience import RedisError
+from worker.stream.transport.address import addresses
+from worker.stream.transport.retry import RedisError
 
 TEXT = "A sentence that every kind of Redis carries."
 

@@ -19,8 +19,8 @@ from worker.embedded import embedded_valkey
 from worker.engine.base import EngineSick, Frames
 from worker.service import Worker
 from worker.stream.client import Client
-from worker.stream.connect import addresses
 from worker.stream.keys import Keys
+from worker.stream.transport.address import addresses
 
 TEXT = "A sentence of some length, of which one worker speaks the beginning and another the rest."
 SESSIONS = [f"s{n}" for n in range(6)]

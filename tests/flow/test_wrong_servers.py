@@ -16,8 +16,8 @@ from tests.stream.servers import HOST, Server, cluster, needs_cli, sentinel_serv
 from tests.tone import ToneEngine
 from worker.embedded import Embedded, embedded_valkey
 from worker.stream.client import Client
-from worker.stream.connect import addresses
 from worker.stream.keys import Keys
+from worker.stream.transport.address import addresses
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ from tests.fuzz.target import packed
 from tests.fuzz.targets.recordings import RATE_HZ, riff
 from tests.fuzz.targets.urls import parse_slots
 from tests.recordings import babble, make_voice, problem, replace_recording, set_digest
-from worker.engine.tensor_files import read_header
+from worker.engine.checkpoint.headers import read_header
 from worker.settings import Settings, SettingsError
-from worker.stream.connect import Address, AddressError
+from worker.stream.transport.address import Address, AddressError
 from worker.text import clean, plan
 from worker.voices.card import CardError, load_card
 from worker.voices.prompt_cache import PromptCache

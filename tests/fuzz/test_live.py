@@ -19,7 +19,7 @@ from tests.fuzz.targets.job import JOB, Words
 from tests.fuzz.targets.wire import ENTRY, ENTRY_ID, TRAIL, Fields
 from tests.tone import ToneEngine
 from worker.engine.base import Engine
-from worker.engine.preview import PreviewEngine
+from worker.engine.preview.engine import PreviewEngine
 from worker.settings import Settings
 from worker.stream.client import Client
 

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks import checkpoint
 from tests.qwen.conftest import SAMPLE_RATE_HZ, reference_audio
+from worker.engine.checkpoint.devices import why_no_gpu
 from worker.engine.qwen import QwenEngine, Sampling, Utterance
-from worker.engine.torch_probe import why_no_gpu
 
 N_FRAMES = 30
 GREEDY = Sampling(greedy=True)

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from tests.gpu.conftest import GREEDY, Load, utterances
-from worker.engine.qwen import Finish, QwenEngine, Sampling, Speech, Utterance, graphs
+from worker.engine.qwen import Finish, QwenEngine, Sampling, Speech, Utterance
+from worker.engine.qwen import cuda as graphs
 from worker.engine.qwen.batch import Batch
-from worker.engine.qwen.graphs import Replayer
-from worker.engine.qwen.scheduler import Schedule
+from worker.engine.qwen.chunks import Schedule
+from worker.engine.qwen.cuda import Replayer
 
 FRAME_SAMPLES = 1920
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.gpu.conftest import Load
 from worker.engine.qwen import QwenEngine
-from worker.engine.qwen.graphs import attention
+from worker.engine.qwen.cuda import attention
 
 N_PROMPT, N_FRAMES = 90, 40
 # Root mean square of the difference, in standard deviations of the logits. A bfloat16 number has 8 bits.

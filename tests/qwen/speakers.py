@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests.conftest import REPOSITORY
 from worker.engine.base import Finish, Frames, Resume, Segment
-from worker.engine.qwen.serving import QwenSpeaker
+from worker.engine.qwen.adapter import QwenSpeaker
 from worker.voices.card import Card
 from worker.voices.registry import Registry
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.qwen.traffic import Clock, Pool, Speakers, pool_of
 from worker.engine.qwen.batch import Batch
-from worker.engine.qwen.scheduler import Schedule
+from worker.engine.qwen.chunks import Schedule
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from benchmarks.checkpoint_shapes import SIZES, codec_config, model_config
 from tests.qwen.fake_gpu import fake_model, fake_tensors
-from worker.engine import footprint
-from worker.engine.qwen.codec import Codec
+from worker.engine.checkpoint import memory as footprint
+from worker.engine.qwen.codec.decoder import Codec
 from worker.engine.qwen.predictor import Predictor
-from worker.engine.qwen.slots import Arena
+from worker.engine.qwen.state import Arena
 from worker.engine.qwen.talker import Talker
 
 BFLOAT16_BYTES = 2

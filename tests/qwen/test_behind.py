@@ -16,7 +16,7 @@ import torch
 from tests.qwen.exact import FRAME_SAMPLES, GREEDY, sixteen_bits, voices
 from worker.engine.qwen import Finish, QwenEngine, Sampling, Speech, Utterance
 from worker.engine.qwen.batch import Batch, Spoken
-from worker.engine.qwen.scheduler import Schedule
+from worker.engine.qwen.chunks import Schedule
 
 SLOTS = 7  # batches of 1, 2, 4 and 7 rows are captured: three, five and six are filled up
 N_FRAMES = 16

@@ -19,7 +19,7 @@ from worker import cli
 from worker.bench import engine_codec
 from worker.bench.engine import Bench
 from worker.bench.engine_rates import _Listener
-from worker.engine import packages
+from worker.engine.checkpoint import packages
 from worker.engine.qwen import QwenEngine
 
 FRAME_S = 0.08

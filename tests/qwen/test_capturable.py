@@ -12,12 +12,12 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from tests.qwen.fake_gpu import DEVICE, BreaksCapture, CaptureRules, fake_model, fake_tensors
-from worker.engine.qwen.codec import Codec
-from worker.engine.qwen.forward import _captured, _suppressed
+from worker.engine.qwen.codec.decoder import Codec
 from worker.engine.qwen.frame import FrameStep, Plan
 from worker.engine.qwen.predictor import Predictor
+from worker.engine.qwen.runner import _captured, _suppressed
 from worker.engine.qwen.sampler import Cut
-from worker.engine.qwen.slots import Arena
+from worker.engine.qwen.state import Arena
 from worker.engine.qwen.talker import Talker
 
 N_SLOTS, N_POSITIONS = 4, 256

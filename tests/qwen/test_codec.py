@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from worker.engine.base import FRAME_SAMPLES
-from worker.engine.qwen.codec import Codec
+from worker.engine.qwen.codec.decoder import Codec
 
 RAMP = (1, 2, 4, 8, 12)
 SCHEDULES = [(1,), RAMP, (25,)]

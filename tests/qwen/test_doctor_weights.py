@@ -10,15 +10,17 @@ import pytest
 
 from tests.conftest import make_settings
 from tests.qwen.damage import copy_of, remove
-from worker.commands import doctor_qwen
-from worker.commands.doctor_qwen import check_qwen, check_weights
-from worker.commands.doctor_speech import check_engine
-from worker.commands.findings import Finding, State
-from worker.engine import choose, footprint, torch_probe
+from worker.commands.doctor import qwen as doctor_qwen
+from worker.commands.doctor.findings import Finding, State
+from worker.commands.doctor.qwen import check_qwen, check_weights
+from worker.commands.doctor.speech import check_engine
+from worker.engine import choose
 from worker.engine.base import EngineError
+from worker.engine.checkpoint import devices as torch_probe
+from worker.engine.checkpoint import memory as footprint
+from worker.engine.checkpoint.files import read
 from worker.engine.choose import make_engine, qwen_obstacle
-from worker.engine.preview import PreviewEngine
-from worker.engine.weights import read
+from worker.engine.preview.engine import PreviewEngine
 from worker.settings import Settings
 
 H200 = {"name": "NVIDIA H200", "free_gib": 138.1, "total_gib": 139.8}

@@ -16,7 +16,7 @@ from torch import Tensor
 from schemas.messages import Begin
 from tests.conftest import REPOSITORY
 from tests.shell import ENVIRONMENT
-from worker.commands.doctor_qwen import check_products
+from worker.commands.doctor.qwen import check_products
 from worker.engine import exactness
 from worker.engine.processor import kind_of, processor
 from worker.engine.qwen.arithmetic import arithmetic_of

@@ -14,12 +14,13 @@ from tests.conftest import REPOSITORY
 from tests.qwen.conftest import SAMPLE_RATE_HZ, reference_audio
 from tests.qwen.damage import Break, change, copy_of, in_shards, replace, without_tensor
 from tests.shell import ENVIRONMENT
-from worker.engine import footprint, packages
 from worker.engine.base import EngineError
+from worker.engine.checkpoint import memory as footprint
+from worker.engine.checkpoint import packages
+from worker.engine.checkpoint.files import read
 from worker.engine.qwen import loader
 from worker.engine.qwen.errors import ModelError
 from worker.engine.qwen.loader import Model, load
-from worker.engine.weights import read
 
 NO_GPU = "this machine has a CUDA device"
 

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from tests.qwen.damage import copy_of
 from tests.qwen.hub import COMMIT, REPOSITORY_NAME, hub_of
 from tests.shell import Run, complaint, here, runner
-from worker.engine.weights import read
+from worker.engine.checkpoint.files import read
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import torch
 from benchmarks import checkpoint
 from tests.qwen.exact import FRAME_SAMPLES, GREEDY, SIXTY, Ties, decoded, joined, sixteen_bits, upstream_codes, voices
 from worker.engine.qwen import EngineError, Finish, QwenEngine, Sampling, Speech, Utterance
-from worker.engine.qwen.codec import Codec
+from worker.engine.qwen.codec.decoder import Codec
 
 N_FRAMES = 10
 WARM = Sampling(temperature=1.1, top_k=0, top_p=0.95, repetition_penalty=1.5, predictor_top_k=20)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engine.qwen.scheduler import FRAME_S, LOW_LEAD_S, RAMP, Group, Line, Schedule
+from worker.engine.qwen.chunks import FRAME_S, LOW_LEAD_S, RAMP, Group, Line, Schedule
 
 WIDEST = len(RAMP)  # chunks given by a slot that is past the ramp
 

@@ -15,10 +15,10 @@ import pytest
 from tests.qwen.speakers import PLACEHOLDER, resumed, segment, speak
 from worker.engine.base import EngineClosed, EngineError, Finish, Resume
 from worker.engine.qwen import runaway
+from worker.engine.qwen.adapter import QwenSpeaker
 from worker.engine.qwen.engine import QwenEngine, Utterance
-from worker.engine.qwen.forward import Forward
+from worker.engine.qwen.runner import Forward
 from worker.engine.qwen.sampler import Sampling
-from worker.engine.qwen.serving import QwenSpeaker
 from worker.voices.prompt_cache import PromptCache
 
 N_SLOTS = 3

@@ -14,9 +14,9 @@ import pytest
 from tests.qwen.speakers import Spoken, segment, speak
 from tests.recordings import babble, make_voice, replace_recording, set_digest
 from worker.engine.base import VoiceUnavailable
+from worker.engine.qwen.adapter import QwenSpeaker
 from worker.engine.qwen.engine import QwenEngine
 from worker.engine.qwen.loader import Model
-from worker.engine.qwen.serving import QwenSpeaker
 from worker.voices.card import Card
 from worker.voices.prompt_cache import PromptCache
 from worker.voices.registry import Registry

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from tests.qwen.fake_gpu import DEVICE, fake_model, fake_tensors
 from tests.qwen.fake_streams import Clock, Race, Watch, watched
-from worker.engine.qwen import Sampling, forward
-from worker.engine.qwen.forward import Forward
-from worker.engine.qwen.graphs import Fetch, Replayer
-from worker.engine.qwen.slots import Start
+from worker.engine.qwen import Sampling
+from worker.engine.qwen import runner as forward
+from worker.engine.qwen.cuda import Fetch, Replayer
+from worker.engine.qwen.runner import Forward
+from worker.engine.qwen.state import Start
 
 N_SLOTS, N_POSITIONS, WIDTH = 2, 64, 64
 

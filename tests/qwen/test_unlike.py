@@ -18,7 +18,7 @@ from tests.conftest import REPOSITORY
 from tests.qwen.exact import sixteen_bits
 from tests.qwen.test_codec import codes_of, decoder_of
 from tests.shell import ENVIRONMENT
-from worker.engine.qwen.codec import Codec
+from worker.engine.qwen.codec.decoder import Codec
 
 pytestmark = pytest.mark.timeout(900)  # a Python that imports torch beside busy programs takes its time
 

@@ -11,8 +11,9 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.qwen.damage import Break, change, copy_of, in_shards, remove, replace, truncate
-from worker.engine import footprint, packages
-from worker.engine.weights import ModelError, find, read, shown_name
+from worker.engine.checkpoint import memory as footprint
+from worker.engine.checkpoint import packages
+from worker.engine.checkpoint.files import ModelError, find, read, shown_name
 
 CODEC = "speech_tokenizer"
 
@@ -145,7 +146,8 @@ def test_weights_that_go_away_are_told(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_looking_at_a_model_loads_no_torch(tiny: Path) -> None:
-    code = f"import sys; from worker.engine.weights import read; read({str(tiny)!r}); print('torch' in sys.modules)"
+    look = f"from worker.engine.checkpoint.files import read; read({str(tiny)!r})"
+    code = f"import sys; {look}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

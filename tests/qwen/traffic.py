@@ -11,10 +11,10 @@ import numpy as np
 from tests.qwen.exact import FRAME_SAMPLES, GREEDY, SIXTY, sixteen_bits, voices
 from worker.engine.qwen import Finish, QwenEngine, Sampling, Speech, Utterance
 from worker.engine.qwen.batch import Batch, Order, Spoken
-from worker.engine.qwen.forward import Forward
+from worker.engine.qwen.chunks import Schedule
 from worker.engine.qwen.frame import Plan
 from worker.engine.qwen.loader import load
-from worker.engine.qwen.scheduler import Schedule
+from worker.engine.qwen.runner import Forward
 
 SLOTS = 5
 N_FRAMES = 7

@@ -9,9 +9,9 @@ from typing import Any
 
 import redis
 
-from worker.stream import script
+from worker.stream import scripts as script
 from worker.stream.keys import GROUP, Keys
-from worker.stream.script import Script
+from worker.stream.scripts import Script
 
 SCRIPTS: Mapping[str, Script] = {
     made.name: made

@@ -17,7 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.scripts.listener import Violation
 from tests.scripts.machine import Schedules
 from tests.scripts.plane import SCRIPTS, Plane
-from worker.stream.script import Script
+from worker.stream.scripts import Script
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 N_SCHEDULES = 2000 if PROFILE == "long" else 60

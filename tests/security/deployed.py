@@ -19,7 +19,7 @@ from redis.retry import Retry
 from tests.conftest import REPOSITORY, make_settings
 from tests.stream.servers import HOST, Certificates, Server, free_port, running, until
 from worker.settings import Settings
-from worker.stream.connect import Address
+from worker.stream.transport.address import Address
 
 DEPLOY = REPOSITORY / "deploy" / "redis"
 USERS = ("producer", "relay", "worker", "operator")

@@ -70,9 +70,7 @@ def lua() -> Iterator[redis.Redis]:
         yield client
 
 
-PRELUDE = "".join(
-    (files("worker.stream") / "scripts" / name).read_text("utf-8") for name in ("_common.lua", "_jobs.lua")
-)
+PRELUDE = "".join((files("worker.stream.scripts") / name).read_text("utf-8") for name in ("_common.lua", "_jobs.lua"))
 
 
 @given(st.lists(IDS, min_size=50, max_size=50))

@@ -27,8 +27,8 @@ from tests.security.rights import (
     UNKNOWN,
     may_send,
 )
-from worker.stream import script
-from worker.stream.script import Script
+from worker.stream import scripts as script
+from worker.stream.scripts import Script
 
 EVERY_USER = ("default", "health", "producer", "relay", "worker", "operator")
 

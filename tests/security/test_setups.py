@@ -24,7 +24,7 @@ from tests.security.everybody import (
 from tests.shell import Run
 from tests.stream.servers import HOST, Server, Service, cli, cluster, needs_cli, sentinel_service, until
 from worker.stream.client import TERMINAL
-from worker.stream.patience import PASSING
+from worker.stream.transport.retry import PASSING
 
 pytestmark = needs_cli
 

@@ -14,8 +14,8 @@ import redis
 from tests.conftest import eventually, running
 from tests.flow.listening import KEYS, read_session, until_ended
 from tests.tone import ToneEngine
-from worker.health import HealthServer
-from worker.logs import OURS, configure
+from worker.observe.health import HealthServer
+from worker.observe.logs import OURS, configure
 from worker.settings import Settings
 from worker.stream.client import Client
 

@@ -13,7 +13,7 @@ from tests.security.deployed import Deployed, deployed, tls_options
 from tests.shell import Run, complaint
 from tests.stream.servers import HOST, Certificates, needs_tls
 from tests.tone import ToneEngine
-from worker.commands.doctor_redis import check_redis
+from worker.commands.doctor.redis import check_redis
 from worker.service import Worker
 
 pytestmark = needs_tls

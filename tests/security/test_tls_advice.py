@@ -12,8 +12,8 @@ from tests.security.deployed import Access, Deployed, deployed, tls_options
 from tests.security.test_tls_setups import tls_sentinel
 from tests.shell import Run, complaint
 from tests.stream.servers import Certificates, needs_tls
-from worker.commands.doctor_redis import check_redis
-from worker.stream import connect
+from worker.commands.doctor.redis import check_redis
+from worker.stream.transport import address as connect
 
 pytestmark = needs_tls
 

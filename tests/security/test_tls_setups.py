@@ -19,9 +19,9 @@ from tests.stream.servers import running as started
 from tests.tone import ToneEngine
 from worker.settings import Settings
 from worker.stream.client import Client
-from worker.stream.connect import Address, addresses
-from worker.stream.link import open_link
-from worker.stream.patience import PASSING
+from worker.stream.transport.address import Address, addresses
+from worker.stream.transport.link import open_link
+from worker.stream.transport.retry import PASSING
 
 pytestmark = needs_tls
 

@@ -8,10 +8,10 @@ import pytest
 import redis
 
 from tests.conftest import Server as OneServer
-from tests.stream.outboxes import LossyLink
 from tests.stream.servers import Server, Service, cluster, sentinel_service
-from worker.stream.connect import Address
-from worker.stream.link import open_link
+from tests.stream.session_writers import LossyLink
+from worker.stream.transport.address import Address
+from worker.stream.transport.link import open_link
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from worker.stream.damage_kinds import Kind, waiting_member
+from worker.stream.integrity.kinds import Kind, waiting_member
 from worker.stream.keys import Keys
 
 ABSENT = "1700000000000-7"

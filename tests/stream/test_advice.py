@@ -9,11 +9,11 @@ from redis import exceptions as kinds
 from tests.shell import Run, complaint
 from tests.stream.servers import Server, needs_cli, needs_redis, server
 from worker.commands.terminal import redis_problem
-from worker.stream.advice import advice_on, sentence_on
-from worker.stream.connect import Address
-from worker.stream.link import open_link
-from worker.stream.patience import Patience, UnwillingError
-from worker.stream.pipeline import _refusal
+from worker.stream.transport.address import Address
+from worker.stream.transport.advice import advice_on, sentence_on
+from worker.stream.transport.connection import _refusal
+from worker.stream.transport.link import open_link
+from worker.stream.transport.retry import Patience, UnwillingError
 
 SAID = {
     "NOPERM this user has no permissions to run the 'xadd' command": "users.acl",

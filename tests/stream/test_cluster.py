@@ -17,15 +17,15 @@ from redis.exceptions import ClusterDownError
 
 from tests import conftest
 from tests.stream.servers import HOST, Server, cli, needs_cli, until
-from worker.stream.cluster import ClusterLink, key_of
-from worker.stream.connect import Address
-from worker.stream.jobs import Doorbell, JobQueue
+from worker.stream.integrity.check import look
+from worker.stream.integrity.repair import repair
 from worker.stream.keys import Keys
-from worker.stream.link import open_link, run_script
-from worker.stream.mending import repair
-from worker.stream.patience import PASSING
-from worker.stream.script import BEGIN, CLAIM, END
-from worker.stream.soundness import look
+from worker.stream.queue import Doorbell, JobQueue
+from worker.stream.scripts import BEGIN, CLAIM, END
+from worker.stream.transport.address import Address
+from worker.stream.transport.cluster import ClusterLink, key_of
+from worker.stream.transport.link import open_link, run_script
+from worker.stream.transport.retry import PASSING
 
 KEYS = Keys()
 pytestmark = needs_cli

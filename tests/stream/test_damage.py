@@ -11,7 +11,7 @@ from tests.conftest import Server, eventually, make_settings, running
 from tests.flow.listening import KEYS, check_complete, read_session, until_ended
 from tests.tone import ToneEngine
 from worker.stream.client import Client
-from worker.stream.damage import DamageLog
+from worker.stream.integrity.damage_log import DamageLog
 
 
 def test_what_is_found_again_is_counted_and_not_logged_again(caplog: pytest.LogCaptureFixture) -> None:

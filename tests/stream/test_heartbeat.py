@@ -25,11 +25,11 @@ from tests.stream.clocks import HandClock
 from tests.stream.servers import Server, needs_cli
 from worker.embedded import embedded_valkey
 from worker.stream.clock import Clock
-from worker.stream.connect import Address
 from worker.stream.heartbeat import MOST_TURNS, Heartbeat, Pulse
-from worker.stream.jobs import JobQueue, Lease
 from worker.stream.keys import GROUP, Keys
-from worker.stream.link import open_link
+from worker.stream.queue import JobQueue, Lease
+from worker.stream.transport.address import Address
+from worker.stream.transport.link import open_link
 
 KEYS = Keys()
 LEASE_S = 60.0

@@ -17,10 +17,10 @@ import redis
 
 from tests import conftest
 from worker.embedded import Embedded, embedded_valkey
-from worker.stream.connect import Address
-from worker.stream.link import LinkClosedError, Once, PipelinedLink, run_script
-from worker.stream.patience import PASSING, UnwillingError
-from worker.stream.script import Script
+from worker.stream.scripts import Script
+from worker.stream.transport.address import Address
+from worker.stream.transport.link import LinkClosedError, Once, PipelinedLink, run_script
+from worker.stream.transport.retry import PASSING, UnwillingError
 
 
 @pytest.fixture(autouse=True)

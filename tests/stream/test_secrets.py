@@ -23,8 +23,8 @@ from tests.stream.servers import (
     tls_server,
 )
 from worker.settings import Settings
-from worker.stream.connect import Address, addresses
-from worker.stream.link import Link, open_link
+from worker.stream.transport.address import Address, addresses
+from worker.stream.transport.link import Link, open_link
 
 
 @asynccontextmanager

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from worker.audio import AudioError
 from worker.audio.edges import MAX_TRIM_MS, NOTHING, Fader, LeadingTrim
 from worker.audio.encode import encoder
+from worker.audio.onset import Watch
 from worker.audio.resample import ENGINE_RATE_HZ, Resampler
-from worker.audio.watch import Watch
 
 
 class Chain:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.audio.watch import first_audible
+from worker.audio.onset import first_audible
 
 FADE_SAMPLES = 120  # 5 ms: too short to hear, long enough that a step between two segments does not click
 BLOCK_SAMPLES = 240  # 10 ms: silence is dropped in whole blocks, counted from the utterance's first sample

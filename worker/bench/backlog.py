@@ -20,7 +20,7 @@ from worker.bench import runs
 from worker.bench.one_frame import HOLD
 from worker.bench.peers import MAKIMA, N_SLOTS
 from worker.bench.runs import KEYS, BenchError, one_job, peer_process, percentiles, publish
-from worker.stream import script
+from worker.stream import scripts as script
 from worker.stream.keys import GROUP
 
 SLOW_US = 500  # SLOWLOG keeps what is slower

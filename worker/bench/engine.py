@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker.engine import packages
 from worker.engine.base import FRAME_RATE_HZ, EngineError
+from worker.engine.checkpoint import packages
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from worker.bench.engine_streams import FRAME_S, Streams, first_audio_ms
-from worker.engine.qwen.scheduler import Schedule
+from worker.engine.qwen.chunks import Schedule
 
 
 @dataclass(slots=True)

@@ -19,9 +19,9 @@ from worker.bench.engine_codec import codec_report
 from worker.bench.engine_rates import open_loop
 from worker.bench.engine_streams import FRAME_S, LANGUAGE, TEXT, Round, Streams, first_audio_ms, recording, report
 from worker.bench.engine_upstream import Peer, upstream_report
-from worker.engine import packages
+from worker.engine.checkpoint import packages
+from worker.engine.checkpoint.devices import probe
 from worker.engine.qwen import QwenEngine
-from worker.engine.torch_probe import probe
 from worker.engine.torch_threads import threads
 
 Report = dict[str, Any]

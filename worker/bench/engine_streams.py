@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.bench.upstream import Recording
 from worker.engine.base import FRAME_RATE_HZ
 from worker.engine.qwen import QwenEngine, Sampling, Utterance, Voice
-from worker.engine.qwen.scheduler import Schedule
-from worker.engine.qwen.upstream import Recording
+from worker.engine.qwen.chunks import Schedule
 
 FRAME_S = 1 / FRAME_RATE_HZ
 TEXT = "Hello there, this is a sentence of about four seconds."

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.bench.engine_streams import FRAME_S, LANGUAGE, TEXT, recording
+from worker.bench.upstream import Upstream
 from worker.engine.qwen import QwenEngine, loader
-from worker.engine.qwen.upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)

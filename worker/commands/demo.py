@@ -15,15 +15,15 @@ from rich.console import Console
 from schemas.errors import JobError
 from schemas.jobs import job_fields
 from schemas.messages import Complete, Error
-from worker.commands.hearing import Hearing, NothingHeard, follow
+from worker.commands.received import Hearing, NothingHeard, follow
 from worker.commands.serve import REFUSALS
 from worker.embedded import embedded_valkey
 from worker.engine.choose import make_engine
 from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.client import Client
-from worker.stream.connect import addresses
 from worker.stream.keys import Keys
+from worker.stream.transport.address import addresses
 
 START_TIMEOUT_S = 600.0  # the real model's warm-up on a CPU of few cores
 SILENCE_TIMEOUT_S = 60.0

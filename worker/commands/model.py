@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.commands.terminal import complain
-from worker.engine.packages import INSTALL
-from worker.engine.weights import FETCHED, RECOMMENDED, ModelError, is_hub_name, read
+from worker.engine.checkpoint.files import FETCHED, RECOMMENDED, ModelError, is_hub_name, read
+from worker.engine.checkpoint.packages import INSTALL
 
 GIB = 1024**3
 NOT_AUTHORISED = (401, 403)

@@ -10,13 +10,13 @@ from worker.commands.signals import Signals
 from worker.embedded import EmbeddedError, embedded_valkey
 from worker.engine.base import EngineError, EngineSick
 from worker.engine.choose import make_engine
-from worker.health import HealthError, HealthServer
 from worker.loop import run, spare_what_stays
+from worker.observe.health import HealthError, HealthServer
 from worker.service import Worker
 from worker.settings import Settings, SettingsError
-from worker.stream.advice import sentence_on
-from worker.stream.connect import AddressError
-from worker.stream.patience import Refusal
+from worker.stream.transport.address import AddressError
+from worker.stream.transport.advice import sentence_on
+from worker.stream.transport.retry import Refusal
 from worker.voices.registry import RegistryError, UnknownVoice
 
 log = logging.getLogger(__name__)

@@ -21,14 +21,14 @@ from schemas.errors import JobError
 from schemas.jobs import job_fields
 from schemas.messages import Audio, Cancelled, Complete, Error, Message
 from schemas.wire import Entry
-from worker.commands.hearing import Hearing, NothingHeard, follow
+from worker.commands.received import Hearing, NothingHeard, follow
 from worker.commands.signals import Leaving
 from worker.commands.terminal import complain, redis_problem
 from worker.settings import Settings
 from worker.stream.client import Client
-from worker.stream.connect import AddressError, addresses
 from worker.stream.keys import Keys
-from worker.stream.patience import RedisError
+from worker.stream.transport.address import AddressError, addresses
+from worker.stream.transport.retry import RedisError
 
 RAW = "-"
 CANCEL_WITHIN_S = 2.0

@@ -7,8 +7,8 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
-from worker.stream.advice import sentence_on
-from worker.stream.patience import PASSING
+from worker.stream.transport.advice import sentence_on
+from worker.stream.transport.retry import PASSING
 
 PIPED_WIDTH = 240  # columns: ids must not be broken over lines where a script reads them
 

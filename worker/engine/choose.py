@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from worker.engine import packages, weights
 from worker.engine.base import Engine, EngineError
-from worker.engine.torch_probe import computes_on_cpu, device_obstacle
+from worker.engine.checkpoint import files as weights
+from worker.engine.checkpoint import packages
+from worker.engine.checkpoint.devices import computes_on_cpu, device_obstacle
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def make_engine(settings: Settings) -> Engine:
         log.warning("speaking with the PREVIEW engine, not with Qwen3-TTS: %s", obstacle)
     else:
         log.warning("speaking with the PREVIEW engine: a stand-in for tests, not the real voice")
-    from worker.engine.preview import PreviewEngine
+    from worker.engine.preview.engine import PreviewEngine
 
     return PreviewEngine(settings.slots, pace=settings.pace)
 
@@ -54,7 +55,7 @@ def _qwen(settings: Settings) -> Engine:
         log.warning(
             "the voices' prompts are not kept: there is no home directory; set MAKIMA_TTS_CACHE_DIR to keep them"
         )
-    from worker.engine.qwen.serving import QwenSpeaker
+    from worker.engine.qwen.adapter import QwenSpeaker
 
     return QwenSpeaker.load(
         model=settings.model,

@@ -28,8 +28,8 @@ from worker.engine.base import (
     Segment,
     VoiceUnavailable,
 )
+from worker.engine.segment_stream import SILENCE, Speech, failure, n_frames, put_all
 from worker.engine.sickness import PROBE_STEPS, SICK_AFTER, in_a_line, is_beyond_repair, probe_of
-from worker.engine.speech import SILENCE, Speech, failure, n_frames, put_all
 from worker.voices.card import Card
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Mapping
 import redis
 
 from schemas.wire import Entry, read_entry
-from worker.stream.connect import Address
 from worker.stream.keys import Keys
-from worker.stream.link import Word, open_link
+from worker.stream.transport.address import Address
+from worker.stream.transport.link import Word, open_link
 
 BLOCK_MS = 1000
 AUDIO_TTL_MS = 600_000

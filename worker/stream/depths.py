@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.stream.keys import GROUP, Keys
-from worker.stream.link import Link
-from worker.stream.patience import PASSING, Refusal, is_no_group
+from worker.stream.transport.link import Link
+from worker.stream.transport.retry import PASSING, Refusal, is_no_group
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,14 +22,14 @@ from math import inf
 from time import time
 from typing import Any, TypeVar
 
-from worker.stream.advice import sentence_on
 from worker.stream.clock import Clock
-from worker.stream.connect import Address
-from worker.stream.jobs import JobQueue, Lease
 from worker.stream.keys import Keys
-from worker.stream.link import Link, PipelinedLink, open_link
-from worker.stream.patience import PASSING, Refusal
-from worker.stream.roundtrip import RoundTrips
+from worker.stream.queue import JobQueue, Lease
+from worker.stream.transport.address import Address
+from worker.stream.transport.advice import sentence_on
+from worker.stream.transport.link import Link, PipelinedLink, open_link
+from worker.stream.transport.retry import PASSING, Refusal
+from worker.stream.transport.round_trips import RoundTrips
 
 log = logging.getLogger(__name__)
 BEATS_A_LEASE = 4

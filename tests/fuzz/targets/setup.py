@@ -14,7 +14,7 @@ from tests.fuzz.mutate import mutate
 from tests.fuzz.target import Target, packed, require, unpacked
 from tests.fuzz.targets.urls import URLS, changed_url
 from worker.settings import ENV_FILE, Settings, SettingsError, env_name, unknown_keys, without_password
-from worker.stream.connect import Address, AddressError
+from worker.stream.transport.address import Address, AddressError
 
 SECRET = "Hunter2"
 VALUES: dict[str, tuple[str, ...]] = {

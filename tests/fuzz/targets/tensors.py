@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from tests.fuzz import mutate as plain
 from tests.fuzz import odd, trees
 from tests.fuzz.target import Target, require, write
-from worker.engine.tensor_files import read_header
+from worker.engine.checkpoint.headers import read_header
 from worker.voices.prompt_cache import FORMAT, PromptCache, _checksum
 
 VOICE, KEY = "alice", "0123456789abcdef" * 4
@@ -114,5 +114,5 @@ HEADER = Target(
     parse=parse_header,
     declared=(ValueError,),
     weight=5,
-    modules=("worker.engine.tensor_files",),
+    modules=("worker.engine.checkpoint.headers",),
 )

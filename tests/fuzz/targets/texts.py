@@ -12,8 +12,8 @@ from schemas import LANGUAGES
 from tests.fuzz import odd
 from tests.fuzz.mutate import several
 from tests.fuzz.target import Target, packed, require, unpacked
-from worker.engine.espeak import Espeak, Request, wait_for_samples
-from worker.engine.espeak_voice import ESPEAK_VOICES, spoken_language
+from worker.engine.preview.espeak import Espeak, Request, wait_for_samples
+from worker.engine.preview.voices import ESPEAK_VOICES, spoken_language
 from worker.text import Lexicon, Splitter, clean, frame_budget, is_speakable, join, plan, split
 from worker.text.split import MAX_CHARS
 

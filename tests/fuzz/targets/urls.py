@@ -12,9 +12,9 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
 from tests.fuzz import odd, trees
 from tests.fuzz.target import Target, packed, require, unpacked
-from worker.stream.cluster import ClusterLink
-from worker.stream.connect import Address, AddressError
-from worker.stream.link import PipelinedLink
+from worker.stream.transport.address import Address, AddressError
+from worker.stream.transport.cluster import ClusterLink
+from worker.stream.transport.link import PipelinedLink
 
 T = TypeVar("T")
 SECRET = "Hunter2%40x"
@@ -89,7 +89,7 @@ URL = Target(
     parse=parse_url,
     declared=(AddressError,),
     weight=6,
-    modules=("worker.stream.connect",),
+    modules=("worker.stream.transport.address",),
 )
 
 
@@ -153,5 +153,5 @@ SLOTS = Target(
     parse=parse_slots,
     declared=(redis.ConnectionError, redis.exceptions.ClusterDownError),
     weight=2,
-    modules=("worker.stream.cluster",),
+    modules=("worker.stream.transport.cluster",),
 )

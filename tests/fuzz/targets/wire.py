@@ -15,7 +15,7 @@ from tests.fuzz import mutate as plain
 from tests.fuzz import odd, trees
 from tests.fuzz.mutate import rearranged, replaced
 from tests.fuzz.target import Target, packed, require, unpacked
-from worker.stream.trail import PAGE, read_trail
+from worker.stream.progress import PAGE, read_trail
 
 MODULES = ("schemas.wire", "schemas.messages")
 ENTRY_ID = "1760000000000-0"
@@ -197,5 +197,5 @@ TRAIL = Target(
     parse=parse_trail,
     declared=(WireError,),
     weight=6,
-    modules=("worker.stream.trail",),
+    modules=("worker.stream.progress",),
 )

@@ -8,7 +8,7 @@ import torch
 
 from worker.engine import exactness
 from worker.engine.base import Arithmetic
-from worker.engine.packages import installed
+from worker.engine.checkpoint.packages import installed
 from worker.engine.processor import printable, processor
 from worker.engine.qwen.loader import Model
 

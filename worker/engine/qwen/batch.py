@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.engine.base import FRAME_RATE_HZ, N_CODEBOOKS, EngineError, Finish
-from worker.engine.qwen.forward import Forward
-from worker.engine.qwen.graphs import Fetch
+from worker.engine.qwen.chunks import Line, Schedule
+from worker.engine.qwen.cuda import Fetch
 from worker.engine.qwen.prompt import Prefill
+from worker.engine.qwen.runner import Forward
 from worker.engine.qwen.sampler import Sampling
-from worker.engine.qwen.scheduler import Line, Schedule
-from worker.engine.qwen.slots import Start
+from worker.engine.qwen.state import Start
 
 Codes = NDArray[np.int64]
 FRAME_S = 1 / FRAME_RATE_HZ

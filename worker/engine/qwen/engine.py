@@ -24,11 +24,11 @@ from torch import Tensor
 
 from worker.engine.base import N_CODEBOOKS, EngineError, Finish
 from worker.engine.qwen.batch import Batch, Order, Spoken
-from worker.engine.qwen.forward import Forward
+from worker.engine.qwen.chunks import Schedule
 from worker.engine.qwen.loader import Model, load
 from worker.engine.qwen.prompt import N_CODES, Prefill, Prompter, Voice, language_name
+from worker.engine.qwen.runner import Forward
 from worker.engine.qwen.sampler import Sampling
-from worker.engine.qwen.scheduler import Schedule
 from worker.text.budget import frame_budget
 
 MAX_SEED = 2**63 - 1

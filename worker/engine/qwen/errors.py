@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from worker.engine.weights import ModelError
+from worker.engine.checkpoint.files import ModelError
 
 __all__ = ["ModelError"]

@@ -15,7 +15,7 @@ from worker.engine.base import N_CODEBOOKS
 from worker.engine.qwen import sampler
 from worker.engine.qwen.predictor import Predictor
 from worker.engine.qwen.sampler import Cut, Parameters, Rows
-from worker.engine.qwen.slots import Arena
+from worker.engine.qwen.state import Arena
 from worker.engine.qwen.talker import Talker
 
 

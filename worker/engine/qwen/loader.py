@@ -22,11 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from worker.engine import exactness, footprint, packages
+from worker.engine import exactness
 from worker.engine.caches import provide_caches
+from worker.engine.checkpoint import memory as footprint
+from worker.engine.checkpoint import packages
+from worker.engine.checkpoint.devices import device_obstacle
+from worker.engine.checkpoint.files import CODEC_FOLDER, Weights, read
 from worker.engine.qwen.errors import ModelError
-from worker.engine.torch_probe import device_obstacle
-from worker.engine.weights import CODEC_FOLDER, Weights, read
 
 log = logging.getLogger(__name__)
 

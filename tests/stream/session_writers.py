@@ -1,0 +1,122 @@
+"""Outboxes that write to a real server, over a link that loses replies."""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from typing import Any
+
+import redis
+
+from schemas.messages import Audio, Begin, Complete
+from schemas.wire import pack_codes
+from tests.flow.listening import KEYS, Heard, read_session
+from worker.stream import session_writer as stream
+from worker.stream.queue import Lease
+from worker.stream.session_writer import Outbox, Plane, Terms
+from worker.stream.transport.link import Link, Word
+from worker.stream.transport.retry import Patience
+
+ENTRY = "1700000000000-0"
+FAR_FUTURE_MS = 2**52
+
+
+class LossyLink:
+    """A link that now and then carries a command out and loses the answer; `between` runs before it is sent again."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.loses = ""  # a word of the command, or the SHA of its script
+        self.between: Any = None
+        self.connection_number = 1
+        self.scripts: dict[str, int] = {}
+
+    async def call(self, *command: Word) -> Any:
+        answer = await self._link.call(*command)
+        words = [str(word) for word in command]
+        if words[0] == "EVAL":
+            words[1] = sha1(words[1].encode()).hexdigest()
+        if self.loses and any(self.loses in word for word in words):
+            self.loses = ""
+            if self.between is not None:
+                await self.between()
+            raise redis.ConnectionError("the reply was lost")
+        return answer
+
+    async def transaction(self, *commands: tuple[Word, ...]) -> list[Any]:
+        return await self._link.transaction(*commands)
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+class Holding:
+    """The lease, as the outbox asks for it. is_lost: as the heartbeat knows; is_taken: as only Redis knows."""
+
+    is_lost = False
+    is_taken = False
+
+    async def __call__(self, now: bool) -> None:
+        if self.is_lost or (now and self.is_taken):
+            raise stream.Fenced
+
+
+def outbox_of(
+    link: LossyLink, fence: int = 1, entry_id: str = ENTRY, hold: Holding | None = None, attempt: int = 1
+) -> Outbox:
+    lease = Lease(entry_id, attempt, fence, "s", [], 0.0)
+    return Outbox(Plane(link, KEYS, Patience("session")), lease, entry_id, hold or Holding())
+
+
+def begin_of(outbox: Outbox) -> Begin:
+    return Begin(
+        job_id=outbox._job_id,
+        session_id="s",
+        voice="v",
+        model="m",
+        sample_rate=24_000,
+        encoding="pcm_s16le",
+        attempt=1,
+        resumed_at=outbox.delivered,
+        resumed_by="regenerated" if outbox.delivered else None,
+    )
+
+
+async def begin(outbox: Outbox) -> None:
+    await outbox.begin(Terms(begin_of, FAR_FUTURE_MS, 3))
+
+
+async def write(outbox: Outbox, n_samples: int = 10, is_final: bool = False) -> None:
+    chunk = Audio(
+        job_id=outbox._job_id,
+        session_id="s",
+        seq=outbox.next_seq,
+        pos=outbox.delivered,
+        data=b"ab" * n_samples,
+        is_final=is_final,
+    )
+    await outbox.write(chunk, n_samples, pack_codes(0, outbox.next_seq, b""))
+
+
+async def end(outbox: Outbox) -> None:
+    await outbox.end(
+        Complete(
+            job_id=outbox._job_id,
+            session_id="s",
+            finish="stop",
+            samples=outbox.delivered,
+            chunks=outbox.next_seq,
+            audio_ms=1,
+            queue_ms=0,
+            first_audio_ms=0,
+            leading_silence_ms=0,
+            rtf=0.1,
+            seed=0,
+            voice="v",
+            model="m",
+            text_spoken="",
+        )
+    )
+
+
+def heard(valkey: redis.Redis, entry_id: str = ENTRY) -> Heard:
+    return read_session(valkey, "s")[entry_id]

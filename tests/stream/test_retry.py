@@ -1,0 +1,182 @@
+"""What passes is waited out, what does not is raised at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.exceptions import (
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    TryAgainError,
+)
+
+from worker.stream.transport import retry as module
+from worker.stream.transport.retry import Patience, UnwillingError, backoff_s, is_no_group
+
+
+class Flaky:
+    """Fails with these errors in turn, then answers."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self._errors = list(errors)
+        self.n_calls = 0
+
+    async def __call__(self) -> str:
+        self.n_calls += 1
+        if self._errors:
+            raise self._errors.pop(0)
+        return "answer"
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "backoff_s", lambda failures: 0.0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ConnectionError("closed"),
+        redis.TimeoutError("no answer"),
+        redis.AuthenticationError("no password yet"),
+        redis.OutOfMemoryError("maxmemory"),
+        BusyLoadingError("loading"),
+        ReadOnlyError("a replica"),
+        ClusterDownError("down"),
+        MasterDownError("link down"),
+        TryAgainError("moving"),
+        UnwillingError("MISCONF disk full"),
+        OSError("no route"),
+        TimeoutError(),
+        NoPermissionError("a right was taken away"),
+        MovedError("1 a:1"),
+    ],
+)
+async def test_what_passes_is_waited_out(error: Exception) -> None:
+    call = Flaky(error, error, error)
+    assert await Patience("job")(call) == "answer"
+    assert call.n_calls == 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ResponseError("WRONGTYPE"),
+        redis.ResponseError("NOGROUP no such group"),
+        NoScriptError("none"),
+        ValueError("ours"),
+    ],
+)
+async def test_what_does_not_pass_is_raised_at_once(error: Exception) -> None:
+    call = Flaky(error)
+    with pytest.raises(type(error)):
+        await Patience("job")(call)
+    assert call.n_calls == 1
+
+
+async def test_a_right_that_was_never_given_is_not_waited_for() -> None:
+    patience = Patience("job", wants_rights=True)
+    with pytest.raises(NoPermissionError):
+        await patience(Flaky(NoPermissionError("no")))
+    assert await patience(Flaky()) == "answer"
+    assert await patience(Flaky(NoPermissionError("taken away since"))) == "answer"
+
+
+async def test_waiting_can_be_cancelled() -> None:
+    async def never() -> None:
+        raise redis.ConnectionError("closed")
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await Patience("job")(never)
+
+
+async def test_failures_are_counted_and_seen_until_an_answer_comes() -> None:
+    failures: list[None] = []
+    patience = Patience("job", lambda: failures.append(None))
+    inner = Flaky(redis.ConnectionError("closed"), redis.TimeoutError("late"))
+    seen: list[tuple[float | None, str]] = []
+
+    async def call() -> str:
+        seen.append((patience.failing_since, patience.last_error))
+        return await inner()
+
+    await patience(call)
+    assert len(failures) == 2
+    assert seen[0] == (None, "")
+    assert seen[1][0] == seen[2][0] is not None
+    assert seen[2][1] == "TimeoutError: late"
+    assert patience.failing_since is None
+
+
+async def test_an_outage_is_logged_once_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    patience = Patience("session")
+    await asyncio.gather(*[patience(Flaky(*[redis.ConnectionError("closed")] * 5)) for _ in range(10)])
+    assert len([one for one in caplog.records if one.levelno == logging.WARNING]) == 1
+    assert "session Redis serves again" in caplog.text
+    assert caplog.text.count("serves again") == 1
+
+
+@given(st.integers(0, 10_000), st.floats(0.05, 60))
+def test_the_wait_grows_and_stays_within_its_bounds(failures: int, cap_s: float) -> None:
+    assert 0.025 <= backoff_s(failures, cap_s) <= cap_s
+    assert backoff_s(10) >= 0.5
+
+
+def test_a_lost_group_is_known_by_what_the_server_says() -> None:
+    script = "NOGROUP No such key 'x' or consumer group 'workers' script: 0123, on @user_script:1."
+    assert is_no_group(redis.ResponseError(script))
+    assert not is_no_group(redis.ResponseError("WRONGTYPE Operation against a key"))
+
+
+async def test_an_outage_is_remembered_for_as_long_as_others_may_need_to_find_redis_again() -> None:
+    patience = Patience("job")
+    assert patience.has_answered_for_s(1000)
+    await patience(Flaky(redis.ConnectionError("away")))
+    assert patience.has_answered_for_s(0)
+    assert not patience.has_answered_for_s(10)
+    patience._recovered_at -= 10
+    assert patience.has_answered_for_s(10)
+
+
+async def test_a_call_that_waits_shows_while_others_are_served() -> None:
+    """So does a Redis out of memory: it refuses what it would have to keep."""
+    patience = Patience("session")
+    room = asyncio.Event()
+
+    async def writes() -> str:
+        if not room.is_set():
+            raise redis.OutOfMemoryError("maxmemory")
+        return "written"
+
+    writing = asyncio.create_task(patience(writes))
+    await asyncio.sleep(0)
+    for _ in range(3):
+        await patience(Flaky())
+    assert patience.failing_since is not None
+    assert "maxmemory" in patience.last_error
+    assert not patience.has_answered_for_s(0)
+    room.set()
+    assert await writing == "written"
+    assert patience.failing_since is None
+
+
+async def test_a_call_given_up_waits_no_more() -> None:
+    patience = Patience("session")
+    waiting = asyncio.create_task(patience(Flaky(*[redis.ConnectionError("away")] * 10_000)))
+    await asyncio.sleep(0)
+    assert patience.failing_since is not None
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert patience.failing_since is None

@@ -1,0 +1,128 @@
+"""Utterances speak together, a suspect alone; nobody waits for ever, whoever is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.utterance.admission import Floor, Reserved
+
+
+class Party:
+    """Utterances on one floor; keeps the law at every moment: while a suspect speaks, nobody else has a seat."""
+
+    def __init__(self) -> None:
+        self.floor = Floor()
+        self.present: list[str] = []
+        self.speaking: list[str] = []
+        self.sent_away: list[str] = []
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self._ends: dict[str, asyncio.Event] = {}
+
+    async def comes(self, *names: str) -> None:
+        """A name that begins with suspect is one."""
+        for name in names:
+            self._ends[name] = asyncio.Event()
+            self.tasks[name] = asyncio.create_task(self._utterance(name))
+        await rest()
+
+    async def falls_silent(self, name: str) -> None:
+        self._ends[name].set()
+        await rest()
+
+    async def is_cancelled(self, name: str) -> None:
+        self.tasks[name].cancel()
+        await rest()
+
+    async def _utterance(self, name: str) -> None:
+        with self.floor.seat() as seat:
+            self.present.append(name)
+            try:
+                await seat.may_speak(name.startswith("suspect"))
+                if name.startswith("suspect"):
+                    assert self.present == [name]
+                assert not any(other.startswith("suspect") for other in self.speaking)
+                self.speaking.append(name)
+                await self._ends[name].wait()
+            except Reserved:
+                self.sent_away.append(name)
+            finally:
+                self.present.remove(name)
+                if name in self.speaking:
+                    self.speaking.remove(name)
+
+
+async def rest() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_utterances_speak_together() -> None:
+    party = Party()
+    await party.comes("a", "b", "c")
+    assert party.speaking == ["a", "b", "c"]
+    assert not party.floor.is_reserved
+    for name in ("a", "b", "c"):
+        await party.falls_silent(name)
+
+
+async def test_a_suspect_waits_for_the_others_and_sends_away_those_who_come_while_it_speaks() -> None:
+    party = Party()
+    await party.comes("a", "suspect")
+    assert party.speaking == ["a"]
+    assert party.floor.is_reserved
+    await party.comes("b")
+    assert party.speaking == ["a", "b"], "who goes on from where another left off does not wait for a suspect's turn"
+    await party.falls_silent("a")
+    await party.falls_silent("b")
+    assert party.speaking == ["suspect"]
+    await party.comes("c")
+    assert party.sent_away == ["c"]
+    await party.falls_silent("suspect")
+    assert not party.floor.is_reserved
+    await party.comes("d")
+    assert party.speaking == ["d"]
+    await party.falls_silent("d")
+
+
+async def test_of_several_suspects_one_stays() -> None:
+    party = Party()
+    await party.comes("suspect 1", "suspect 2", "suspect 3")
+    assert party.speaking == ["suspect 1"]
+    assert party.sent_away == ["suspect 2", "suspect 3"]
+    await party.falls_silent("suspect 1")
+
+
+async def test_a_suspect_that_is_cancelled_frees_the_floor() -> None:
+    party = Party()
+    await party.comes("a", "suspect 1")
+    await party.is_cancelled("suspect 1")
+    assert not party.floor.is_reserved
+    await party.comes("suspect 2")
+    await party.falls_silent("a")
+    assert party.speaking == ["suspect 2"]
+    await party.is_cancelled("suspect 2")
+    assert not party.floor.is_reserved
+
+
+@given(st.lists(st.tuples(st.sampled_from(["one", "suspect", "ends", "cancelled"]), st.integers(0, 9)), max_size=30))
+def test_whatever_happens_a_suspect_speaks_alone_and_nobody_waits_for_ever(steps: list[tuple[str, int]]) -> None:
+    async def run() -> None:
+        party = Party()
+        for n, (what, which) in enumerate(steps):
+            names = list(party.tasks)
+            if what in ("one", "suspect"):
+                await party.comes(f"{what} {n}")
+            elif what == "ends" and party.speaking:
+                await party.falls_silent(party.speaking[which % len(party.speaking)])
+            elif what == "cancelled" and names:
+                await party.is_cancelled(names[which % len(names)])
+        while party.speaking:
+            await party.falls_silent(party.speaking[0])
+        assert all(task.done() for task in party.tasks.values())
+        assert not any(task.exception() for task in party.tasks.values() if not task.cancelled())
+        assert not party.floor.is_reserved
+
+    asyncio.run(run())

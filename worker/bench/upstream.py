@@ -1,0 +1,127 @@
+"""Upstream's own ways to speak and to decode, on weights that nothing was taken of: what our engine is measured beside.
+
+Nothing that serves imports this. A QwenEngine empties the modules it is made of, so this needs a load of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.engine.base import FRAME_SAMPLES
+from worker.engine.qwen.codec.decoder import Codec
+from worker.engine.qwen.loader import Model
+
+Codes = NDArray[np.int64]
+Pcm = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a voice is cloned from. audio: float32 [samples]."""
+
+    audio: Pcm
+    sample_rate_hz: int
+    transcript: str
+
+
+class Upstream:
+    """Upstream's generate_voice_clone with one icl voice, greedy, the whole text in the prompt."""
+
+    def __init__(self, model: Model, recording: Recording) -> None:
+        self._upstream = model.upstream
+        self._prompt = self._upstream.create_voice_clone_prompt(
+            (recording.audio, recording.sample_rate_hz), ref_text=recording.transcript
+        )
+
+    def speak(self, text: str, language: str, max_frames: int) -> tuple[Codes, Pcm]:
+        """Codes int64 [n, 16] and samples float32 [about n * 1920]; all of it comes at the end."""
+        with _codes_of(self._upstream.model) as generated, _without_notices():
+            wavs, _ = self._upstream.generate_voice_clone(
+                text=text,
+                language=language,
+                voice_clone_prompt=self._prompt,
+                non_streaming_mode=True,
+                do_sample=False,
+                subtalker_dosample=False,
+                max_new_tokens=max_frames + 1,
+            )
+        return generated[0].cpu().numpy().astype(np.int64), wavs[0]
+
+
+class CodecWays:
+    """The same weights, three ways from codes int64 [B, n, 16] to samples float32 [B, n * 1920]."""
+
+    def __init__(self, model: Model, n_rows: int) -> None:
+        codec: Any = model.codec
+        self._decoder = codec.decoder
+        self._device = model.device
+        with torch.inference_mode():
+            self._stateful = Codec(self._decoder, n_rows)
+
+    @torch.inference_mode()
+    def whole(self, codes: Codes) -> Pcm:
+        """Upstream's decoder, once over everything: nobody hears anything before the end."""
+        return self._decoded(self._on_device(codes))
+
+    @torch.inference_mode()
+    def windowed(self, codes: Codes, n_chunk: int, n_context: int) -> Pcm:
+        """Upstream's decoder for every chunk, over so many frames before it again: an approximation."""
+        parts, every = [], self._on_device(codes)
+        for start in range(0, codes.shape[1], n_chunk):
+            window = every[:, max(0, start - n_context) : start + n_chunk]
+            n_again = min(start, n_context) * FRAME_SAMPLES
+            parts.append(self._decoded(window)[:, n_again:])
+        return np.concatenate(parts, 1)
+
+    @torch.inference_mode()
+    def stateful(self, codes: Codes, n_chunk: int) -> Pcm:
+        """Our decoder, every frame once."""
+        rows = torch.arange(len(codes), device=self._device)
+        for row in range(len(codes)):
+            self._stateful.reset(row, None)
+        chunks = self._on_device(codes).split(n_chunk, 1)
+        return np.concatenate([self._stateful.decode(chunk, rows).cpu().numpy() for chunk in chunks], 1)
+
+    def _decoded(self, codes: Tensor) -> Pcm:
+        pcm: Pcm = self._decoder(codes.transpose(1, 2)).squeeze(1).float().cpu().numpy()
+        return pcm
+
+    def _on_device(self, codes: Codes) -> Tensor:
+        return torch.from_numpy(codes).to(self._device)
+
+
+@contextmanager
+def _codes_of(model: Any) -> Iterator[list[Tensor]]:
+    """Collects what `generate` gives while generate_voice_clone, which returns samples only, calls it."""
+    generated: list[Tensor] = []
+
+    def generate(**options: Any) -> Any:
+        result = type(model).generate(model, **options)
+        generated.extend(result[0])
+        return result
+
+    model.generate = generate
+    try:
+        yield generated
+    finally:
+        del model.generate
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """transformers warns at every call that it pads with the end token."""
+    usual = logging.root.manager.disable
+    logging.disable(max(usual, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(usual)

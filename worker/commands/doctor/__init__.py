@@ -1,0 +1,1 @@
+"""`doctor`: what is installed, reachable and fast enough, a check a file."""

@@ -1,0 +1,29 @@
+"""What `doctor` says of the queue: the same damage as `queue status`, a row each."""
+
+from __future__ import annotations
+
+import asyncio
+
+from worker.commands.doctor.findings import Finding, ok, warn
+from worker.stream.integrity.check import look
+from worker.stream.keys import Keys
+from worker.stream.transport.link import Link
+
+TIMEOUT_S = 10.0
+REPAIR = "makima-tts queue repair lists how it is mended, and mends it with --yes"
+RIGHTS = "run makima-tts queue status as the user `operator` of deploy/redis/users.acl"
+
+
+async def check_queue(link: Link, prefix: str) -> list[Finding]:
+    """One row when the queue is sound, else one for each damage, or one for what this user may not look at."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            found = await look(link, Keys(prefix))
+    except TimeoutError:
+        slow = f"not looked over within {TIMEOUT_S:.0f} s: it is long, or Redis is slow"
+        return [warn("queue", slow, "run makima-tts queue status, which takes its time")]
+    rows = [warn("queue", damage.sentence, REPAIR) for damage in found.damage]
+    if found.unread and not rows:
+        more = f", and {len(found.unread) - 1} rights more are missing" if len(found.unread) > 1 else ""
+        rows.append(warn("queue", f"not looked over as a whole: {found.unread[0]}{more}", RIGHTS))
+    return rows or [ok("queue", "sound: nothing in it that no worker wrote")]

@@ -1,0 +1,155 @@
+"""What Qwen3-TTS needs: its packages, a GPU, flash-attn, complete weights, and memory for them and the slots.
+
+torch is asked in a process of its own, with a time-out; the weights are looked at without it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from worker.commands.doctor.findings import Finding, fail, ok, unless, warn
+from worker.engine.checkpoint import memory as footprint
+from worker.engine.checkpoint.files import ModelError, Weights, read
+from worker.engine.checkpoint.packages import INSTALL, NEEDED, fits, installed
+from worker.engine.processor import processor
+from worker.settings import Settings
+
+PROBE_TIMEOUT_S = 90.0  # importing torch from a cold disk takes its time
+GIB = 1024**3
+TIGHT = 0.85  # of the free memory: CUDA itself, its graphs and intermediate results take some too
+
+
+def check_qwen(settings: Settings) -> Iterator[Finding]:
+    """The speech model's packages, its device and its weights."""
+    versions = {name: installed(name) for name in NEEDED}
+    missing = [name for name, found in versions.items() if found is None]
+    yield _not_installed(settings, missing) if missing else _versions(versions)
+    gpus: list[dict[str, Any]] = []
+    if versions["torch"] is not None:
+        seen = probe_torch()
+        gpus = seen.get("gpus", [])
+        yield _device(settings, seen)
+        flash = installed("flash-attn")
+        detail = f"flash-attn {flash}" if flash else "not installed: attention runs on torch's own kernels"
+        yield ok("flash-attn", detail)
+    if settings.model is not None and settings.engine != "preview":
+        yield from check_weights(settings, settings.model, gpus)
+        if versions["torch"] is not None and _room(settings.device, gpus)[0] == "cpu":
+            yield check_products(ask_torch("worker.engine.exactness"))
+
+
+def check_products(seen: dict[str, Any]) -> Finding:
+    """Whether samples of two attempts are the same bits on this CPU. seen: `worker.engine.exactness.report`."""
+    if "error" in seen:
+        return warn("cpu products", f"not known: {seen['error']}", "try: python -m worker.engine.exactness")
+    detail = f"the same bits on any number of threads and in any company ({processor()}, {seen['instructions']})"
+    problem, _, advice = str(seen["problem"]).partition("; ")
+    return warn("cpu products", problem, advice) if problem else ok("cpu products", detail)
+
+
+def check_weights(settings: Settings, model: str, gpus: list[dict[str, Any]]) -> Iterator[Finding]:
+    """Whether the model is complete, and whether it and the slots fit into the device's memory."""
+    try:
+        weights = read(model)
+        yield ok("weights", f"{weights.folder}, {weights.n_bytes / GIB:.2f} GiB")
+        yield from _memory(settings, weights, gpus)
+    except ModelError as error:
+        problem, _, advice = str(error).rpartition("; ")
+        yield _matters(settings)("weights", problem or advice, advice)
+
+
+def _memory(settings: Settings, weights: Weights, gpus: list[dict[str, Any]]) -> Iterator[Finding]:
+    kind, where, free_bytes = _room(settings.device, gpus)
+    if free_bytes is None:
+        return  # the finding about the GPU says why
+    dtype = footprint.dtype_for(settings.dtype, kind)
+    # One row more than slots: what a step computes for rows that hold nobody is written there.
+    for_weights = footprint.weights_bytes(weights, dtype)
+    for_slots = (settings.slots + 1) * footprint.slot_bytes(weights, dtype)
+    detail = (
+        f"about {for_weights / GIB:.2f} GiB of weights and {for_slots / GIB:.2f} GiB for {settings.slots} slots "
+        f"in {dtype}, {free_bytes / GIB:.1f} GiB free on {where}"
+    )
+    advice = "end what else uses it, or take fewer slots with MAKIMA_TTS_SLOTS"
+    if for_weights + for_slots > free_bytes:
+        yield _matters(settings)("memory", detail, advice)
+    else:
+        yield unless(for_weights + for_slots < TIGHT * free_bytes, warn("memory", detail, advice))
+
+
+def _room(device: str, gpus: list[dict[str, Any]]) -> tuple[str, str, float | None]:
+    """ "cuda" or "cpu", what it is called, and the bytes free there."""
+    if device == "cpu" or (device == "auto" and not gpus):
+        return "cpu", "this machine", footprint.free_host_bytes()
+    index = _index(device)
+    if index >= len(gpus):
+        return "cuda", device, None
+    return "cuda", str(gpus[index]["name"]), gpus[index]["free_gib"] * GIB
+
+
+def _index(device: str) -> int:
+    return int(device.partition(":")[2] or 0)
+
+
+def _matters(settings: Settings) -> Callable[[str, str, str], Finding]:
+    """A failure where Qwen was chosen, a warning where preview would speak instead."""
+    return fail if settings.engine == "qwen" else warn
+
+
+def _not_installed(settings: Settings, missing: list[str]) -> Finding:
+    detail = f"not installed: {', '.join(missing)}"
+    if settings.engine == "preview":
+        return ok("qwen packages", f"{detail}; the preview engine does not need them")
+    if settings.engine == "qwen":
+        return fail("qwen packages", detail, f"{INSTALL}, or choose --engine preview")
+    return warn("qwen packages", detail, f"{INSTALL}, or choose --engine preview to say that this is meant")
+
+
+def _versions(versions: dict[str, str | None]) -> Finding:
+    detail = ", ".join(f"{name} {found}" for name, found in versions.items())
+    fine = all(fits(str(found), NEEDED[name]) for name, found in versions.items())
+    together = ", ".join(f"{name} {needed}{'x' if needed.endswith('.') else ''}" for name, needed in NEEDED.items())
+    return unless(fine, fail("qwen packages", detail, f"these go together: {together}; {INSTALL}"))
+
+
+def _device(settings: Settings, seen: dict[str, Any]) -> Finding:
+    """What the probe said of the GPUs: ok with their names and memory, else why there is none."""
+    if "error" in seen:
+        advice = f"see whether `python -c 'import torch'` works; install again: {INSTALL}"
+        finding = warn if settings.engine == "preview" else fail
+        return finding("gpu", f"torch cannot be asked: {seen['error']}", advice)
+    gpus = [f"{gpu['name']} ({gpu['free_gib']:.1f} of {gpu['total_gib']:.1f} GiB free)" for gpu in seen["gpus"]]
+    if gpus and settings.device.startswith("cuda") and _index(settings.device) >= len(gpus):
+        detail = f"{settings.device} is not there, only {', '.join(gpus)}"
+        return _matters(settings)("gpu", detail, f"choose --device cuda:{len(gpus) - 1} or a lower number")
+    if gpus:
+        return ok("gpu", ", ".join(gpus))
+    detail = f"no CUDA device: {seen['why']}"
+    if settings.engine == "preview" or settings.device == "cpu":
+        return ok("gpu", f"{detail}; none is asked for")
+    advice = "install the NVIDIA driver, give the container its GPUs, or choose --device cpu"
+    return warn("gpu", detail, advice) if settings.device == "auto" else _matters(settings)("gpu", detail, advice)
+
+
+def probe_torch(timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, Any]:
+    """What `worker.engine.checkpoint.devices` says: {"gpus": [...], "why": ...}, or {"error": ...}."""
+    return ask_torch("worker.engine.checkpoint.devices", timeout_s)
+
+
+def ask_torch(module: str, timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, Any]:
+    """The JSON object that this module prints as a process of its own, or {"error": ...}."""
+    command = [sys.executable, "-m", module]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer within {timeout_s:.0f} s"}
+    try:
+        seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        said = done.stderr.strip().splitlines()
+        return {"error": said[-1][:300] if said else f"it ended with status {done.returncode}"}
+    return seen

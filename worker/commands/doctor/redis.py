@@ -1,0 +1,248 @@
+"""The Redis of the jobs and that of the sessions: reachable, new enough, quick, set up so that no job is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter, time
+
+from worker.commands.doctor.findings import Finding, fail, unless, warn
+from worker.commands.doctor.queue import check_queue
+from worker.settings import Settings, SettingsError, without_password
+from worker.stream.scripts import APPEND, BEAT, BEGIN, CLAIM, END, RECLAIM, SETTLE, SWEEP, Script
+from worker.stream.transport.address import Address, AddressError, addresses
+from worker.stream.transport.advice import advice_on, said_by
+from worker.stream.transport.link import Link, open_link
+from worker.stream.transport.retry import MissingRight, RedisError, Refusal
+from worker.stream.transport.round_trips import enough_lease_ms
+
+OLDEST = (7, 0)
+N_PINGS = 50
+PINGS_S = 3.0  # of which to spend no more on them
+SLOW_PING_MS = 5.0
+ANSWER_TIMEOUT_S = 3.0
+PLANE_TIMEOUT_S = 20.0
+MAX_BULK_BYTES = 1024 * 1024
+JOB_SCRIPTS = (CLAIM, SETTLE, BEAT, RECLAIM, SWEEP)
+SESSION_SCRIPTS = (BEGIN, APPEND, END)
+TROUBLE = (RedisError, OSError, TimeoutError, AddressError, ValueError)
+
+
+@dataclass(slots=True)
+class Plane:
+    """One server as it is examined. name: how its rows begin. url: without password. skew_ms: its clock minus ours."""
+
+    name: str
+    url: str
+    address: Address
+    scripts: tuple[Script, ...]
+    keeps_jobs: bool
+    prefix: str = "makima"
+    findings: list[Finding] = field(default_factory=list)
+    skew_ms: float | None = None
+
+    def found(self, finding: Finding) -> None:
+        self.findings.append(Finding(f"{self.name} {finding.what}", finding.state, finding.detail, finding.remedy))
+
+
+def check_redis(settings: Settings) -> Iterator[Finding]:
+    """Every check of one server, or of two."""
+    try:
+        jobs, sessions = addresses(settings)
+    except (SettingsError, AddressError) as error:
+        yield fail("redis", str(error), "correct the setting; docs/operations.md describes each")
+        return
+    job_url, session_url = without_password(settings.redis_url), without_password(settings.session_url)
+    if jobs == sessions:
+        planes = [Plane("redis", job_url, jobs, JOB_SCRIPTS + SESSION_SCRIPTS, True, settings.prefix)]
+    else:
+        planes = [
+            Plane("job redis", job_url, jobs, JOB_SCRIPTS, True, settings.prefix),
+            Plane("session redis", session_url, sessions, SESSION_SCRIPTS, keeps_jobs=False),
+        ]
+    for plane in planes:
+        asyncio.run(_within_time(plane, settings.lease_ms))
+        yield from plane.findings
+    if len(planes) > 1:
+        yield from _check_clocks(planes[0].skew_ms, planes[1].skew_ms, settings.lease_ms)
+
+
+async def _within_time(plane: Plane, lease_ms: int) -> None:
+    try:
+        async with asyncio.timeout(PLANE_TIMEOUT_S):
+            await _examine(plane, lease_ms)
+    except TROUBLE as error:
+        what, advice = _what_is_wrong(error)
+        plane.found(fail("server", f"{plane.url}: {what}", advice))
+
+
+async def _examine(plane: Plane, lease_ms: int) -> None:
+    link = open_link(plane.address, ANSWER_TIMEOUT_S)
+    try:
+        await link.call("PING")
+        said = await _info(link)
+        plane.found(await _server(link, said, plane))
+        plane.found(await _latency(link, lease_ms if plane.keeps_jobs else None))
+        plane.found(await _scripts(link, plane.scripts))
+        if plane.keeps_jobs:
+            plane.found(await _appendonly(link, said))
+        plane.found(await _eviction(link, said))
+        if plane.keeps_jobs:
+            plane.found(await _bulk_length(link))
+        plane.found(await _clock(link, plane, lease_ms))
+        if plane.keeps_jobs:
+            for finding in await check_queue(link, plane.prefix):
+                plane.found(finding)
+    finally:
+        await link.close()
+
+
+def _what_is_wrong(error: BaseException) -> tuple[str, str]:
+    """(what, what to do)"""
+    what = said_by(error) if str(error) else "no answer in time"
+    if isinstance(error, AddressError):
+        return what, "correct MAKIMA_TTS_REDIS_URL or --redis-url"
+    advice = advice_on(error)
+    if advice is None:
+        return what, "start Redis there, or set MAKIMA_TTS_REDIS_URL or --redis-url; makima-tts dev brings its own"
+    return (f"{advice.problem}: {what}" if advice.problem else what), advice.remedy
+
+
+async def _info(link: Link) -> dict[str, str]:
+    """INFO as a dict; empty when it is refused."""
+    try:
+        text = await link.call("INFO")
+    except MissingRight:
+        return {}
+    return _fields(text)
+
+
+def _fields(text: bytes) -> dict[str, str]:
+    pairs = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines())
+    return {name: value for name, colon, value in pairs if colon}
+
+
+async def _server(link: Link, said: dict[str, str], plane: Plane) -> Finding:
+    where = plane.url + (", asked: the server of slot 0" if plane.address.is_cluster else "")
+    if not said:
+        try:
+            flat = await link.call("HELLO", 2)
+        except Refusal:
+            return warn("server", f"answers at {where}; its version is kept from this user", "it must be 7.0 or later")
+        words = [word.decode() if isinstance(word, bytes) else word for word in flat]
+        hello = dict(zip(words[::2], words[1::2], strict=False))
+        kind, shown = str(hello.get("server", "redis")), str(hello.get("version", ""))
+    elif "valkey_version" in said:
+        kind, shown = "valkey", said["valkey_version"]
+    else:
+        kind, shown = said.get("server_name", "redis"), said.get("redis_version", "")
+    fine = version_of(shown) >= OLDEST
+    return unless(fine, fail("server", f"{kind} {shown} at {where}", "install Redis 7.0 or later, or Valkey"))
+
+
+def version_of(shown: str) -> tuple[int, ...]:
+    """The leading numbers: (7, 0, 15) of "7.0.15"; () when there are none."""
+    numbers = []
+    for part in shown.split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
+
+
+async def _latency(link: Link, lease_ms: int | None) -> Finding:
+    """lease_ms: of the jobs kept there, None where none are."""
+    ms: list[float] = []
+    while len(ms) < N_PINGS and sum(ms) < PINGS_S * 1000:
+        began = perf_counter()
+        await link.call("PING")
+        ms.append((perf_counter() - began) * 1000)
+    detail = f"PING p50 {median(ms):.2f} ms, slowest {max(ms):.2f} ms of {len(ms)}"
+    enough_ms = enough_lease_ms(median(ms) / 1000)
+    if lease_ms is not None and lease_ms < enough_ms - 99:  # which is in whole hundreds
+        advice = f"set MAKIMA_TTS_LEASE_MS to at least {enough_ms} on all workers, or move them nearer to that Redis"
+        return fail("latency", f"{detail}: more than a third of the lease of {lease_ms} ms", advice)
+    advice = "put the worker nearer to its Redis: each chunk waits for one answer"
+    return unless(median(ms) < SLOW_PING_MS, warn("latency", detail, advice))
+
+
+async def _scripts(link: Link, scripts: tuple[Script, ...]) -> Finding:
+    n_loaded = 0
+    for script in scripts:
+        try:
+            sha = await link.call("SCRIPT", "LOAD", script.source)
+        except Refusal as error:
+            what, advice = _what_is_wrong(error)
+            advice = advice if isinstance(error, MissingRight) else "install Redis 7.0 or later, or Valkey"
+            return fail("scripts", f"{script.name} cannot be loaded: {what}", advice)
+        n_loaded += sha == script.sha.encode()
+    detail = f"{n_loaded} of {len(scripts)} loaded"
+    return unless(n_loaded == len(scripts), fail("scripts", detail, "the server changes scripts: is it a Redis?"))
+
+
+async def _setting(link: Link, name: str) -> str | None:
+    """A directive's value; None when this user may not ask, or the server does not know it."""
+    try:
+        flat = await link.call("CONFIG", "GET", name)
+    except Refusal:  # an ACL, or a provider without CONFIG
+        return None
+    return flat[1].decode() if len(flat) > 1 else None
+
+
+async def _appendonly(link: Link, said: dict[str, str]) -> Finding:
+    value: str | None
+    if "aof_enabled" in said:
+        value = "yes" if said["aof_enabled"] == "1" else "no"
+    else:
+        value = await _setting(link, "appendonly")
+    if value is None:
+        return _kept("appendonly", "yes")
+    advice = "set `appendonly yes`: without it queued jobs are lost when Redis restarts"
+    return unless(value == "yes", warn("appendonly", value, advice))
+
+
+async def _eviction(link: Link, said: dict[str, str]) -> Finding:
+    value = said.get("maxmemory_policy") or await _setting(link, "maxmemory-policy")
+    if value is None:
+        return _kept("maxmemory-policy", "noeviction")
+    advice = "set `maxmemory-policy noeviction`: an evicted key is a lost job or a silent session"
+    return unless(value == "noeviction", warn("maxmemory-policy", value, advice))
+
+
+async def _bulk_length(link: Link) -> Finding:
+    value = await _setting(link, "proto-max-bulk-len")
+    if value is None or not value.isdigit():
+        return _kept("proto-max-bulk-len", "1mb")
+    detail = f"{int(value):,} bytes"
+    advice = "set `proto-max-bulk-len 1mb`: otherwise anybody can publish a field of many megabytes"
+    return unless(int(value) <= MAX_BULK_BYTES, warn("proto-max-bulk-len", detail, advice))
+
+
+def _kept(directive: str, wanted: str) -> Finding:
+    return warn(directive, "not known: this user may not ask (CONFIG GET, INFO)", f"see that it is `{wanted}`")
+
+
+async def _clock(link: Link, plane: Plane, lease_ms: int) -> Finding:
+    """The server's clock against ours, at the middle of the question's way there and back."""
+    try:
+        before = time()
+        seconds, microseconds = await link.call("TIME")
+        after = time()
+    except MissingRight:
+        return warn("clock", "not known: this user may not ask (TIME)", "give it the rules of `worker`")
+    plane.skew_ms = (int(seconds) + int(microseconds) / 1e6 - (before + after) / 2) * 1000
+    detail = f"{plane.skew_ms:+.1f} ms beside this machine's"
+    advice = "set both clocks by NTP: times in logs and expiry are Redis', and mislead beside this machine's"
+    return unless(abs(plane.skew_ms) < lease_ms / 2, warn("clock", detail, advice))
+
+
+def _check_clocks(jobs_ms: float | None, sessions_ms: float | None, lease_ms: int) -> Iterator[Finding]:
+    if jobs_ms is None or sessions_ms is None:
+        return
+    apart_ms = abs(jobs_ms - sessions_ms)
+    detail = f"the two servers' differ by {apart_ms:.1f} ms"
+    advice = f"set them by NTP: they must differ by less than the lease of {lease_ms} ms"
+    finding = warn if apart_ms < lease_ms else fail
+    yield unless(apart_ms < lease_ms / 2, finding("clocks", detail, advice))

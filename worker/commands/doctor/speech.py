@@ -1,0 +1,115 @@
+"""What would speak here: the voices, the engine that the settings give, and how fast this machine is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from worker.commands.doctor.findings import Finding, fail, ok, unless, warn
+from worker.engine.base import SAMPLE_RATE_HZ, EngineError, Segment
+from worker.engine.checkpoint.packages import installed
+from worker.engine.choose import qwen_obstacle
+from worker.engine.preview.engine import PreviewEngine
+from worker.settings import Settings
+from worker.voices.card import Card
+from worker.voices.registry import Registry, RegistryError
+
+WORD, LANGUAGE = "Ready.", "English"
+SENTENCES = "This is how fast this machine speaks. " * 4
+SPEECH_TIMEOUT_S = 20.0
+SLOW_FIRST_MS = 500.0
+SLOW_RTF = 0.25  # several utterances at once still have to be faster than they are heard
+
+
+def check_voices(settings: Settings) -> Iterator[Finding]:
+    """The folder of the cards, and the voice of jobs that name none."""
+    try:
+        registry = Registry.load(settings.voices_dir)
+    except RegistryError as error:
+        for problem in error.problems:
+            yield fail("voices", problem, "correct it, then: makima-tts voices check")
+        return
+    yield ok("voices", f"{', '.join(registry.names)} in {settings.voices_dir.absolute()}")
+    name = settings.default_voice
+    card = registry.cards.get(name)
+    if card is None:
+        advice = "set MAKIMA_TTS_DEFAULT_VOICE or --voice to one of these voices"
+        yield fail("default voice", f"{name!r} is none of {', '.join(registry.names)}", advice)
+    elif card.reference_problem:
+        advice = f"{card.reference_problem}; or choose another voice with MAKIMA_TTS_DEFAULT_VOICE"
+        yield warn("default voice", f"{name} is incomplete: only the preview engine can speak it", advice)
+    else:
+        yield ok("default voice", f"{name} is ready")
+
+
+def check_engine(settings: Settings) -> Iterator[Finding]:
+    """Which engine a worker with these settings would speak with, and why not with Qwen3-TTS."""
+    if settings.engine == "preview":
+        yield ok("engine", "preview, as chosen: a stand-in, not the real voice")
+        return
+    obstacle = qwen_obstacle(settings)
+    if settings.engine == "qwen" and obstacle:
+        yield fail("engine", "qwen was chosen and cannot run: the worker will not start", obstacle)
+    elif obstacle and installed("espeakng-loader") is None:
+        yield fail("engine", f"none: Qwen3-TTS cannot run ({obstacle})", "pip install 'makima-tts[preview]'")
+    elif obstacle:
+        yield warn("engine", "auto gives preview, a stand-in and not the real voice", f"for Qwen3-TTS: {obstacle}")
+    else:
+        yield ok("engine", "qwen")
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One measured segment, in seconds."""
+
+    first_s: float
+    wall_s: float
+    audio_s: float
+
+
+def check_speed(settings: Settings) -> Iterator[Finding]:
+    """The preview engine speaks a word, then some sentences; left out where espeak-ng is not installed."""
+    if installed("espeakng-loader") is None:
+        return
+    try:
+        engine = PreviewEngine(1)
+        try:
+            word, speech = _speak(engine, WORD), _speak(engine, SENTENCES)
+        finally:
+            engine.close()
+    except (EngineError, OSError) as error:
+        finding = fail if settings.engine == "preview" else warn
+        advice = "pip install --force-reinstall 'makima-tts[preview]'"
+        yield finding("preview engine", f"it cannot speak: {error}", advice)
+        return
+    busy = "the machine is busy or small: end other programs, or take fewer slots"
+    first_ms, rtf = word.first_s * 1000, speech.wall_s / speech.audio_s
+    detail = f"first samples {first_ms:.0f} ms after its start"
+    yield unless(first_ms < SLOW_FIRST_MS, warn("preview engine", detail, busy))
+    detail = f"preview real-time factor {rtf:.4f} over {speech.audio_s:.1f} s of speech, {os.cpu_count()} cores"
+    yield unless(rtf < SLOW_RTF, warn("speed", detail, busy))
+
+
+def _speak(engine: PreviewEngine, text: str) -> Spoken:
+    """Speak and drop the samples. Raises EngineError, also when it takes too long."""
+    card = Card(name="doctor", languages=(LANGUAGE,), licence="none", consent="none", folder=Path("doctor"))
+    began, first_s, n_samples = perf_counter(), 0.0, 0
+    engine.open(Segment(text, LANGUAGE, card, seed=0, max_frames=1000))
+    while perf_counter() - began < SPEECH_TIMEOUT_S:
+        for frames in engine.step():
+            if frames.error:
+                raise frames.error
+            n_samples += len(frames.pcm)
+            first_s = first_s or perf_counter() - began
+            if frames.ended:
+                return _measured(first_s, perf_counter() - began, n_samples)
+    raise EngineError(f"{len(text)} characters were not spoken within {SPEECH_TIMEOUT_S:.0f} s")
+
+
+def _measured(first_s: float, wall_s: float, n_samples: int) -> Spoken:
+    if not n_samples:
+        raise EngineError("it gave no samples")
+    return Spoken(first_s, wall_s, n_samples / SAMPLE_RATE_HZ)

@@ -1,0 +1,56 @@
+"""`queue repair`: what would mend the queue, a line each; with --yes it is done, while workers go on."""
+
+from __future__ import annotations
+
+import json
+
+from worker.commands.queue.operator import on_queue
+from worker.commands.queue.status import told
+from worker.commands.terminal import complain
+from worker.settings import Settings
+from worker.stream.integrity.check import Soundness, look
+from worker.stream.integrity.repair import Repair
+from worker.stream.integrity.repair import repair as mend
+from worker.stream.keys import Keys
+from worker.stream.transport.link import Link
+
+
+def repair(settings: Settings, yes: bool, as_json: bool) -> int:
+    """Exit status 0 when the queue is sound, or was made so; 1 when something is left."""
+    return on_queue(settings, lambda link, keys: _repair(link, keys, yes, as_json))
+
+
+async def _repair(link: Link, keys: Keys, yes: bool, as_json: bool) -> int:
+    found = await look(link, keys)
+    if not as_json:
+        _list(found)
+    done = Repair(found, found)
+    if yes and found.damage:
+        done = await mend(link, keys, found)
+    if as_json:
+        left = {**told(done.after), "why": done.why}
+        print(json.dumps({"found": [damage.as_json() for damage in found.damage], **left}))
+    else:
+        _tell(done, yes)
+    return 0 if done.after.is_sound else 1
+
+
+def _list(found: Soundness) -> None:
+    for damage in found.damage:
+        print(f"{damage.sentence}; to mend it: {damage.remedy}")
+    for note in found.notes:
+        print(f"{note}; it is left as it is")
+
+
+def _tell(done: Repair, yes: bool) -> None:
+    for why in done.after.unread:
+        complain(f"not looked at: {why}; run this as the user `operator` of deploy/redis/users.acl")
+    if done.after.is_sound:
+        print("the queue is sound")
+    elif not yes and done.before.damage:
+        print("nothing was changed; makima-tts queue repair --yes does it")
+    elif yes:
+        for damage in done.after.damage:
+            complain(f"left: {damage.sentence}")
+        for why in done.why:
+            complain(why)

@@ -1,0 +1,110 @@
+"""Listening to one job: gather its chunks, measure, and write them down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from schemas.messages import Audio, Begin, Cancelled, Complete, Error
+from schemas.wire import Entry
+from worker.audio.decode import decode
+from worker.audio.encode import bytes_per_sample
+from worker.audio.onset import first_audible
+from worker.stream.client import TERMINAL, Client
+
+
+class NothingHeard(TimeoutError):
+    """No entry came in time; the message says what to look at."""
+
+
+@dataclass(slots=True)
+class Hearing:
+    """What was heard of one job. Chunks already heard before a take-over are dropped by their pos."""
+
+    began_at: float = field(default_factory=monotonic)
+    begin: Begin | None = None
+    end: Complete | Cancelled | Error | None = None
+    data: bytearray = field(default_factory=bytearray)
+    n_chunks: int = 0
+    first_audible_s: float | None = None
+
+    def hear(self, message: object) -> bytes:
+        """Take a message in; returns the bytes that are new."""
+        if isinstance(message, Begin):
+            self.begin = message
+        elif isinstance(message, (Complete, Cancelled, Error)):
+            self.end = message
+        elif isinstance(message, Audio):
+            return self._hear_chunk(message)
+        return b""
+
+    def _hear_chunk(self, chunk: Audio) -> bytes:
+        heard = len(self.data) // self._sample_bytes
+        fresh = chunk.data[max(0, heard - chunk.pos) * self._sample_bytes :]
+        self.data += fresh
+        self.n_chunks += 1
+        if self.first_audible_s is None and first_audible(decode(self._encoding, fresh)) is not None:
+            self.first_audible_s = monotonic() - self.began_at
+        return fresh
+
+    @property
+    def _encoding(self) -> str:
+        return self.begin.encoding if self.begin else "pcm_s16le"
+
+    @property
+    def _sample_bytes(self) -> int:
+        return bytes_per_sample(self._encoding)
+
+    @property
+    def sample_rate(self) -> int:
+        return self.begin.sample_rate if self.begin else 24_000
+
+    @property
+    def pcm(self) -> NDArray[np.float32]:
+        """Everything heard, float32 [samples]."""
+        return decode(self._encoding, bytes(self.data))
+
+    def write_wav(self, path: Path) -> None:
+        """16-bit mono WAV; raises OSError or soundfile's error when it cannot be written."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, self.pcm, self.sample_rate, subtype="PCM_16", format="WAV")
+
+    def figures(self) -> dict[str, Any]:
+        """Seconds and counts as this listener measured them."""
+        wall_s = monotonic() - self.began_at
+        audio_s = len(self.data) / self._sample_bytes / self.sample_rate
+        return {
+            "first_audible_s": self.first_audible_s,
+            "audio_s": audio_s,
+            "wall_s": wall_s,
+            "rtf": wall_s / audio_s if audio_s else None,
+            "chunks": self.n_chunks,
+        }
+
+
+async def follow(client: Client, session_id: str, entry_id: str, timeout_s: float) -> AsyncIterator[Entry]:
+    """The entries of one job up to its terminal one. Raises NothingHeard after timeout_s without any."""
+    entries = client.listen(session_id)
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    _, entry = await anext(entries)
+            except TimeoutError:
+                raise NothingHeard(
+                    f"nothing came for {timeout_s:.0f} s; see whether a worker runs (makima-tts queue status)"
+                ) from None
+            if entry.entry == entry_id:
+                yield entry
+                if entry.type in TERMINAL:
+                    return
+    finally:
+        await entries.aclose()  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""A Qwen3-TTS checkpoint on disk and the machine under it, judged without torch."""

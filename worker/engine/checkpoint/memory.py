@@ -1,0 +1,82 @@
+"""How much memory a model and its slots take, from the model's config alone, and how much this machine has free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from worker.engine.checkpoint.files import ModelError, Weights
+
+N_POSITIONS = 2048  # of a slot's key-value cache
+ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
+
+_RESIDUAL_HISTORY = 6 + 18 + 54  # frames of a kernel of 7 at dilations 1, 3 and 9
+_CONV_HISTORY = 6  # of a kernel of 7
+_PRE_CONV_HISTORY = 2  # of a kernel of 3
+
+
+def dtype_for(dtype: str, device: str) -> str:
+    """The number format that "auto" means on this device ("cpu", "cuda", "cuda:1")."""
+    if dtype != "auto":
+        return dtype
+    return "bfloat16" if device.startswith("cuda") else "float32"
+
+
+def weights_bytes(weights: Weights, dtype: str) -> int:
+    return weights.n_numbers * ELEMENT_BYTES[dtype]
+
+
+def slot_bytes(weights: Weights, dtype: str) -> int:
+    """Key-value cache and codec state of one slot. Raises ModelError."""
+    try:
+        numbers = cache_numbers(weights.config["talker_config"]) + codec_numbers(weights.codec_config["decoder_config"])
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{weights.folder}: its config.json lacks {error}; fetch the model again") from None
+    return numbers * ELEMENT_BYTES[dtype]
+
+
+def cache_numbers(talker: Mapping[str, Any]) -> int:
+    """Keys and values of every layer for N_POSITIONS."""
+    heads = int(talker["num_key_value_heads"]) * int(talker["head_dim"])
+    return int(talker["num_hidden_layers"]) * 2 * heads * N_POSITIONS
+
+
+def codec_numbers(decoder: Mapping[str, Any]) -> int:
+    """State of one stream of the causal decoder: what each layer must remember of its input."""
+    latent, width = int(decoder["latent_dim"]), int(decoder["decoder_dim"])
+    head_dim = decoder.get("head_dim", int(decoder["hidden_size"]) // int(decoder["num_attention_heads"]))
+    heads = int(decoder["num_key_value_heads"]) * int(head_dim)
+    keys_values = int(decoder["num_hidden_layers"]) * 2 * heads * (int(decoder["sliding_window"]) - 1)
+    pre_conv = int(decoder["codebook_dim"]) * _PRE_CONV_HISTORY
+    histories = latent * _CONV_HISTORY * (len(decoder["upsampling_ratios"]) + 1)
+    blocks = 0
+    for n, rate in enumerate(decoder["upsample_rates"], start=1):
+        blocks += (width >> n) * (int(rate) + _RESIDUAL_HISTORY)
+    last = (width >> len(decoder["upsample_rates"])) * _CONV_HISTORY
+    return pre_conv + keys_values + histories + blocks + last
+
+
+def free_host_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What a new process may still take of this machine, or of this container; None where nobody tells."""
+    known = [amount for amount in (_available(proc), _left_in(cgroup)) if amount is not None]
+    return min(known, default=None)
+
+
+def _available(proc: Path) -> int | None:
+    try:
+        lines = (proc / "meminfo").read_text("ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+def _left_in(cgroup: Path) -> int | None:
+    """The container's limit less what it uses; file pages that can be dropped count as free."""
+    try:
+        limit = int((cgroup / "memory.max").read_text("ascii"))
+        used = int((cgroup / "memory.current").read_text("ascii"))
+        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text("ascii").splitlines())
+        return max(0, limit - used + int(stat.get("inactive_file", 0)))
+    except (OSError, ValueError):  # "max": no limit
+        return None

@@ -1,0 +1,248 @@
+"""The Qwen engine as the worker's: voices from their cards, prompts from the cache, segments through one live batch.
+
+A segment that is resumed gives its spoken frames again, from their codes, so that the caller's audio chain stands where
+it stood. A model that goes on without speaking is stopped here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worker.engine.base import (
+    FRAME_SAMPLES,
+    Arithmetic,
+    EngineClosed,
+    EngineError,
+    Finish,
+    Frames,
+    Segment,
+    VoiceUnavailable,
+)
+from worker.engine.qwen.arithmetic import arithmetic_of
+from worker.engine.qwen.batch import Batch, Spoken
+from worker.engine.qwen.chunks import Schedule
+from worker.engine.qwen.engine import QwenEngine, Utterance
+from worker.engine.qwen.prompt import Voice
+from worker.engine.qwen.runaway import Runaway
+from worker.engine.qwen.sampler import Sampling
+from worker.voices.card import Card
+from worker.voices.prompt import Reference, prompt_of
+from worker.voices.prompt_cache import PromptCache
+from worker.voices.reference import UnusableReference
+
+log = logging.getLogger(__name__)
+
+GIB = 1024**3
+STATE = "state."  # before the names of the codec's state among a cached prompt's tensors
+
+
+class QwenSpeaker:
+    """An Engine over a QwenEngine. cache: where prompts are kept; None builds them at every start."""
+
+    has_codes = True
+
+    def __init__(self, engine: QwenEngine, cache: PromptCache | None) -> None:
+        self._engine = engine
+        self._cache = cache
+        self._batch: Batch = engine.batch(Schedule(), is_live=True)
+        self._voices: dict[str, list[tuple[Card, Voice]]] = {}  # by name: the card now and the one before
+        self._runaways: dict[int, Runaway] = {}
+        self._is_closed = False
+
+    @classmethod
+    def load(cls, model: str, device: str, dtype: str, slots: int, cache_dir: Path | None) -> QwenSpeaker:
+        """Load the model. cache_dir: None keeps no prompts. Raises ModelError, which says what to do."""
+        engine = QwenEngine.load(model, device=device, dtype=dtype, slots=slots, warm=False)
+        if engine.model.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            # The event loop needs a core too: torch's threads spin for one that was put aside.
+            torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+        return cls(engine, None if cache_dir is None else PromptCache(cache_dir / "prompts"))
+
+    @property
+    def name(self) -> str:
+        return self._engine.model.name
+
+    @property
+    def n_slots(self) -> int:
+        return self._engine.n_slots
+
+    @property
+    def gpu(self) -> str | None:
+        device = self._engine.model.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        return arithmetic_of(self._engine.model)
+
+    @property
+    def memory_bytes(self) -> int:
+        return self._engine.memory_bytes
+
+    def warm_up(self, voices: Sequence[Card]) -> None:
+        """Make every voice's prompt, capture the shapes, and speak one utterance through every stage."""
+        began = perf_counter()
+        self._engine.warm_up()
+        speakable = [card for card in voices if self._can_speak(card)]
+        if speakable:
+            card = speakable[0]
+            slot = self.open(Segment("Ready.", card.languages[0], card, seed=0, max_frames=8))
+            while slot in self._batch.open_slots:
+                self.step()
+        log.info(
+            "%s is warm after %.1f s: %d voices, %d slots, %.2f GiB",
+            self.name, perf_counter() - began, len(speakable), self.n_slots, self.memory_bytes / GIB,
+        )  # fmt: skip
+
+    def check(self, voice: Card) -> None:
+        """Return when this voice's prompt is made. Raises VoiceUnavailable."""
+        self._voice(voice)
+
+    def open(self, segment: Segment) -> int:
+        """Begin a segment. Raises EngineError, VoiceUnavailable."""
+        if self._is_closed:
+            raise EngineClosed("the engine is closed")
+        resume = segment.resume
+        if resume is not None and resume.codes is None and resume.n_frames:
+            raise EngineError("this engine resumes from codes, and was given none")
+        utterance = Utterance(
+            text=segment.text,
+            voice=self._voice(segment.voice),
+            language=segment.language,
+            sampling=_sampling(segment),
+            seed=segment.seed,
+            resume=None if resume is None or resume.codes is None else resume.codes,
+        )
+        # Without max_frames it is the text's budget as far as the slot has room: digits may be given more than that.
+        order = self._engine.order(utterance, gives_resumed=True)
+        n_resumed = resume.n_frames if resume else 0
+        budget = max(min(order.max_frames, segment.max_frames), n_resumed)
+        slot = self._batch.open(replace(order, max_frames=budget))
+        self._runaways[slot] = Runaway()
+        return slot
+
+    def step(self, held: Collection[int] = ()) -> list[Frames]:
+        """Advance every slot but the held ones. Raises EngineError when the batch failed; every slot is free then."""
+        try:
+            spoken = self._batch.step(held)
+        except Exception as error:
+            self._batch.reset()
+            self._runaways.clear()
+            raise EngineError(f"a step of the model failed: {type(error).__name__}: {error}") from error
+        return [self._judged(part) for part in spoken if part.slot in self._runaways]
+
+    def wait_s(self, held: Collection[int] = ()) -> float:
+        """0 while a slot that is not held is open, else inf."""
+        return 0.0 if any(slot not in held for slot in self._batch.open_slots) else inf
+
+    def cancel(self, slot: int) -> None:
+        """End this slot's segment with the next step."""
+        self._batch.cancel(slot)
+
+    def close(self) -> None:
+        """Forget what is open. The memory goes with the object."""
+        self._is_closed = True
+        self._batch.reset()
+        self._runaways.clear()
+
+    def _judged(self, spoken: Spoken) -> Frames:
+        """The frames up to where the model is seen to have run away, if it has."""
+        runaway = self._runaways[spoken.slot]
+        codes, pcm, finish = spoken.codes.astype(np.uint16), spoken.pcm, spoken.finish
+        for n, frame in enumerate(codes):
+            if runaway.feed(frame, pcm[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES]):
+                codes, pcm, finish = codes[: n + 1], pcm[: (n + 1) * FRAME_SAMPLES], Finish.RUNAWAY
+                log.warning(
+                    "the model ran away after %d frames: it went on without speaking", spoken.first_frame + n + 1
+                )
+                self._batch.drop(spoken.slot)
+                break
+        if finish is not None:
+            del self._runaways[spoken.slot]
+        return Frames(spoken.slot, spoken.first_frame, pcm, codes, finish)
+
+    def _can_speak(self, card: Card) -> bool:
+        try:
+            self._voice(card)
+        except VoiceUnavailable as error:
+            log.warning("the voice %s cannot be spoken: %s", card.name, error)
+            return False
+        return True
+
+    def _voice(self, card: Card) -> Voice:
+        """The voice of this very card. A card read anew leaves the one before to the utterances under way."""
+        known = self._voices.get(card.name, [])
+        for its_card, voice in known:
+            if its_card == card:
+                return voice
+        voice = self._made(card)
+        self._voices[card.name] = [*known[-1:], (card, voice)]
+        return voice
+
+    def _made(self, card: Card) -> Voice:
+        model = self._engine.model
+        dtype = str(model.dtype).removeprefix("torch.")
+        try:
+            prompt = prompt_of(card, self._cache, self._engine.fingerprint, dtype, self._encode)
+        except UnusableReference as error:
+            raise VoiceUnavailable(str(error)) from error
+        except Exception as error:
+            log.exception("the recording of %s cannot be encoded", card.name)
+            raise VoiceUnavailable(
+                f"{card.name}: {card.reference} cannot be encoded ({type(error).__name__}: {error}); "
+                "save it as 24 kHz mono 16-bit WAV"
+            ) from error
+        return self._restored(prompt.tensors, prompt.reference)
+
+    def _encode(self, reference: Reference) -> Mapping[str, NDArray[Any]]:
+        voice = self._engine.prompt(reference.audio, reference.sample_rate_hz, reference.transcript, _mode(reference))
+        tensors = {"speaker": voice.speaker} | {STATE + name: part for name, part in voice.state.items()}
+        if voice.codes is not None:
+            tensors["codes"] = voice.codes
+        return {name: _array(tensor) for name, tensor in tensors.items()}
+
+    def _restored(self, tensors: Mapping[str, NDArray[Any]], reference: Reference) -> Voice:
+        device, dtype = self._engine.model.device, self._engine.model.dtype
+
+        def tensor(name: str) -> torch.Tensor:
+            found = torch.from_numpy(tensors[name]).to(device)
+            return found.to(dtype) if found.is_floating_point() else found
+
+        codes = tensor("codes") if "codes" in tensors else None
+        state = {name.removeprefix(STATE): tensor(name) for name in tensors if name.startswith(STATE)}
+        return self._engine.voice(_mode(reference), tensor("speaker"), codes, reference.transcript, state)
+
+
+def _mode(reference: Reference) -> Literal["icl", "x_vector"]:
+    return "icl" if reference.mode == "icl" else "x_vector"
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    """On the host; halves as float32, which holds them exactly and numpy knows."""
+    is_half = tensor.dtype in (torch.bfloat16, torch.float16)
+    array: NDArray[Any] = (tensor.float() if is_half else tensor).cpu().numpy()
+    return array
+
+
+def _sampling(segment: Segment) -> Sampling:
+    """The card's, with the job's own temperature; 0 is greedy throughout."""
+    card = segment.voice.sampling
+    temperature = card.temperature if segment.temperature is None else segment.temperature
+    return Sampling(
+        greedy=temperature == 0,
+        temperature=temperature,
+        top_k=card.top_k,
+        top_p=card.top_p,
+        repetition_penalty=card.repetition_penalty,
+    )

@@ -1,0 +1,224 @@
+"""What runs on the device: prefill, one frame of the batch, the codec; each in few shapes, captured at start on a GPU.
+
+Shapes are rounded up to buckets, because every new one costs: a graph on a GPU, memory for good on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import product
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from worker.engine.base import N_CODEBOOKS
+from worker.engine.qwen.chunks import RAMP
+from worker.engine.qwen.codec.decoder import Codec
+from worker.engine.qwen.cuda import Fetch, Replayer, attention, upload
+from worker.engine.qwen.frame import FrameStep, Plan
+from worker.engine.qwen.loader import Model
+from worker.engine.qwen.predictor import Predictor
+from worker.engine.qwen.sampler import CUTS, Cut, Sampling
+from worker.engine.qwen.state import Arena, Start
+from worker.engine.qwen.talker import Talker
+
+N_SUPPRESSED = 1024  # of the talker's vocabulary, the last ids are no codes; only the end token of them is ever drawn
+PREFILL_STEP, ATTEND_STEP = 32, 64
+GRAPH_ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
+GRAPH_LENGTHS = (256, 512, 1024)
+GRAPH_KINDS = ((False, False), (True, False), (False, True))  # (with the talker's top-p, with margins)
+
+
+class Forward:
+    """The models over their arenas. n_positions: the longest prompt and frames together.
+
+    lag: how many steps the host may launch before it reads the first one's codes.
+    """
+
+    def __init__(self, model: Model, n_slots: int, n_positions: int) -> None:
+        config, codec = model.config.talker_config, cast(Any, model.codec)
+        self.device, self.n_slots, self.n_positions = model.device, n_slots, n_positions
+        self.eos = int(config.codec_eos_token_id)
+        self._is_cuda = model.device.type == "cuda"
+        self.lag = 1 if self._is_cuda else 0
+        self._is_flash = model.attention == "flash"
+        # a spare row to swap through, and on a GPU a spare slot of the codec's for the padding of its graphs
+        self._talker = Talker(model.talker, n_slots + 1, n_positions, model.attention)
+        upstream: Any = model.talker
+        self._predictor = Predictor(upstream.code_predictor, n_slots + 1)
+        self.arena = Arena(n_slots, self._talker, self._predictor.n_codes)
+        self._step = FrameStep(self._talker, self._predictor, self.arena, _suppressed(config, self.device), self.eos)
+        self._codec = Codec(codec.decoder, n_slots, consume=True)
+        self._graphs, self._codec_graphs = Replayer(self.device), Replayer(self.device)
+        self._codec_stream = torch.cuda.Stream(self.device) if self._is_cuda else None
+        self._codec_inputs: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._prefill_inputs: dict[int, Tensor] = {}
+        self._row = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self._n_live = 0
+        self._follow()
+
+    def upload(self, array: NDArray[np.generic]) -> Tensor:
+        """An array on the device, without waiting for what it has still to do."""
+        return upload(array, self.device)
+
+    def embed(self, codes: NDArray[np.int64]) -> Tensor:
+        """What the talker reads of spoken frames [n, 16], without their text: [n, D]."""
+        columns = self.upload(codes).unbind(1)
+        tables = (self._talker.embedding, *self._predictor.tables)
+        return torch.stack([t.index_select(0, c) for t, c in zip(tables, columns, strict=True)], 1).sum(1)
+
+    def begin(self, row: int, start: Start, before: Tensor) -> None:
+        """Put a row to its start; before: [T, D], what the talker has to have read by then."""
+        self.arena.begin(row, start)
+        if not len(before):
+            return
+        n = min(_up(len(before), PREFILL_STEP), self.n_positions)
+        self._row.fill_(row)
+        embeds = self._prefill_inputs.get(n)
+        if embeds is None:
+            embeds = functional.pad(before, (0, 0, 0, n - len(before)))
+        else:
+            embeds[: len(before)].copy_(before)
+        self._graphs.run(("prefill", n), lambda: self._talker.prefill(embeds, self._row))
+
+    def frame(self, n_rows: int, n_attended: int, margins: bool) -> None:
+        """Step the first rows, none of which is at a position beyond n_attended - 1."""
+        plan = self._plan(n_rows, n_attended, margins)
+        if plan.is_padded and n_rows != self._n_live:
+            self.arena.live.zero_()
+            self.arena.live[:n_rows].fill_(1)
+            self._n_live = n_rows
+        self._graphs.run(plan, lambda: self._step(plan))
+
+    @property
+    def codec_layout(self) -> str:
+        """Names and shapes of a codec state's tensors."""
+        return self._codec.layout
+
+    def state_of(self, codes: Tensor) -> dict[str, Tensor]:
+        """The codec's state after codes [n, 16]. Waits for the codec: anybody may read it, on any stream."""
+        self._follow()
+        with torch.cuda.stream(self._codec_stream), attention(self.device):
+            state = self._codec.state_of(codes)
+        if self._codec_stream is not None:
+            self._codec_stream.synchronize()
+        return state
+
+    def reset(self, slot: int, state: Mapping[str, Tensor]) -> None:
+        """Put a slot of the codec to a state; an empty one is the very beginning."""
+        self._follow()  # a stored state may still be on its way
+        if self._codec_stream is not None:
+            for tensor in state.values():
+                if tensor.is_cuda:  # whose memory is not to be used again before the codec has read it
+                    tensor.record_stream(self._codec_stream)
+        with torch.cuda.stream(self._codec_stream):
+            self._codec.reset(slot, state or None)
+
+    def decode(self, slots: Sequence[int], codes: NDArray[np.int64]) -> Fetch:
+        """The next n frames of each slot: codes [B, n, 16] -> pcm float32 [B, n * 1920], on its way."""
+        with torch.cuda.stream(self._codec_stream):
+            n_rows, n_frames = codes.shape[:2]
+            bucket = self._bucket(n_rows)
+            key = (bucket, n_frames)
+            rows, chunk = self.upload(np.array(slots, dtype=np.int64)), self.upload(codes)
+            if key in self._codec_inputs:
+                fixed_chunk, fixed_rows = self._codec_inputs[key]
+                fixed_rows.fill_(self._codec.scratch)
+                fixed_rows[:n_rows].copy_(rows)
+                fixed_chunk[:n_rows].copy_(chunk)
+                rows, chunk = fixed_rows, fixed_chunk
+            pcm = self._codec_graphs.run(key, lambda: self._codec.decode(chunk, rows))
+            assert pcm is not None
+            return Fetch(pcm[:n_rows])
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Run every usual shape once, or capture it. Nothing may be open."""
+        usual = Sampling().resolved({})
+        for row in range(self.n_slots):
+            self.arena.talker_draws.set(row, *usual.talker())
+            self.arena.predictor_draws.set(row, *usual.predictor())
+        self.arena.live.zero_()
+        self._n_live = 0
+        for n in self._prefill_lengths():
+            self._prefill_inputs[n] = self.arena.inputs.new_zeros(n, self.arena.inputs.shape[1])
+            embeds = self._prefill_inputs[n]
+            self._graphs.capture(("prefill", n), partial(self._talker.prefill, embeds, self._row))
+        for plan in self._plans():
+            self.arena.positions.zero_()
+            self._graphs.capture(plan, partial(self._step, plan))
+        with torch.cuda.stream(self._codec_stream):
+            for n_rows, n_frames in product(self._buckets(), RAMP):
+                self._warm_codec(n_rows, n_frames)
+        if self._is_cuda:
+            torch.cuda.synchronize(self.device)
+
+    def _follow(self) -> None:
+        """Have the codec's stream wait for what was launched until now."""
+        if self._codec_stream is not None:
+            self._codec_stream.wait_stream(torch.cuda.current_stream(self.device))
+
+    def _warm_codec(self, n_rows: int, n_frames: int) -> None:
+        chunk = torch.zeros(n_rows, n_frames, N_CODEBOOKS, dtype=torch.int64, device=self.device)
+        rows = torch.arange(n_rows, device=self.device)
+        if self._is_cuda:
+            self._codec_inputs[n_rows, n_frames] = (chunk, rows)
+        self._codec_graphs.capture((n_rows, n_frames), lambda: self._codec.decode(chunk, rows))
+
+    def _plans(self) -> Iterator[Plan]:
+        if not self._is_cuda:
+            yield from (self._plan(n_rows, ATTEND_STEP, margins=False) for n_rows in self._buckets())
+            return
+        lengths = {self._attended(n) for n in (*GRAPH_LENGTHS, self.n_positions)}
+        # The largest first: the others then find room in its memory.
+        for n_rows, n in sorted(product(self._buckets(), lengths), reverse=True):
+            for top_p, margins in GRAPH_KINDS:
+                yield Plan(n_rows, n, _captured(Cut(1, top_p)), _captured(Cut(1)), margins, is_padded=True)
+
+    def _plan(self, n_rows: int, n_attended: int, margins: bool) -> Plan:
+        bucket = self._bucket(n_rows)
+        cuts = self.arena.talker_draws.cut(n_rows), self.arena.predictor_draws.cut(n_rows)
+        if self._is_cuda:
+            cuts = _captured(cuts[0]), _captured(cuts[1])
+        return Plan(bucket, self._attended(n_attended), *cuts, margins, is_padded=self._is_cuda)
+
+    def _attended(self, n: int) -> int:
+        if self._is_flash:
+            return self.n_positions
+        if self._is_cuda:
+            return next((length for length in GRAPH_LENGTHS if n <= length < self.n_positions), self.n_positions)
+        return min(_up(n, ATTEND_STEP), self.n_positions)
+
+    def _bucket(self, n_rows: int) -> int:
+        return next(n for n in self._buckets() if n >= n_rows)
+
+    def _buckets(self) -> Sequence[int]:
+        if not self._is_cuda:
+            return range(1, self.n_slots + 1)
+        return [n for n in GRAPH_ROWS if n < self.n_slots] + [self.n_slots]
+
+    def _prefill_lengths(self) -> Iterator[int]:
+        longest = min(self.n_positions, 512 if self._is_cuda else 8 * PREFILL_STEP)
+        return iter(range(PREFILL_STEP, longest + 1, PREFILL_STEP))
+
+
+def _captured(cut: Cut) -> Cut:
+    """The same draws by one of few cuts, for each is a graph; a greedy row is greedy in all of them."""
+    return Cut(max(cut.k, CUTS[0]), cut.top_p, mixed=True)
+
+
+def _up(n: int, step: int) -> int:
+    return -(-n // step) * step
+
+
+def _suppressed(config: Any, device: torch.device) -> Tensor:
+    n_codes, eos = int(config.vocab_size), int(config.codec_eos_token_id)
+    mask = torch.zeros(n_codes, device=device)
+    mask[n_codes - N_SUPPRESSED :] = -torch.inf
+    mask[eos] = 0.0
+    return mask

@@ -1,0 +1,1 @@
+"""Damage in the job plane: found, named, reported and repaired."""

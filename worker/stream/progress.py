@@ -1,0 +1,97 @@
+"""What earlier attempts left of an utterance on its session's stream: the checkpoint a take-over starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.messages import Audio, Begin
+from schemas.wire import read_entry, unpack_codes
+from worker.stream.transport.link import Link
+
+PAGE = 8  # entries; one holds up to 256 KiB of audio
+N_CODEBOOKS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One chunk's place: frames `first_frame` … of a segment. codes: [n, 16] uint16, n = 0 from an engine without."""
+
+    segment: int
+    first_frame: int
+    codes: NDArray[np.uint16]
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """marks: in the order spoken. began_ms: epoch of the utterance's first begin still there, or None.
+
+    is_whole: the chunk marked as final is there; only the terminal entry is missing. computed_on: of the begins of all
+    attempts that delivered samples; None stands for one that did not say it or whose begin is not there any more.
+    """
+
+    next_seq: int = 0
+    marks: tuple[Mark, ...] = ()
+    began_ms: int | None = None
+    is_whole: bool = False
+    computed_on: frozenset[str | None] = frozenset()
+
+    def codes_of(self, segment: int) -> NDArray[np.uint16] | None:
+        """[n, 16] codes spoken of a segment from its first frame on; None when some are missing.
+
+        Those of a segment before the last one are all missing where the stream was trimmed.
+        """
+        parts: list[NDArray[np.uint16]] = []
+        n = 0
+        for mark in self.marks:
+            if mark.segment == segment:
+                if mark.first_frame != n:
+                    return None
+                parts.append(mark.codes)
+                n += len(mark.codes)
+        if parts:
+            return np.concatenate(parts)
+        return None if self.marks and segment < self.marks[-1].segment else np.zeros((0, N_CODEBOOKS), np.uint16)
+
+
+async def read_trail(link: Link, audio_key: str, entry_id: str) -> Trail:
+    """Read an utterance's entries backwards from the stream's end to its first begin.
+
+    Whatever lies between them (cancels, by accident another job's entries) is skipped unread.
+    """
+    marks: list[Mark] = []
+    next_seq, began_ms, is_whole, upper = 0, None, False, "+"
+    ours, is_first, has_samples = entry_id.encode(), False, False
+    computed_on: set[str | None] = set()
+    while not is_first:
+        page = await link.call("XREVRANGE", audio_key, upper, "-", "COUNT", PAGE)
+        for stream_id, flat in page:
+            upper = "(" + stream_id.decode()
+            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+            if fields.get(b"entry") != ours:
+                continue
+            entry = read_entry(fields)
+            if isinstance(entry.message, Begin):
+                computed_on |= {entry.message.computed_on} if has_samples else set()
+                has_samples = False
+                began_ms = int(stream_id.partition(b"-")[0])
+                is_first = entry.delivered == 0
+            elif isinstance(entry.message, Audio):
+                next_seq = max(next_seq, entry.message.seq + 1)
+                is_whole = is_whole or entry.message.is_final
+                has_samples = has_samples or bool(entry.message.data)
+                if entry.codes:
+                    marks.append(_mark(entry.codes, len(entry.message.data)))
+        if len(page) < PAGE:
+            break
+    if not is_first:  # trimmed away
+        computed_on.add(None)
+    return Trail(next_seq, tuple(reversed(marks)), began_ms, is_whole, frozenset(computed_on))
+
+
+def _mark(raw: bytes, n_bytes: int) -> Mark:
+    segment, first_frame, codes = unpack_codes(raw)
+    return Mark(segment, first_frame, np.frombuffer(codes, "<u2").reshape(-1, N_CODEBOOKS), n_bytes)

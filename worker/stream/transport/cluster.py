@@ -1,0 +1,157 @@
+"""The link to a Cluster: every command goes to the server that owns its key's slot, pipelined there.
+
+redis-py's Cluster client would send one command at a time on each connection, ask the server for the keys of XREAD,
+and turn raw answers into its own types; four of its thousands of lines are needed here, and these ask for nothing
+that the worker's ACL user may not do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import redis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
+
+from worker.stream.transport.address import Address, AddressError
+from worker.stream.transport.link import Once, PipelinedLink, Word
+from worker.stream.transport.retry import PASSING
+
+N_REDIRECTIONS = 5
+Place = tuple[str, int]  # host, port
+T = TypeVar("T")
+
+
+class ClusterLink:
+    """Commands must name their keys as `key_of` finds them, and all of one command's keys must share a slot."""
+
+    def __init__(self, address: Address, timeout_s: float) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._servers: dict[Place, PipelinedLink] = {}
+        self._owners: list[Place | None] = []  # [slot]
+        self._is_stale = True
+        self._once = Once()
+        self.scripts: dict[str, int] = {}
+
+    @property
+    def connection_number(self) -> int:
+        """Changes with any server's connection."""
+        return sum(server.connection_number for server in self._servers.values())
+
+    async def call(self, *command: Word) -> Any:
+        async def send(server: PipelinedLink) -> Any:
+            return await server.call(*command)
+
+        async def ask(server: PipelinedLink) -> Any:
+            _, answer = await server.batch(("ASKING",), command)
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        return await self._routed(key_of(command), send, ask)
+
+    async def transaction(self, *commands: tuple[Word, ...]) -> list[Any]:
+        async def send(server: PipelinedLink) -> list[Any]:
+            return await server.transaction(*commands)
+
+        async def ask(_: PipelinedLink) -> list[Any]:
+            raise TryAgainError("the keys of a transaction are being moved to another server")
+
+        return await self._routed(key_of(commands[0]), send, ask)
+
+    async def close(self) -> None:
+        for server in self._servers.values():
+            await server.close()
+
+    async def _routed(
+        self,
+        key: Word | None,
+        send: Callable[[PipelinedLink], Awaitable[T]],
+        ask: Callable[[PipelinedLink], Awaitable[T]],
+    ) -> T:
+        place, speak = await self._owner(key), send
+        for _ in range(N_REDIRECTIONS):
+            try:
+                return await speak(self._server(place))
+            except MovedError as moved:
+                self._is_stale = True
+                place, speak = (moved.host or place[0], moved.port), send
+            except AskError as elsewhere:
+                place, speak = (elsewhere.host or place[0], elsewhere.port), ask
+            except PASSING:
+                self._doubt(place)
+                raise
+        raise TryAgainError(f"the Cluster's servers sent a command on {N_REDIRECTIONS} times")
+
+    async def _owner(self, key: Word | None) -> Place:
+        while self._is_stale:
+            await self._once(self._learn)
+        slot = key_slot(_as_bytes(key)) if key is not None else 0
+        owner = self._owners[slot]
+        if owner is None:
+            self._is_stale = True
+            raise ClusterDownError(f"no server of the Cluster owns slot {slot}")
+        return owner
+
+    async def _learn(self) -> None:
+        """Ask any server which server owns which slots."""
+        seen: list[str] = []
+        for place in list(dict.fromkeys([*self._servers, *self._address.hosts])):
+            try:
+                ranges = await self._server(place).call("CLUSTER", "SLOTS")
+            except (redis.ResponseError, *PASSING) as error:  # the former: it is no server of a Cluster
+                self._doubt(place)
+                seen.append(f"{place[0]}:{place[1]} {type(error).__name__}: {error}")
+                continue
+            self._owners, self._is_stale = _owners_of(ranges, place[0]), False
+            return
+        raise redis.ConnectionError(f"no server of the Cluster answers: {'; '.join(seen)}")
+
+    def _doubt(self, place: Place) -> None:
+        """Ask again who owns what, and this server last: it may hang, or be cut off from the others."""
+        self._is_stale = True
+        self._servers[place] = self._servers.pop(place)
+
+    def _server(self, place: Place) -> PipelinedLink:
+        if place not in self._servers:
+            try:
+                address = self._address.node(*place)
+            except AddressError:
+                raise redis.ConnectionError(f"the Cluster names a server that cannot be reached: {place}") from None
+            self._servers[place] = PipelinedLink(address, self._timeout_s)
+        return self._servers[place]
+
+
+def _owners_of(ranges: Any, asked: str) -> list[Place | None]:
+    """[slot] from what CLUSTER SLOTS answered. asked: the host that did, which may leave its own name out."""
+    owners: list[Place | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+    try:
+        for first, last, (host, port, *_), *_ in ranges:
+            owner = (host.decode() if host else asked, int(port))
+            for slot in range(first, last + 1):
+                owners[slot] = owner
+    except (ValueError, TypeError, AttributeError, LookupError):
+        raise redis.ConnectionError("the Cluster's answer to CLUSTER SLOTS cannot be read") from None
+    return owners
+
+
+_WITHOUT_KEY = frozenset({"TIME", "PING", "INFO", "CLUSTER", "SCRIPT", "CONFIG", "DBSIZE"})
+_KEY_AT = {"EVAL": 3, "EVALSHA": 3, "XGROUP": 2, "XINFO": 2}
+
+
+def key_of(command: tuple[Word, ...]) -> Word | None:
+    """The first key of a command, None for one without: it goes to the server that owns slot 0."""
+    name = str(command[0]).upper()
+    if name in _WITHOUT_KEY:
+        return None
+    if name == "SCAN":  # its pattern has the keys' hash tag: it must reach the server that has them
+        return command[command.index("MATCH") + 1]
+    if name in ("XREAD", "XREADGROUP"):
+        return command[command.index("STREAMS") + 1]
+    return command[_KEY_AT.get(name, 1)]
+
+
+def _as_bytes(key: Word) -> bytes:
+    return key if isinstance(key, bytes) else str(key).encode()

@@ -1,0 +1,147 @@
+"""Making a connection: from an address to the server's first answer.
+
+Whatever goes wrong on that way is a failed connection, which passes and is tried again: a file that is being replaced,
+a name that cannot be looked up, a web server or a balancer in Redis' place, a server that lets nobody in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import hiredis
+import redis
+from redis.asyncio.connection import AbstractConnection
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS
+from redis.exceptions import NoPermissionError, ResponseError
+
+from worker.stream.transport.address import Address
+from worker.stream.transport.connection import Pipeline
+from worker.stream.transport.retry import PASSING, UnwillingError
+
+
+class WrongServerError(redis.ConnectionError):
+    """The server is one of a Cluster, or a Sentinel, and the URL says otherwise."""
+
+
+async def open_pipeline(address: Address, timeout_s: float) -> Pipeline:
+    """Connect, log in and hear a first answer. timeout_s: to wait for each answer, then and later.
+
+    Raises redis-py's ConnectionError or TimeoutError, or another of PASSING; what was behind it is its cause.
+    """
+    try:
+        if address.kind == "sentinel":
+            address = await _find_master(address, timeout_s)
+        return await _open(address, timeout_s)
+    except PASSING:
+        raise
+    except Exception as error:
+        raise redis.ConnectionError(f"no connection: {type(error).__name__}: {error}") from error
+
+
+async def _open(address: Address, timeout_s: float) -> Pipeline:
+    connection = address.connection(timeout_s)
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call]
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    pipeline = Pipeline(connection, timeout_s)
+    try:
+        await _greet(pipeline, connection, address.is_part)
+    except BaseException as error:
+        pipeline.give_up(error if isinstance(error, Exception) else redis.ConnectionError("given up"))
+        raise
+    return pipeline
+
+
+async def _greet(pipeline: Pipeline, connection: AbstractConnection, is_part: bool) -> None:
+    """Log in, and hear that it is a Redis and no other than the URL says; all goes out at once, for one round trip."""
+    commands = [*_login(connection), ("PING",)]
+    if not is_part:
+        commands.append(("CLUSTER", "SLOTS"))
+    answers = await asyncio.gather(*[_ask(pipeline, *words) for words in commands], return_exceptions=True)
+    for words, answer in zip(commands, answers, strict=True):
+        if words[0] == "CLUSTER":
+            await _check_kind(pipeline, answer)
+        elif isinstance(answer, (NoPermissionError, UnwillingError)) and words[0] == "PING":
+            continue  # a Redis' answer
+        elif type(answer) is redis.ConnectionError:  # it broke
+            raise redis.ConnectionError(f"no first answer: {answer}")
+        elif isinstance(answer, BaseException):
+            raise answer
+        elif answer != (b"PONG" if words[0] == "PING" else b"OK"):
+            raise redis.ConnectionError(f"what answers there is no Redis: it does not know {words[0]}")
+
+
+def _login(connection: AbstractConnection) -> list[tuple[str, ...]]:
+    username, password = connection.username, connection.password
+    commands: list[tuple[str, ...]] = []
+    if username:
+        commands.append(("AUTH", username, password or ""))
+    elif password:
+        commands.append(("AUTH", password))
+    if connection.db:
+        commands.append(("SELECT", str(connection.db)))
+    return commands
+
+
+async def _check_kind(pipeline: Pipeline, slots: Any) -> None:
+    """slots: the answer to CLUSTER SLOTS. A Cluster of one server may be used as if it were none."""
+    if isinstance(slots, list) and not _is_all(slots):
+        raise WrongServerError(f"this server is one node of a Cluster of {max(1, len(_masters(slots)))} masters")
+    if isinstance(slots, ResponseError) and "unknown command" in str(slots).lower():
+        masters = await asyncio.gather(_ask(pipeline, "SENTINEL", "MASTERS"), return_exceptions=True)
+        if isinstance(masters[0], list):
+            raise WrongServerError("this server is a Sentinel, which keeps no keys")
+    if isinstance(slots, (redis.ConnectionError, redis.TimeoutError)):
+        raise slots
+
+
+def _masters(slots: list[Any]) -> set[Any]:
+    return {repr(one[2][:2]) for one in slots if isinstance(one, list) and len(one) > 2 and isinstance(one[2], list)}
+
+
+def _is_all(slots: list[Any]) -> bool:
+    """Whether one master owns every slot."""
+    try:
+        n_slots = sum(last - first + 1 for first, last, *_ in slots)
+    except (TypeError, ValueError):
+        return True  # no answer of a Cluster's
+    return len(_masters(slots)) == 1 and n_slots == REDIS_CLUSTER_HASH_SLOTS
+
+
+async def _find_master(address: Address, timeout_s: float) -> Address:
+    """Ask all Sentinels at once, for some may be away; the first that knows a living master is believed."""
+    asking = [asyncio.create_task(_master_by(address.sentinel(*place), address.service, timeout_s))
+              for place in address.hosts]  # fmt: skip
+    said = []
+    try:
+        for answer in asyncio.as_completed(asking):
+            try:
+                return address.master(*await answer)
+            except Exception as error:
+                said.append(f"{type(error).__name__}: {error}")
+    finally:
+        for one in asking:
+            one.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    raise redis.ConnectionError(f"No master found for {address.service!r}: {'; '.join(said)}")
+
+
+async def _master_by(sentinel: Address, service: str, timeout_s: float) -> tuple[str, int]:
+    pipeline = await _open(sentinel, timeout_s)
+    try:
+        flat = [word.decode() for word in await _ask(pipeline, "SENTINEL", "MASTER", service)]
+    finally:
+        pipeline.give_up(redis.ConnectionError("asked"))
+    state = dict(zip(flat[::2], flat[1::2], strict=False))
+    flags = state["flags"].split(",")
+    if "master" not in flags or {"s_down", "o_down"} & set(flags):
+        raise redis.ConnectionError(f"the master is down ({state['flags']})")
+    return state["ip"], int(state["port"])
+
+
+def _ask(pipeline: Pipeline, *words: str) -> asyncio.Future[Any]:
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]
+    return pipeline.send(packed)

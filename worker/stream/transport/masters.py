@@ -1,0 +1,47 @@
+"""All connections of a worker go to one master.
+
+After a fail-over the old master, once it is awake again, takes commands for some seconds until a Sentinel makes it a
+replica. A connection that was made anew goes to the new master, one that never broke stays with the old one. A worker
+whose beats went to one and whose claims to the other would take over the jobs of living workers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from time import monotonic
+
+from worker.stream.heartbeat import Heartbeat
+from worker.stream.transport.link import Link, PipelinedLink
+
+AGAIN_AFTER_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class OneMaster:
+    """Compares the first link's server with the heartbeat's. Belongs to the event loop of the links."""
+
+    def __init__(self, links: Sequence[Link], heartbeat: Heartbeat) -> None:
+        self._links = [link for link in links if isinstance(link, PipelinedLink)]
+        self._heartbeat = heartbeat
+        self._renewed_at = -AGAIN_AFTER_S
+
+    @property
+    def is_one(self) -> bool:
+        """False while the two are known to speak with different servers."""
+        servers = [self._links[0].server if self._links else None, self._heartbeat.server]
+        return None in servers or servers[0] == servers[1]
+
+    def check(self) -> None:
+        """Where there are two, have every connection made again: the Sentinels say which one is the master."""
+        if self.is_one or monotonic() - self._renewed_at < AGAIN_AFTER_S:
+            return
+        self._renewed_at = monotonic()
+        log.warning(
+            "there are two masters: the heartbeat speaks with %s and the jobs' connection with %s; connecting again",
+            self._heartbeat.server, self._links[0].server,
+        )  # fmt: skip
+        for link in self._links:
+            link.renew()
+        self._heartbeat.renew()

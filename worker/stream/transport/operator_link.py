@@ -1,0 +1,48 @@
+"""A link for operators' commands: a missing right is said with the command and the key that it is missing for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from worker.stream.transport.link import Link, Word
+from worker.stream.transport.retry import MissingRight
+
+_COMMAND = re.compile(r"'([^' ]+)' command")
+
+
+class Asking:
+    """A link that says of a missing right which command and which key it was."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.scripts = link.scripts
+
+    @property
+    def connection_number(self) -> int:
+        return self._link.connection_number
+
+    async def call(self, *command: Word) -> Any:
+        try:
+            return await self._link.call(*command)
+        except MissingRight as error:
+            raise MissingRight(_missing(error, command)) from None
+
+    async def transaction(self, *commands: tuple[Word, ...]) -> list[Any]:
+        try:
+            return await self._link.transaction(*commands)
+        except MissingRight as error:
+            raise MissingRight(_missing(error, commands[0])) from None
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+def _missing(error: Exception, command: tuple[Word, ...]) -> str:
+    words = [word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word) for word in command]
+    at = 2 if words[0] in ("XINFO", "XGROUP") else 1
+    name = " ".join(words[:at])
+    if found := _COMMAND.search(str(error)):
+        name = found[1].replace("|", " ").upper()
+    on = "" if name in ("SCAN", "TIME", "MULTI", "EXEC") else f" on {words[at]}"
+    return f"this user may not send {name}{on}"

@@ -1,0 +1,131 @@
+"""Waiting out a Redis that is away: which failures pass, and how often to try again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
+from typing import TypeVar
+
+import redis
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    ReadOnlyError,
+    TryAgainError,
+)
+
+from worker.stream.transport.advice import sentence_on
+
+RedisError = redis.RedisError  # for those outside worker.stream, who import no redis
+Refusal = redis.ResponseError  # Redis answered, and will not: a missing right, a key of another type
+MissingRight = NoPermissionError
+WrongPassword = AuthenticationError
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class UnwillingError(redis.ResponseError):
+    """Redis takes no commands or no writes for now: its disk is full, its replicas are away, or a script runs."""
+
+
+PASSING = (
+    redis.ConnectionError,  # also BusyLoadingError and AuthenticationError
+    redis.TimeoutError,
+    redis.OutOfMemoryError,
+    UnwillingError,
+    ReadOnlyError,
+    ClusterDownError,
+    MasterDownError,
+    TryAgainError,
+    OSError,
+    TimeoutError,
+)
+
+
+# The whole plane refuses, whatever the command is about: the user's rights, or a server that is one of a Cluster's.
+PLANE_REFUSALS = (MissingRight, AskError, ClusterCrossSlotError)  # MovedError is an AskError
+
+
+def is_no_group(error: redis.ResponseError) -> bool:
+    """The consumer group, or the whole job stream, is gone: the server says so in words only."""
+    return "NOGROUP" in str(error)
+
+
+def backoff_s(failures: int, cap_s: float = 1.0) -> float:
+    """Seconds to wait after so many failures in a row: doubling from 50 ms to the cap, halved at random."""
+    return min(cap_s, 0.05 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+@dataclass(slots=True)
+class Patience:
+    """Repeats a call until Redis carries it out. `on_failure` counts; `failing_since` tells the health check.
+
+    What is repeated must be safe to send twice: the request may have been carried out and only its reply lost.
+    wants_rights: raise MissingRight while nothing was carried out yet, for a worker that was never allowed to serve.
+    """
+
+    plane: str
+    on_failure: Callable[[], None] = lambda: None
+    wants_rights: bool = False
+    last_error: str = ""
+    _failing: dict[object, float] = field(default_factory=dict)  # calls that wait, and since when
+    _recovered_at: float = -inf
+    _logged_at: float = -inf
+
+    @property
+    def failing_since(self) -> float | None:
+        """Monotonic seconds at which the call failed first that waits longest; None when none waits.
+
+        A Redis may refuse some calls and serve others: one that is out of memory does.
+        """
+        return min(self._failing.values(), default=None)
+
+    async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
+        me, failures = object(), 0
+        try:
+            while True:
+                try:
+                    answer = await call()
+                except (*PASSING, *PLANE_REFUSALS) as error:
+                    if self.wants_rights and isinstance(error, MissingRight):
+                        raise
+                    self._failed(me, error)
+                    await asyncio.sleep(backoff_s(failures))
+                    failures += 1
+                else:
+                    self.wants_rights = False
+                    if failures:
+                        self._recovered(me)
+                    return answer
+        finally:
+            self._failing.pop(me, None)
+
+    def has_answered_for_s(self, seconds: float) -> bool:
+        """True when Redis has not been away for so long: its other clients have found it again too."""
+        return not self._failing and monotonic() - self._recovered_at >= seconds
+
+    def _failed(self, me: object, error: Exception) -> None:
+        self.on_failure()
+        self.last_error = sentence_on(error)
+        now = monotonic()
+        self._failing.setdefault(me, now)
+        if now - self._logged_at > 10:
+            self._logged_at = now
+            log.warning("%s Redis does not serve, trying again: %s", self.plane, self.last_error)
+
+    def _recovered(self, me: object) -> None:
+        self._recovered_at = monotonic()
+        since = self._failing.pop(me)
+        if not self._failing:
+            self._logged_at = -inf
+            log.info("%s Redis serves again after %.1f s", self.plane, self._recovered_at - since)

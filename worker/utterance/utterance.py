@@ -1,0 +1,322 @@
+"""One utterance's life: read the job, begin, speak segment after segment, end, settle.
+
+The speaking is a straight line; whatever takes it off that line is an exception, and `run` says once what each of them
+means for the session's stream and for the job.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from schemas.errors import ErrorCode, JobError
+from schemas.jobs import Job, job_id_of, parse_job
+from schemas.messages import Begin, Cancelled, Complete, Error
+from worker.engine.base import Arithmetic, EngineClosed, EngineError, EngineSick, VoiceUnavailable
+from worker.engine.thread import EngineThread
+from worker.observe.metrics import Metrics
+from worker.stream import session_writer as stream
+from worker.stream.heartbeat import Pulse
+from worker.stream.queue import JobQueue, Lease, Settled, Verdict
+from worker.stream.session_writer import Outbox, Plane
+from worker.stream.transport.retry import Patience, Refusal
+from worker.utterance.admission import Floor, Reserved, Seat
+from worker.utterance.delivery import Speaking, Take
+from worker.voices.card import Card
+from worker.voices.registry import Registry, UnknownVoice
+
+log = logging.getLogger(__name__)
+
+SESSION_UNWRITABLE = "session_unwritable"  # why a job is dead that its session cannot be told of
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Everything an utterance needs of its worker; shared by all of them."""
+
+    queue: JobQueue
+    patience: Patience
+    plane: Plane
+    engine: EngineThread
+    voices: Callable[[], Registry]
+    metrics: Metrics
+    default_voice: str
+    max_text_chars: int
+    max_attempts: int
+    lease_s: float
+    floor: Floor = field(default_factory=Floor)
+    arithmetic: Arithmetic | None = None  # of an engine that says what its samples depend on
+
+
+@dataclass(slots=True)
+class Utterance:
+    """One attempt at one job. job_id is known before the rest of the job could be read."""
+
+    desk: Desk
+    pulse: Pulse
+    job_id: str = field(init=False)
+    _outbox: Outbox = field(init=False)
+    _seat: Seat = field(init=False)
+    _take: Take | None = None
+
+    def __post_init__(self) -> None:
+        self.job_id = job_id_of(self.lease.entry_id, self.lease.fields)
+        self._outbox = Outbox(self.desk.plane, self.lease, self.job_id, self._hold)
+
+    @property
+    def lease(self) -> Lease:
+        return self.pulse.lease
+
+    async def run(self) -> None:
+        """Speak, or say why not. Cancelling the running asyncio task stops all writing and settles nothing."""
+        with self.desk.floor.seat() as self._seat:
+            try:
+                await self._run()
+            except stream.Fenced:
+                self._note("was taken over by another worker")
+                self.desk.metrics.lost_leases.inc()
+            except (stream.Displaced, stream.Rewound) as stop:
+                self._note(f"does not find its last entry on the stream ({type(stop).__name__}) and is given back")
+                if await self.settle("release") == "gone" and isinstance(stop, stream.Displaced):
+                    await self._end_taken_out()
+            except stream.Ended as ended:
+                await self.settle("dead" if ended.kind == "error" else "ok", ended.kind)
+            except stream.StreamFull:
+                await self._end_unwritable("an entry with an id near the greatest there is has exhausted its stream")
+            except Refusal as refusal:
+                await self._give_up_session(refusal)
+
+    async def _run(self) -> None:
+        try:
+            if self.lease.repeats and await self._outbox.repeat(self.lease.repeats):
+                await self.settle("ok")
+                return
+            complete = await self._speak()
+        except (stream.Cut, stream.RelayLeft) as stop:
+            await self._end_cancelled(has_left=isinstance(stop, stream.RelayLeft))
+        except JobError as error:
+            await self._end_failed(error)
+        except EngineSick:
+            await self._leave_sick_engine()
+        except (EngineClosed, Reserved):
+            await self.settle("release")
+        except VoiceUnavailable as error:
+            await self._end_failed(JobError(ErrorCode.VOICE_UNAVAILABLE, str(error), "voice"))
+        except EngineError as error:
+            await self._try_again(JobError(ErrorCode.ENGINE_FAILED, f"the speech engine failed: {error}"))
+        except stream.Stop as stop:
+            if type(stop) not in _ERRORS:
+                raise
+            await self._end_failed(JobError(*_ERRORS[type(stop)]))
+        except Exception as error:
+            if isinstance(error, Refusal):
+                raise
+            log.exception("job %s failed in a way nobody foresaw", self.lease.entry_id)
+            await self._try_again(JobError(ErrorCode.INTERNAL, "the worker failed on this job; its log says where"))
+        else:
+            self.desk.metrics.completed(complete)
+            await self.settle("ok")
+
+    async def settle(self, verdict: Verdict, argument: str | int = "", may_come_again: bool = False) -> Settled:
+        """End the attempt on the job plane; "fenced" means that another worker does it."""
+        settled = await self.desk.patience(
+            lambda: self.desk.queue.settle(self.lease, verdict, argument, may_come_again)
+        )
+        if settled == "fenced":
+            self.desk.metrics.lost_leases.inc()
+        else:
+            self.desk.metrics.count(self.desk.metrics.settled, verdict)
+        return settled
+
+    async def _speak(self) -> Complete:
+        job, voice = self._read()
+        take = Take(job, voice, self.desk.engine.engine.has_codes)
+        terms = stream.Terms(
+            lambda outbox: self._begin_message(take, outbox),
+            deadline_ms=self.lease.published_ms + job.ttl_ms,
+            max_attempts=self.desk.max_attempts,
+        )
+        await self._take_floor(terms)
+        begun_ms = await self._outbox.begin(terms)
+        self._take = take
+        self.desk.metrics.attempts.observe(self._outbox.attempt)
+        speaking = Speaking(self.desk.engine, self._outbox, take, self.pulse, begun_ms)
+        try:
+            await speaking.run()
+        finally:
+            speaking.cancel()
+        complete = speaking.complete(self.lease.published_ms, self.desk.engine.engine.name)
+        await self._outbox.end(complete)
+        return complete
+
+    async def _take_floor(self, terms: stream.Terms) -> None:
+        """Wait until this may be spoken. A suspect that waits spends no attempt: others may cost it its worker."""
+        if self.lease.attempt > 1:
+            await self._outbox.look(terms)
+        if self.lease.attempt == 1 or self._outbox.n_fruitless == 1:
+            await self._seat.may_speak(is_suspect=False)
+            return
+        await self._renew(self.lease.attempt - 1)
+        await self._seat.may_speak(is_suspect=True)
+        await self._renew(self.lease.attempt)
+
+    def _read(self) -> tuple[Job, Card]:
+        job = parse_job(self.lease.entry_id, self.lease.fields, self.desk.max_text_chars)
+        name = job.voice or self.desk.default_voice
+        try:
+            voice = self.desk.voices().get(name)
+        except UnknownVoice as error:
+            raise JobError(ErrorCode.UNKNOWN_VOICE, str(error), "voice") from None
+        if (why := self.desk.engine.refusals.get(name)) is not None:
+            raise JobError(ErrorCode.VOICE_UNAVAILABLE, why, "voice")
+        return job, voice
+
+    def _begin_message(self, take: Take, outbox: Outbox) -> Begin:
+        arithmetic = self.desk.arithmetic
+        return Begin(
+            v=1,
+            type="begin",
+            job_id=self.job_id,
+            session_id=self.lease.session_id,
+            voice=take.voice.name,
+            model=self.desk.engine.engine.name,
+            sample_rate=take.job.sample_rate,
+            encoding=take.job.encoding.value,
+            attempt=outbox.attempt,
+            resumed_at=outbox.delivered,
+            resumed_by=take.resumed_by(outbox),
+            computed_on=arithmetic.name if arithmetic else None,
+            resumed_exactly=take.resumed_exactly(outbox, arithmetic),
+        )
+
+    async def _end_cancelled(self, has_left: bool) -> None:
+        text = self._take.text_spoken if self._take is not None else None
+        message = Cancelled(
+            v=1,
+            type="cancelled",
+            job_id=self.job_id,
+            session_id=self.lease.session_id,
+            samples=self._outbox.delivered,
+            text_spoken=text,
+        )
+        try:
+            await self._outbox.end(message)
+        except stream.RelayLeft:
+            has_left = True
+        if has_left:
+            self.desk.metrics.gone_listeners.inc()
+        self.desk.metrics.ended("cancelled")
+        await self.settle("ok")
+
+    async def _end_failed(self, error: JobError) -> None:
+        text = _sayable(error.message)
+        if self.lease.session_id:
+            message = Error(
+                v=1,
+                type="error",
+                job_id=self.job_id,
+                session_id=self.lease.session_id,
+                code=error.code.value,
+                message=text,
+                field=error.field,
+                retryable=error.code.retryable,
+            )
+            try:
+                await self._outbox.end(message, error.code.value, text)
+            except stream.RelayLeft:
+                self.desk.metrics.gone_listeners.inc()
+        log.warning(
+            "job %s of session %s: %s%s: %s",
+            self.lease.entry_id, self.lease.session_id or "(none)", error.code,
+            f" ({error.field})" if error.field else "", error.message,
+        )  # fmt: skip
+        self.desk.metrics.ended(error.code.value)
+        await self.settle("dead", error.code.value, may_come_again=error.code.retryable)
+
+    async def _end_taken_out(self) -> None:
+        """The entry is gone: another worker has ended the job, or somebody deleted it, and its session must hear so."""
+        try:
+            await self._end_failed(JobError(ErrorCode.INTERNAL, _TAKEN_OUT))
+        except stream.Stop:
+            self._note("was ended by another worker")
+        except Refusal as refusal:
+            await self._end_unwritable(str(refusal))
+
+    async def _give_up_session(self, refusal: Refusal) -> None:
+        """The session's keys refuse what a worker writes, such as one of another type: try again, or dead-letter."""
+        attempt = self.lease.attempt
+        if attempt < self.desk.max_attempts:
+            await self.settle("retry", _delay_ms(attempt))
+            return
+        await self._end_unwritable(str(refusal))
+
+    async def _end_unwritable(self, reason: str) -> None:
+        log.error(
+            "job %s is dead-lettered, for session %s cannot be told: %s; delete its keys, or use another session",
+            self.lease.entry_id, self.lease.session_id, reason,
+        )  # fmt: skip
+        self.desk.metrics.ended(SESSION_UNWRITABLE)
+        await self.settle("dead", SESSION_UNWRITABLE, may_come_again=True)
+
+    async def _try_again(self, error: JobError) -> None:
+        """The attempt failed, not the job: later, unless this was the last one and it got nowhere."""
+        attempt = self._outbox.n_fruitless
+        if attempt >= self.desk.max_attempts and not self._outbox.has_progressed:
+            await self._end_failed(error)
+            return
+        log.warning("job %s failed, attempt %d: %s", self.lease.entry_id, attempt, error.message)
+        await self.settle("retry", _delay_ms(attempt))
+
+    async def _leave_sick_engine(self) -> None:
+        """Let another worker speak this. The attempt does not count, the first time.
+
+        The text may be what broke the engine, so from the second time on it counts, and max_attempts ends the job.
+        """
+        is_first = await self.desk.patience(lambda: self.desk.queue.note_sick_engine(self.lease))
+        await (self.settle("release") if is_first else self.settle("retry", 0))
+
+    async def _hold(self, now: bool) -> None:
+        pulse = self.pulse
+        if not now and monotonic() - pulse.last_beat > self.desk.lease_s / 2:
+            await pulse.answer()  # Redis is far: it was asked already
+        if pulse.is_lost:
+            raise stream.Fenced
+        if now or monotonic() - pulse.last_beat > self.desk.lease_s / 2:
+            await self._renew()
+
+    async def _renew(self, n_attempts: int | None = None) -> None:
+        at = monotonic()
+        if not await self.desk.patience(lambda: self.desk.queue.beat(self.lease, n_attempts)):
+            raise stream.Fenced
+        self.pulse.last_beat = at
+
+    def _note(self, what: str) -> None:
+        log.info("job %s of session %s %s", self.lease.entry_id, self.lease.session_id, what)
+
+
+def _delay_ms(attempt: int) -> int:
+    return int(min(10.0, 0.5 * 2 ** min(attempt - 1, 10)) * 1000)
+
+
+def _sayable(reason: str) -> str:
+    """An engine's own words as the contract takes them: not empty, of a bounded length, UTF-8."""
+    return reason.encode("utf-8", "replace").decode()[:1000] or "no reason was given"
+
+
+_TAKEN_OUT = (
+    "the job's entry was taken out of the job stream while it was spoken, and the session's next job began; publish it "
+    "again, and cancel a job instead of deleting its entry"
+)
+_ERRORS: dict[type[Exception], tuple[ErrorCode, str]] = {
+    stream.Expired: (
+        ErrorCode.EXPIRED,
+        "the job waited longer than its ttl_ms; publish it anew if it still matters",
+    ),
+    stream.Spent: (ErrorCode.WORKER_LOST, "every worker that tried this job was lost; publish it anew"),
+    stream.TrailLost: (
+        ErrorCode.INTERNAL,
+        "the session's stream lost what was already spoken of this job, so it cannot go on; publish it anew",
+    ),
+}
