@@ -19,7 +19,7 @@ from typing import TypeVar
 from worker.observe.metrics import Metrics
 from worker.stream.queue import SWEEP_EVERY_MS, Claim, Doorbell, JobQueue, Lease
 from worker.stream.transport.advice import sentence_on
-from worker.stream.transport.retry import MissingRight, Patience, Refusal, backoff_s
+from worker.stream.transport.retry import MissingRight, Refusal, RetryPolicy, backoff_s
 
 SWEEP_EVERY_S = SWEEP_EVERY_MS / 1000
 SILENT_LEASES = 0.75  # silence after which a worker is taken for dead: another speaks on before the lease is over
@@ -47,8 +47,8 @@ class Intake:
 
     queue: JobQueue
     doorbell: Doorbell
-    patience: Patience
-    bell_patience: Patience
+    retry: RetryPolicy
+    bell_retry: RetryPolicy
     metrics: Metrics
     lease_s: float
     slots: Slots
@@ -98,7 +98,7 @@ class Intake:
         group_was_lost = False
         while True:
             sweep = partial(self.queue.sweep, group_was_lost)
-            await self._unless_refused("sweeping the queue", partial(self.patience, sweep))
+            await self._unless_refused("sweeping the queue", partial(self.retry, sweep))
             self.queue.lost_group.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_EVERY_S * random.uniform(0.5, 1.5)):  # noqa: S311
@@ -111,7 +111,7 @@ class Intake:
         try:
             answer = await call()
         except Refusal as error:
-            if self.patience.wants_rights and isinstance(error, MissingRight):
+            if self.retry.wants_rights and isinstance(error, MissingRight):
                 raise
             if what not in self._refused:
                 log.error("Redis refuses %s, trying again: %s", what, sentence_on(error))
@@ -123,18 +123,18 @@ class Intake:
 
     async def _claim(self) -> Claim:
         n_free = self._n_free
-        claim = await self.patience(lambda: self.queue.claim(n_free))
+        claim = await self.retry(lambda: self.queue.claim(n_free))
         self.metrics.duplicates_deleted.inc(claim.n_duplicates)
         self.slots.begin(claim.leases)
         return claim
 
     async def _take_over(self) -> None:
-        has_answered = self.patience.has_answered_for_s(self.lease_s / 2)  # else living workers could not beat either
+        has_answered = self.retry.has_answered_for_s(self.lease_s / 2)  # else living workers could not beat either
         if not has_answered or not self.slots.may_take_over():
             return
         n_free, asked_at = self._n_free, monotonic()
         silent_ms = round(self.lease_s * 1000 * SILENT_LEASES)
-        taken = await self.patience(lambda: self.queue.reclaim(silent_ms, n_free, asked_at))
+        taken = await self.retry(lambda: self.queue.reclaim(silent_ms, n_free, asked_at))
         self._reclaim_at = min(self._reclaim_at, monotonic() + taken.due_s)
         self.metrics.reclaimed.inc(len(taken.leases))
         self.slots.begin(taken.leases)
@@ -156,7 +156,7 @@ class Intake:
 
     async def _listen(self, claim: Claim) -> None:
         try:
-            await self.bell_patience(lambda: self.doorbell.wait(claim))
+            await self.bell_retry(lambda: self.doorbell.wait(claim))
         except Refusal as error:
             log.error("the doorbell cannot be heard: %s", sentence_on(error))
             await asyncio.sleep(1)

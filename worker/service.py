@@ -22,12 +22,12 @@ from worker.stream.heartbeat import Heartbeat, Pulse
 from worker.stream.integrity.damage_log import DamageLog
 from worker.stream.keys import Keys
 from worker.stream.queue import BLOCK_MS, Doorbell, JobQueue, Lease
-from worker.stream.session_writer import Plane
+from worker.stream.session_writer import SessionPlane
 from worker.stream.transport.address import addresses
 from worker.stream.transport.link import Link, open_link
 from worker.stream.transport.masters import OneMaster
-from worker.stream.transport.probe import Watch
-from worker.stream.transport.retry import PASSING, Patience, RedisError, Refusal
+from worker.stream.transport.probe import PlaneProbe
+from worker.stream.transport.retry import PASSING, RedisError, Refusal, RetryPolicy
 from worker.utterance.utterance import Desk, Utterance
 from worker.voices.registry import Registry
 from worker.voices.reload import VoiceReload
@@ -69,10 +69,10 @@ class Worker:
         one_plane = session_address == job_address
         self._session_link = self._job_link if one_plane else open_link(session_address)
         reconnects = self.metrics.reconnects.labels
-        self._job_patience = Patience("job", reconnects("jobs").inc, wants_rights=True)
-        bell_patience = Patience("job (doorbell)", reconnects("doorbell").inc)
-        session_patience = Patience("session", reconnects("sessions").inc)
-        self._sessions = Watch(self._session_link, session_patience, is_needed=not one_plane)
+        self._job_retry = RetryPolicy("job", reconnects("jobs").inc, wants_rights=True)
+        bell_retry = RetryPolicy("job (doorbell)", reconnects("doorbell").inc)
+        session_retry = RetryPolicy("session", reconnects("sessions").inc)
+        self._sessions = PlaneProbe(self._session_link, session_retry, is_needed=not one_plane)
         # a UTF-8 character has at most 4 bytes: a text cut here is still seen as too long
         max_field_bytes = max(4096, 4 * self._settings.max_text_chars + 1)
         damage = DamageLog(keys, lambda key: self.metrics.damage.labels(key).inc())
@@ -83,8 +83,8 @@ class Worker:
         self._intake = Intake(
             queue=self._queue,
             doorbell=Doorbell(self._bell_link, keys),
-            patience=self._job_patience,
-            bell_patience=bell_patience,
+            retry=self._job_retry,
+            bell_retry=bell_retry,
             metrics=self.metrics,
             lease_s=self._lease_s,
             slots=slots,
@@ -100,8 +100,8 @@ class Worker:
         self.metrics.watch_round_trip(lambda: self._heartbeat.round_trips.median_s or math.nan)
         self._desk = Desk(
             queue=self._queue,
-            patience=self._job_patience,
-            plane=Plane(self._session_link, keys, session_patience, self.metrics.fenced_writes.inc),
+            retry=self._job_retry,
+            plane=SessionPlane(self._session_link, keys, session_retry, self.metrics.fenced_writes.inc),
             engine=self._engine,
             voices=lambda: self._voices.in_use,
             metrics=self.metrics,
@@ -239,12 +239,12 @@ class Worker:
         if self._is_warm and not self._engine.moves(self._lease_s):
             found.append(f"the engine has not moved for longer than the lease of {self._lease_s} s, or has died")
         found += self._intake.problems()
-        for patience in (self._job_patience, self._intake.bell_patience, self._desk.plane.patience):
-            since = patience.failing_since
-            has_never_served = patience.wants_rights
+        for retry in (self._job_retry, self._intake.bell_retry, self._desk.plane.retry):
+            since = retry.failing_since
+            has_never_served = retry.wants_rights
             if since is not None and (has_never_served or monotonic() - since > self._lease_s):
                 seconds = monotonic() - since
-                found.append(f"the {patience.plane} Redis has not served for {seconds:.0f} s: {patience.last_error}")
+                found.append(f"the {retry.plane} Redis has not served for {seconds:.0f} s: {retry.last_error}")
         found += filter(None, [self._sessions.problem()])
         return found
 

@@ -10,7 +10,7 @@ from typing import Any
 from schemas.messages import Message
 from schemas.wire import stream_fields
 from worker.service import Worker
-from worker.stream.session_writer import Outbox
+from worker.stream.session_writer import SessionWriter
 from worker.utterance.utterance import Utterance
 
 NEXT = "*"  # whatever the stream ends with
@@ -18,18 +18,23 @@ NEXT = "*"  # whatever the stream ends with
 
 def heed_no_fence() -> None:
     """Entries get ids that Redis never refuses, ends are written without asking, and a lost lease stops nobody."""
-    patches = {(Outbox, "_send"): _send, (Outbox, "end"): _end, (Utterance, "_hold"): _hold, (Worker, "_abort"): _abort}
+    patches = {
+        (SessionWriter, "_send"): _send,
+        (SessionWriter, "end"): _end,
+        (Utterance, "_hold"): _hold,
+        (Worker, "_abort"): _abort,
+    }
     for (owner, name), patch in patches.items():
         if name not in vars(owner):
             raise AttributeError(f"{owner.__name__} has no {name} any more: fences are heeded elsewhere now")
         setattr(owner, name, patch)
 
 
-async def _send(outbox: Outbox, entry_id: bytes, fields: list[Any]) -> Any:
+async def _send(outbox: SessionWriter, entry_id: bytes, fields: list[Any]) -> Any:
     return await outbox._plane.link.call("XADD", outbox._audio, "NOMKSTREAM", NEXT, *fields)
 
 
-async def _end(outbox: Outbox, message: Message, code: str = "", text: str = "") -> None:
+async def _end(outbox: SessionWriter, message: Message, code: str = "", text: str = "") -> None:
     fields = stream_fields(message, outbox._lease.entry_id, outbox.delivered)
     await outbox._plane.patience(lambda: outbox._plane.link.call("XADD", outbox._audio, "NOMKSTREAM", NEXT, *fields))
 

@@ -12,9 +12,9 @@ from schemas.wire import pack_codes
 from tests.flow.listening import KEYS, Heard, read_session
 from worker.stream import session_writer as stream
 from worker.stream.queue import Lease
-from worker.stream.session_writer import Outbox, Plane, Terms
+from worker.stream.session_writer import BeginRequest, SessionPlane, SessionWriter
 from worker.stream.transport.link import Link, Word
-from worker.stream.transport.retry import Patience
+from worker.stream.transport.retry import RetryPolicy
 
 ENTRY = "1700000000000-0"
 FAR_FUTURE_MS = 2**52
@@ -60,51 +60,51 @@ class Holding:
             raise stream.Fenced
 
 
-def outbox_of(
-    link: LossyLink, fence: int = 1, entry_id: str = ENTRY, hold: Holding | None = None, attempt: int = 1
-) -> Outbox:
+def writer_of(
+    link: LossyLink, fence: int = 1, entry_id: str = ENTRY, confirm_lease: Holding | None = None, attempt: int = 1
+) -> SessionWriter:
     lease = Lease(entry_id, attempt, fence, "s", [], 0.0)
-    return Outbox(Plane(link, KEYS, Patience("session")), lease, entry_id, hold or Holding())
+    return SessionWriter(SessionPlane(link, KEYS, RetryPolicy("session")), lease, entry_id, confirm_lease or Holding())
 
 
-def begin_of(outbox: Outbox) -> Begin:
+def begin_of(writer: SessionWriter) -> Begin:
     return Begin(
-        job_id=outbox._job_id,
+        job_id=writer._job_id,
         session_id="s",
         voice="v",
         model="m",
         sample_rate=24_000,
         encoding="pcm_s16le",
         attempt=1,
-        resumed_at=outbox.delivered,
-        resumed_by="regenerated" if outbox.delivered else None,
+        resumed_at=writer.delivered,
+        resumed_by="regenerated" if writer.delivered else None,
     )
 
 
-async def begin(outbox: Outbox) -> None:
-    await outbox.begin(Terms(begin_of, FAR_FUTURE_MS, 3))
+async def begin(writer: SessionWriter) -> None:
+    await writer.begin(BeginRequest(begin_of, FAR_FUTURE_MS, 3))
 
 
-async def write(outbox: Outbox, n_samples: int = 10, is_final: bool = False) -> None:
+async def write(writer: SessionWriter, n_samples: int = 10, is_final: bool = False) -> None:
     chunk = Audio(
-        job_id=outbox._job_id,
+        job_id=writer._job_id,
         session_id="s",
-        seq=outbox.next_seq,
-        pos=outbox.delivered,
+        seq=writer.next_seq,
+        pos=writer.delivered,
         data=b"ab" * n_samples,
         is_final=is_final,
     )
-    await outbox.write(chunk, n_samples, pack_codes(0, outbox.next_seq, b""))
+    await writer.write(chunk, n_samples, pack_codes(0, writer.next_seq, b""))
 
 
-async def end(outbox: Outbox) -> None:
-    await outbox.end(
+async def end(writer: SessionWriter) -> None:
+    await writer.end(
         Complete(
-            job_id=outbox._job_id,
+            job_id=writer._job_id,
             session_id="s",
             finish="stop",
-            samples=outbox.delivered,
-            chunks=outbox.next_seq,
+            samples=writer.delivered,
+            chunks=writer.next_seq,
             audio_ms=1,
             queue_ms=0,
             first_audio_ms=0,

@@ -13,7 +13,7 @@ from worker.stream.transport.address import Address
 from worker.stream.transport.advice import advice_on, sentence_on
 from worker.stream.transport.connection import _refusal
 from worker.stream.transport.link import open_link
-from worker.stream.transport.retry import Patience, UnwillingError
+from worker.stream.transport.retry import RetryPolicy, UnwillingError
 
 SAID = {
     "NOPERM this user has no permissions to run the 'xadd' command": "users.acl",
@@ -66,7 +66,7 @@ def test_a_sentence_is_one_line_of_bounded_length() -> None:
 
 
 async def test_the_log_and_the_health_check_say_the_same() -> None:
-    patience = Patience("job")
+    retry = RetryPolicy("job")
     error = UnwillingError("MISCONF no disk")
     answers: list[Exception | None] = [error, None]
 
@@ -74,8 +74,8 @@ async def test_the_log_and_the_health_check_say_the_same() -> None:
         if (failed := answers.pop(0)) is not None:
             raise failed
 
-    await patience(call)
-    assert patience.last_error == sentence_on(error)
+    await retry(call)
+    assert retry.last_error == sentence_on(error)
 
 
 @needs_redis

@@ -26,7 +26,7 @@ from tests.stream.servers import (
 from worker.stream.transport import connection as pipeline
 from worker.stream.transport.address import Address
 from worker.stream.transport.advice import advice_on, sentence_on
-from worker.stream.transport.handshake import open_pipeline
+from worker.stream.transport.handshake import open_connection
 from worker.stream.transport.link import open_link
 from worker.stream.transport.retry import PASSING
 
@@ -97,7 +97,7 @@ async def test_whatever_answers_in_redis_place_is_a_failed_connection(
 ) -> None:
     async with talking(talk) as url:
         with pytest.raises(PASSING) as failed:
-            await open_pipeline(Address(url, password=password), TIMEOUT_S)
+            await open_connection(Address(url, password=password), TIMEOUT_S)
     said = sentence_on(failed.value)
     assert "\n" not in said
     assert "secret" not in said
@@ -108,13 +108,13 @@ async def test_whatever_answers_in_redis_place_is_a_failed_connection(
 @pytest.mark.parametrize("host", ["x" * 70, "a..b", "host.invalid", "xn--\u00fc", "\u00fc" * 80, "999.1.1.1"])
 async def test_a_name_that_cannot_be_looked_up_is_a_failed_connection(host: str) -> None:
     with pytest.raises(PASSING):
-        await open_pipeline(Address(f"redis://{host}:6379/0"), 5.0)
+        await open_connection(Address(f"redis://{host}:6379/0"), 5.0)
 
 
 async def test_a_password_that_cannot_be_sent_is_a_failed_connection() -> None:
     async with talking(saying(b"+OK\r\n")) as url:
         with pytest.raises(redis.ConnectionError) as failed:
-            await open_pipeline(Address(url, password="pass\udcffword"), TIMEOUT_S)
+            await open_connection(Address(url, password="pass\udcffword"), TIMEOUT_S)
     assert "pass" not in str(failed.value)
 
 
@@ -124,11 +124,11 @@ async def test_a_tls_server_where_none_is_expected_and_the_other_way(tmp_path: P
     with tls_server(certificates, "--tls-auth-clients", "no") as one:
         for password in (None, "secret"):
             with pytest.raises(PASSING) as failed:
-                await open_pipeline(Address(one.url.replace("rediss", "redis"), password=password), 5.0)
+                await open_connection(Address(one.url.replace("rediss", "redis"), password=password), 5.0)
             assert "rediss://" in sentence_on(failed.value)
     with tls_server(certificates) as one:  # TLS 1.3 refuses after the handshake
         with pytest.raises(PASSING) as failed:
-            await open_pipeline(Address(one.url, ca_file=certificates["ca.pem"]), 5.0)
+            await open_connection(Address(one.url, ca_file=certificates["ca.pem"]), 5.0)
         assert "CERT_FILE" in sentence_on(failed.value)
 
 
@@ -139,7 +139,7 @@ async def test_a_full_redis_is_named(tmp_path: Path) -> None:
         assert await first.call("CONFIG", "SET", "maxclients", 1) == b"OK"
         for password in (None, "secret"):
             with pytest.raises(PASSING) as failed:
-                await open_pipeline(Address(one.url, password=password), 5.0)
+                await open_connection(Address(one.url, password=password), 5.0)
             assert "max number of clients" in str(failed.value)
             assert "maxclients" in sentence_on(failed.value)
         await first.close()
@@ -152,7 +152,7 @@ async def test_a_full_redis_is_named(tmp_path: Path) -> None:
 async def test_one_node_of_a_cluster_is_no_server_of_its_own(nodes: list[Server]) -> None:
     for node in nodes:
         with pytest.raises(PASSING) as failed:
-            await open_pipeline(Address(node.url), 5.0)
+            await open_connection(Address(node.url), 5.0)
         assert "one node of a Cluster of 3 masters" in str(failed.value)
         assert "redis+cluster://" in sentence_on(failed.value)
 
@@ -161,7 +161,7 @@ async def test_one_node_of_a_cluster_is_no_server_of_its_own(nodes: list[Server]
 async def test_a_cluster_of_one_server_may_be_used_without_saying_so(tmp_path: Path) -> None:
     with server(tmp_path / "n", "--cluster-enabled", "yes") as one:
         with pytest.raises(PASSING, match="one node of a Cluster"):  # it owns no slot yet
-            await open_pipeline(Address(one.url), 5.0)
+            await open_connection(Address(one.url), 5.0)
         cli(one.port, "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
         await eventually(lambda: "cluster_state:ok" in cli(one.port, "CLUSTER", "INFO"), within_s=20)
         used = open_link(Address(one.url))
@@ -172,14 +172,14 @@ async def test_a_cluster_of_one_server_may_be_used_without_saying_so(tmp_path: P
 @needs_cli
 async def test_a_sentinel_is_no_server(service: Service) -> None:
     with pytest.raises(PASSING) as failed:
-        await open_pipeline(Address(service.sentinels[0].url), 5.0)
+        await open_connection(Address(service.sentinels[0].url), 5.0)
     assert "redis+sentinel://" in sentence_on(failed.value)
 
 
 @needs_cli
 async def test_a_server_is_no_sentinel(service: Service) -> None:
     with pytest.raises(PASSING) as failed:
-        await open_pipeline(Address(service.master.url.replace("redis://", "redis+sentinel://")), 5.0)
+        await open_connection(Address(service.master.url.replace("redis://", "redis+sentinel://")), 5.0)
     assert "no Sentinel" in sentence_on(failed.value)
 
 
@@ -199,7 +199,7 @@ async def test_an_idle_connection_is_asked_whether_it_lives(monkeypatch: pytest.
                 writer.write(b"+PONG\r\n" * data.count(b"PING") + b"-ERR no\r\n" * data.count(b"SLOTS"))
 
     async with talking(talk) as url:
-        one = await open_pipeline(Address(url), TIMEOUT_S)
+        one = await open_connection(Address(url), TIMEOUT_S)
         await eventually(lambda: n_pings >= 4)
         assert not one.is_broken
         is_dead = True

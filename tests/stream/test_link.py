@@ -19,7 +19,7 @@ from tests import conftest
 from worker.embedded import Embedded, embedded_valkey
 from worker.stream.scripts import Script
 from worker.stream.transport.address import Address
-from worker.stream.transport.link import LinkClosedError, Once, PipelinedLink, run_script
+from worker.stream.transport.link import LinkClosedError, PipelinedLink, SharedAttempt, run_script
 from worker.stream.transport.retry import PASSING, UnwillingError
 
 
@@ -422,7 +422,7 @@ async def test_those_who_wait_for_an_attempt_share_its_failure() -> None:
         await asyncio.sleep(0.01)
         raise redis.ConnectionError("nobody there")
 
-    once = Once()
+    once = SharedAttempt()
     failures = await asyncio.gather(*[once(attempt) for _ in range(10)], return_exceptions=True)
     assert n_attempts == 1
     assert all(isinstance(failure, redis.ConnectionError) for failure in failures)

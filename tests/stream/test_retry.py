@@ -21,7 +21,7 @@ from redis.exceptions import (
 )
 
 from worker.stream.transport import retry as module
-from worker.stream.transport.retry import Patience, UnwillingError, backoff_s, is_no_group
+from worker.stream.transport.retry import RetryPolicy, UnwillingError, backoff_s, is_no_group
 
 
 class Flaky:
@@ -64,7 +64,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 async def test_what_passes_is_waited_out(error: Exception) -> None:
     call = Flaky(error, error, error)
-    assert await Patience("job")(call) == "answer"
+    assert await RetryPolicy("job")(call) == "answer"
     assert call.n_calls == 4
 
 
@@ -80,16 +80,16 @@ async def test_what_passes_is_waited_out(error: Exception) -> None:
 async def test_what_does_not_pass_is_raised_at_once(error: Exception) -> None:
     call = Flaky(error)
     with pytest.raises(type(error)):
-        await Patience("job")(call)
+        await RetryPolicy("job")(call)
     assert call.n_calls == 1
 
 
 async def test_a_right_that_was_never_given_is_not_waited_for() -> None:
-    patience = Patience("job", wants_rights=True)
+    retry = RetryPolicy("job", wants_rights=True)
     with pytest.raises(NoPermissionError):
-        await patience(Flaky(NoPermissionError("no")))
-    assert await patience(Flaky()) == "answer"
-    assert await patience(Flaky(NoPermissionError("taken away since"))) == "answer"
+        await retry(Flaky(NoPermissionError("no")))
+    assert await retry(Flaky()) == "answer"
+    assert await retry(Flaky(NoPermissionError("taken away since"))) == "answer"
 
 
 async def test_waiting_can_be_cancelled() -> None:
@@ -98,31 +98,31 @@ async def test_waiting_can_be_cancelled() -> None:
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await Patience("job")(never)
+            await RetryPolicy("job")(never)
 
 
 async def test_failures_are_counted_and_seen_until_an_answer_comes() -> None:
     failures: list[None] = []
-    patience = Patience("job", lambda: failures.append(None))
+    retry = RetryPolicy("job", lambda: failures.append(None))
     inner = Flaky(redis.ConnectionError("closed"), redis.TimeoutError("late"))
     seen: list[tuple[float | None, str]] = []
 
     async def call() -> str:
-        seen.append((patience.failing_since, patience.last_error))
+        seen.append((retry.failing_since, retry.last_error))
         return await inner()
 
-    await patience(call)
+    await retry(call)
     assert len(failures) == 2
     assert seen[0] == (None, "")
     assert seen[1][0] == seen[2][0] is not None
     assert seen[2][1] == "TimeoutError: late"
-    assert patience.failing_since is None
+    assert retry.failing_since is None
 
 
 async def test_an_outage_is_logged_once_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    patience = Patience("session")
-    await asyncio.gather(*[patience(Flaky(*[redis.ConnectionError("closed")] * 5)) for _ in range(10)])
+    retry = RetryPolicy("session")
+    await asyncio.gather(*[retry(Flaky(*[redis.ConnectionError("closed")] * 5)) for _ in range(10)])
     assert len([one for one in caplog.records if one.levelno == logging.WARNING]) == 1
     assert "session Redis serves again" in caplog.text
     assert caplog.text.count("serves again") == 1
@@ -141,18 +141,18 @@ def test_a_lost_group_is_known_by_what_the_server_says() -> None:
 
 
 async def test_an_outage_is_remembered_for_as_long_as_others_may_need_to_find_redis_again() -> None:
-    patience = Patience("job")
-    assert patience.has_answered_for_s(1000)
-    await patience(Flaky(redis.ConnectionError("away")))
-    assert patience.has_answered_for_s(0)
-    assert not patience.has_answered_for_s(10)
-    patience._recovered_at -= 10
-    assert patience.has_answered_for_s(10)
+    retry = RetryPolicy("job")
+    assert retry.has_answered_for_s(1000)
+    await retry(Flaky(redis.ConnectionError("away")))
+    assert retry.has_answered_for_s(0)
+    assert not retry.has_answered_for_s(10)
+    retry._recovered_at -= 10
+    assert retry.has_answered_for_s(10)
 
 
 async def test_a_call_that_waits_shows_while_others_are_served() -> None:
     """So does a Redis out of memory: it refuses what it would have to keep."""
-    patience = Patience("session")
+    retry = RetryPolicy("session")
     room = asyncio.Event()
 
     async def writes() -> str:
@@ -160,23 +160,23 @@ async def test_a_call_that_waits_shows_while_others_are_served() -> None:
             raise redis.OutOfMemoryError("maxmemory")
         return "written"
 
-    writing = asyncio.create_task(patience(writes))
+    writing = asyncio.create_task(retry(writes))
     await asyncio.sleep(0)
     for _ in range(3):
-        await patience(Flaky())
-    assert patience.failing_since is not None
-    assert "maxmemory" in patience.last_error
-    assert not patience.has_answered_for_s(0)
+        await retry(Flaky())
+    assert retry.failing_since is not None
+    assert "maxmemory" in retry.last_error
+    assert not retry.has_answered_for_s(0)
     room.set()
     assert await writing == "written"
-    assert patience.failing_since is None
+    assert retry.failing_since is None
 
 
 async def test_a_call_given_up_waits_no_more() -> None:
-    patience = Patience("session")
-    waiting = asyncio.create_task(patience(Flaky(*[redis.ConnectionError("away")] * 10_000)))
+    retry = RetryPolicy("session")
+    waiting = asyncio.create_task(retry(Flaky(*[redis.ConnectionError("away")] * 10_000)))
     await asyncio.sleep(0)
-    assert patience.failing_since is not None
+    assert retry.failing_since is not None
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert patience.failing_since is None
+    assert retry.failing_since is None

@@ -17,24 +17,24 @@ from tests.stream.session_writers import (
     begin_of,
     end,
     heard,
-    outbox_of,
     write,
+    writer_of,
 )
 from worker.stream import session_writer as stream
 from worker.stream.client import Client
 from worker.stream.scripts import BEGIN, END
-from worker.stream.session_writer import Terms
+from worker.stream.session_writer import BeginRequest
 from worker.stream.transport.address import Address
 
 
 @pytest.mark.parametrize("lost", ["-1", "-2", "-3"])
 async def test_a_chunk_whose_reply_was_lost_is_written_once(lost: str, link: LossyLink, valkey: redis.Redis) -> None:
-    outbox = outbox_of(link)
-    await begin(outbox)
-    link.loses = f"{outbox._epoch.decode()}{lost}"
+    writer = writer_of(link)
+    await begin(writer)
+    link.loses = f"{writer._epoch.decode()}{lost}"
     for n in range(3):
-        await write(outbox, is_final=n == 2)
-    await end(outbox)
+        await write(writer, is_final=n == 2)
+    await end(writer)
     assert link.loses == ""
     job = heard(valkey)
     assert (len(job.chunks), job.complete.samples) == (3, 30)
@@ -43,23 +43,23 @@ async def test_a_chunk_whose_reply_was_lost_is_written_once(lost: str, link: Los
 async def test_a_begin_whose_reply_was_lost_is_written_again_above_the_first(
     link: LossyLink, valkey: redis.Redis
 ) -> None:
-    outbox = outbox_of(link)
+    writer = writer_of(link)
     await link.call("SCRIPT", "LOAD", BEGIN.source)
     link.loses = BEGIN.sha
-    await begin(outbox)
-    await write(outbox, is_final=True)
-    await end(outbox)
+    await begin(writer)
+    await write(writer, is_final=True)
+    await end(writer)
     assert len(heard(valkey).begins) == 2
 
 
 async def test_an_end_whose_reply_was_lost_is_known_to_be_there(link: LossyLink, valkey: redis.Redis) -> None:
-    outbox = outbox_of(link)
-    await begin(outbox)
-    await write(outbox, is_final=True)
+    writer = writer_of(link)
+    await begin(writer)
+    await write(writer, is_final=True)
     await link.call("SCRIPT", "LOAD", END.source)
     link.loses = END.sha
-    with pytest.raises(stream.Ended) as ended:
-        await end(outbox)
+    with pytest.raises(stream.AlreadyEnded) as ended:
+        await end(writer)
     assert ended.value.kind == "complete"
     assert len(heard(valkey).ends) == 1
 
@@ -69,18 +69,18 @@ async def test_a_late_cancel_after_a_lost_reply_repeats_no_chunk(
     n_samples: int, link: LossyLink, valkey: redis.Redis, valkey_server: Server
 ) -> None:
     address = Address(valkey_server.url)
-    outbox = outbox_of(link)
-    await begin(outbox)
-    await write(outbox)
+    writer = writer_of(link)
+    await begin(writer)
+    await write(writer)
     async with Client(address, address, KEYS) as client:
 
         async def cancel_an_older_job() -> None:
             await client.cancel("s", "1600000000000-0")
 
-        link.loses, link.between = f"{outbox._epoch.decode()}-2", cancel_an_older_job
-        await write(outbox, n_samples)
-    await write(outbox, is_final=True)
-    await end(outbox)
+        link.loses, link.between = f"{writer._epoch.decode()}-2", cancel_an_older_job
+        await write(writer, n_samples)
+    await write(writer, is_final=True)
+    await end(writer)
     job = heard(valkey)
     assert len(job.begins) == 2
     assert job.complete.samples == 20 + n_samples
@@ -90,12 +90,12 @@ async def test_a_late_cancel_before_the_end_lets_the_end_follow_a_new_begin(
     link: LossyLink, valkey: redis.Redis, valkey_server: Server
 ) -> None:
     address = Address(valkey_server.url)
-    outbox = outbox_of(link)
-    await begin(outbox)
-    await write(outbox, is_final=True)
+    writer = writer_of(link)
+    await begin(writer)
+    await write(writer, is_final=True)
     async with Client(address, address, KEYS) as client:
         await client.cancel("s", "1600000000000-0")
-    await end(outbox)
+    await end(writer)
     job = heard(valkey)
     assert (len(job.begins), len(job.ends)) == (2, 1)
 
@@ -104,31 +104,31 @@ async def test_a_cancel_of_this_job_stops_its_writer(
     link: LossyLink, valkey: redis.Redis, valkey_server: Server
 ) -> None:
     address = Address(valkey_server.url)
-    outbox = outbox_of(link)
-    await begin(outbox)
-    await write(outbox)
+    writer = writer_of(link)
+    await begin(writer)
+    await write(writer)
     async with Client(address, address, KEYS) as client:
         await client.cancel("s")
-    with pytest.raises(stream.Cut):
-        await write(outbox)
-    assert outbox.delivered == 10
+    with pytest.raises(stream.CancelRequested):
+        await write(writer)
+    assert writer.delivered == 10
     assert len(heard(valkey).chunks) == 1
 
 
 async def test_a_writer_whose_lease_is_lost_writes_nothing_after_its_successor(
     link: LossyLink, valkey: redis.Redis
 ) -> None:
-    hold = Holding()
-    old, new = outbox_of(link, fence=1, hold=hold), outbox_of(link, fence=2)
+    confirm_lease = Holding()
+    old, new = writer_of(link, fence=1, confirm_lease=confirm_lease), writer_of(link, fence=2)
     await begin(old)
     await write(old)
     await begin(new)
-    hold.is_lost = True
+    confirm_lease.is_lost = True
     with pytest.raises(stream.Fenced):
         await write(old)
     with pytest.raises(stream.Fenced):
         await end(old)
-    hold.is_lost, hold.is_taken = (
+    confirm_lease.is_lost, confirm_lease.is_taken = (
         False,
         True,
     )  # the lease was not known to be lost: the fence says so, and Redis is asked
@@ -145,7 +145,7 @@ async def test_a_writer_whose_lease_is_lost_writes_nothing_after_its_successor(
 
 
 async def test_a_writer_gives_way_to_another_jobs_entries(link: LossyLink) -> None:
-    ours, other = outbox_of(link), outbox_of(link, entry_id="1700000000001-0")
+    ours, other = writer_of(link), writer_of(link, entry_id="1700000000001-0")
     await begin(ours)
     await begin(other)
     with pytest.raises(stream.Displaced):
@@ -153,76 +153,76 @@ async def test_a_writer_gives_way_to_another_jobs_entries(link: LossyLink) -> No
 
 
 async def test_a_stream_that_is_gone_stops_its_writer(link: LossyLink, valkey: redis.Redis) -> None:
-    outbox = outbox_of(link)
-    await begin(outbox)
+    writer = writer_of(link)
+    await begin(writer)
     valkey.delete(KEYS.audio("s"))
     with pytest.raises(stream.RelayLeft):
-        await write(outbox)
+        await write(writer)
     with pytest.raises(stream.RelayLeft):
-        await begin(outbox_of(link, fence=2))
+        await begin(writer_of(link, fence=2))
     assert not valkey.exists(KEYS.audio("s"))
 
 
 async def test_a_checkpoint_that_was_trimmed_away_is_not_guessed(link: LossyLink, valkey: redis.Redis) -> None:
-    outbox = outbox_of(link)
-    await begin(outbox)
-    await write(outbox)
+    writer = writer_of(link)
+    await begin(writer)
+    await write(writer)
     valkey.xtrim(KEYS.audio("s"), maxlen=0, approximate=False)
-    with pytest.raises(stream.TrailLost):
-        await begin(outbox_of(link, fence=2))
+    with pytest.raises(stream.ProgressLost):
+        await begin(writer_of(link, fence=2))
 
 
 async def test_samples_that_vanished_are_not_papered_over(
     link: LossyLink, valkey: redis.Redis, valkey_server: Server
 ) -> None:
     address = Address(valkey_server.url)
-    outbox = outbox_of(link)
-    await begin(outbox)
-    await write(outbox)
-    await write(outbox)
-    valkey.xdel(KEYS.audio("s"), outbox._epoch + b"-2")
+    writer = writer_of(link)
+    await begin(writer)
+    await write(writer)
+    await write(writer)
+    valkey.xdel(KEYS.audio("s"), writer._epoch + b"-2")
     async with Client(address, address, KEYS) as client:
         await client.cancel("s", "1600000000000-0")
     with pytest.raises(stream.Rewound):
-        await write(outbox)
+        await write(writer)
 
 
 async def test_what_is_spoken_for_long_is_kept_for_as_long(
     link: LossyLink, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox = outbox_of(link)
-    await begin(outbox)
+    writer = writer_of(link)
+    await begin(writer)
     for key in (KEYS.audio("s"), KEYS.job("s", ENTRY)):
         valkey.pexpire(key, 5000)
-    await write(outbox)
+    await write(writer)
     assert valkey.pttl(KEYS.audio("s")) <= 5000
     monkeypatch.setattr(stream, "RENEW_EVERY_S", 0.0)
-    await write(outbox)
+    await write(writer)
     assert valkey.pttl(KEYS.audio("s")) > 500_000
     assert valkey.pttl(KEYS.job("s", ENTRY)) > 500_000
 
 
 async def test_a_key_of_another_type_is_no_refusal(link: LossyLink, valkey: redis.Redis) -> None:
-    outbox = outbox_of(link)
-    await begin(outbox)
+    writer = writer_of(link)
+    await begin(writer)
     valkey.delete(KEYS.audio("s"))
     valkey.set(KEYS.audio("s"), "what?", ex=60)
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        await write(outbox)
+        await write(writer)
 
 
 async def test_a_look_says_what_a_begin_would_find_and_writes_nothing(link: LossyLink, valkey: redis.Redis) -> None:
-    old = outbox_of(link)
+    old = writer_of(link)
     await begin(old)
     await write(old)
     before = valkey.xrange(KEYS.audio("s"))
-    new = outbox_of(link, fence=2, attempt=2)
-    terms = Terms(begin_of, FAR_FUTURE_MS, 3)
+    new = writer_of(link, fence=2, attempt=2)
+    terms = BeginRequest(begin_of, FAR_FUTURE_MS, 3)
     await new.look(terms)
     assert valkey.xrange(KEYS.audio("s")) == before
     assert (new.delivered, new.attempt, new.n_fruitless, new.resumed_at) == (10, 2, 1, None)
     await new.begin(terms)
     assert (new.resumed_at, new.attempt, new.n_fruitless) == (10, 2, 1)
-    third = outbox_of(link, fence=3, attempt=3)
+    third = writer_of(link, fence=3, attempt=3)
     await third.look(terms)
     assert (third.attempt, third.n_fruitless) == (2, 2)

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from tests.flow.listening import KEYS, read_session
-from tests.stream.session_writers import LossyLink, begin, end, outbox_of, write
+from tests.stream.session_writers import LossyLink, begin, end, write, writer_of
 from worker.stream import session_writer as stream
 from worker.stream.scripts import APPEND
 
@@ -28,31 +28,31 @@ class Snapshot:
 
 
 async def test_over_a_new_connection_the_next_entry_follows_the_last_one(link: LossyLink, valkey: redis.Redis) -> None:
-    outbox = outbox_of(link)
-    await begin(outbox)
-    await write(outbox)
+    writer = writer_of(link)
+    await begin(writer)
+    await write(writer)
     for _ in range(2):
         link.connection_number += 1
-        await write(outbox)
-        await write(outbox)
-    await end(outbox)
+        await write(writer)
+        await write(writer)
+    await end(writer)
     [job] = read_session(valkey, "s").values()
     assert (len(job.begins), len(job.chunks)) == (1, 5)
 
 
 @pytest.mark.parametrize("n_left", [0, 1, 2])
 async def test_nothing_follows_a_gap_that_a_fail_over_tore(link: LossyLink, valkey: redis.Redis, n_left: int) -> None:
-    outbox = outbox_of(link)
-    await begin(outbox)
+    writer = writer_of(link)
+    await begin(writer)
     for _ in range(n_left):
-        await write(outbox)
+        await write(writer)
     replica = Snapshot(valkey)
     for _ in range(3 - n_left):
-        await write(outbox)
+        await write(writer)
     replica.make_master(link)
     with pytest.raises(stream.Rewound):
-        await write(outbox)
-    after = outbox_of(link, fence=2)
+        await write(writer)
+    after = writer_of(link, fence=2)
     await begin(after)
     assert (after.delivered, after.next_seq) == (10 * n_left, n_left)
     await write(after)
@@ -62,66 +62,66 @@ async def test_nothing_follows_a_gap_that_a_fail_over_tore(link: LossyLink, valk
 
 
 async def test_a_lost_entry_without_samples_is_missed_too(link: LossyLink, valkey: redis.Redis) -> None:
-    outbox = outbox_of(link)
-    await begin(outbox)
-    await write(outbox)
+    writer = writer_of(link)
+    await begin(writer)
+    await write(writer)
     replica = Snapshot(valkey)
-    await write(outbox, n_samples=0)
+    await write(writer, n_samples=0)
     replica.make_master(link)
     with pytest.raises(stream.Rewound):
-        await write(outbox)
+        await write(writer)
 
 
 async def test_a_whole_utterance_lost_in_a_fail_over_is_given_back(link: LossyLink, valkey: redis.Redis) -> None:
-    earlier, outbox = outbox_of(link, entry_id="1600000000000-0"), outbox_of(link)
+    earlier, writer = writer_of(link, entry_id="1600000000000-0"), writer_of(link)
     await begin(earlier)
     await end(earlier)
     replica = Snapshot(valkey)
-    await begin(outbox)
+    await begin(writer)
     replica.make_master(link)
     with pytest.raises(stream.Rewound):
-        await write(outbox)
+        await write(writer)
 
 
 async def test_a_job_that_is_published_again_after_a_fail_over_displaces_itself_as_one_that_was_lost(
     link: LossyLink, valkey: redis.Redis
 ) -> None:
-    earlier, outbox = outbox_of(link, entry_id="1600000000000-0"), outbox_of(link)
-    again = outbox_of(
+    earlier, writer = writer_of(link, entry_id="1600000000000-0"), writer_of(link)
+    again = writer_of(
         link, fence=time.time_ns() // 1_000_000 + 1000, entry_id="1800000000000-0"
     )  # a fail-over takes time
-    again._job_id = outbox._job_id
+    again._job_id = writer._job_id
     await begin(earlier)
     await end(earlier)
     replica = Snapshot(valkey)
-    await begin(outbox)
+    await begin(writer)
     replica.make_master(link)
     await begin(again)
     with pytest.raises(stream.Rewound):
-        await write(outbox)
+        await write(writer)
 
 
 async def test_a_new_connection_to_a_stream_that_is_gone_finds_no_listener(
     link: LossyLink, valkey: redis.Redis
 ) -> None:
-    outbox = outbox_of(link)
-    await begin(outbox)
+    writer = writer_of(link)
+    await begin(writer)
     valkey.delete(KEYS.audio("s"))
     link.connection_number += 1
     with pytest.raises(stream.RelayLeft):
-        await write(outbox)
+        await write(writer)
 
 
 async def test_an_entry_over_a_new_connection_whose_reply_was_lost_is_written_once(
     link: LossyLink, valkey: redis.Redis
 ) -> None:
-    outbox = outbox_of(link)
-    await begin(outbox)
-    await write(outbox)
+    writer = writer_of(link)
+    await begin(writer)
+    await write(writer)
     link.connection_number += 1
     link.loses = APPEND.sha
-    await write(outbox)
-    await write(outbox)
-    await end(outbox)
+    await write(writer)
+    await write(writer)
+    await end(writer)
     [job] = read_session(valkey, "s").values()
     assert (len(job.begins), len(job.chunks)) == (1, 3)

@@ -16,7 +16,7 @@ N_CODEBOOKS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class DeliveredChunk:
     """One chunk's place: frames `first_frame` … of a segment. codes: [n, 16] uint16, n = 0 from an engine without."""
 
     segment: int
@@ -26,7 +26,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class Progress:
     """marks: in the order spoken. began_ms: epoch of the utterance's first begin still there, or None.
 
     is_whole: the chunk marked as final is there; only the terminal entry is missing. computed_on: of the begins of all
@@ -34,7 +34,7 @@ class Trail:
     """
 
     next_seq: int = 0
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[DeliveredChunk, ...] = ()
     began_ms: int | None = None
     is_whole: bool = False
     computed_on: frozenset[str | None] = frozenset()
@@ -57,12 +57,12 @@ class Trail:
         return None if self.marks and segment < self.marks[-1].segment else np.zeros((0, N_CODEBOOKS), np.uint16)
 
 
-async def read_trail(link: Link, audio_key: str, entry_id: str) -> Trail:
+async def read_progress(link: Link, audio_key: str, entry_id: str) -> Progress:
     """Read an utterance's entries backwards from the stream's end to its first begin.
 
     Whatever lies between them (cancels, by accident another job's entries) is skipped unread.
     """
-    marks: list[Mark] = []
+    marks: list[DeliveredChunk] = []
     next_seq, began_ms, is_whole, upper = 0, None, False, "+"
     ours, is_first, has_samples = entry_id.encode(), False, False
     computed_on: set[str | None] = set()
@@ -89,9 +89,9 @@ async def read_trail(link: Link, audio_key: str, entry_id: str) -> Trail:
             break
     if not is_first:  # trimmed away
         computed_on.add(None)
-    return Trail(next_seq, tuple(reversed(marks)), began_ms, is_whole, frozenset(computed_on))
+    return Progress(next_seq, tuple(reversed(marks)), began_ms, is_whole, frozenset(computed_on))
 
 
-def _mark(raw: bytes, n_bytes: int) -> Mark:
+def _mark(raw: bytes, n_bytes: int) -> DeliveredChunk:
     segment, first_frame, codes = unpack_codes(raw)
-    return Mark(segment, first_frame, np.frombuffer(codes, "<u2").reshape(-1, N_CODEBOOKS), n_bytes)
+    return DeliveredChunk(segment, first_frame, np.frombuffer(codes, "<u2").reshape(-1, N_CODEBOOKS), n_bytes)

@@ -80,7 +80,7 @@ class Reclaim:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class ServerClock:
     """The job Redis' clock: ahead_ms of ours (monotonic), as a round trip of trip_s measured it at monotonic `at`."""
 
     ahead_ms: float
@@ -88,12 +88,12 @@ class Clock:
     at: float
 
     @classmethod
-    def measured(cls, now_ms: int, sent_at: float) -> Clock:
+    def measured(cls, now_ms: int, sent_at: float) -> ServerClock:
         """The server said now_ms half a round trip ago."""
         at = monotonic()
         return cls(now_ms - (sent_at + at) * 500, at - sent_at, at)
 
-    def is_better_than(self, other: Clock) -> bool:
+    def is_better_than(self, other: ServerClock) -> bool:
         """True where this trip was quicker, the other is old, or the two cannot both be right: the clock was set."""
         apart_s = abs(self.ahead_ms - other.ahead_ms) / 1000
         was_set = apart_s > (self.trip_s + other.trip_s) / 2 + 0.1
@@ -122,7 +122,7 @@ class JobQueue:
         self._max_field_bytes = max_field_bytes
         self._report = report
         self._turn = 0
-        self._clock: Clock | None = None
+        self._clock: ServerClock | None = None
         self.lost_group = asyncio.Event()  # set where the group had to be made: what was pending is in no queue
 
     async def claim(self, count: int) -> Claim:
@@ -221,7 +221,7 @@ class JobQueue:
         return bool(odd)
 
     def _set_clock(self, now_ms: bytes, sent_at: float) -> None:
-        clock = Clock.measured(int(now_ms), sent_at)
+        clock = ServerClock.measured(int(now_ms), sent_at)
         if self._clock is None or clock.is_better_than(self._clock):
             self._clock = clock
 

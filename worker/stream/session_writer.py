@@ -29,11 +29,11 @@ from schemas.errors import WireError
 from schemas.messages import Audio, Begin, Message
 from schemas.wire import pack, stream_fields
 from worker.stream.keys import Keys
-from worker.stream.progress import Trail, read_trail
+from worker.stream.progress import Progress, read_progress
 from worker.stream.queue import Lease
 from worker.stream.scripts import APPEND, BEGIN, END, REPEAT, Script
 from worker.stream.transport.link import Link, run_script
-from worker.stream.transport.retry import Patience
+from worker.stream.transport.retry import RetryPolicy
 
 AUDIO_TTL_MS = 600_000
 RENEW_EVERY_S = 60.0
@@ -45,7 +45,7 @@ class Stop(Exception):
     """This worker must not go on with the utterance; see the module's tree."""
 
 
-class Ended(Stop):
+class AlreadyEnded(Stop):
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
         self.kind = kind
@@ -54,7 +54,7 @@ class Ended(Stop):
 class Fenced(Stop): ...
 
 
-class Cut(Stop): ...
+class CancelRequested(Stop): ...
 
 
 class RelayLeft(Stop): ...
@@ -63,10 +63,10 @@ class RelayLeft(Stop): ...
 class Expired(Stop): ...
 
 
-class Spent(Stop): ...
+class AttemptsSpent(Stop): ...
 
 
-class TrailLost(Stop): ...
+class ProgressLost(Stop): ...
 
 
 class StreamFull(Stop): ...
@@ -79,28 +79,28 @@ class Displaced(Stop): ...
 
 
 @dataclass(frozen=True, slots=True)
-class Plane:
+class SessionPlane:
     """The session plane as every outbox of a worker shares it."""
 
     link: Link
     keys: Keys
-    patience: Patience
+    retry: RetryPolicy
     on_refused: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class BeginRequest:
     """What an epoch is opened with. compose: makes the message from what the outbox knows; may be asked again.
 
     deadline_ms: when a job that never began expires. max_attempts: how many may fail without a new sample.
     """
 
-    compose: Callable[[Outbox], Begin]
+    compose: Callable[[SessionWriter], Begin]
     deadline_ms: int
     max_attempts: int
 
 
-class Outbox:
+class SessionWriter:
     """One attempt at one utterance.
 
     hold(now) confirms the lease and raises Fenced when it is lost: now=True by asking Redis, else only when the last
@@ -111,11 +111,13 @@ class Outbox:
     next chunk's number. trail: what earlier attempts left.
     """
 
-    def __init__(self, plane: Plane, lease: Lease, job_id: str, hold: Callable[[bool], Awaitable[None]]) -> None:
+    def __init__(
+        self, plane: SessionPlane, lease: Lease, job_id: str, confirm_lease: Callable[[bool], Awaitable[None]]
+    ) -> None:
         self._plane = plane
         self._lease = lease
         self._job_id = job_id
-        self._hold = hold
+        self._confirm_lease = confirm_lease
         self._audio = plane.keys.audio(lease.session_id)
         self._job = plane.keys.job(lease.session_id, lease.entry_id)
         self._keys = (self._audio, plane.keys.cut(lease.session_id), self._job)
@@ -127,19 +129,19 @@ class Outbox:
         self.resumed_at: int | None = None
         self.delivered = 0
         self.next_seq = 0
-        self.trail = Trail()
+        self.progress = Progress()
 
     @property
     def has_progressed(self) -> bool:
         """True when this attempt delivered a new sample."""
         return self.resumed_at is not None and self.delivered > self.resumed_at
 
-    async def look(self, terms: Terms) -> None:
+    async def look(self, terms: BeginRequest) -> None:
         """Learn what `begin` would find, and write nothing: to be asked once, before it. Raises Stop as it does."""
         self._terms = terms
         await self._ask_to_begin(NOBODYS_ATTEMPT)
 
-    async def begin(self, terms: Terms) -> int:
+    async def begin(self, terms: BeginRequest) -> int:
         """Open an epoch; returns the session Redis' clock in ms."""
         self._terms = terms
         return await self._begin()
@@ -157,7 +159,7 @@ class Outbox:
 
     async def _ask_to_begin(self, attempt: int) -> list[Any]:
         """BEGIN's answer: OK, or MOVED when nothing was written for what this outbox believed; then it knows better."""
-        await self._hold(False)
+        await self._confirm_lease(False)
         terms, claimed = self._terms, self._lease.attempt
         body = pack(terms.compose(self))
         answer = await self._ask(BEGIN, self.delivered, body, terms.deadline_ms, claimed, terms.max_attempts, attempt)
@@ -167,7 +169,7 @@ class Outbox:
             self.delivered = int(answer[1])
             if self.resumed_at is None:
                 self.attempt = answer[2]
-            await self._read_trail()
+            await self._read_progress()
         self.n_fruitless = answer[-1] if answer[0] == b"MOVED" else answer[2]
         return answer
 
@@ -187,7 +189,7 @@ class Outbox:
 
     async def end(self, message: Message, code: str = "", text: str = "") -> None:
         """Write the terminal entry. Raises Ended when there is one already, or Stop."""
-        await self._hold(False)
+        await self._confirm_lease(False)
         while True:
             at = self._epoch + b"-%d" % self._n if self._epoch else b""
             answer = await self._ask(END, message.type, at, self.delivered, pack(message), code, text)
@@ -212,7 +214,7 @@ class Outbox:
         """Write this epoch's next entry; False when refused for good, True when it is on the stream."""
         entry_id = self._epoch + b"-%d" % self._n
         try:
-            landed = await self._plane.patience(lambda: self._send(entry_id, fields))
+            landed = await self._plane.retry(lambda: self._send(entry_id, fields))
         except redis.ResponseError as error:
             if not _is_refusal(error):
                 raise
@@ -249,21 +251,21 @@ class Outbox:
         self._plane.on_refused()
         delivered, seq = self.delivered, self.next_seq
         tail = await self._tail()
-        await self._hold(True)
+        await self._confirm_lease(True)
         if tail is not None and not self._may_follow(tail[1]):
             raise Displaced if self._is_another_jobs(*tail) else Rewound
-        await self._read_trail()  # the begin tells of it
+        await self._read_progress()  # the begin tells of it
         await self._begin()
-        if self.delivered < delivered or 0 < self.trail.next_seq < seq:
+        if self.delivered < delivered or 0 < self.progress.next_seq < seq:
             raise Rewound
 
-    async def _read_trail(self) -> None:
+    async def _read_progress(self) -> None:
         link, entry_id = self._plane.link, self._lease.entry_id
         try:
-            self.trail = await self._plane.patience(lambda: read_trail(link, self._audio, entry_id))
+            self.progress = await self._plane.retry(lambda: read_progress(link, self._audio, entry_id))
         except WireError as error:
-            raise TrailLost from error
-        self.next_seq = max(self.next_seq, self.trail.next_seq)
+            raise ProgressLost from error
+        self.next_seq = max(self.next_seq, self.progress.next_seq)
 
     def _may_follow(self, tail: dict[bytes, bytes]) -> bool:
         return tail.get(b"type") == b"cancel" or tail.get(b"entry") == self._lease.entry_id.encode()
@@ -274,9 +276,7 @@ class Outbox:
         return is_later and tail.get(b"job_id") != self._job_id.encode()
 
     async def _tail(self) -> tuple[bytes, dict[bytes, bytes]] | None:
-        found = await self._plane.patience(
-            lambda: self._plane.link.call("XREVRANGE", self._audio, "+", "-", "COUNT", 1)
-        )
+        found = await self._plane.retry(lambda: self._plane.link.call("XREVRANGE", self._audio, "+", "-", "COUNT", 1))
         if not found:
             return None
         entry_id, flat = found[0]
@@ -284,7 +284,7 @@ class Outbox:
 
     async def _renew(self) -> None:
         for key in (self._audio, self._job):
-            await self._plane.patience(
+            await self._plane.retry(
                 lambda key=key: self._plane.link.call("PEXPIRE", key, AUDIO_TTL_MS)  # type: ignore[misc]
             )
         self._renewed_at = monotonic()
@@ -293,20 +293,20 @@ class Outbox:
         """BEGIN's or END's answer. That another has the job is believed of the job plane only: raises Fenced."""
         answer = await self._script(script, *arguments, "")
         if answer[0] == b"STALE":
-            await self._hold(True)
+            await self._confirm_lease(True)
             answer = await self._script(script, *arguments, "1")
         return answer
 
     async def _script(self, script: Script, *arguments: Any, keys: tuple[str, ...] | None = None) -> list[Any]:
         link, lease = self._plane.link, self._lease
         words = (lease.entry_id, self._job_id, lease.fence, *arguments)
-        answer: list[Any] = await self._plane.patience(lambda: run_script(link, script, keys or self._keys, *words))
+        answer: list[Any] = await self._plane.retry(lambda: run_script(link, script, keys or self._keys, *words))
         return answer
 
     def _stop(self, answer: list[Any]) -> None:
         kind = answer[0]
         if kind == b"DONE":
-            raise Ended(answer[1].decode())
+            raise AlreadyEnded(answer[1].decode())
         if kind in (b"CUT", b"SPENT"):
             self.delivered = int(answer[1])
         raise _STOPS[kind]
@@ -314,12 +314,12 @@ class Outbox:
 
 _STOPS: dict[bytes, type[Stop]] = {
     b"STALE": Fenced,
-    b"CUT": Cut,
+    b"CUT": CancelRequested,
     b"GONE": RelayLeft,
     b"EXPIRED": Expired,
-    b"LOST": TrailLost,
+    b"LOST": ProgressLost,
     b"FULL": StreamFull,
-    b"SPENT": Spent,
+    b"SPENT": AttemptsSpent,
 }
 
 

@@ -17,8 +17,8 @@ from worker.engine.base import FRAME_RATE_HZ, Arithmetic, Finish, Frames, Resume
 from worker.engine.segment_stream import Speech
 from worker.engine.thread import EngineThread
 from worker.stream.heartbeat import Pulse
-from worker.stream.progress import Trail
-from worker.stream.session_writer import Outbox
+from worker.stream.progress import Progress
+from worker.stream.session_writer import SessionWriter
 from worker.text import Piece, frame_budget, join, plan
 from worker.voices.card import Card
 
@@ -45,22 +45,22 @@ class Take:
     def text_spoken(self) -> str:
         return join(self.pieces[: self.n_begun])
 
-    def resumed_by(self, outbox: Outbox) -> str | None:
-        if not outbox.delivered:
+    def resumed_by(self, writer: SessionWriter) -> str | None:
+        if not writer.delivered:
             return None
-        segments = {mark.segment for mark in outbox.trail.marks}
-        whole = all(outbox.trail.codes_of(segment) is not None for segment in range(max(segments, default=-1) + 1))
+        segments = {mark.segment for mark in writer.progress.marks}
+        whole = all(writer.progress.codes_of(segment) is not None for segment in range(max(segments, default=-1) + 1))
         return "codes" if self.has_codes and segments and whole else "regenerated"
 
-    def resumed_exactly(self, outbox: Outbox, arithmetic: Arithmetic | None) -> bool | None:
+    def resumed_exactly(self, writer: SessionWriter, arithmetic: Arithmetic | None) -> bool | None:
         """Whether the samples go on as the earlier attempts would have gone on, to the last bit; None at the first."""
-        if not outbox.delivered:
+        if not writer.delivered:
             return None
-        is_alike = arithmetic is not None and arithmetic.is_exact and outbox.trail.computed_on == {arithmetic.name}
+        is_alike = arithmetic is not None and arithmetic.is_exact and writer.progress.computed_on == {arithmetic.name}
         # Spoken again, an engine with codes may choose another code at a near tie.
-        return is_alike and (not self.has_codes or self.resumed_by(outbox) == "codes")
+        return is_alike and (not self.has_codes or self.resumed_by(writer) == "codes")
 
-    def segment(self, index: int, trail: Trail) -> Segment:
+    def segment(self, index: int, progress: Progress) -> Segment:
         """The index-th segment for the engine, with what was spoken of it before."""
         text = self.pieces[index].spoken
         max_frames = frame_budget(text, self.job.language)
@@ -71,15 +71,15 @@ class Take:
             seed=(self.job.seed + index) & MAX_SEED,
             max_frames=max_frames,
             temperature=self.job.temperature,
-            resume=self._resume(index, trail, max_frames),
+            resume=self._resume(index, progress, max_frames),
         )
 
-    def _resume(self, index: int, trail: Trail, max_frames: int) -> Resume | None:
-        last = trail.marks[-1] if trail.marks else None
+    def _resume(self, index: int, progress: Progress, max_frames: int) -> Resume | None:
+        last = progress.marks[-1] if progress.marks else None
         if last is None or index > last.segment:
             return None
         if self.has_codes:  # without its codes it is spoken again, with the same seed
-            codes = trail.codes_of(index)
+            codes = progress.codes_of(index)
             return None if codes is None else Resume(len(codes), codes)
         if index < last.segment:
             return Resume(max_frames)
@@ -90,19 +90,19 @@ class Take:
 class Speaking:
     """Runs a Take from the engine into the outbox, and keeps the figures of `complete`."""
 
-    def __init__(self, engine: EngineThread, outbox: Outbox, take: Take, pulse: Pulse, begun_ms: int) -> None:
+    def __init__(self, engine: EngineThread, writer: SessionWriter, take: Take, pulse: Pulse, begun_ms: int) -> None:
         self._engine = engine
-        self._outbox = outbox
+        self._writer = writer
         self._take = take
         self._pulse = pulse
         self._begun_ms = begun_ms
         self._began_at = monotonic()
         self._chain = Chain(take.job.sample_rate, take.job.encoding)
         self._sample_bytes = bytes_per_sample(take.job.encoding)
-        self._to_drop = outbox.delivered * self._sample_bytes  # bytes the session has already
-        self._resumed_at = outbox.resumed_at or 0
-        if outbox.trail.marks:
-            take.n_begun = outbox.trail.marks[-1].segment + 1
+        self._to_drop = writer.delivered * self._sample_bytes  # bytes the session has already
+        self._resumed_at = writer.resumed_at or 0
+        if writer.progress.marks:
+            take.n_begun = writer.progress.marks[-1].segment + 1
         self._n_written = 0
         self._audible_after_s: float | None = None
         self._finish = Finish.STOP
@@ -113,7 +113,7 @@ class Speaking:
         last = len(self._take.pieces) - 1
         for index in range(last + 1):
             await self._speak(index, is_last=index == last)
-        if not self._outbox.delivered:
+        if not self._writer.delivered:
             raise JobError(ErrorCode.NO_AUDIO, "the engine made no sound of this text", "text")
 
     def cancel(self) -> None:
@@ -122,7 +122,7 @@ class Speaking:
             self._speech.cancel()
 
     async def _speak(self, index: int, is_last: bool) -> None:
-        speech = self._speech = self._engine.open(self._take.segment(index, self._outbox.trail))
+        speech = self._speech = self._engine.open(self._take.segment(index, self._writer.progress))
         self._chain.begin_segment()
         unwritten: list[Frames] = []  # whose samples the chain still holds back, or drops
         while True:
@@ -158,7 +158,7 @@ class Speaking:
         return data[dropped:]
 
     async def _write(self, index: int, frames: list[Frames], data: bytes, is_final: bool) -> None:
-        if self._outbox.trail.is_whole or (is_final and not data and not self._outbox.delivered):
+        if self._writer.progress.is_whole or (is_final and not data and not self._writer.delivered):
             return
         if self._to_drop and not is_final:  # more than there is left to drop only where it was spoken again shorter
             return
@@ -170,13 +170,13 @@ class Speaking:
             type="audio",
             job_id=self._take.job.job_id,
             session_id=self._take.job.session_id,
-            seq=self._outbox.next_seq,
-            pos=self._outbox.delivered,
+            seq=self._writer.next_seq,
+            pos=self._writer.delivered,
             data=data,
             is_final=is_final,
         )
         n_samples = len(data) // self._sample_bytes
-        await self._outbox.write(message, n_samples, pack_codes(index, first_frame, codes))
+        await self._writer.write(message, n_samples, pack_codes(index, first_frame, codes))
         self._n_written += 1
         self._take.n_begun = max(self._take.n_begun, index + 1)
         if self._audible_after_s is None and self._chain.audible_at is not None:
@@ -188,26 +188,26 @@ class Speaking:
         codes = frames[0].codes if len(frames) == 1 else np.concatenate([part.codes for part in frames])
         if not len(codes):
             return first_frame, b""
-        known = self._outbox.trail.codes_of(index)
+        known = self._writer.progress.codes_of(index)
         n_known = 0 if known is None else min(max(0, len(known) - first_frame), len(codes))
         return first_frame + n_known, codes[n_known:].astype("<u2").tobytes()
 
     def complete(self, published_ms: int, model: str) -> Complete:
         """The figures. After a take-over first_audio_ms counts to the first begin on the stream: a lower bound."""
-        job, outbox = self._take.job, self._outbox
-        began_ms = outbox.trail.began_ms if self._resumed_at and outbox.trail.began_ms else self._begun_ms
+        job, writer = self._take.job, self._writer
+        began_ms = writer.progress.began_ms if self._resumed_at and writer.progress.began_ms else self._begun_ms
         queue_ms = max(0, began_ms - published_ms)
         first_audio_ms = queue_ms + (0 if self._resumed_at else round((self._audible_after_s or 0) * 1000))
-        spoken_s = (outbox.delivered - self._resumed_at) / job.sample_rate
+        spoken_s = (writer.delivered - self._resumed_at) / job.sample_rate
         return Complete(
             v=1,
             type="complete",
             job_id=job.job_id,
             session_id=job.session_id,
             finish=self._finish.value,
-            samples=outbox.delivered,
-            chunks=outbox.next_seq,
-            audio_ms=round(outbox.delivered * 1000 / job.sample_rate),
+            samples=writer.delivered,
+            chunks=writer.next_seq,
+            audio_ms=round(writer.delivered * 1000 / job.sample_rate),
             queue_ms=queue_ms,
             first_audio_ms=first_audio_ms,
             leading_silence_ms=round(self._chain.leading_silence_ms),

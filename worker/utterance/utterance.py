@@ -20,8 +20,8 @@ from worker.observe.metrics import Metrics
 from worker.stream import session_writer as stream
 from worker.stream.heartbeat import Pulse
 from worker.stream.queue import JobQueue, Lease, Settled, Verdict
-from worker.stream.session_writer import Outbox, Plane
-from worker.stream.transport.retry import Patience, Refusal
+from worker.stream.session_writer import SessionPlane, SessionWriter
+from worker.stream.transport.retry import Refusal, RetryPolicy
 from worker.utterance.admission import Floor, Reserved, Seat
 from worker.utterance.delivery import Speaking, Take
 from worker.voices.card import Card
@@ -37,8 +37,8 @@ class Desk:
     """Everything an utterance needs of its worker; shared by all of them."""
 
     queue: JobQueue
-    patience: Patience
-    plane: Plane
+    retry: RetryPolicy
+    plane: SessionPlane
     engine: EngineThread
     voices: Callable[[], Registry]
     metrics: Metrics
@@ -57,13 +57,13 @@ class Utterance:
     desk: Desk
     pulse: Pulse
     job_id: str = field(init=False)
-    _outbox: Outbox = field(init=False)
+    _writer: SessionWriter = field(init=False)
     _seat: Seat = field(init=False)
     _take: Take | None = None
 
     def __post_init__(self) -> None:
         self.job_id = job_id_of(self.lease.entry_id, self.lease.fields)
-        self._outbox = Outbox(self.desk.plane, self.lease, self.job_id, self._hold)
+        self._writer = SessionWriter(self.desk.plane, self.lease, self.job_id, self._confirm_lease)
 
     @property
     def lease(self) -> Lease:
@@ -81,7 +81,7 @@ class Utterance:
                 self._note(f"does not find its last entry on the stream ({type(stop).__name__}) and is given back")
                 if await self.settle("release") == "gone" and isinstance(stop, stream.Displaced):
                     await self._end_taken_out()
-            except stream.Ended as ended:
+            except stream.AlreadyEnded as ended:
                 await self.settle("dead" if ended.kind == "error" else "ok", ended.kind)
             except stream.StreamFull:
                 await self._end_unwritable("an entry with an id near the greatest there is has exhausted its stream")
@@ -90,11 +90,11 @@ class Utterance:
 
     async def _run(self) -> None:
         try:
-            if self.lease.repeats and await self._outbox.repeat(self.lease.repeats):
+            if self.lease.repeats and await self._writer.repeat(self.lease.repeats):
                 await self.settle("ok")
                 return
             complete = await self._speak()
-        except (stream.Cut, stream.RelayLeft) as stop:
+        except (stream.CancelRequested, stream.RelayLeft) as stop:
             await self._end_cancelled(has_left=isinstance(stop, stream.RelayLeft))
         except JobError as error:
             await self._end_failed(error)
@@ -121,9 +121,7 @@ class Utterance:
 
     async def settle(self, verdict: Verdict, argument: str | int = "", may_come_again: bool = False) -> Settled:
         """End the attempt on the job plane; "fenced" means that another worker does it."""
-        settled = await self.desk.patience(
-            lambda: self.desk.queue.settle(self.lease, verdict, argument, may_come_again)
-        )
+        settled = await self.desk.retry(lambda: self.desk.queue.settle(self.lease, verdict, argument, may_come_again))
         if settled == "fenced":
             self.desk.metrics.lost_leases.inc()
         else:
@@ -133,29 +131,29 @@ class Utterance:
     async def _speak(self) -> Complete:
         job, voice = self._read()
         take = Take(job, voice, self.desk.engine.engine.has_codes)
-        terms = stream.Terms(
-            lambda outbox: self._begin_message(take, outbox),
+        terms = stream.BeginRequest(
+            lambda writer: self._begin_message(take, writer),
             deadline_ms=self.lease.published_ms + job.ttl_ms,
             max_attempts=self.desk.max_attempts,
         )
         await self._take_floor(terms)
-        begun_ms = await self._outbox.begin(terms)
+        begun_ms = await self._writer.begin(terms)
         self._take = take
-        self.desk.metrics.attempts.observe(self._outbox.attempt)
-        speaking = Speaking(self.desk.engine, self._outbox, take, self.pulse, begun_ms)
+        self.desk.metrics.attempts.observe(self._writer.attempt)
+        speaking = Speaking(self.desk.engine, self._writer, take, self.pulse, begun_ms)
         try:
             await speaking.run()
         finally:
             speaking.cancel()
         complete = speaking.complete(self.lease.published_ms, self.desk.engine.engine.name)
-        await self._outbox.end(complete)
+        await self._writer.end(complete)
         return complete
 
-    async def _take_floor(self, terms: stream.Terms) -> None:
+    async def _take_floor(self, terms: stream.BeginRequest) -> None:
         """Wait until this may be spoken. A suspect that waits spends no attempt: others may cost it its worker."""
         if self.lease.attempt > 1:
-            await self._outbox.look(terms)
-        if self.lease.attempt == 1 or self._outbox.n_fruitless == 1:
+            await self._writer.look(terms)
+        if self.lease.attempt == 1 or self._writer.n_fruitless == 1:
             await self._seat.may_speak(is_suspect=False)
             return
         await self._renew(self.lease.attempt - 1)
@@ -173,7 +171,7 @@ class Utterance:
             raise JobError(ErrorCode.VOICE_UNAVAILABLE, why, "voice")
         return job, voice
 
-    def _begin_message(self, take: Take, outbox: Outbox) -> Begin:
+    def _begin_message(self, take: Take, writer: SessionWriter) -> Begin:
         arithmetic = self.desk.arithmetic
         return Begin(
             v=1,
@@ -184,11 +182,11 @@ class Utterance:
             model=self.desk.engine.engine.name,
             sample_rate=take.job.sample_rate,
             encoding=take.job.encoding.value,
-            attempt=outbox.attempt,
-            resumed_at=outbox.delivered,
-            resumed_by=take.resumed_by(outbox),
+            attempt=writer.attempt,
+            resumed_at=writer.delivered,
+            resumed_by=take.resumed_by(writer),
             computed_on=arithmetic.name if arithmetic else None,
-            resumed_exactly=take.resumed_exactly(outbox, arithmetic),
+            resumed_exactly=take.resumed_exactly(writer, arithmetic),
         )
 
     async def _end_cancelled(self, has_left: bool) -> None:
@@ -198,11 +196,11 @@ class Utterance:
             type="cancelled",
             job_id=self.job_id,
             session_id=self.lease.session_id,
-            samples=self._outbox.delivered,
+            samples=self._writer.delivered,
             text_spoken=text,
         )
         try:
-            await self._outbox.end(message)
+            await self._writer.end(message)
         except stream.RelayLeft:
             has_left = True
         if has_left:
@@ -224,7 +222,7 @@ class Utterance:
                 retryable=error.code.retryable,
             )
             try:
-                await self._outbox.end(message, error.code.value, text)
+                await self._writer.end(message, error.code.value, text)
             except stream.RelayLeft:
                 self.desk.metrics.gone_listeners.inc()
         log.warning(
@@ -262,8 +260,8 @@ class Utterance:
 
     async def _try_again(self, error: JobError) -> None:
         """The attempt failed, not the job: later, unless this was the last one and it got nowhere."""
-        attempt = self._outbox.n_fruitless
-        if attempt >= self.desk.max_attempts and not self._outbox.has_progressed:
+        attempt = self._writer.n_fruitless
+        if attempt >= self.desk.max_attempts and not self._writer.has_progressed:
             await self._end_failed(error)
             return
         log.warning("job %s failed, attempt %d: %s", self.lease.entry_id, attempt, error.message)
@@ -274,10 +272,10 @@ class Utterance:
 
         The text may be what broke the engine, so from the second time on it counts, and max_attempts ends the job.
         """
-        is_first = await self.desk.patience(lambda: self.desk.queue.note_sick_engine(self.lease))
+        is_first = await self.desk.retry(lambda: self.desk.queue.note_sick_engine(self.lease))
         await (self.settle("release") if is_first else self.settle("retry", 0))
 
-    async def _hold(self, now: bool) -> None:
+    async def _confirm_lease(self, now: bool) -> None:
         pulse = self.pulse
         if not now and monotonic() - pulse.last_beat > self.desk.lease_s / 2:
             await pulse.answer()  # Redis is far: it was asked already
@@ -288,7 +286,7 @@ class Utterance:
 
     async def _renew(self, n_attempts: int | None = None) -> None:
         at = monotonic()
-        if not await self.desk.patience(lambda: self.desk.queue.beat(self.lease, n_attempts)):
+        if not await self.desk.retry(lambda: self.desk.queue.beat(self.lease, n_attempts)):
             raise stream.Fenced
         self.pulse.last_beat = at
 
@@ -314,8 +312,8 @@ _ERRORS: dict[type[Exception], tuple[ErrorCode, str]] = {
         ErrorCode.EXPIRED,
         "the job waited longer than its ttl_ms; publish it anew if it still matters",
     ),
-    stream.Spent: (ErrorCode.WORKER_LOST, "every worker that tried this job was lost; publish it anew"),
-    stream.TrailLost: (
+    stream.AttemptsSpent: (ErrorCode.WORKER_LOST, "every worker that tried this job was lost; publish it anew"),
+    stream.ProgressLost: (
         ErrorCode.INTERNAL,
         "the session's stream lost what was already spoken of this job, so it cannot go on; publish it anew",
     ),

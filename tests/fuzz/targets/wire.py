@@ -15,7 +15,7 @@ from tests.fuzz import mutate as plain
 from tests.fuzz import odd, trees
 from tests.fuzz.mutate import rearranged, replaced
 from tests.fuzz.target import Target, packed, require, unpacked
-from worker.stream.progress import PAGE, read_trail
+from worker.stream.progress import PAGE, read_progress
 
 MODULES = ("schemas.wire", "schemas.messages")
 ENTRY_ID = "1760000000000-0"
@@ -157,7 +157,7 @@ class _Stream:
     async def close(self) -> None: ...
 
 
-def _trails() -> list[bytes]:
+def _progresses() -> list[bytes]:
     kinds = entries()
     begin, audio = kinds[0], kinds[2]
     return [
@@ -167,7 +167,7 @@ def _trails() -> list[bytes]:
     ]
 
 
-def a_trail(draw: Random, data: bytes, other: bytes) -> bytes:
+def a_progress(draw: Random, data: bytes, other: bytes) -> bytes:
     stream, others = unpacked(data), unpacked(other)
     for _ in range(draw.choice((1, 2, 5))):
         at = draw.randrange(len(stream))
@@ -176,25 +176,25 @@ def a_trail(draw: Random, data: bytes, other: bytes) -> bytes:
     return packed(stream[:200])
 
 
-def parse_trail(data: bytes, folder: Path) -> bool:
+def parse_progress(data: bytes, folder: Path) -> bool:
     stream: list[Fields] = unpacked(data)
-    reading = read_trail(_Stream([fields for fields in stream if fields]), "audio", ENTRY_ID)
+    reading = read_progress(_Stream([fields for fields in stream if fields]), "audio", ENTRY_ID)
     try:
         reading.send(None)  # nothing in it waits: it ends at once
     except StopIteration as ended:
-        trail = ended.value
-    require(trail.next_seq <= 2**53, "next_seq is beyond every count")
-    for mark in trail.marks:
-        codes = trail.codes_of(mark.segment)
+        progress = ended.value
+    require(progress.next_seq <= 2**53, "next_seq is beyond every count")
+    for mark in progress.marks:
+        codes = progress.codes_of(mark.segment)
         require(codes is None or codes.shape[1:] == (16,), "codes of another shape")
-    return bool(trail.marks)
+    return bool(progress.marks)
 
 
 TRAIL = Target(
     place="tests.fuzz.targets.wire:TRAIL",
-    seeds=_trails,
-    mutate=a_trail,
-    parse=parse_trail,
+    seeds=_progresses,
+    mutate=a_progress,
+    parse=parse_progress,
     declared=(WireError,),
     weight=6,
     modules=("worker.stream.progress",),

@@ -20,7 +20,7 @@ from worker.stream.integrity.streams import check_streams
 from worker.stream.integrity.suspicion import Suspicion, confirmed
 from worker.stream.keys import JOB_PLANE, Keys
 from worker.stream.transport.link import Link
-from worker.stream.transport.operator_link import Asking
+from worker.stream.transport.operator_link import OperatorLink
 from worker.stream.transport.retry import MissingRight, Refusal
 
 TYPES = dict(
@@ -59,7 +59,7 @@ async def look(link: Link, keys: Keys, pause_s: float | None = None) -> Soundnes
 
     Raises redis-py's errors where Redis is away; a missing right hides only what it is needed for.
     """
-    return await _Look(Asking(link), keys, PAUSE_S if pause_s is None else pause_s).run()
+    return await _Look(OperatorLink(link), keys, PAUSE_S if pause_s is None else pause_s).run()
 
 
 class _Look:

@@ -16,7 +16,7 @@ from worker.stream.keys import GROUP, Keys
 from worker.stream.queue import FORGET_CONSUMER_MS, FORGET_WORKER_MS, SWEEP_EVERY_MS, SWEEP_PAGE, JobQueue
 from worker.stream.scripts import SWEEP, load_alone
 from worker.stream.transport.link import Link, run_script
-from worker.stream.transport.operator_link import Asking
+from worker.stream.transport.operator_link import OperatorLink
 from worker.stream.transport.retry import PASSING, Refusal
 
 N_ROUNDS = 6
@@ -43,7 +43,7 @@ async def repair(link: Link, keys: Keys, found: Soundness, busy_s: float = BUSY_
 
     busy_s: how long to wait for jobs that are being spoken and stand in the way. Raises redis-py's errors.
     """
-    mender = _Mender(Asking(link), keys, busy_s)
+    mender = _Mender(OperatorLink(link), keys, busy_s)
     after, why = found, []
     for _ in range(N_ROUNDS):
         if not after.damage:

@@ -15,7 +15,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
 from worker.stream.transport.address import Address, AddressError
-from worker.stream.transport.link import Once, PipelinedLink, Word
+from worker.stream.transport.link import PipelinedLink, SharedAttempt, Word
 from worker.stream.transport.retry import PASSING
 
 N_REDIRECTIONS = 5
@@ -32,7 +32,7 @@ class ClusterLink:
         self._servers: dict[Place, PipelinedLink] = {}
         self._owners: list[Place | None] = []  # [slot]
         self._is_stale = True
-        self._once = Once()
+        self._once = SharedAttempt()
         self.scripts: dict[str, int] = {}
 
     @property

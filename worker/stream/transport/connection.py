@@ -23,7 +23,7 @@ _INCOMPLETE = object()
 _PING: bytes = hiredis.pack_command(("PING",))
 
 
-class Pipeline(asyncio.Protocol):
+class PipelinedConnection(asyncio.Protocol):
     """A connection until it breaks; then every command on its way fails, and it is of no more use.
 
     It breaks when the server closes it, when nothing comes for `timeout_s` though an answer is due, or when the server

@@ -16,7 +16,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import NoPermissionError, ResponseError
 
 from worker.stream.transport.address import Address
-from worker.stream.transport.connection import Pipeline
+from worker.stream.transport.connection import PipelinedConnection
 from worker.stream.transport.retry import PASSING, UnwillingError
 
 
@@ -24,7 +24,7 @@ class WrongServerError(redis.ConnectionError):
     """The server is one of a Cluster, or a Sentinel, and the URL says otherwise."""
 
 
-async def open_pipeline(address: Address, timeout_s: float) -> Pipeline:
+async def open_connection(address: Address, timeout_s: float) -> PipelinedConnection:
     """Connect, log in and hear a first answer. timeout_s: to wait for each answer, then and later.
 
     Raises redis-py's ConnectionError or TimeoutError, or another of PASSING; what was behind it is its cause.
@@ -39,14 +39,14 @@ async def open_pipeline(address: Address, timeout_s: float) -> Pipeline:
         raise redis.ConnectionError(f"no connection: {type(error).__name__}: {error}") from error
 
 
-async def _open(address: Address, timeout_s: float) -> Pipeline:
+async def _open(address: Address, timeout_s: float) -> PipelinedConnection:
     connection = address.connection(timeout_s)
     try:
         await connection.connect()  # type: ignore[no-untyped-call]
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
-    pipeline = Pipeline(connection, timeout_s)
+    pipeline = PipelinedConnection(connection, timeout_s)
     try:
         await _greet(pipeline, connection, address.is_part)
     except BaseException as error:
@@ -55,7 +55,7 @@ async def _open(address: Address, timeout_s: float) -> Pipeline:
     return pipeline
 
 
-async def _greet(pipeline: Pipeline, connection: AbstractConnection, is_part: bool) -> None:
+async def _greet(pipeline: PipelinedConnection, connection: AbstractConnection, is_part: bool) -> None:
     """Log in, and hear that it is a Redis and no other than the URL says; all goes out at once, for one round trip."""
     commands = [*_login(connection), ("PING",)]
     if not is_part:
@@ -86,7 +86,7 @@ def _login(connection: AbstractConnection) -> list[tuple[str, ...]]:
     return commands
 
 
-async def _check_kind(pipeline: Pipeline, slots: Any) -> None:
+async def _check_kind(pipeline: PipelinedConnection, slots: Any) -> None:
     """slots: the answer to CLUSTER SLOTS. A Cluster of one server may be used as if it were none."""
     if isinstance(slots, list) and not _is_all(slots):
         raise WrongServerError(f"this server is one node of a Cluster of {max(1, len(_masters(slots)))} masters")
@@ -142,6 +142,6 @@ async def _master_by(sentinel: Address, service: str, timeout_s: float) -> tuple
     return state["ip"], int(state["port"])
 
 
-def _ask(pipeline: Pipeline, *words: str) -> asyncio.Future[Any]:
+def _ask(pipeline: PipelinedConnection, *words: str) -> asyncio.Future[Any]:
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]
     return pipeline.send(packed)

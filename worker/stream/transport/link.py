@@ -17,8 +17,8 @@ from redis.exceptions import NoScriptError
 
 from worker.stream.scripts import Script
 from worker.stream.transport.address import Address
-from worker.stream.transport.connection import Pipeline
-from worker.stream.transport.handshake import open_pipeline
+from worker.stream.transport.connection import PipelinedConnection
+from worker.stream.transport.handshake import open_connection
 from worker.stream.transport.retry import PASSING
 
 Word = str | bytes | int | float
@@ -81,8 +81,8 @@ class PipelinedLink:
     def __init__(self, address: Address, timeout_s: float) -> None:
         self._address = address
         self._timeout_s = timeout_s
-        self._pipeline: Pipeline | None = None
-        self._once = Once()
+        self._pipeline: PipelinedConnection | None = None
+        self._once = SharedAttempt()
         self._n_opened = 0
         self._is_closed = False
         self.scripts: dict[str, int] = {}
@@ -126,7 +126,7 @@ class PipelinedLink:
         if self._pipeline is not None:
             await self._pipeline.close()
 
-    async def _connect(self) -> Pipeline:
+    async def _connect(self) -> PipelinedConnection:
         """The connection, made if there is none; nothing is awaited between its check and the caller's `send`."""
         while self._pipeline is None or self._pipeline.is_broken:
             await self._once(self._open)
@@ -135,7 +135,7 @@ class PipelinedLink:
     async def _open(self) -> None:
         if self._is_closed:
             raise LinkClosedError("the link to Redis was closed")
-        pipeline = await open_pipeline(self._address, self._timeout_s)
+        pipeline = await open_connection(self._address, self._timeout_s)
         if self._is_closed:
             await pipeline.close()
             raise LinkClosedError("the link to Redis was closed")
@@ -149,7 +149,7 @@ def _pack(command: tuple[Word, ...]) -> bytes:
     return packed
 
 
-class Once:
+class SharedAttempt:
     """One attempt for all who ask for it at a time: they share its success and its failure."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from worker.stream.transport.retry import MissingRight
 _COMMAND = re.compile(r"'([^' ]+)' command")
 
 
-class Asking:
+class OperatorLink:
     """A link that says of a missing right which command and which key it was."""
 
     def __init__(self, link: Link) -> None:

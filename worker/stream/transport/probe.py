@@ -6,20 +6,20 @@ import asyncio
 from contextlib import suppress
 
 from worker.stream.transport.link import Link
-from worker.stream.transport.retry import Patience, Refusal
+from worker.stream.transport.retry import Refusal, RetryPolicy
 
 EVERY_S = 5.0
 
 
-class Watch:
+class PlaneProbe:
     """One plane's server. has_answered: set from its first answer on. Failures are the patience's to tell.
 
     is_needed: False for a server that another plane asks anyway; it then counts as one that has answered.
     """
 
-    def __init__(self, link: Link, patience: Patience, is_needed: bool = True) -> None:
+    def __init__(self, link: Link, retry: RetryPolicy, is_needed: bool = True) -> None:
         self._link = link
-        self._patience = patience
+        self._retry = retry
         self._is_needed = is_needed
         self.has_answered = asyncio.Event()
         if not is_needed:
@@ -29,12 +29,12 @@ class Watch:
         """Ask until cancelled."""
         while self._is_needed:
             with suppress(Refusal):  # that is an answer too
-                await self._patience(lambda: self._link.call("PING"))
+                await self._retry(lambda: self._link.call("PING"))
             self.has_answered.set()
             await asyncio.sleep(EVERY_S)
 
     def problem(self) -> str | None:
         """Why the server was of no use yet; None once it has answered, or while nothing is known."""
-        if self.has_answered.is_set() or self._patience.failing_since is None:
+        if self.has_answered.is_set() or self._retry.failing_since is None:
             return None
-        return f"the {self._patience.plane} Redis has not served yet: {self._patience.last_error}"
+        return f"the {self._retry.plane} Redis has not served yet: {self._retry.last_error}"

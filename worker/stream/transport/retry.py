@@ -67,7 +67,7 @@ def backoff_s(failures: int, cap_s: float = 1.0) -> float:
 
 
 @dataclass(slots=True)
-class Patience:
+class RetryPolicy:
     """Repeats a call until Redis carries it out. `on_failure` counts; `failing_since` tells the health check.
 
     What is repeated must be safe to send twice: the request may have been carried out and only its reply lost.
