@@ -28,7 +28,7 @@ from worker.stream.transport.link import Link, open_link
 from worker.stream.transport.masters import OneMaster
 from worker.stream.transport.probe import PlaneProbe
 from worker.stream.transport.retry import PASSING, RedisError, Refusal, RetryPolicy
-from worker.utterance.utterance import Desk, Utterance
+from worker.utterance.utterance import Utterance, WorkerContext
 from worker.voices.registry import Registry
 from worker.voices.reload import VoiceReload
 
@@ -98,7 +98,7 @@ class Worker:
         self._heartbeat.report = damage.report
         self._masters = OneMaster([self._job_link, self._bell_link], self._heartbeat)
         self.metrics.watch_round_trip(lambda: self._heartbeat.round_trips.median_s or math.nan)
-        self._desk = Desk(
+        self._context = WorkerContext(
             queue=self._queue,
             retry=self._job_retry,
             plane=SessionPlane(self._session_link, keys, session_retry, self.metrics.fenced_writes.inc),
@@ -202,12 +202,12 @@ class Worker:
 
     def _is_taking(self) -> bool:
         """False while the engine hangs, for jobs would only wait for it, or one must be alone."""
-        return self._engine.moves(self._lease_s) and not self._desk.floor.is_reserved
+        return self._engine.moves(self._lease_s) and not self._context.admission.is_reserved
 
     def _begin_all(self, leases: list[Lease]) -> None:
         for lease in leases:
             pulse = self._heartbeat.add(lease)
-            utterance = Utterance(self._desk, pulse)
+            utterance = Utterance(self._context, pulse)
             self._running[pulse] = (utterance, self._group.create_task(self._run_one(pulse, utterance)))
         self.metrics.slots_busy.set(len(self._running))
 
@@ -239,7 +239,7 @@ class Worker:
         if self._is_warm and not self._engine.moves(self._lease_s):
             found.append(f"the engine has not moved for longer than the lease of {self._lease_s} s, or has died")
         found += self._intake.problems()
-        for retry in (self._job_retry, self._intake.bell_retry, self._desk.plane.retry):
+        for retry in (self._job_retry, self._intake.bell_retry, self._context.plane.retry):
             since = retry.failing_since
             has_never_served = retry.wants_rights
             if since is not None and (has_never_served or monotonic() - since > self._lease_s):
@@ -285,7 +285,7 @@ class Worker:
             "pid": os.getpid(),
             "gpu": getattr(self._engine.engine, "gpu", None),
             "model": self._engine.engine.name,
-            "computed_on": self._desk.arithmetic.name if self._desk.arithmetic else None,
+            "computed_on": self._context.arithmetic.name if self._context.arithmetic else None,
             "slots": self._n_slots,
             "busy": len(self._running),
             "draining": self._draining.is_set(),

@@ -9,56 +9,56 @@ from __future__ import annotations
 import asyncio
 
 
-class Reserved(Exception):
+class WorkerReserved(Exception):
     """A suspect has the floor, or is next to have it: this utterance is for another worker, or for later."""
 
 
-class Floor:
+class Admission:
     """Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._n_seats = 0
-        self._suspect: Seat | None = None
+        self._n_permits = 0
+        self._poison_suspect: Permit | None = None
         self._is_alone = False
         self._left = asyncio.Event()
 
     @property
     def is_reserved(self) -> bool:
         """True while a suspect speaks or waits to: whoever is taken in now would hold it up, or be sent away."""
-        return self._suspect is not None
+        return self._poison_suspect is not None
 
-    def seat(self) -> Seat:
+    def permit(self) -> Permit:
         """A place for an utterance for as long as it holds its lease: to be entered and left, with `with`."""
-        return Seat(self)
+        return Permit(self)
 
 
-class Seat:
+class Permit:
     """One utterance's place. It may speak from `may_speak` until it leaves."""
 
     __slots__ = ("_floor",)
 
-    def __init__(self, floor: Floor) -> None:
-        self._floor = floor
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
 
-    def __enter__(self) -> Seat:
-        self._floor._n_seats += 1
+    def __enter__(self) -> Permit:
+        self._admission._n_permits += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        floor = self._floor
-        floor._n_seats -= 1
-        floor._left.set()
-        if floor._suspect is self:
-            floor._suspect, floor._is_alone = None, False
+        admission = self._admission
+        admission._n_permits -= 1
+        admission._left.set()
+        if admission._poison_suspect is self:
+            admission._poison_suspect, admission._is_alone = None, False
 
-    async def may_speak(self, is_suspect: bool) -> None:
+    async def may_speak(self, is_poison_suspect: bool) -> None:
         """Return at once; for a suspect when all others have left. Raises Reserved."""
-        floor = self._floor
-        if floor._is_alone or (is_suspect and floor.is_reserved):
-            raise Reserved
-        if is_suspect:
-            floor._suspect = self
-            while floor._n_seats > 1:
-                floor._left.clear()
-                await floor._left.wait()
-            floor._is_alone = True
+        admission = self._admission
+        if admission._is_alone or (is_poison_suspect and admission.is_reserved):
+            raise WorkerReserved
+        if is_poison_suspect:
+            admission._poison_suspect = self
+            while admission._n_permits > 1:
+                admission._left.clear()
+                await admission._left.wait()
+            admission._is_alone = True

@@ -27,7 +27,7 @@ RAMP_FRAMES = (1, 2, 4, 8, 12)
 
 
 @dataclass(slots=True)
-class Take:
+class SpeechPlan:
     """What is to be spoken: the job, its voice, its segments. n_begun: segments of which the session has samples."""
 
     job: Job
@@ -87,13 +87,15 @@ class Take:
         return Resume(last.first_frame + round(last.n_bytes / frame_bytes))
 
 
-class Speaking:
+class Delivery:
     """Runs a Take from the engine into the outbox, and keeps the figures of `complete`."""
 
-    def __init__(self, engine: EngineThread, writer: SessionWriter, take: Take, pulse: Pulse, begun_ms: int) -> None:
+    def __init__(
+        self, engine: EngineThread, writer: SessionWriter, take: SpeechPlan, pulse: Pulse, begun_ms: int
+    ) -> None:
         self._engine = engine
         self._writer = writer
-        self._take = take
+        self._plan = take
         self._pulse = pulse
         self._begun_ms = begun_ms
         self._began_at = monotonic()
@@ -110,7 +112,7 @@ class Speaking:
 
     async def run(self) -> None:
         """Speak every segment. Raises EngineError, JobError (no_audio) and `worker.stream.session_writer.Stop`."""
-        last = len(self._take.pieces) - 1
+        last = len(self._plan.pieces) - 1
         for index in range(last + 1):
             await self._speak(index, is_last=index == last)
         if not self._writer.delivered:
@@ -122,7 +124,7 @@ class Speaking:
             self._speech.cancel()
 
     async def _speak(self, index: int, is_last: bool) -> None:
-        speech = self._speech = self._engine.open(self._take.segment(index, self._writer.progress))
+        speech = self._speech = self._engine.open(self._plan.segment(index, self._writer.progress))
         self._chain.begin_segment()
         unwritten: list[Frames] = []  # whose samples the chain still holds back, or drops
         while True:
@@ -168,8 +170,8 @@ class Speaking:
         message = Audio(
             v=1,
             type="audio",
-            job_id=self._take.job.job_id,
-            session_id=self._take.job.session_id,
+            job_id=self._plan.job.job_id,
+            session_id=self._plan.job.session_id,
             seq=self._writer.next_seq,
             pos=self._writer.delivered,
             data=data,
@@ -178,7 +180,7 @@ class Speaking:
         n_samples = len(data) // self._sample_bytes
         await self._writer.write(message, n_samples, pack_codes(index, first_frame, codes))
         self._n_written += 1
-        self._take.n_begun = max(self._take.n_begun, index + 1)
+        self._plan.n_begun = max(self._plan.n_begun, index + 1)
         if self._audible_after_s is None and self._chain.audible_at is not None:
             self._audible_after_s = monotonic() - self._began_at
 
@@ -194,7 +196,7 @@ class Speaking:
 
     def complete(self, published_ms: int, model: str) -> Complete:
         """The figures. After a take-over first_audio_ms counts to the first begin on the stream: a lower bound."""
-        job, writer = self._take.job, self._writer
+        job, writer = self._plan.job, self._writer
         began_ms = writer.progress.began_ms if self._resumed_at and writer.progress.began_ms else self._begun_ms
         queue_ms = max(0, began_ms - published_ms)
         first_audio_ms = queue_ms + (0 if self._resumed_at else round((self._audible_after_s or 0) * 1000))
@@ -213,7 +215,7 @@ class Speaking:
             leading_silence_ms=round(self._chain.leading_silence_ms),
             rtf=(monotonic() - self._began_at) / spoken_s if spoken_s else 0.0,
             seed=job.seed,
-            voice=self._take.voice.name,
+            voice=self._plan.voice.name,
             model=model,
-            text_spoken=self._take.text_spoken,
+            text_spoken=self._plan.text_spoken,
         )

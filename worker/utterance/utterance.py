@@ -22,8 +22,8 @@ from worker.stream.heartbeat import Pulse
 from worker.stream.queue import JobQueue, Lease, Settled, Verdict
 from worker.stream.session_writer import SessionPlane, SessionWriter
 from worker.stream.transport.retry import Refusal, RetryPolicy
-from worker.utterance.admission import Floor, Reserved, Seat
-from worker.utterance.delivery import Speaking, Take
+from worker.utterance.admission import Admission, Permit, WorkerReserved
+from worker.utterance.delivery import Delivery, SpeechPlan
 from worker.voices.card import Card
 from worker.voices.registry import Registry, UnknownVoice
 
@@ -33,7 +33,7 @@ SESSION_UNWRITABLE = "session_unwritable"  # why a job is dead that its session 
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class WorkerContext:
     """Everything an utterance needs of its worker; shared by all of them."""
 
     queue: JobQueue
@@ -46,7 +46,7 @@ class Desk:
     max_text_chars: int
     max_attempts: int
     lease_s: float
-    floor: Floor = field(default_factory=Floor)
+    admission: Admission = field(default_factory=Admission)
     arithmetic: Arithmetic | None = None  # of an engine that says what its samples depend on
 
 
@@ -54,16 +54,16 @@ class Desk:
 class Utterance:
     """One attempt at one job. job_id is known before the rest of the job could be read."""
 
-    desk: Desk
+    context: WorkerContext
     pulse: Pulse
     job_id: str = field(init=False)
     _writer: SessionWriter = field(init=False)
-    _seat: Seat = field(init=False)
-    _take: Take | None = None
+    _permit: Permit = field(init=False)
+    _plan: SpeechPlan | None = None
 
     def __post_init__(self) -> None:
         self.job_id = job_id_of(self.lease.entry_id, self.lease.fields)
-        self._writer = SessionWriter(self.desk.plane, self.lease, self.job_id, self._confirm_lease)
+        self._writer = SessionWriter(self.context.plane, self.lease, self.job_id, self._confirm_lease)
 
     @property
     def lease(self) -> Lease:
@@ -71,12 +71,12 @@ class Utterance:
 
     async def run(self) -> None:
         """Speak, or say why not. Cancelling the running asyncio task stops all writing and settles nothing."""
-        with self.desk.floor.seat() as self._seat:
+        with self.context.admission.permit() as self._permit:
             try:
                 await self._run()
             except stream.Fenced:
                 self._note("was taken over by another worker")
-                self.desk.metrics.lost_leases.inc()
+                self.context.metrics.lost_leases.inc()
             except (stream.Displaced, stream.Rewound) as stop:
                 self._note(f"does not find its last entry on the stream ({type(stop).__name__}) and is given back")
                 if await self.settle("release") == "gone" and isinstance(stop, stream.Displaced):
@@ -100,7 +100,7 @@ class Utterance:
             await self._end_failed(error)
         except EngineSick:
             await self._leave_sick_engine()
-        except (EngineClosed, Reserved):
+        except (EngineClosed, WorkerReserved):
             await self.settle("release")
         except VoiceUnavailable as error:
             await self._end_failed(JobError(ErrorCode.VOICE_UNAVAILABLE, str(error), "voice"))
@@ -116,70 +116,72 @@ class Utterance:
             log.exception("job %s failed in a way nobody foresaw", self.lease.entry_id)
             await self._try_again(JobError(ErrorCode.INTERNAL, "the worker failed on this job; its log says where"))
         else:
-            self.desk.metrics.completed(complete)
+            self.context.metrics.completed(complete)
             await self.settle("ok")
 
     async def settle(self, verdict: Verdict, argument: str | int = "", may_come_again: bool = False) -> Settled:
         """End the attempt on the job plane; "fenced" means that another worker does it."""
-        settled = await self.desk.retry(lambda: self.desk.queue.settle(self.lease, verdict, argument, may_come_again))
+        settled = await self.context.retry(
+            lambda: self.context.queue.settle(self.lease, verdict, argument, may_come_again)
+        )
         if settled == "fenced":
-            self.desk.metrics.lost_leases.inc()
+            self.context.metrics.lost_leases.inc()
         else:
-            self.desk.metrics.count(self.desk.metrics.settled, verdict)
+            self.context.metrics.count(self.context.metrics.settled, verdict)
         return settled
 
     async def _speak(self) -> Complete:
         job, voice = self._read()
-        take = Take(job, voice, self.desk.engine.engine.has_codes)
+        take = SpeechPlan(job, voice, self.context.engine.engine.has_codes)
         terms = stream.BeginRequest(
             lambda writer: self._begin_message(take, writer),
             deadline_ms=self.lease.published_ms + job.ttl_ms,
-            max_attempts=self.desk.max_attempts,
+            max_attempts=self.context.max_attempts,
         )
-        await self._take_floor(terms)
+        await self._be_admitted(terms)
         begun_ms = await self._writer.begin(terms)
-        self._take = take
-        self.desk.metrics.attempts.observe(self._writer.attempt)
-        speaking = Speaking(self.desk.engine, self._writer, take, self.pulse, begun_ms)
+        self._plan = take
+        self.context.metrics.attempts.observe(self._writer.attempt)
+        delivery = Delivery(self.context.engine, self._writer, take, self.pulse, begun_ms)
         try:
-            await speaking.run()
+            await delivery.run()
         finally:
-            speaking.cancel()
-        complete = speaking.complete(self.lease.published_ms, self.desk.engine.engine.name)
+            delivery.cancel()
+        complete = delivery.complete(self.lease.published_ms, self.context.engine.engine.name)
         await self._writer.end(complete)
         return complete
 
-    async def _take_floor(self, terms: stream.BeginRequest) -> None:
+    async def _be_admitted(self, terms: stream.BeginRequest) -> None:
         """Wait until this may be spoken. A suspect that waits spends no attempt: others may cost it its worker."""
         if self.lease.attempt > 1:
             await self._writer.look(terms)
         if self.lease.attempt == 1 or self._writer.n_fruitless == 1:
-            await self._seat.may_speak(is_suspect=False)
+            await self._permit.may_speak(is_poison_suspect=False)
             return
         await self._renew(self.lease.attempt - 1)
-        await self._seat.may_speak(is_suspect=True)
+        await self._permit.may_speak(is_poison_suspect=True)
         await self._renew(self.lease.attempt)
 
     def _read(self) -> tuple[Job, Card]:
-        job = parse_job(self.lease.entry_id, self.lease.fields, self.desk.max_text_chars)
-        name = job.voice or self.desk.default_voice
+        job = parse_job(self.lease.entry_id, self.lease.fields, self.context.max_text_chars)
+        name = job.voice or self.context.default_voice
         try:
-            voice = self.desk.voices().get(name)
+            voice = self.context.voices().get(name)
         except UnknownVoice as error:
             raise JobError(ErrorCode.UNKNOWN_VOICE, str(error), "voice") from None
-        if (why := self.desk.engine.refusals.get(name)) is not None:
+        if (why := self.context.engine.refusals.get(name)) is not None:
             raise JobError(ErrorCode.VOICE_UNAVAILABLE, why, "voice")
         return job, voice
 
-    def _begin_message(self, take: Take, writer: SessionWriter) -> Begin:
-        arithmetic = self.desk.arithmetic
+    def _begin_message(self, take: SpeechPlan, writer: SessionWriter) -> Begin:
+        arithmetic = self.context.arithmetic
         return Begin(
             v=1,
             type="begin",
             job_id=self.job_id,
             session_id=self.lease.session_id,
             voice=take.voice.name,
-            model=self.desk.engine.engine.name,
+            model=self.context.engine.engine.name,
             sample_rate=take.job.sample_rate,
             encoding=take.job.encoding.value,
             attempt=writer.attempt,
@@ -190,7 +192,7 @@ class Utterance:
         )
 
     async def _end_cancelled(self, has_left: bool) -> None:
-        text = self._take.text_spoken if self._take is not None else None
+        text = self._plan.text_spoken if self._plan is not None else None
         message = Cancelled(
             v=1,
             type="cancelled",
@@ -204,8 +206,8 @@ class Utterance:
         except stream.RelayLeft:
             has_left = True
         if has_left:
-            self.desk.metrics.gone_listeners.inc()
-        self.desk.metrics.ended("cancelled")
+            self.context.metrics.gone_listeners.inc()
+        self.context.metrics.ended("cancelled")
         await self.settle("ok")
 
     async def _end_failed(self, error: JobError) -> None:
@@ -224,13 +226,13 @@ class Utterance:
             try:
                 await self._writer.end(message, error.code.value, text)
             except stream.RelayLeft:
-                self.desk.metrics.gone_listeners.inc()
+                self.context.metrics.gone_listeners.inc()
         log.warning(
             "job %s of session %s: %s%s: %s",
             self.lease.entry_id, self.lease.session_id or "(none)", error.code,
             f" ({error.field})" if error.field else "", error.message,
         )  # fmt: skip
-        self.desk.metrics.ended(error.code.value)
+        self.context.metrics.ended(error.code.value)
         await self.settle("dead", error.code.value, may_come_again=error.code.retryable)
 
     async def _end_taken_out(self) -> None:
@@ -245,7 +247,7 @@ class Utterance:
     async def _give_up_session(self, refusal: Refusal) -> None:
         """The session's keys refuse what a worker writes, such as one of another type: try again, or dead-letter."""
         attempt = self.lease.attempt
-        if attempt < self.desk.max_attempts:
+        if attempt < self.context.max_attempts:
             await self.settle("retry", _delay_ms(attempt))
             return
         await self._end_unwritable(str(refusal))
@@ -255,13 +257,13 @@ class Utterance:
             "job %s is dead-lettered, for session %s cannot be told: %s; delete its keys, or use another session",
             self.lease.entry_id, self.lease.session_id, reason,
         )  # fmt: skip
-        self.desk.metrics.ended(SESSION_UNWRITABLE)
+        self.context.metrics.ended(SESSION_UNWRITABLE)
         await self.settle("dead", SESSION_UNWRITABLE, may_come_again=True)
 
     async def _try_again(self, error: JobError) -> None:
         """The attempt failed, not the job: later, unless this was the last one and it got nowhere."""
         attempt = self._writer.n_fruitless
-        if attempt >= self.desk.max_attempts and not self._writer.has_progressed:
+        if attempt >= self.context.max_attempts and not self._writer.has_progressed:
             await self._end_failed(error)
             return
         log.warning("job %s failed, attempt %d: %s", self.lease.entry_id, attempt, error.message)
@@ -272,21 +274,21 @@ class Utterance:
 
         The text may be what broke the engine, so from the second time on it counts, and max_attempts ends the job.
         """
-        is_first = await self.desk.retry(lambda: self.desk.queue.note_sick_engine(self.lease))
+        is_first = await self.context.retry(lambda: self.context.queue.note_sick_engine(self.lease))
         await (self.settle("release") if is_first else self.settle("retry", 0))
 
     async def _confirm_lease(self, now: bool) -> None:
         pulse = self.pulse
-        if not now and monotonic() - pulse.last_beat > self.desk.lease_s / 2:
+        if not now and monotonic() - pulse.last_beat > self.context.lease_s / 2:
             await pulse.answer()  # Redis is far: it was asked already
         if pulse.is_lost:
             raise stream.Fenced
-        if now or monotonic() - pulse.last_beat > self.desk.lease_s / 2:
+        if now or monotonic() - pulse.last_beat > self.context.lease_s / 2:
             await self._renew()
 
     async def _renew(self, n_attempts: int | None = None) -> None:
         at = monotonic()
-        if not await self.desk.retry(lambda: self.desk.queue.beat(self.lease, n_attempts)):
+        if not await self.context.retry(lambda: self.context.queue.beat(self.lease, n_attempts)):
             raise stream.Fenced
         self.pulse.last_beat = at
 
