@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from worker.bench.engine_streams import TRANSCRIPT, recording
-from worker.engine.qwen import QwenEngine, Sampling, Utterance, Voice
+from worker.engine.qwen import QwenEngine, Sampling, SpeechRequest, Voice
 
 WORDS = ("Yes.", "no", "and", "Tuesday", "it", "seventeen", "understands", "a", "good", "evening!")
 GREEDY, WARM, WIDE = Sampling(greedy=True), Sampling(), Sampling(temperature=1.1, top_k=0, top_p=0.9)
@@ -30,10 +30,10 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def utterances(voices: list[Voice], n: int) -> Iterator[Utterance]:
+def utterances(voices: list[Voice], n: int) -> Iterator[SpeechRequest]:
     rng = np.random.default_rng(11)
     for seed in range(n):
-        yield Utterance(
+        yield SpeechRequest(
             text=" ".join(rng.choice(WORDS, rng.integers(1, 12))),
             voice=voices[seed % len(voices)],
             language=("English", "Auto", "de")[seed % 3],

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import eventually
 from tests.tone import ToneEngine, tone
 from worker.engine.base import EngineClosed, EngineError, EngineSick, Finish, Frames, Segment
-from worker.engine.segment_stream import Speech
+from worker.engine.segment_stream import SegmentStream
 from worker.engine.thread import QUEUE_FRAMES, EngineThread
 from worker.voices.card import Card
 
@@ -33,7 +33,7 @@ def segment(card: Card, text: str, max_frames: int = 10_000) -> Segment:
     return Segment(text, "English", card, seed=1, max_frames=max_frames)
 
 
-async def heard(speech: Speech, most_frames: int = 4) -> tuple[np.ndarray, Finish | None]:
+async def heard(speech: SegmentStream, most_frames: int = 4) -> tuple[np.ndarray, Finish | None]:
     parts = []
     while True:
         frames = await speech.take(most_frames)

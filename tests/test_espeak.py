@@ -17,7 +17,7 @@ import pytest
 from tests.processes import children_of, is_running, n_descriptors, resident_kb, until
 from worker.engine.base import EngineClosed, EngineError, VoiceUnavailable
 from worker.engine.preview import espeak as module
-from worker.engine.preview.espeak import Espeak, Library, Request, Speech, wait_for_samples
+from worker.engine.preview.espeak import Espeak, EspeakSpeech, Library, Request, wait_for_samples
 from worker.engine.preview.espeak_host import END, FAILED, HEADER, PCM, READY
 
 READY_MESSAGE = HEADER.pack(READY, 18) + b'{"rate_hz": 22050}'
@@ -45,7 +45,7 @@ def espeak() -> Iterator[Espeak]:
     engine.close()
 
 
-def samples_of(*speeches: Speech) -> list[bytes]:
+def samples_of(*speeches: EspeakSpeech) -> list[bytes]:
     """Read these to their end, all at once, and close them."""
     spoken = [bytearray() for _ in speeches]
     try:
@@ -337,7 +337,7 @@ def test_a_failure_that_the_host_reports_is_passed_on() -> None:
     near_end, far_end = socket.socketpair()
     with far_end:
         far_end.sendall(HEADER.pack(PCM, 2) + b"ab" + HEADER.pack(FAILED, 4) + b"oops")
-    speech = Speech(near_end)
+    speech = EspeakSpeech(near_end)
     with pytest.raises(EngineError, match="oops"):
         speech.read()
     speech.close()
@@ -345,7 +345,7 @@ def test_a_failure_that_the_host_reports_is_passed_on() -> None:
 
 def test_a_message_cut_anywhere_is_put_together() -> None:
     near_end, far_end = socket.socketpair()
-    speech, samples = Speech(near_end), b""
+    speech, samples = EspeakSpeech(near_end), b""
     with far_end:
         for byte in HEADER.pack(PCM, 4) + b"abcd" + HEADER.pack(END, 0):
             assert not speech.ended
@@ -359,7 +359,7 @@ def test_a_speech_that_breaks_off_is_an_error() -> None:
     near_end, far_end = socket.socketpair()
     near_end.sendall(b"never read")
     far_end.close()  # with bytes unread: the near end sees a reset
-    speech = Speech(near_end)
+    speech = EspeakSpeech(near_end)
     with pytest.raises(EngineError, match="broke off"):
         speech.read()
     speech.close()

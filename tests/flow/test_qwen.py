@@ -156,11 +156,11 @@ async def test_a_model_that_goes_on_without_speaking_is_reported(
 async def test_a_step_that_fails_has_its_jobs_tried_again_and_they_go_on_where_they_were(
     valkey: redis.Redis, settings: Settings, client: Client, speaker: QwenSpeaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from worker.engine.qwen.runner import Forward
+    from worker.engine.qwen.runner import ModelRunner
 
-    frame, n_frames = Forward.frame, 0
+    frame, n_frames = ModelRunner.frame, 0
 
-    def fails_once(forward: Forward, *arguments: Any) -> None:
+    def fails_once(forward: ModelRunner, *arguments: Any) -> None:
         nonlocal n_frames
         n_frames += 1
         if n_frames == 25:
@@ -169,7 +169,7 @@ async def test_a_step_that_fails_has_its_jobs_tried_again_and_they_go_on_where_t
 
     async with running(settings, speaker) as worker:
         undisturbed = await _heard(valkey, client, "undisturbed", seed="3")
-        monkeypatch.setattr(Forward, "frame", fails_once)
+        monkeypatch.setattr(ModelRunner, "frame", fails_once)
         ids = {s: await client.publish({"session_id": s, "text": "Hello there.", "seed": "3"}) for s in ("a", "b")}
         for session_id in ids:
             await until_ended(client, session_id, within_s=30)

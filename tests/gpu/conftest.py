@@ -11,7 +11,7 @@ import pytest
 from benchmarks import checkpoint
 from tests.qwen.conftest import SAMPLE_RATE_HZ, reference_audio
 from worker.engine.checkpoint.devices import why_no_gpu
-from worker.engine.qwen import QwenEngine, Sampling, Utterance
+from worker.engine.qwen import QwenEngine, Sampling, SpeechRequest
 
 N_FRAMES = 30
 GREEDY = Sampling(greedy=True)
@@ -72,7 +72,7 @@ def load(model: Path) -> Load:
     return made
 
 
-def utterances(engine: QwenEngine, n: int = 7) -> list[Utterance]:
+def utterances(engine: QwenEngine, n: int = 7) -> list[SpeechRequest]:
     """Greedy and sampled, of two voices, in both of upstream's modes, of many lengths."""
     icl = engine.prompt(reference_audio(31, 3.4), SAMPLE_RATE_HZ, "Some words of a reference.", "icl")
     x_vector = engine.prompt(reference_audio(32, 3.0), SAMPLE_RATE_HZ, None, "x_vector")
@@ -88,5 +88,5 @@ def utterances(engine: QwenEngine, n: int = 7) -> list[Utterance]:
         voice, sampling = kinds[seed % len(kinds)]
         text = "This is what is said of it, word by word."[: 5 + 7 * (seed % 6)]
         frames = 1 + (7 * seed + 23) % N_FRAMES
-        made.append(Utterance(text, voice, "en", sampling, seed, frames, whole_text=seed % 3 != 0))
+        made.append(SpeechRequest(text, voice, "en", sampling, seed, frames, whole_text=seed % 3 != 0))
     return made

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from tests.gpu.conftest import GREEDY, Load, utterances
-from worker.engine.qwen import Finish, QwenEngine, Sampling, Speech, Utterance
+from worker.engine.qwen import Finish, QwenEngine, Sampling, SpeechRequest, SpeechResult
 from worker.engine.qwen import cuda as graphs
 from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
@@ -23,7 +23,7 @@ from worker.engine.qwen.cuda import Replayer
 FRAME_SAMPLES = 1920
 
 
-def moved(utterances: list[Utterance], engine: QwenEngine) -> list[Utterance]:
+def moved(utterances: list[SpeechRequest], engine: QwenEngine) -> list[SpeechRequest]:
     """The same utterances with their voices' tensors where this engine wants them."""
     place = {"device": engine.model.device, "dtype": engine.model.dtype}
     voices = {}
@@ -38,7 +38,7 @@ def sixteen_bits(pcm: NDArray[np.float32]) -> NDArray[np.int32]:
     return samples
 
 
-def same(speech: Speech, wanted: Speech, lsb: int = 0) -> None:
+def same(speech: SpeechResult, wanted: SpeechResult, lsb: int = 0) -> None:
     assert np.array_equal(speech.codes, wanted.codes)
     assert speech.finish is wanted.finish
     assert np.abs(sixteen_bits(speech.pcm) - sixteen_bits(wanted.pcm)).max(initial=0) <= lsb
@@ -55,7 +55,7 @@ def eagerly(engine: QwenEngine) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def exact(load: Load) -> tuple[QwenEngine, list[Utterance], list[Speech]]:
+def exact(load: Load) -> tuple[QwenEngine, list[SpeechRequest], list[SpeechResult]]:
     """A float64 engine, what it is to say, and what a CPU says: rounding changes no code there."""
     on_cpu, on_gpu = load("cpu", "float64"), load("cuda", "float64")
     asked = utterances(on_cpu)
@@ -64,19 +64,19 @@ def exact(load: Load) -> tuple[QwenEngine, list[Utterance], list[Speech]]:
     return on_gpu, moved(asked, on_gpu), wanted
 
 
-def test_alone_it_says_what_a_cpu_says(exact: tuple[QwenEngine, list[Utterance], list[Speech]]) -> None:
+def test_alone_it_says_what_a_cpu_says(exact: tuple[QwenEngine, list[SpeechRequest], list[SpeechResult]]) -> None:
     engine, asked, wanted = exact
     for utterance, speech in zip(asked, wanted, strict=True):
         same(engine.synthesize([utterance])[0], speech, lsb=1)
 
 
-def test_together_they_say_what_a_cpu_says(exact: tuple[QwenEngine, list[Utterance], list[Speech]]) -> None:
+def test_together_they_say_what_a_cpu_says(exact: tuple[QwenEngine, list[SpeechRequest], list[SpeechResult]]) -> None:
     engine, asked, wanted = exact
     for speech, theirs in zip(engine.synthesize(asked), wanted, strict=True):
         same(speech, theirs, lsb=1)
 
 
-def test_resumed_it_goes_on_as_a_cpu_does(exact: tuple[QwenEngine, list[Utterance], list[Speech]]) -> None:
+def test_resumed_it_goes_on_as_a_cpu_does(exact: tuple[QwenEngine, list[SpeechRequest], list[SpeechResult]]) -> None:
     engine, asked, wanted = exact
     halves = [len(speech.codes) // 2 for speech in wanted]
     resumed = [replace(u, resume=s.codes[:n]) for u, s, n in zip(asked, wanted, halves, strict=True)]
@@ -84,7 +84,7 @@ def test_resumed_it_goes_on_as_a_cpu_does(exact: tuple[QwenEngine, list[Utteranc
         same(speech, replace(theirs, codes=theirs.codes[n:], pcm=theirs.pcm[n * FRAME_SAMPLES :]), lsb=1)
 
 
-def test_held_slots_lose_nothing(exact: tuple[QwenEngine, list[Utterance], list[Speech]]) -> None:
+def test_held_slots_lose_nothing(exact: tuple[QwenEngine, list[SpeechRequest], list[SpeechResult]]) -> None:
     engine, asked, wanted = exact
     rng, batch = np.random.default_rng(0), Batch(engine._forward, Schedule(), is_live=False)
     slots = [batch.open(engine.order(utterance)) for utterance in asked]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qwen_tts.inference.qwen3_tts_model import VoiceClonePromptItem
 
 from tests.qwen.conftest import SAMPLE_RATE_HZ, reference_audio
-from worker.engine.qwen import QwenEngine, Sampling, Speech, Utterance, Voice
+from worker.engine.qwen import QwenEngine, Sampling, SpeechRequest, SpeechResult, Voice
 
 Codes = NDArray[np.int64]
 FRAME_SAMPLES = 1920
@@ -40,7 +40,7 @@ class Ties:
     n_compared: int = 0
     excused: list[str] = field(default_factory=list)
 
-    def same(self, speech: Speech, wanted: Codes, what: object) -> bool:
+    def same(self, speech: SpeechResult, wanted: Codes, what: object) -> bool:
         """Whether every code is equal. Fails at a difference that is no near tie, or at other lengths."""
         self.n_compared += 1
         n = min(len(wanted), len(speech.codes))
@@ -72,11 +72,11 @@ def voices(engine: QwenEngine) -> tuple[Voice, Voice, Voice]:
     )
 
 
-def every_kind(engine: QwenEngine, n_frames: int) -> list[Utterance]:
+def every_kind(engine: QwenEngine, n_frames: int) -> list[SpeechRequest]:
     """icl and x_vector, three languages, a token and sixty, whole and per-frame text: 24 greedy utterances."""
     icl, x_vector, japanese = voices(engine)
     return [
-        Utterance(text, voice, language, GREEDY, seed=1, max_frames=n_frames, whole_text=whole_text)
+        SpeechRequest(text, voice, language, GREEDY, seed=1, max_frames=n_frames, whole_text=whole_text)
         for whole_text in (True, False)
         for voice in (icl, x_vector)
         for language, text in TEXTS
@@ -84,7 +84,7 @@ def every_kind(engine: QwenEngine, n_frames: int) -> list[Utterance]:
     ]
 
 
-def upstream_codes(upstream: Any, utterances: Sequence[Utterance]) -> list[Codes]:
+def upstream_codes(upstream: Any, utterances: Sequence[SpeechRequest]) -> list[Codes]:
     """What upstream's generate_voice_clone says, greedily: int64 [frames, 16] each; several at a time."""
     spoken: dict[int, Codes] = {}
     for whole_text, max_frames in sorted({(u.whole_text, u.max_frames or 0) for u in utterances}):
@@ -93,7 +93,7 @@ def upstream_codes(upstream: Any, utterances: Sequence[Utterance]) -> list[Codes
     return [spoken[n] for n in range(len(utterances))]
 
 
-def _generated(upstream: Any, utterances: Sequence[Utterance]) -> list[Codes]:
+def _generated(upstream: Any, utterances: Sequence[SpeechRequest]) -> list[Codes]:
     codes: list[torch.Tensor] = []
     generate = upstream.model.generate
 
@@ -147,7 +147,7 @@ def sixteen_bits(pcm: NDArray[np.float32]) -> NDArray[np.int32]:
     return scaled.astype(np.int32)
 
 
-def joined(before: Speech | Codes, after: Speech) -> Speech:
+def joined(before: SpeechResult | Codes, after: SpeechResult) -> SpeechResult:
     """A resumed speech with the codes it was given; for comparison of codes only."""
     codes = before if isinstance(before, np.ndarray) else before.codes
     assert after.margins is not None

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from tests.qwen.exact import GREEDY, voices
 from tests.qwen.traffic import SLOTS, Padded, Pool, Speakers, pool_of
-from worker.engine.qwen import EngineError, Finish, QwenEngine, Sampling, Utterance
+from worker.engine.qwen import EngineError, Finish, QwenEngine, Sampling, SpeechRequest
 from worker.engine.qwen.loader import load
 
 
@@ -114,7 +114,9 @@ def test_rows_that_only_fill_up_a_step_end_where_they_end_alone(tiny_ending: Pat
     engine = QwenEngine.load(str(tiny_ending), device="cpu", dtype="float64", slots=SLOTS)
     voice = voices(engine)[1]
     greedy = replace(GREEDY, repetition_penalty=10.0)
-    some = [Utterance(text, voice, "en", greedy, 1, max_frames=20) for text in ("One.", "Two", "3", "Four five", "Six")]
+    some = [
+        SpeechRequest(text, voice, "en", greedy, 1, max_frames=20) for text in ("One.", "Two", "3", "Four five", "Six")
+    ]
     some += [replace(utterance, whole_text=False) for utterance in some]
     alone = engine.synthesize(some)
     ending = [n for n, speech in enumerate(alone) if speech.finish is Finish.STOP and len(speech.codes) > 3]
@@ -135,9 +137,9 @@ def test_rows_that_only_fill_up_a_step_end_where_they_end_alone(tiny_ending: Pat
 
 def test_the_longest_utterance_that_fits_is_spoken_to_its_last_position(tiny: Path, pool: Pool) -> None:
     voice = voices(pool.engine)[1]
-    n_prompt = len(pool.engine.order(Utterance("ab", voice, "en", max_frames=1)).prefill.embeds)
+    n_prompt = len(pool.engine.order(SpeechRequest("ab", voice, "en", max_frames=1)).prefill.embeds)
     short = QwenEngine.load(str(tiny), device="cpu", dtype="float64", slots=1, max_positions=n_prompt + 9)
-    utterance = Utterance("ab", voice, "en", GREEDY, 1, max_frames=9)
+    utterance = SpeechRequest("ab", voice, "en", GREEDY, 1, max_frames=9)
     [speech] = short.synthesize([utterance])
     assert np.array_equal(speech.codes, pool.engine.synthesize([utterance])[0].codes)
     assert len(speech.codes) == len(short.synthesize([replace(utterance, max_frames=None)])[0].codes) == 9

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.qwen.exact import FRAME_SAMPLES, GREEDY, sixteen_bits, voices
-from worker.engine.qwen import Finish, QwenEngine, Sampling, Speech, Utterance
+from worker.engine.qwen import Finish, QwenEngine, Sampling, SpeechRequest, SpeechResult
 from worker.engine.qwen.batch import Batch, Spoken
 from worker.engine.qwen.chunks import Schedule
 
@@ -28,8 +28,8 @@ class Pair:
 
     usual: QwenEngine
     behind: QwenEngine
-    utterances: list[Utterance]
-    speeches: list[Speech]
+    utterances: list[SpeechRequest]
+    speeches: list[SpeechResult]
 
     def batch(self) -> Batch:
         return Batch(self.behind._forward, Schedule(), is_live=False)
@@ -45,11 +45,11 @@ def pair(tiny_ending: Path) -> Pair:
     behind._forward._is_cuda = True
     icl, x_vector, _ = voices(usual)
     utterances = [
-        Utterance("One.", icl, "en", GREEDY, seed=1, max_frames=N_FRAMES),
-        Utterance("Two, and more.", x_vector, "en", Sampling(), seed=2, max_frames=N_FRAMES, whole_text=False),
-        Utterance("Three.", x_vector, "en", Sampling(top_p=0.9), seed=3, max_frames=N_FRAMES),
-        Utterance("Four", icl, "auto", Sampling(top_k=0), seed=4, max_frames=1),
-        Utterance(
+        SpeechRequest("One.", icl, "en", GREEDY, seed=1, max_frames=N_FRAMES),
+        SpeechRequest("Two, and more.", x_vector, "en", Sampling(), seed=2, max_frames=N_FRAMES, whole_text=False),
+        SpeechRequest("Three.", x_vector, "en", Sampling(top_p=0.9), seed=3, max_frames=N_FRAMES),
+        SpeechRequest("Four", icl, "auto", Sampling(top_k=0), seed=4, max_frames=1),
+        SpeechRequest(
             "Five of them.",
             icl,
             "en",
@@ -57,15 +57,15 @@ def pair(tiny_ending: Path) -> Pair:
             seed=5,
             max_frames=N_FRAMES,
         ),
-        Utterance("Six", x_vector, "ja", replace(GREEDY, repetition_penalty=2.0), seed=6, max_frames=5),
-        Utterance("Seven, or so.", icl, "en", Sampling(temperature=1.2), seed=7, max_frames=N_FRAMES),
+        SpeechRequest("Six", x_vector, "ja", replace(GREEDY, repetition_penalty=2.0), seed=6, max_frames=5),
+        SpeechRequest("Seven, or so.", icl, "en", Sampling(temperature=1.2), seed=7, max_frames=N_FRAMES),
     ]
     speeches = [usual.synthesize([utterance])[0] for utterance in utterances]
     assert {speech.finish for speech in speeches} == {Finish.STOP, Finish.LENGTH}
     return Pair(usual, behind, utterances, speeches)
 
 
-def check(speech: Speech, wanted: Speech) -> None:
+def check(speech: SpeechResult, wanted: SpeechResult) -> None:
     assert speech.finish is wanted.finish
     assert np.array_equal(speech.codes, wanted.codes)
     assert np.array_equal(sixteen_bits(speech.pcm), sixteen_bits(wanted.pcm))

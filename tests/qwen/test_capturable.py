@@ -16,18 +16,18 @@ from worker.engine.qwen.codec.decoder import Codec
 from worker.engine.qwen.frame import FrameStep, Plan
 from worker.engine.qwen.predictor import Predictor
 from worker.engine.qwen.runner import _captured, _suppressed
-from worker.engine.qwen.sampler import Cut
+from worker.engine.qwen.sampler import SamplingShape
 from worker.engine.qwen.state import Arena
 from worker.engine.qwen.talker import Talker
 
 N_SLOTS, N_POSITIONS = 4, 256
 PLANS = [
-    Plan(3, 128, Cut(1), Cut(1)),
-    Plan(4, 256, Cut(64), Cut(64), is_padded=True),
-    Plan(1, 256, _captured(Cut(1)), _captured(Cut(1)), is_padded=True),
-    Plan(2, 256, _captured(Cut(1, top_p=True)), _captured(Cut(1)), is_padded=True),
-    Plan(4, 256, Cut(64, True, True), Cut(256, True, True), margins=True, is_padded=True),
-    Plan(2, 64, Cut(3072), Cut(2048), margins=True),
+    Plan(3, 128, SamplingShape(1), SamplingShape(1)),
+    Plan(4, 256, SamplingShape(64), SamplingShape(64), is_padded=True),
+    Plan(1, 256, _captured(SamplingShape(1)), _captured(SamplingShape(1)), is_padded=True),
+    Plan(2, 256, _captured(SamplingShape(1, top_p=True)), _captured(SamplingShape(1)), is_padded=True),
+    Plan(4, 256, SamplingShape(64, True, True), SamplingShape(256, True, True), margins=True, is_padded=True),
+    Plan(2, 64, SamplingShape(3072), SamplingShape(2048), margins=True),
 ]
 
 
@@ -103,7 +103,7 @@ def test_float32_can_be_captured_too() -> None:
 def test_a_frame_of_the_full_model_is_fewer_than_2000_kernels() -> None:
     parts = parts_of("full")
     with CaptureRules() as rules:
-        parts.step(Plan(4, 256, _captured(Cut(1)), _captured(Cut(1)), is_padded=True))
+        parts.step(Plan(4, 256, _captured(SamplingShape(1)), _captured(SamplingShape(1)), is_padded=True))
     n_norms = rules.kernels["_fused_rms_norm"]
     n_layers = 28 + 5 * 15
     assert n_norms == 3 * n_layers + 16, "each norm is one kernel"

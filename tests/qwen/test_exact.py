@@ -21,7 +21,7 @@ from tests.qwen.exact import (
     upstream_codes,
     voices,
 )
-from worker.engine.qwen import EngineError, Event, Finish, PromptError, QwenEngine, Speech, Utterance
+from worker.engine.qwen import EngineError, Event, Finish, PromptError, QwenEngine, SpeechRequest, SpeechResult
 
 N_FRAMES = 8
 SLOTS = 8
@@ -33,36 +33,36 @@ def engine(tiny: Path) -> QwenEngine:
 
 
 @pytest.fixture(scope="module")
-def utterances(engine: QwenEngine) -> list[Utterance]:
+def utterances(engine: QwenEngine) -> list[SpeechRequest]:
     return every_kind(engine, N_FRAMES)
 
 
 @pytest.fixture(scope="module")
-def wanted(upstream: Any, utterances: list[Utterance]) -> list[Codes]:
+def wanted(upstream: Any, utterances: list[SpeechRequest]) -> list[Codes]:
     return upstream_codes(upstream, utterances)
 
 
 @pytest.fixture(scope="module")
-def alone(engine: QwenEngine, utterances: list[Utterance]) -> list[Speech]:
+def alone(engine: QwenEngine, utterances: list[SpeechRequest]) -> list[SpeechResult]:
     return [engine.synthesize([utterance])[0] for utterance in utterances]
 
 
-def named(utterance: Utterance) -> str:
+def named(utterance: SpeechRequest) -> str:
     text = "whole" if utterance.whole_text else "per frame"
     return f"{utterance.voice.mode}, {text}, {utterance.language}, {len(utterance.text)} characters"
 
 
-def as_speech(events: Sequence[Event]) -> Speech:
+def as_speech(events: Sequence[Event]) -> SpeechResult:
     """What a stream gave of one utterance; without margins, so no tie is excused in it."""
     last = events[-1].finish
     assert last is not None
     assert all(event.finish is None for event in events[:-1])
     codes, pcm = (np.concatenate(parts) for parts in zip(*(event[1:3] for event in events), strict=True))
-    return Speech(codes, pcm, last, seed=1, margins=np.full(codes.shape, np.inf, np.float32))
+    return SpeechResult(codes, pcm, last, seed=1, margins=np.full(codes.shape, np.inf, np.float32))
 
 
 def test_alone_every_kind_of_utterance_is_spoken_as_upstream_speaks_it(
-    alone: list[Speech], utterances: list[Utterance], wanted: list[Codes], ties: Ties
+    alone: list[SpeechResult], utterances: list[SpeechRequest], wanted: list[Codes], ties: Ties
 ) -> None:
     for utterance, speech, codes in zip(utterances, alone, wanted, strict=True):
         ties.same(speech, codes, named(utterance))
@@ -71,7 +71,7 @@ def test_alone_every_kind_of_utterance_is_spoken_as_upstream_speaks_it(
 
 
 def test_in_a_full_batch_of_different_lengths_and_voices_the_codes_are_the_same(
-    engine: QwenEngine, utterances: list[Utterance], wanted: list[Codes], ties: Ties
+    engine: QwenEngine, utterances: list[SpeechRequest], wanted: list[Codes], ties: Ties
 ) -> None:
     """24 utterances of 1 to 8 frames through 8 slots: slots are used again, and newcomers join those who speak."""
     shuffled = [(7 * n) % len(utterances) for n in range(len(utterances))]
@@ -83,14 +83,14 @@ def test_in_a_full_batch_of_different_lengths_and_voices_the_codes_are_the_same(
 
 @pytest.mark.parametrize("n_before", [1, 4])
 def test_one_that_joins_a_running_batch_says_the_same_and_changes_nobody(
-    engine: QwenEngine, utterances: list[Utterance], wanted: list[Codes], ties: Ties, n_before: int
+    engine: QwenEngine, utterances: list[SpeechRequest], wanted: list[Codes], ties: Ties, n_before: int
 ) -> None:
     """All slots are taken; the last two utterances are only asked for once the shortest one's slot is free."""
     short = replace(utterances[9], max_frames=n_before)
     heard: dict[int, list[Event]] = {}
     speaking: list[int] = []
 
-    def coming() -> Iterator[Utterance]:
+    def coming() -> Iterator[SpeechRequest]:
         yield short
         yield from utterances[: SLOTS - 1]
         assert heard[0][-1].finish is Finish.LENGTH
@@ -106,14 +106,16 @@ def test_one_that_joins_a_running_batch_says_the_same_and_changes_nobody(
 
 
 def test_a_batch_of_eight_that_begins_at_once_says_the_same(
-    engine: QwenEngine, utterances: list[Utterance], wanted: list[Codes], ties: Ties
+    engine: QwenEngine, utterances: list[SpeechRequest], wanted: list[Codes], ties: Ties
 ) -> None:
     for first in (0, 8, 16):
         for n, speech in enumerate(engine.synthesize(utterances[first : first + 8]), first):
             ties.same(speech, wanted[n], f"one of eight: {named(utterances[n])}")
 
 
-def test_a_used_slot_says_the_same(tiny: Path, utterances: list[Utterance], wanted: list[Codes], ties: Ties) -> None:
+def test_a_used_slot_says_the_same(
+    tiny: Path, utterances: list[SpeechRequest], wanted: list[Codes], ties: Ties
+) -> None:
     """One slot for all: after a longer and after a shorter one, whole and per-frame text, with and without codes."""
     one_slot = QwenEngine.load(str(tiny), device="cpu", dtype="float32", slots=1)
     some = [*range(1, len(utterances), 5), 1]
@@ -123,7 +125,7 @@ def test_a_used_slot_says_the_same(tiny: Path, utterances: list[Utterance], want
 
 @pytest.mark.parametrize("max_frames", [1, 2, 5])
 def test_max_frames_is_upstreams_max_new_tokens_less_one(
-    engine: QwenEngine, upstream: Any, utterances: list[Utterance], max_frames: int
+    engine: QwenEngine, upstream: Any, utterances: list[SpeechRequest], max_frames: int
 ) -> None:
     utterance = replace(utterances[1], max_frames=max_frames)
     [codes] = upstream_codes(upstream, [utterance])
@@ -134,7 +136,7 @@ def test_max_frames_is_upstreams_max_new_tokens_less_one(
 
 
 def test_the_audio_is_within_one_step_of_upstreams(
-    upstream: Any, alone: list[Speech], utterances: list[Utterance]
+    upstream: Any, alone: list[SpeechResult], utterances: list[SpeechRequest]
 ) -> None:
     for utterance, speech in zip(utterances, alone, strict=True):
         off = sixteen_bits(speech.pcm) - sixteen_bits(decoded(upstream, utterance.voice, speech.codes))
@@ -150,7 +152,7 @@ def test_utterances_end_where_upstream_ends_them(tiny_ending: Path, ties: Ties) 
     upstream = Qwen3TTSModel.from_pretrained(tiny_ending)
     texts = ("One.", "Two, three.", "Four five six", "Seven or eight", "9", SIXTY)
     some = [
-        Utterance(text, voice, "English", GREEDY, seed=1, max_frames=16, whole_text=whole_text)
+        SpeechRequest(text, voice, "English", GREEDY, seed=1, max_frames=16, whole_text=whole_text)
         for whole_text in (True, False)
         for text, voice in zip(texts, voices(ending) * 2, strict=True)
     ]
@@ -166,7 +168,7 @@ def test_utterances_end_where_upstream_ends_them(tiny_ending: Path, ties: Ties) 
 
 
 def test_an_utterance_that_cannot_be_spoken_is_refused_and_the_engine_goes_on(
-    engine: QwenEngine, utterances: list[Utterance], wanted: list[Codes]
+    engine: QwenEngine, utterances: list[SpeechRequest], wanted: list[Codes]
 ) -> None:
     good = utterances[0]
     for wrong, error, says in (

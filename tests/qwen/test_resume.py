@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import checkpoint
 from tests.qwen.exact import FRAME_SAMPLES, GREEDY, SIXTY, Ties, decoded, joined, sixteen_bits, upstream_codes, voices
-from worker.engine.qwen import EngineError, Finish, QwenEngine, Sampling, Speech, Utterance
+from worker.engine.qwen import EngineError, Finish, QwenEngine, Sampling, SpeechRequest, SpeechResult
 from worker.engine.qwen.codec.decoder import Codec
 
 N_FRAMES = 10
@@ -23,12 +23,12 @@ def loaded(folder: Path, dtype: str) -> QwenEngine:
     return QwenEngine.load(str(folder), device="cpu", dtype=dtype, slots=8)
 
 
-def every_mode(engine: QwenEngine) -> list[Utterance]:
+def every_mode(engine: QwenEngine) -> list[SpeechRequest]:
     """icl and x_vector, greedy and sampled, whole and per-frame text; some texts are read before they are spoken."""
     icl, x_vector, _ = voices(engine)
     texts = {(True, True): "ab", (True, False): "Whole and then said.", (False, True): SIXTY, (False, False): "abcd"}
     return [
-        Utterance(texts[whole_text, greedy], voice, "en", GREEDY if greedy else WARM, 7, N_FRAMES, whole_text)
+        SpeechRequest(texts[whole_text, greedy], voice, "en", GREEDY if greedy else WARM, 7, N_FRAMES, whole_text)
         for voice in (icl, x_vector)
         for greedy in (True, False)
         for whole_text in (True, False)
@@ -56,20 +56,20 @@ def upstream64(tiny: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def whole64(engine64: QwenEngine) -> tuple[list[Utterance], list[Speech]]:
+def whole64(engine64: QwenEngine) -> tuple[list[SpeechRequest], list[SpeechResult]]:
     utterances = every_mode(engine64)
     return utterances, engine64.synthesize(utterances)
 
 
 @pytest.fixture(scope="module")
-def whole32(tiny: Path) -> tuple[QwenEngine, list[Utterance], list[Speech]]:
+def whole32(tiny: Path) -> tuple[QwenEngine, list[SpeechRequest], list[SpeechResult]]:
     engine = loaded(tiny, "float32")
     utterances = every_mode(engine)
     return engine, utterances, engine.synthesize(utterances)
 
 
 def test_the_codes_are_those_of_never_having_stopped(
-    whole32: tuple[QwenEngine, list[Utterance], list[Speech]], ties: Ties
+    whole32: tuple[QwenEngine, list[SpeechRequest], list[SpeechResult]], ties: Ties
 ) -> None:
     engine, utterances, speeches = whole32
     for k in range(N_FRAMES):
@@ -82,7 +82,7 @@ def test_the_codes_are_those_of_never_having_stopped(
 
 @pytest.mark.parametrize("k", [0, 1, 5, N_FRAMES - 1])
 def test_the_audio_is_exactly_one_decode_of_the_joined_codes(
-    engine64: QwenEngine, upstream64: Any, whole64: tuple[list[Utterance], list[Speech]], k: int
+    engine64: QwenEngine, upstream64: Any, whole64: tuple[list[SpeechRequest], list[SpeechResult]], k: int
 ) -> None:
     utterances, speeches = whole64
     rests = engine64.synthesize([replace(u, resume=s.codes[:k]) for u, s in zip(utterances, speeches, strict=True)])
@@ -94,7 +94,7 @@ def test_the_audio_is_exactly_one_decode_of_the_joined_codes(
 
 
 def test_in_float32_too_the_audio_is_one_decode_of_the_codes_bit_by_bit(
-    whole32: tuple[QwenEngine, list[Utterance], list[Speech]], upstream: Any
+    whole32: tuple[QwenEngine, list[SpeechRequest], list[SpeechResult]], upstream: Any
 ) -> None:
     """One decode by the same codec, alone: upstream's kernels round in other places, by a step at most."""
     engine, utterances, speeches = whole32
@@ -110,7 +110,10 @@ def test_in_float32_too_the_audio_is_one_decode_of_the_codes_bit_by_bit(
 
 @pytest.mark.parametrize("chunk_frames", [(1,), (3,), ()])
 def test_a_stream_that_was_cut_anywhere_is_gone_on_with(
-    engine64: QwenEngine, upstream64: Any, whole64: tuple[list[Utterance], list[Speech]], chunk_frames: tuple[int, ...]
+    engine64: QwenEngine,
+    upstream64: Any,
+    whole64: tuple[list[SpeechRequest], list[SpeechResult]],
+    chunk_frames: tuple[int, ...],
 ) -> None:
     """Three times: each time with what was heard, by then more and more of it resumed."""
     utterance, speech = whole64[0][3], whole64[1][3]
@@ -129,7 +132,7 @@ def test_a_stream_that_was_cut_anywhere_is_gone_on_with(
 
 def test_a_long_one_is_resumed_beyond_the_codecs_window(engine64: QwenEngine, upstream64: Any) -> None:
     voice = voices(engine64)[1]
-    utterance = Utterance(SIXTY, voice, "auto", WARM, 8, max_frames=90, whole_text=False)
+    utterance = SpeechRequest(SIXTY, voice, "auto", WARM, 8, max_frames=90, whole_text=False)
     [speech] = engine64.synthesize([utterance])
     [rest] = engine64.synthesize([replace(utterance, resume=speech.codes[:83])])
     assert np.array_equal(rest.codes, speech.codes[83:])
@@ -138,7 +141,7 @@ def test_a_long_one_is_resumed_beyond_the_codecs_window(engine64: QwenEngine, up
 
 
 def test_resuming_at_max_frames_gives_no_frames_and_length(
-    engine64: QwenEngine, whole64: tuple[list[Utterance], list[Speech]]
+    engine64: QwenEngine, whole64: tuple[list[SpeechRequest], list[SpeechResult]]
 ) -> None:
     utterances, speeches = whole64
     again = [replace(u, resume=s.codes) for u, s in zip(utterances, speeches, strict=True)]
@@ -175,7 +178,7 @@ def test_the_end_stays_forbidden_for_the_first_two_frames_of_the_whole(soon_endi
 
     engine = loaded(soon_ending, "float32")
     voice = voices(engine)[1]
-    utterances = [Utterance(text, voice, "English", GREEDY, 1, max_frames=4) for text in "abcdefgh"]
+    utterances = [SpeechRequest(text, voice, "English", GREEDY, 1, max_frames=4) for text in "abcdefgh"]
     speeches = engine.synthesize(utterances)
     upstream = Qwen3TTSModel.from_pretrained(soon_ending)
     for speech, codes in zip(speeches, upstream_codes(upstream, utterances), strict=True):
@@ -189,7 +192,7 @@ def test_the_end_stays_forbidden_for_the_first_two_frames_of_the_whole(soon_endi
 
 
 def test_codes_that_cannot_be_resumed_are_refused(
-    engine64: QwenEngine, whole64: tuple[list[Utterance], list[Speech]]
+    engine64: QwenEngine, whole64: tuple[list[SpeechRequest], list[SpeechResult]]
 ) -> None:
     utterance, codes = whole64[0][0], whole64[1][0].codes
     wrongs: list[Any] = [codes[:, :15], codes[0], codes + 2048, codes - 2048, codes.astype(np.float32)]

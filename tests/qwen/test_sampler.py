@@ -21,8 +21,8 @@ from transformers.generation.logits_process import (
 )
 
 from worker.engine.qwen.sampler import (
-    Cut,
     Parameters,
+    SamplingShape,
     _log_exponential,
     draw,
     keys,
@@ -52,7 +52,7 @@ def parameters(knobs: list[Knobs], vocabulary: int = VOCABULARY) -> Parameters:
     return made
 
 
-def drawn(logits: Tensor, knobs: list[Knobs], key: Tensor, cut: Cut | None = None) -> list[int]:
+def drawn(logits: Tensor, knobs: list[Knobs], key: Tensor, cut: SamplingShape | None = None) -> list[int]:
     made, n = parameters(knobs, logits.shape[1]), len(knobs)
     return draw(logits, made.rows(n), key, cut or made.cut(n))[0].tolist()
 
@@ -158,7 +158,9 @@ def test_of_equal_logits_top_p_keeps_as_many_as_upstream_and_always_the_same(top
     key = keys(torch.full((3000,), 4), torch.arange(3000), 1)[:, 0]
     made = parameters([(1.0, top_k, top_p)])
     every = ours(logits, torch.zeros(1, 0, dtype=torch.int64), 1.0).expand(3000, -1)
-    tokens, again = (draw(every, made.rows(1), key, cut)[0] for cut in (made.cut(1), Cut(VOCABULARY, top_p=True)))
+    tokens, again = (
+        draw(every, made.rows(1), key, cut)[0] for cut in (made.cut(1), SamplingShape(VOCABULARY, top_p=True))
+    )
     assert sorted(logits[0, token].item() for token in set(tokens.tolist())) == sorted(logits[kept].tolist())
     assert tokens.equal(again)
 
@@ -191,7 +193,12 @@ def test_draws_do_not_depend_on_how_many_logits_are_looked_at(make: Any, top_p: 
     knobs = [(0.9, 50, top_p)] * 80
     narrow = drawn(logits, knobs, key)
     assert len(set(narrow)) > 40
-    for wider in (Cut(64, top_p=True), Cut(256, top_p < 1), Cut(2048, top_p=True), Cut(256, top_p < 1, mixed=True)):
+    for wider in (
+        SamplingShape(64, top_p=True),
+        SamplingShape(256, top_p < 1),
+        SamplingShape(2048, top_p=True),
+        SamplingShape(256, top_p < 1, mixed=True),
+    ):
         assert drawn(logits, knobs, key, wider) == narrow
 
 
@@ -272,7 +279,7 @@ def test_a_margin_is_the_final_gap_in_deviations_of_the_rows_finite_logits(wide:
 def test_margins_of_greedy_rows_need_no_temperature() -> None:
     logits, made = normal(4, VOCABULARY), parameters([(0, 50, 1.0)] * 4)
     logits[3] = 0.25
-    assert made.cut(4) == Cut(1)
+    assert made.cut(4) == SamplingShape(1)
     _, margins = draw(logits, made.rows(4), torch.zeros(4, dtype=torch.int64), made.cut(4), margins=True)
     best = logits.topk(2).values
     assert margins is not None
@@ -282,17 +289,21 @@ def test_margins_of_greedy_rows_need_no_temperature() -> None:
 
 def test_the_cut_follows_slots_that_are_set_and_moved() -> None:
     made = parameters([(0.9, 50, 1.0), (0, 50, 0.5), (0.9, 57, 1.0), (0.9, 0, 1.0)])
-    assert [made.cut(n) for n in (1, 2, 3)] == [Cut(64), Cut(64, mixed=True), Cut(256, mixed=True)]
-    assert made.cut(4) == Cut(VOCABULARY, top_p=True, mixed=True)
+    assert [made.cut(n) for n in (1, 2, 3)] == [
+        SamplingShape(64),
+        SamplingShape(64, mixed=True),
+        SamplingShape(256, mixed=True),
+    ]
+    assert made.cut(4) == SamplingShape(VOCABULARY, top_p=True, mixed=True)
     rows = made.rows(1)
     made.move(3, 0)
-    assert made.cut(1) == Cut(VOCABULARY)
+    assert made.cut(1) == SamplingShape(VOCABULARY)
     assert int(rows.last) == VOCABULARY - 1
     made.set(0, 0.7, 20, 0.25)
-    assert made.cut(1) == Cut(64, top_p=True)
+    assert made.cut(1) == SamplingShape(64, top_p=True)
     assert [float(rows.temperature), int(rows.last), float(rows.tail)] == pytest.approx([0.7, 19, 0.75])
     made.set(0, 0.7, 20, 0.25, greedy=True)
-    assert made.cut(1) == Cut(1)
+    assert made.cut(1) == SamplingShape(1)
     assert float(rows.noise) == 0
 
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engine.qwen.chunks import FRAME_S, LOW_LEAD_S, RAMP, Group, Line, Schedule
+from worker.engine.qwen.chunks import FRAME_S, LOW_LEAD_S, RAMP, ChunkBacklog, Group, Schedule
 
 WIDEST = len(RAMP)  # chunks given by a slot that is past the ramp
 
 lines_strategy = st.lists(
     st.builds(
-        Line,
+        ChunkBacklog,
         slot=st.integers(0, 15),
         n_pending=st.integers(0, 40),
         n_chunks=st.integers(0, 7),
@@ -28,8 +28,8 @@ lines_strategy = st.lists(
 ramps = st.sampled_from([RAMP, (1,), (25,), (4,), (3, 7), (2, 50)])
 
 
-def bulk(slot: int, n_pending: int, lead_s: float = 5.0) -> Line:
-    return Line(slot, n_pending, WIDEST, lead_s=lead_s)
+def bulk(slot: int, n_pending: int, lead_s: float = 5.0) -> ChunkBacklog:
+    return ChunkBacklog(slot, n_pending, WIDEST, lead_s=lead_s)
 
 
 def decoded(groups: list[Group]) -> dict[int, list[int]]:
@@ -45,7 +45,7 @@ def spoken(schedule: Schedule, n_frames: int) -> list[int]:
     """The chunks of one segment alone, planned after each of its frames, while playback is far away."""
     chunks: list[int] = []
     for n_generated in range(1, n_frames + 1):
-        line = Line(0, n_generated - sum(chunks), len(chunks), n_generated == n_frames, 9.0 if chunks else inf)
+        line = ChunkBacklog(0, n_generated - sum(chunks), len(chunks), n_generated == n_frames, 9.0 if chunks else inf)
         chunks += decoded(schedule.plan([line])).get(0, [])
     return chunks
 
@@ -65,17 +65,22 @@ def test_an_exact_schedule_is_kept_to_the_frame(n_frames: int) -> None:
 
 
 def test_exact_slots_share_a_call_only_when_both_are_to_have_that_chunk() -> None:
-    lines = [Line(0, 4, 2, lead_s=1), Line(1, 9, 2, lead_s=2), Line(2, 12, 3, lead_s=3), Line(3, 3, 2, lead_s=-9)]
+    lines = [
+        ChunkBacklog(0, 4, 2, lead_s=1),
+        ChunkBacklog(1, 9, 2, lead_s=2),
+        ChunkBacklog(2, 12, 3, lead_s=3),
+        ChunkBacklog(3, 3, 2, lead_s=-9),
+    ]
     assert Schedule(is_exact=True).plan(lines) == [Group(4, (0, 1)), Group(8, (2,))]
 
 
 def test_first_audio_goes_first_and_then_whoever_is_nearest_to_an_underrun() -> None:
-    lines = [bulk(0, 12, lead_s=3.0), Line(1, 4, 2, lead_s=0.2), bulk(2, 1, lead_s=0.01), Line(3, 1, 0)]
+    lines = [bulk(0, 12, lead_s=3.0), ChunkBacklog(1, 4, 2, lead_s=0.2), bulk(2, 1, lead_s=0.01), ChunkBacklog(3, 1, 0)]
     assert Schedule().plan(lines) == [Group(1, (2, 3)), Group(4, (1,)), Group(12, (0,))]
 
 
 def test_the_first_chunk_is_short_however_much_is_pending() -> None:
-    assert Schedule().plan([Line(0, 30, 0)]) == [Group(1, (0,))]
+    assert Schedule().plan([ChunkBacklog(0, 30, 0)]) == [Group(1, (0,))]
 
 
 def test_a_due_slot_takes_a_shorter_chunk_when_more_frames_are_decoded_together() -> None:
@@ -84,12 +89,17 @@ def test_a_due_slot_takes_a_shorter_chunk_when_more_frames_are_decoded_together(
 
 
 def test_no_slot_is_held_to_short_chunks_by_the_first_audio_of_another() -> None:
-    lines = [Line(0, 1, 0), bulk(1, 12), bulk(2, 11)]
+    lines = [ChunkBacklog(0, 1, 0), bulk(1, 12), bulk(2, 11)]
     assert Schedule().plan(lines) == [Group(1, (0,)), Group(8, (1, 2))]
 
 
 def test_slots_wait_while_they_have_less_than_their_chunk() -> None:
-    assert Schedule().plan([bulk(0, 11), Line(1, 3, 2, lead_s=1.0), Line(2, 0, 0), bulk(3, 0, lead_s=-1.0)]) == []
+    assert (
+        Schedule().plan(
+            [bulk(0, 11), ChunkBacklog(1, 3, 2, lead_s=1.0), ChunkBacklog(2, 0, 0), bulk(3, 0, lead_s=-1.0)]
+        )
+        == []
+    )
 
 
 def test_a_slot_close_to_an_underrun_does_not_wait() -> None:
@@ -98,14 +108,14 @@ def test_a_slot_close_to_an_underrun_does_not_wait() -> None:
 
 
 def test_under_load_only_the_urgent_are_decoded_before_the_widest_chunk() -> None:
-    calm = Line(0, 4, 2, lead_s=1.0)
-    lines = [calm, Line(1, 1, 0), bulk(2, 3, lead_s=0.0), bulk(3, 11), bulk(4, 12)]
+    calm = ChunkBacklog(0, 4, 2, lead_s=1.0)
+    lines = [calm, ChunkBacklog(1, 1, 0), bulk(2, 3, lead_s=0.0), bulk(3, 11), bulk(4, 12)]
     assert decoded(Schedule().plan([calm])) == {0: [4]}
     assert decoded(Schedule().plan(lines, is_busy=True)) == {1: [1], 2: [1], 4: [12]}
 
 
 def test_an_ended_slot_is_drained_in_one_plan_and_shares_calls() -> None:
-    lines = [Line(0, 15, 4, has_ended=True, lead_s=1.0), Line(1, 3, 4, has_ended=True, lead_s=2.0)]
+    lines = [ChunkBacklog(0, 15, 4, has_ended=True, lead_s=1.0), ChunkBacklog(1, 3, 4, has_ended=True, lead_s=2.0)]
     assert Schedule().plan(lines) == [Group(12, (0,)), Group(2, (0, 1)), Group(1, (0, 1))]
 
 
@@ -116,7 +126,7 @@ def test_a_ramp_without_frames_is_refused(ramp: tuple[int, ...]) -> None:
 
 
 @given(lines_strategy, ramps, st.booleans(), st.booleans())
-def test_every_plan_keeps_the_rules(lines: list[Line], ramp: tuple[int, ...], exact: bool, busy: bool) -> None:
+def test_every_plan_keeps_the_rules(lines: list[ChunkBacklog], ramp: tuple[int, ...], exact: bool, busy: bool) -> None:
     schedule = Schedule(ramp, exact)
     groups = schedule.plan(lines, busy)
     chunks = decoded(groups)
@@ -137,7 +147,7 @@ def test_every_plan_keeps_the_rules(lines: list[Line], ramp: tuple[int, ...], ex
 
 @given(lines_strategy, ramps, st.booleans(), st.booleans())
 def test_no_other_sound_comes_before_first_audio(
-    lines: list[Line], ramp: tuple[int, ...], exact: bool, busy: bool
+    lines: list[ChunkBacklog], ramp: tuple[int, ...], exact: bool, busy: bool
 ) -> None:
     groups = Schedule(ramp, exact).plan(lines, busy)
     unheard = {line.slot for line in lines if line.is_first} & decoded(groups).keys()
@@ -147,7 +157,7 @@ def test_no_other_sound_comes_before_first_audio(
 
 
 @given(lines_strategy, st.booleans())
-def test_an_exact_slot_gets_the_ramps_chunks_while_it_goes_on(lines: list[Line], busy: bool) -> None:
+def test_an_exact_slot_gets_the_ramps_chunks_while_it_goes_on(lines: list[ChunkBacklog], busy: bool) -> None:
     chunks = decoded(Schedule(is_exact=True).plan(lines, busy))
     for line in lines:
         step = RAMP[min(line.n_chunks, len(RAMP) - 1)]
@@ -156,7 +166,7 @@ def test_an_exact_slot_gets_the_ramps_chunks_while_it_goes_on(lines: list[Line],
 
 
 @given(lines_strategy, st.randoms(use_true_random=False))
-def test_a_plan_does_not_depend_on_the_order_of_the_slots(lines: list[Line], random: object) -> None:
+def test_a_plan_does_not_depend_on_the_order_of_the_slots(lines: list[ChunkBacklog], random: object) -> None:
     shuffled = list(lines)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert Schedule().plan(shuffled) == Schedule().plan(lines)
@@ -171,7 +181,7 @@ def test_a_slot_spoken_faster_than_it_is_heard_reaches_the_widest_chunks_without
         now_s = step * step_s
         lead_s = inf if started_s is None else given_frames * FRAME_S - (now_s - started_s)
         assert lead_s > 0
-        for size in decoded(schedule.plan([Line(0, pending, n_chunks, lead_s=lead_s)])).get(0, []):
+        for size in decoded(schedule.plan([ChunkBacklog(0, pending, n_chunks, lead_s=lead_s)])).get(0, []):
             started_s = now_s if started_s is None else started_s
             given_frames, n_chunks, pending = given_frames + size, n_chunks + 1, pending - size
             sizes.append(size)

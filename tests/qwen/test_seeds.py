@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.qwen.exact import GREEDY, SIXTY, Ties, upstream_codes, voices
-from worker.engine.qwen import QwenEngine, Sampling, Speech, Utterance
+from worker.engine.qwen import QwenEngine, Sampling, SpeechRequest, SpeechResult
 
 N_FRAMES = 8
 SAMPLINGS = (
@@ -31,22 +31,22 @@ def engine(tiny: Path) -> QwenEngine:
 
 
 @pytest.fixture(scope="module")
-def utterances(engine: QwenEngine) -> list[Utterance]:
+def utterances(engine: QwenEngine) -> list[SpeechRequest]:
     """One for each way of sampling, of different texts, voices and lengths."""
     known = voices(engine)
     return [
-        Utterance(SIXTY[: 1 + 7 * n], known[n % 3], "auto", sampling, 100 + n, N_FRAMES, whole_text=n % 2 == 0)
+        SpeechRequest(SIXTY[: 1 + 7 * n], known[n % 3], "auto", sampling, 100 + n, N_FRAMES, whole_text=n % 2 == 0)
         for n, sampling in enumerate(SAMPLINGS)
     ]
 
 
 @pytest.fixture(scope="module")
-def alone(engine: QwenEngine, utterances: list[Utterance]) -> list[Speech]:
+def alone(engine: QwenEngine, utterances: list[SpeechRequest]) -> list[SpeechResult]:
     return [engine.synthesize([utterance])[0] for utterance in utterances]
 
 
 def test_a_seed_says_the_same_alone_and_among_seven_neighbours_of_other_parameters(
-    engine: QwenEngine, utterances: list[Utterance], alone: list[Speech], ties: Ties
+    engine: QwenEngine, utterances: list[SpeechRequest], alone: list[SpeechResult], ties: Ties
 ) -> None:
     for n, speech in enumerate(engine.synthesize(utterances)):
         ties.same(speech, alone[n].codes, f"neighbour {n}")
@@ -57,7 +57,9 @@ def test_a_seed_says_the_same_alone_and_among_seven_neighbours_of_other_paramete
             ties.same(speech, alone[n].codes[: utterance.max_frames], f"neighbour {n}, round {first}")
 
 
-def test_other_seeds_say_other_things(engine: QwenEngine, utterances: list[Utterance], alone: list[Speech]) -> None:
+def test_other_seeds_say_other_things(
+    engine: QwenEngine, utterances: list[SpeechRequest], alone: list[SpeechResult]
+) -> None:
     """Seeds whose lower or upper 32 bits are equal, too."""
     seeds = (100, 101, 100 + 2**32, 100 * 2**32, 2**63 - 1, 0)
     spoken = engine.synthesize([replace(utterances[0], seed=seed) for seed in seeds])
@@ -69,7 +71,7 @@ def test_other_seeds_say_other_things(engine: QwenEngine, utterances: list[Utter
 
 
 def test_a_seed_that_is_not_given_is_drawn_and_told_and_gives_the_same_again(
-    engine: QwenEngine, utterances: list[Utterance], ties: Ties
+    engine: QwenEngine, utterances: list[SpeechRequest], ties: Ties
 ) -> None:
     unseeded = [replace(utterances[0], seed=None)] * 3
     speeches = engine.synthesize(unseeded)
@@ -82,7 +84,7 @@ def test_a_seed_that_is_not_given_is_drawn_and_told_and_gives_the_same_again(
 
 
 def test_the_narrowest_sampling_is_greedy_in_the_midst_of_wide_ones(
-    engine: QwenEngine, utterances: list[Utterance], ties: Ties
+    engine: QwenEngine, utterances: list[SpeechRequest], ties: Ties
 ) -> None:
     base = replace(utterances[1], sampling=GREEDY)
     [greedy] = engine.synthesize([base])
@@ -100,7 +102,9 @@ def test_the_narrowest_sampling_is_greedy_in_the_midst_of_wide_ones(
             assert not np.array_equal(speech.codes, greedy.codes)
 
 
-def test_greedy_in_the_talker_alone_draws_the_predictors_codes(engine: QwenEngine, utterances: list[Utterance]) -> None:
+def test_greedy_in_the_talker_alone_draws_the_predictors_codes(
+    engine: QwenEngine, utterances: list[SpeechRequest]
+) -> None:
     base = replace(utterances[0], sampling=Sampling(temperature=0), max_frames=1)
     greedy, one, other = engine.synthesize([replace(base, sampling=GREEDY), base, replace(base, seed=9)])
     assert greedy.codes[0, 0] == one.codes[0, 0] == other.codes[0, 0]
@@ -109,7 +113,7 @@ def test_greedy_in_the_talker_alone_draws_the_predictors_codes(engine: QwenEngin
 
 @pytest.mark.parametrize("penalty", [0.5, 1.0, 3.0])
 def test_greedy_with_any_penalty_is_upstreams_in_company_of_other_penalties(
-    engine: QwenEngine, upstream: Any, utterances: list[Utterance], ties: Ties, penalty: float
+    engine: QwenEngine, upstream: Any, utterances: list[SpeechRequest], ties: Ties, penalty: float
 ) -> None:
     greedy = replace(GREEDY, repetition_penalty=penalty)
     some = [replace(utterances[n], sampling=greedy, max_frames=12) for n in (1, 3)]

@@ -16,8 +16,8 @@ from tests.qwen.speakers import PLACEHOLDER, resumed, segment, speak
 from worker.engine.base import EngineClosed, EngineError, Finish, Resume
 from worker.engine.qwen import runaway
 from worker.engine.qwen.adapter import QwenSpeaker
-from worker.engine.qwen.engine import QwenEngine, Utterance
-from worker.engine.qwen.runner import Forward
+from worker.engine.qwen.engine import QwenEngine, SpeechRequest
+from worker.engine.qwen.runner import ModelRunner
 from worker.engine.qwen.sampler import Sampling
 from worker.voices.prompt_cache import PromptCache
 
@@ -70,7 +70,7 @@ def test_a_segment_ends_by_its_budget_or_by_itself(speaker: QwenSpeaker, stoppin
 def test_a_segment_is_what_the_library_speaks_of_it(speaker: QwenSpeaker, endless: QwenEngine) -> None:
     [spoken] = speak(speaker, segment(seed=5))
     sampling = Sampling(temperature=0.9, top_k=50, top_p=1.0, repetition_penalty=1.05)
-    utterance = Utterance("Hello there.", speaker._voice(PLACEHOLDER), "English", sampling, seed=5, max_frames=20)
+    utterance = SpeechRequest("Hello there.", speaker._voice(PLACEHOLDER), "English", sampling, seed=5, max_frames=20)
     [speech] = endless.synthesize([utterance])
     np.testing.assert_array_equal(spoken.codes, speech.codes)
     np.testing.assert_array_equal(spoken.pcm, speech.pcm)
@@ -89,7 +89,7 @@ def test_a_temperature_of_0_is_greedy_whatever_the_seed(speaker: QwenSpeaker, en
     one, other = speak(speaker, *cold)
     np.testing.assert_array_equal(one.codes, other.codes)
     greedy = Sampling(greedy=True, top_k=50, repetition_penalty=1.05)
-    utterance = Utterance("Hello there.", speaker._voice(PLACEHOLDER), "English", greedy, max_frames=20)
+    utterance = SpeechRequest("Hello there.", speaker._voice(PLACEHOLDER), "English", greedy, max_frames=20)
     np.testing.assert_array_equal(one.codes, endless.synthesize([utterance])[0].codes)
     [warm] = speak(speaker, segment(seed=1))
     assert (warm.codes != one.codes).any()
@@ -210,7 +210,7 @@ def test_a_step_that_fails_loses_its_segments_and_nothing_else(
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Forward, "frame", fails)
+        patch.setattr(ModelRunner, "frame", fails)
         with pytest.raises(EngineError, match="illegal memory access"):
             speaker.step()
     assert speaker.wait_s() == math.inf

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.qwen.exact import FRAME_SAMPLES, GREEDY, SIXTY, decoded, sixteen_bits, voices
-from worker.engine.qwen import EngineError, Event, Finish, QwenEngine, Sampling, Speech, Utterance
+from worker.engine.qwen import EngineError, Event, Finish, QwenEngine, Sampling, SpeechRequest, SpeechResult
 
 N_FRAMES = 12
 SLOTS = 4
@@ -33,20 +33,20 @@ def upstream64(tiny: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def utterances(engine: QwenEngine) -> list[Utterance]:
+def utterances(engine: QwenEngine) -> list[SpeechRequest]:
     """Five for four slots, of 1 to 60 frames: of the longest, the codec's window of 72 frames leaves the reference."""
     icl, x_vector, japanese = voices(engine)
     return [
-        Utterance("The first one.", icl, "en", GREEDY, seed=1, max_frames=N_FRAMES),
-        Utterance("a", x_vector, "en", Sampling(), seed=2, max_frames=1),
-        Utterance(SIXTY, x_vector, "en", Sampling(), seed=3, max_frames=60, whole_text=False),
-        Utterance("こんにちは。", japanese, "ja", Sampling(), seed=4, max_frames=7),
-        Utterance("And one more of them.", icl, "auto", GREEDY, seed=5, max_frames=26, whole_text=False),
+        SpeechRequest("The first one.", icl, "en", GREEDY, seed=1, max_frames=N_FRAMES),
+        SpeechRequest("a", x_vector, "en", Sampling(), seed=2, max_frames=1),
+        SpeechRequest(SIXTY, x_vector, "en", Sampling(), seed=3, max_frames=60, whole_text=False),
+        SpeechRequest("こんにちは。", japanese, "ja", Sampling(), seed=4, max_frames=7),
+        SpeechRequest("And one more of them.", icl, "auto", GREEDY, seed=5, max_frames=26, whole_text=False),
     ]
 
 
 @pytest.fixture(scope="module")
-def speeches(engine: QwenEngine, utterances: list[Utterance]) -> list[Speech]:
+def speeches(engine: QwenEngine, utterances: list[SpeechRequest]) -> list[SpeechResult]:
     return engine.synthesize(utterances)
 
 
@@ -57,12 +57,12 @@ def by_index(events: Sequence[Event]) -> dict[int, list[Event]]:
     return heard
 
 
-def many(utterance: Utterance, n: int = 100) -> Iterator[Utterance]:
+def many(utterance: SpeechRequest, n: int = 100) -> Iterator[SpeechRequest]:
     return iter([utterance] * n)
 
 
 def test_whole_speeches_are_one_decode_of_their_codes(
-    upstream64: Any, utterances: list[Utterance], speeches: list[Speech]
+    upstream64: Any, utterances: list[SpeechRequest], speeches: list[SpeechResult]
 ) -> None:
     for utterance, speech in zip(utterances, speeches, strict=True):
         assert len(speech.codes) == utterance.max_frames
@@ -72,7 +72,7 @@ def test_whole_speeches_are_one_decode_of_their_codes(
 
 @pytest.mark.parametrize("chunk_frames", [(1,), (1, 2, 4, 8, 12), (25,), (3, 5), ()])
 def test_chunks_of_every_length_join_to_the_same_samples(
-    engine: QwenEngine, utterances: list[Utterance], speeches: list[Speech], chunk_frames: tuple[int, ...]
+    engine: QwenEngine, utterances: list[SpeechRequest], speeches: list[SpeechResult], chunk_frames: tuple[int, ...]
 ) -> None:
     for n, events in by_index(list(engine.stream(utterances, chunk_frames=chunk_frames))).items():
         pcm, codes = (np.concatenate([event[part] for event in events]) for part in (2, 1))
@@ -82,7 +82,7 @@ def test_chunks_of_every_length_join_to_the_same_samples(
         assert [event.finish for event in events] == [None] * (len(events) - 1) + [Finish.LENGTH]
 
 
-def test_chunks_have_the_lengths_asked_for(engine: QwenEngine, utterances: list[Utterance]) -> None:
+def test_chunks_have_the_lengths_asked_for(engine: QwenEngine, utterances: list[SpeechRequest]) -> None:
     some = [replace(utterances[2], max_frames=14), utterances[0]]
     heard = by_index(list(engine.stream(some, chunk_frames=(1, 2, 4))))
     assert [len(event.codes) for event in heard[0]] == [1, 2, 4, 4, 2, 1]  # what is left at the end, by powers of two
@@ -90,7 +90,7 @@ def test_chunks_have_the_lengths_asked_for(engine: QwenEngine, utterances: list[
 
 
 def test_the_first_chunk_is_one_frame_and_comes_before_the_rest_is_spoken(
-    engine: QwenEngine, utterances: list[Utterance]
+    engine: QwenEngine, utterances: list[SpeechRequest]
 ) -> None:
     first = next(stream := engine.stream(utterances[2:3]))
     stream.close()
@@ -98,7 +98,7 @@ def test_the_first_chunk_is_one_frame_and_comes_before_the_rest_is_spoken(
 
 
 def test_a_cancelled_utterance_ends_and_its_neighbours_and_followers_do_not_notice(
-    engine: QwenEngine, utterances: list[Utterance], speeches: list[Speech]
+    engine: QwenEngine, utterances: list[SpeechRequest], speeches: list[SpeechResult]
 ) -> None:
     heard: dict[int, list[Event]] = {}
     cancelled_after = {0: 3, 3: 1, 2: 20}
@@ -117,7 +117,7 @@ def test_a_cancelled_utterance_ends_and_its_neighbours_and_followers_do_not_noti
 
 
 def test_a_slot_left_by_a_cancelled_one_speaks_right(
-    engine: QwenEngine, utterances: list[Utterance], speeches: list[Speech]
+    engine: QwenEngine, utterances: list[SpeechRequest], speeches: list[SpeechResult]
 ) -> None:
     heard: dict[int, list[Event]] = {}
     coming = [replace(utterances[2], text="Never to be heard to its end."), *many(utterances[4], 6), utterances[3]]
@@ -136,10 +136,10 @@ def test_the_shortest_stream_is_an_empty_one(engine: QwenEngine) -> None:
     assert engine.synthesize([]) == []
 
 
-def test_utterances_are_asked_for_only_when_a_slot_is_free(engine: QwenEngine, utterances: list[Utterance]) -> None:
+def test_utterances_are_asked_for_only_when_a_slot_is_free(engine: QwenEngine, utterances: list[SpeechRequest]) -> None:
     asked: list[int] = []
 
-    def coming() -> Iterator[Utterance]:
+    def coming() -> Iterator[SpeechRequest]:
         for n in range(50):
             asked.append(n)
             yield utterances[0]
@@ -152,7 +152,7 @@ def test_utterances_are_asked_for_only_when_a_slot_is_free(engine: QwenEngine, u
 
 
 def test_two_streams_at_once_are_refused_and_the_first_goes_on(
-    engine: QwenEngine, utterances: list[Utterance], speeches: list[Speech]
+    engine: QwenEngine, utterances: list[SpeechRequest], speeches: list[SpeechResult]
 ) -> None:
     stream = engine.stream([utterances[0]])
     events = [next(stream)]
@@ -165,7 +165,7 @@ def test_two_streams_at_once_are_refused_and_the_first_goes_on(
 
 @pytest.mark.parametrize("how", ["closed", "forgotten", "broken"])
 def test_a_stream_that_is_left_early_leaves_the_engine_free(
-    engine: QwenEngine, utterances: list[Utterance], speeches: list[Speech], how: str
+    engine: QwenEngine, utterances: list[SpeechRequest], speeches: list[SpeechResult], how: str
 ) -> None:
     stream = engine.stream(many(utterances[2]))
     next(stream)
@@ -183,9 +183,9 @@ def test_a_stream_that_is_left_early_leaves_the_engine_free(
 
 
 def test_an_error_of_the_iterable_itself_leaves_the_engine_free(
-    engine: QwenEngine, utterances: list[Utterance], speeches: list[Speech]
+    engine: QwenEngine, utterances: list[SpeechRequest], speeches: list[SpeechResult]
 ) -> None:
-    def coming() -> Iterator[Utterance]:
+    def coming() -> Iterator[SpeechRequest]:
         yield utterances[0]
         raise OSError("the list of texts is gone")
 
@@ -195,25 +195,25 @@ def test_an_error_of_the_iterable_itself_leaves_the_engine_free(
 
 
 def test_an_utterance_that_cannot_be_spoken_is_named_by_its_number(
-    engine: QwenEngine, utterances: list[Utterance]
+    engine: QwenEngine, utterances: list[SpeechRequest]
 ) -> None:
     with pytest.raises(EngineError, match="nothing to say") as refused:
         engine.synthesize([*utterances[:2], replace(utterances[0], text="<|im_end|>")])
     assert refused.value.__notes__ == ["in utterance 2"]
 
 
-def test_a_chunk_schedule_that_is_none_is_refused(engine: QwenEngine, utterances: list[Utterance]) -> None:
+def test_a_chunk_schedule_that_is_none_is_refused(engine: QwenEngine, utterances: list[SpeechRequest]) -> None:
     with pytest.raises(ValueError, match="ramp"):
         list(engine.stream(utterances, chunk_frames=(0,)))
     assert len(engine.synthesize([utterances[1]])[0].codes) == 1
 
 
 def test_a_voice_may_be_made_while_others_are_spoken(
-    engine: QwenEngine, utterances: list[Utterance], speeches: list[Speech]
+    engine: QwenEngine, utterances: list[SpeechRequest], speeches: list[SpeechResult]
 ) -> None:
     """Making it decodes its reference with the same codec."""
 
-    def coming() -> Iterator[Utterance]:
+    def coming() -> Iterator[SpeechRequest]:
         yield utterances[1]
         yield replace(utterances[0], voice=voices(engine)[0])
         yield from utterances[2:4]
@@ -227,7 +227,7 @@ def test_a_voice_may_be_made_while_others_are_spoken(
 
 
 def test_warming_up_is_refused_while_the_slots_speak_and_changes_nothing_before(
-    engine: QwenEngine, utterances: list[Utterance], speeches: list[Speech]
+    engine: QwenEngine, utterances: list[SpeechRequest], speeches: list[SpeechResult]
 ) -> None:
     stream = engine.stream([utterances[0]])
     events = [next(stream)]

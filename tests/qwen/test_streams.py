@@ -16,9 +16,9 @@ from tests.qwen.fake_gpu import DEVICE, fake_model, fake_tensors
 from tests.qwen.fake_streams import Clock, Race, Watch, watched
 from worker.engine.qwen import Sampling
 from worker.engine.qwen import runner as forward
-from worker.engine.qwen.cuda import Fetch, Replayer
-from worker.engine.qwen.runner import Forward
-from worker.engine.qwen.state import Start
+from worker.engine.qwen.cuda import HostCopy, Replayer
+from worker.engine.qwen.runner import ModelRunner
+from worker.engine.qwen.state import RowStart
 
 N_SLOTS, N_POSITIONS, WIDTH = 2, 64, 64
 
@@ -31,8 +31,8 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
         yield watch
 
 
-def a_forward(watch: Watch, is_warm: bool = True) -> Forward:
-    made = Forward(fake_model("tiny"), N_SLOTS, N_POSITIONS)
+def a_forward(watch: Watch, is_warm: bool = True) -> ModelRunner:
+    made = ModelRunner(fake_model("tiny"), N_SLOTS, N_POSITIONS)
     if is_warm:
         made.warm_up()
     watch.is_sealed = True
@@ -43,22 +43,22 @@ def on_gpu(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
     return torch.zeros(shape, dtype=dtype, device=DEVICE)
 
 
-def begin(made: Forward, row: int, n_prompt: int) -> None:
+def begin(made: ModelRunner, row: int, n_prompt: int) -> None:
     seen = made.upload(np.zeros(3, dtype=np.int64))
     sampling = Sampling().resolved({})
-    made.begin(row, Start(on_gpu(WIDTH), on_gpu(WIDTH), n_prompt, 3, 1, sampling, seen), on_gpu(n_prompt, WIDTH))
+    made.begin(row, RowStart(on_gpu(WIDTH), on_gpu(WIDTH), n_prompt, 3, 1, sampling, seen), on_gpu(n_prompt, WIDTH))
 
 
-def speak(made: Forward, voice: dict[str, Tensor]) -> None:
+def speak(made: ModelRunner, voice: dict[str, Tensor]) -> None:
     """Two utterances, frames and chunks of all kinds, captured and not, with the codec always behind."""
-    flying: list[Fetch] = []
+    flying: list[HostCopy] = []
     for slot in range(N_SLOTS):
         made.reset(slot, voice if slot else {})
         begin(made, slot, 20 + 12 * slot)
     for n in (1, 2, 3, 1):
         for margins in (False, n == 3):
             made.frame(min(n, N_SLOTS), 40, margins)
-            flying.append(Fetch(made.arena.codes[:n]))
+            flying.append(HostCopy(made.arena.codes[:n]))
         codes = np.zeros((min(n, N_SLOTS), n, 16), dtype=np.int64)
         flying.append(made.decode(range(min(n, N_SLOTS)), codes))
         flying.pop(0).wait()
@@ -67,7 +67,7 @@ def speak(made: Forward, voice: dict[str, Tensor]) -> None:
         fetch.wait()
 
 
-def a_voice(watch: Watch, made: Forward) -> dict[str, Tensor]:
+def a_voice(watch: Watch, made: ModelRunner) -> dict[str, Tensor]:
     codes = on_gpu(30, 16, dtype=torch.int64)
     watch.keep(codes)
     state = made.state_of(codes)
@@ -76,7 +76,7 @@ def a_voice(watch: Watch, made: Forward) -> dict[str, Tensor]:
     return state
 
 
-def uploaded(made: Forward, voice: dict[str, Tensor]) -> dict[str, Tensor]:
+def uploaded(made: ModelRunner, voice: dict[str, Tensor]) -> dict[str, Tensor]:
     """As of the cache: from the host, and brought to the engine's dtype."""
     return {name: made.upload(np.zeros(tensor.shape, np.float32)).to(tensor.dtype) for name, tensor in voice.items()}
 
@@ -97,7 +97,7 @@ def test_without_graphs_they_do_not_race_either(watch: Watch) -> None:
 def test_the_watch_sees_a_state_that_is_still_on_its_way(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     made = a_forward(watch, is_warm=False)
     voice = uploaded(made, a_voice(watch, made))
-    monkeypatch.setattr(Forward, "_follow", lambda made: None)
+    monkeypatch.setattr(ModelRunner, "_follow", lambda made: None)
     with pytest.raises(Race, match="at the same time"):
         speak(made, voice)
 
@@ -111,7 +111,7 @@ def test_the_watch_sees_memory_that_may_be_given_away(watch: Watch, monkeypatch:
 
 
 def test_the_watch_sees_a_host_that_does_not_wait(watch: Watch) -> None:
-    fetch = Fetch(on_gpu(3))
+    fetch = HostCopy(on_gpu(3))
     with pytest.raises(Race, match="not there yet"):
         fetch._host.numpy()
     fetch.wait()

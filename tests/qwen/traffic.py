@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from tests.qwen.exact import FRAME_SAMPLES, GREEDY, SIXTY, sixteen_bits, voices
-from worker.engine.qwen import Finish, QwenEngine, Sampling, Speech, Utterance
+from worker.engine.qwen import Finish, QwenEngine, Sampling, SpeechRequest, SpeechResult
 from worker.engine.qwen.batch import Batch, Order, Spoken
 from worker.engine.qwen.chunks import Schedule
 from worker.engine.qwen.frame import Plan
 from worker.engine.qwen.loader import load
-from worker.engine.qwen.runner import Forward
+from worker.engine.qwen.runner import ModelRunner
 
 SLOTS = 5
 N_FRAMES = 7
@@ -32,7 +32,7 @@ class Clock:
         return self.now
 
 
-class Padded(Forward):
+class Padded(ModelRunner):
     """Every step is filled up with rows that must not advance, as those of a GPU's graphs are; here with all."""
 
     def _plan(self, n_rows: int, n_attended: int, margins: bool) -> Plan:
@@ -44,9 +44,9 @@ class Pool:
     """Utterances with what each says alone. orders: with what is resumed given again."""
 
     engine: QwenEngine
-    forwards: dict[str, Forward]
+    forwards: dict[str, ModelRunner]
     orders: list[Order]
-    alone: list[Speech]
+    alone: list[SpeechResult]
 
     def batch(self, kind: str = "plain", ramp: Sequence[int] = (), live: Clock | None = None) -> Batch:
         """live: somebody listens, by this clock."""
@@ -60,7 +60,7 @@ class Heard:
 
     n: int
     order: Order
-    alone: Speech
+    alone: SpeechResult
     n_given: int = 0
     is_cancelled: bool = False
     finish: Finish | None = field(default=None)
@@ -128,12 +128,12 @@ def pool_of(tiny: Path) -> Pool:
     narrow = Sampling(temperature=0.7, top_k=5, top_p=0.9, predictor_top_k=3)
     wide = Sampling(temperature=1.5, top_k=0, predictor_top_k=0, repetition_penalty=1.0)
     utterances = [
-        Utterance("Hello.", icl, "en", GREEDY, 1, N_FRAMES),
-        Utterance("ab", x_vector, "en", narrow, 2, N_FRAMES, whole_text=False),
-        Utterance("雨です。", japanese, "ja", wide, 3, N_FRAMES),
-        Utterance(SIXTY, x_vector, "auto", replace(GREEDY, repetition_penalty=3.0), 4, N_FRAMES - 2),
-        Utterance("One", icl, "en", Sampling(top_p=0.5), 5, 1, whole_text=False),
-        Utterance("Two", x_vector, "de", Sampling(), 6, 2),
+        SpeechRequest("Hello.", icl, "en", GREEDY, 1, N_FRAMES),
+        SpeechRequest("ab", x_vector, "en", narrow, 2, N_FRAMES, whole_text=False),
+        SpeechRequest("雨です。", japanese, "ja", wide, 3, N_FRAMES),
+        SpeechRequest(SIXTY, x_vector, "auto", replace(GREEDY, repetition_penalty=3.0), 4, N_FRAMES - 2),
+        SpeechRequest("One", icl, "en", Sampling(top_p=0.5), 5, 1, whole_text=False),
+        SpeechRequest("Two", x_vector, "de", Sampling(), 6, 2),
     ]
     alone = [engine.synthesize([utterance])[0] for utterance in utterances]
     resumed = [

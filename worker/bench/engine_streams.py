@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from worker.bench.upstream import Recording
 from worker.engine.base import FRAME_RATE_HZ
-from worker.engine.qwen import QwenEngine, Sampling, Utterance, Voice
+from worker.engine.qwen import QwenEngine, Sampling, SpeechRequest, Voice
 from worker.engine.qwen.chunks import Schedule
 
 FRAME_S = 1 / FRAME_RATE_HZ
@@ -62,7 +62,7 @@ class Streams:
         made = recording()
         self.engine = engine
         self.voice: Voice = engine.prompt(made.audio, made.sample_rate_hz, made.transcript, "icl")
-        self.utterance = Utterance(
+        self.utterance = SpeechRequest(
             TEXT, self.voice, LANGUAGE, sampling=Sampling(greedy=True), seed=0, max_frames=n_frames
         )
 

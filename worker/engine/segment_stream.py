@@ -14,20 +14,20 @@ import numpy as np
 from worker.engine.base import FRAME_SAMPLES, EngineClosed, EngineError, Frames, Segment
 
 
-class Owner(Protocol):
+class StreamOwner(Protocol):
     """What runs the engine."""
 
-    def took(self, speech: Speech, n: int) -> None:
+    def took(self, speech: SegmentStream, n: int) -> None:
         """The reader took n frames."""
 
-    def cancel(self, speech: Speech) -> None:
+    def cancel(self, speech: SegmentStream) -> None:
         """The reader wants no more."""
 
 
-class Speech:
+class SegmentStream:
     """The frames of one segment as they come; read on the event loop only."""
 
-    def __init__(self, owner: Owner, segment: Segment) -> None:
+    def __init__(self, owner: StreamOwner, segment: Segment) -> None:
         self.segment = segment
         self.slot: int | None = None  # the engine thread's
         self.is_cancelled = False
@@ -74,7 +74,7 @@ class Speech:
 SILENCE = np.zeros(0, dtype=np.float32)
 
 
-def put_all(delivered: list[tuple[Speech, Frames]]) -> None:
+def put_all(delivered: list[tuple[SegmentStream, Frames]]) -> None:
     """Hand frames to their readers; on the event loop."""
     for speech, frames in delivered:
         speech.put(frames)

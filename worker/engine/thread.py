@@ -28,7 +28,7 @@ from worker.engine.base import (
     Segment,
     VoiceUnavailable,
 )
-from worker.engine.segment_stream import SILENCE, Speech, failure, n_frames, put_all
+from worker.engine.segment_stream import SILENCE, SegmentStream, failure, n_frames, put_all
 from worker.engine.sickness import PROBE_STEPS, SICK_AFTER, in_a_line, is_beyond_repair, probe_of
 from worker.voices.card import Card
 
@@ -45,9 +45,9 @@ class EngineThread:
         self._engine = engine
         self._on_step = on_step
         self._changed = threading.Condition()
-        self._opening: deque[Speech] = deque()
-        self._cancelled: list[Speech] = []
-        self._open: dict[int, Speech] = {}  # touched by the engine thread only
+        self._opening: deque[SegmentStream] = deque()
+        self._cancelled: list[SegmentStream] = []
+        self._open: dict[int, SegmentStream] = {}  # touched by the engine thread only
         self._n_unfinished = 0
         self._closing = False
         self._moved_at = monotonic()
@@ -55,7 +55,7 @@ class EngineThread:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._to_check: list[Card] = []
         self._probe: Segment | None = None  # the known sentence
-        self._blamed: list[Speech] = []  # failed, and not told yet
+        self._blamed: list[SegmentStream] = []  # failed, and not told yet
         self.refusals: dict[str, str] = {}  # voice -> why this engine cannot speak it
         self.n_failures = 0  # failures in a row
 
@@ -74,11 +74,11 @@ class EngineThread:
         self._thread.start()
         await self._ready
 
-    def open(self, segment: Segment) -> Speech:
+    def open(self, segment: Segment) -> SegmentStream:
         """Have a segment spoken as soon as a slot is free; a refusal comes out of the Speech."""
         if self._closing or not self._thread.is_alive():
             raise EngineClosed("the engine is closed")
-        speech = Speech(self, segment)
+        speech = SegmentStream(self, segment)
         with self._changed:
             if not self._n_unfinished:
                 self._moved_at = monotonic()  # it was idle until now, and not hung
@@ -113,14 +113,14 @@ class EngineThread:
 
     # Called by Speech, on the event loop.
 
-    def took(self, speech: Speech, n: int) -> None:
+    def took(self, speech: SegmentStream, n: int) -> None:
         with self._changed:
             was_full = speech.n_queued >= QUEUE_FRAMES // 2
             speech.n_queued -= n
             if was_full and speech.n_queued < QUEUE_FRAMES // 2:
                 self._changed.notify()
 
-    def cancel(self, speech: Speech) -> None:
+    def cancel(self, speech: SegmentStream) -> None:
         with self._changed:
             self._cancelled.append(speech)
             self._changed.notify()
@@ -254,10 +254,10 @@ class EngineThread:
         if why is not None:
             self._failed(failed, why)
 
-    def _hand_on(self, stepped: list[Frames]) -> tuple[list[Speech], EngineError | None]:
+    def _hand_on(self, stepped: list[Frames]) -> tuple[list[SegmentStream], EngineError | None]:
         """Give frames to their readers; returns the segments that failed, of whom nobody has learnt yet, and why."""
-        delivered: list[tuple[Speech, Frames]] = []
-        failed: list[Speech] = []
+        delivered: list[tuple[SegmentStream, Frames]] = []
+        failed: list[SegmentStream] = []
         why: EngineError | None = None
         for frames in stepped:
             speech = self._open.get(frames.slot)
@@ -277,7 +277,7 @@ class EngineThread:
 
     # Whose fault it was.
 
-    def _failed(self, speeches: list[Speech], error: Exception) -> None:
+    def _failed(self, speeches: list[SegmentStream], error: Exception) -> None:
         """These segments failed: tell their readers, once the engine has shown that it is well. Raises EngineSick."""
         self._blamed += speeches
         self._count_failure(error)
@@ -332,7 +332,7 @@ class EngineThread:
         self._engine.cancel(slot)
         raise EngineError("the known sentence gave no sound")
 
-    def _deliver(self, delivered: list[tuple[Speech, Frames]]) -> None:
+    def _deliver(self, delivered: list[tuple[SegmentStream, Frames]]) -> None:
         if not delivered:
             return
         with self._changed:

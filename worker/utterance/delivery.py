@@ -14,7 +14,7 @@ from schemas.wire import pack_codes
 from worker.audio.chain import Chain
 from worker.audio.encode import bytes_per_sample
 from worker.engine.base import FRAME_RATE_HZ, Arithmetic, Finish, Frames, Resume, Segment
-from worker.engine.segment_stream import Speech
+from worker.engine.segment_stream import SegmentStream
 from worker.engine.thread import EngineThread
 from worker.stream.heartbeat import Pulse
 from worker.stream.progress import Progress
@@ -108,7 +108,7 @@ class Delivery:
         self._n_written = 0
         self._audible_after_s: float | None = None
         self._finish = Finish.STOP
-        self._speech: Speech | None = None
+        self._speech: SegmentStream | None = None
 
     async def run(self) -> None:
         """Speak every segment. Raises EngineError, JobError (no_audio) and `worker.stream.session_writer.Stop`."""
@@ -139,7 +139,7 @@ class Delivery:
                     self._finish = frames.finish
                 return
 
-    async def _next(self, speech: Speech) -> Frames:
+    async def _next(self, speech: SegmentStream) -> Frames:
         self._pulse.waits = False  # for the engine, even where it is a slot that is waited for
         try:
             n_before = len(RAMP_FRAMES) if self._to_drop else self._n_written

@@ -28,7 +28,7 @@ from worker.engine.base import (
     VoiceUnavailable,
 )
 from worker.engine.checkpoint.packages import installed
-from worker.engine.preview.espeak import RATE_HZ, Espeak, Request, Speech, wait_for_samples
+from worker.engine.preview.espeak import RATE_HZ, Espeak, EspeakSpeech, Request, wait_for_samples
 from worker.engine.preview.voices import espeak_voice
 from worker.engine.processor import processor
 from worker.voices.card import Card
@@ -87,7 +87,7 @@ class FrameCutter:
 class _Slot:
     """A segment being spoken: what has come of it and what was handed on."""
 
-    def __init__(self, speech: Speech, segment: Segment, opened_s: float) -> None:
+    def __init__(self, speech: EspeakSpeech, segment: Segment, opened_s: float) -> None:
         self.speech = speech
         self.n_emitted = 0
         self.is_cancelled = False
@@ -217,7 +217,7 @@ class PreviewEngine:
         self._slots[slot] = _Slot(self._speak(segment), segment, self._clock())
         return slot
 
-    def _speak(self, segment: Segment) -> Speech:
+    def _speak(self, segment: Segment) -> EspeakSpeech:
         preview = segment.voice.preview
         voice = self._voice_of(segment.voice, segment.language, segment.text)
         return self._espeak.speak(Request(segment.text, voice, preview.rate_wpm, preview.pitch))

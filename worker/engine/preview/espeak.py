@@ -1,6 +1,6 @@
 """espeak-ng in a process of its own (`espeak_host`): texts go in, samples stream back, always the same.
 
-`Espeak` keeps one host alive and hands it a socket for every text; `Speech` is the near end of such a
+`Espeak` keeps one host alive and hands it a socket for every text; `EspeakSpeech` is the near end of such a
 socket. Texts are spoken at once and independently; a full socket holds its writer back, a closed one ends
 it. The host's death does not harm speeches that have begun, and the next one starts a new host. Should this
 process be killed, its end of every socket closes, and with them go the host and its children.
@@ -77,7 +77,7 @@ class Library:
         return variant in {file.name for file in (Path(self.data_folder) / "voices" / "!v").iterdir()}
 
 
-class Speech:
+class EspeakSpeech:
     """A text being spoken, read as its samples come. `ended`: there will be no more."""
 
     def __init__(self, near_end: socket.socket) -> None:
@@ -173,12 +173,12 @@ class Espeak:
             speech.close()
         self._voices_found.add(voice)
 
-    def speak(self, request: Request) -> Speech:
+    def speak(self, request: Request) -> EspeakSpeech:
         """Begin to speak; the caller closes the speech. Raises VoiceUnavailable, EngineError."""
         self.check(request.voice)
         return self._begin(request)
 
-    def _begin(self, request: Request) -> Speech:
+    def _begin(self, request: Request) -> EspeakSpeech:
         if self._is_closed:
             raise EngineClosed("the preview engine is closed")
         try:
@@ -261,7 +261,7 @@ class _Host:
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
-    def begin(self, request: Request) -> Speech:
+    def begin(self, request: Request) -> EspeakSpeech:
         """Hand the host one end of a new socket and write the request into the other. Raises OSError."""
         near_end, far_end = socket.socketpair()
         try:
@@ -270,7 +270,7 @@ class _Host:
             near_end.settimeout(_ANSWER_S)
             near_end.sendall(request.pack())
             near_end.shutdown(socket.SHUT_WR)
-            return Speech(near_end)
+            return EspeakSpeech(near_end)
         except BaseException:
             near_end.close()
             raise
@@ -284,7 +284,7 @@ class _Host:
             self.process.wait()
 
 
-def wait_for_samples(speeches: Iterable[Speech], timeout_s: float) -> None:
+def wait_for_samples(speeches: Iterable[EspeakSpeech], timeout_s: float) -> None:
     """Block until one of these has something to read, at most `timeout_s`."""
     waiting = select.poll()
     for speech in speeches:

@@ -2,7 +2,7 @@
 
 from worker.engine.base import EngineError, Finish
 from worker.engine.exactness import ask_for_one_order
-from worker.engine.qwen.engine import Event, QwenEngine, Speech, Utterance
+from worker.engine.qwen.engine import Event, QwenEngine, SpeechRequest, SpeechResult
 from worker.engine.qwen.errors import ModelError
 from worker.engine.qwen.prompt import PromptError, Voice
 from worker.engine.qwen.sampler import Sampling

@@ -32,7 +32,7 @@ from worker.engine.base import (
 from worker.engine.qwen.arithmetic import arithmetic_of
 from worker.engine.qwen.batch import Batch, Spoken
 from worker.engine.qwen.chunks import Schedule
-from worker.engine.qwen.engine import QwenEngine, Utterance
+from worker.engine.qwen.engine import QwenEngine, SpeechRequest
 from worker.engine.qwen.prompt import Voice
 from worker.engine.qwen.runaway import Runaway
 from worker.engine.qwen.sampler import Sampling
@@ -116,7 +116,7 @@ class QwenSpeaker:
         resume = segment.resume
         if resume is not None and resume.codes is None and resume.n_frames:
             raise EngineError("this engine resumes from codes, and was given none")
-        utterance = Utterance(
+        utterance = SpeechRequest(
             text=segment.text,
             voice=self._voice(segment.voice),
             language=segment.language,

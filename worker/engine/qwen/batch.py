@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.engine.base import FRAME_RATE_HZ, N_CODEBOOKS, EngineError, Finish
-from worker.engine.qwen.chunks import Line, Schedule
-from worker.engine.qwen.cuda import Fetch
+from worker.engine.qwen.chunks import ChunkBacklog, Schedule
+from worker.engine.qwen.cuda import HostCopy
 from worker.engine.qwen.prompt import Prefill
-from worker.engine.qwen.runner import Forward
+from worker.engine.qwen.runner import ModelRunner
 from worker.engine.qwen.sampler import Sampling
-from worker.engine.qwen.state import Start
+from worker.engine.qwen.state import RowStart
 
 Codes = NDArray[np.int64]
 FRAME_S = 1 / FRAME_RATE_HZ
@@ -83,9 +83,9 @@ class _Open:
     def position(self) -> int:
         return len(self.order.prefill.embeds) - 1 + self.n_launched - len(self.order.resumed)
 
-    def line(self, now: float) -> Line:
+    def line(self, now: float) -> ChunkBacklog:
         lead_s = (self.n_given - len(self.order.resumed)) * FRAME_S - (now - self.began_at) if self.n_chunks else inf
-        return Line(self.slot, len(self.pending), self.n_chunks, self.finish is not None, lead_s)
+        return ChunkBacklog(self.slot, len(self.pending), self.n_chunks, self.finish is not None, lead_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class _Chunk:
 
     opened: list[_Open]
     codes: Codes
-    pcm: Fetch
+    pcm: HostCopy
     is_urgent: bool
 
 
@@ -105,7 +105,7 @@ class Batch:
     """
 
     def __init__(
-        self, forward: Forward, schedule: Schedule, is_live: bool, clock: Callable[[], float] = monotonic
+        self, forward: ModelRunner, schedule: Schedule, is_live: bool, clock: Callable[[], float] = monotonic
     ) -> None:
         self._forward = forward
         self._schedule = schedule
@@ -120,7 +120,7 @@ class Batch:
         self._slots: dict[int, _Open] = {}
         self._waiting: deque[_Open] = deque()
         self._rows: list[_Open] = []  # the n-th has row n of the arena
-        self._flying: deque[tuple[list[_Open], Fetch, Fetch | None]] = deque()
+        self._flying: deque[tuple[list[_Open], HostCopy, HostCopy | None]] = deque()
         self._chunks: deque[_Chunk] = deque()
 
     @property
@@ -207,7 +207,7 @@ class Batch:
 
     def _begin(self, opened: _Open) -> None:
         order, prefill = opened.order, opened.order.prefill
-        start = Start(
+        start = RowStart(
             first=prefill.embeds[-1],
             text=_text(prefill, opened.n_launched),
             position=opened.position,
@@ -256,7 +256,7 @@ class Batch:
         self._forward.frame(n, max(opened.position for opened in stepping) + 1, margins)
         for opened in stepping:
             opened.n_launched += 1
-        self._flying.append((stepping, Fetch(arena.codes[:n]), Fetch(arena.margins[:n]) if margins else None))
+        self._flying.append((stepping, HostCopy(arena.codes[:n]), HostCopy(arena.margins[:n]) if margins else None))
 
     # Land: what the host learns of steps launched.
 

@@ -19,7 +19,7 @@ LOW_LEAD_S = 0.06  # less than a frame left to play: whatever there is, is decod
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChunkBacklog:
     """What a slot has waiting for the codec.
 
     n_pending: frames generated and not decoded. n_chunks: chunks given so far. has_ended: no frame will follow.
@@ -40,7 +40,7 @@ class Line:
     def is_urgent(self) -> bool:
         return self.is_first or self.lead_s < LOW_LEAD_S
 
-    def after(self, n_frames: int) -> Line:
+    def after(self, n_frames: int) -> ChunkBacklog:
         """This slot once so many of its frames are decoded."""
         lead_s = (0.0 if self.is_first else self.lead_s) + n_frames * FRAME_S
         return replace(self, n_pending=self.n_pending - n_frames, n_chunks=self.n_chunks + 1, lead_s=lead_s)
@@ -75,7 +75,7 @@ class Schedule:
         """All the chunk lengths that `plan` may choose, in ascending order: the shapes to warm."""
         return _sizes(self.ramp)
 
-    def plan(self, lines: Sequence[Line], is_busy: bool = False) -> list[Group]:
+    def plan(self, lines: Sequence[ChunkBacklog], is_busy: bool = False) -> list[Group]:
         """The groups to decode now, in order; empty when all may wait for more frames. lines: one a slot.
 
         First audio first, then whoever is nearest to an underrun. A slot that goes on gets one chunk at most, one that
@@ -99,17 +99,17 @@ class Schedule:
                     waiting[slot] = self._chunks(due[slot], True)
         return groups
 
-    def _step(self, line: Line) -> int:
+    def _step(self, line: ChunkBacklog) -> int:
         return self.ramp[min(line.n_chunks, len(self.ramp) - 1)]
 
-    def _is_due(self, line: Line, is_busy: bool) -> bool:
+    def _is_due(self, line: ChunkBacklog, is_busy: bool) -> bool:
         if line.has_ended:
             return True
         if self.is_exact or line.is_first:
             return line.n_pending >= self._step(line)
         return line.is_urgent or line.n_pending >= (max(self.ramp) if is_busy else self._step(line))
 
-    def _chunks(self, line: Line, is_due: bool) -> tuple[int, int]:
+    def _chunks(self, line: ChunkBacklog, is_due: bool) -> tuple[int, int]:
         """The shortest and the longest chunk that are worth it for this slot now; (1, 0) when none is.
 
         Half of the chunk that it would get alone is worth the company.

@@ -73,7 +73,7 @@ class Replayer:
             return function()
 
 
-class Fetch:
+class HostCopy:
     """A device tensor on its way to the host. On a CPU it is there at once."""
 
     def __init__(self, tensor: Tensor) -> None:

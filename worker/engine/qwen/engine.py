@@ -27,7 +27,7 @@ from worker.engine.qwen.batch import Batch, Order, Spoken
 from worker.engine.qwen.chunks import Schedule
 from worker.engine.qwen.loader import Model, load
 from worker.engine.qwen.prompt import N_CODES, Prefill, Prompter, Voice, language_name
-from worker.engine.qwen.runner import Forward
+from worker.engine.qwen.runner import ModelRunner
 from worker.engine.qwen.sampler import Sampling
 from worker.text.budget import frame_budget
 
@@ -38,7 +38,7 @@ NO_CODES: NDArray[np.int64] = np.zeros((0, N_CODEBOOKS), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
+class SpeechRequest:
     """What is to be spoken, and how.
 
     language: an English name, an ISO 639-1 code or "Auto". seed: 0 to 2^63-1; None draws one. max_frames: upstream's
@@ -78,7 +78,7 @@ class Event(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Speech:
+class SpeechResult:
     """A whole utterance. Resumed frames are not repeated.
 
     codes: int64 [frames, 16]. pcm: float32 [frames * 1920] at 24 kHz. margins: float32 [frames, 16], of each draw the
@@ -102,7 +102,7 @@ class QwenEngine:
         self._max_positions = max_positions
         with torch.inference_mode():
             self._prompter = Prompter(model.talker, model.config, model.tokenizer)
-            self._forward = Forward(model, slots, max_positions)
+            self._forward = ModelRunner(model, slots, max_positions)
         self._batch: Batch | None = None
         self._is_warm = False
         self._speaking: dict[int, int] = {}  # index of an utterance -> its slot
@@ -189,7 +189,7 @@ class QwenEngine:
             state = self._forward.state_of(codes)
         return Voice(mode, speaker, codes, transcript, state or {})
 
-    def synthesize(self, utterances: Sequence[Utterance], *, margins: bool = True) -> list[Speech]:
+    def synthesize(self, utterances: Sequence[SpeechRequest], *, margins: bool = True) -> list[SpeechResult]:
         """Speak them all, as many at once as there are slots, and give them whole. Raises PromptError, EngineError."""
         utterances = [self._seeded(utterance) for utterance in utterances]
         parts: list[list[Spoken]] = [[] for _ in utterances]
@@ -198,7 +198,7 @@ class QwenEngine:
         return [_speech(part, utterance.seed or 0, margins) for part, utterance in zip(parts, utterances, strict=True)]
 
     def stream(
-        self, utterances: Iterable[Utterance], *, chunk_frames: Sequence[int] = ()
+        self, utterances: Iterable[SpeechRequest], *, chunk_frames: Sequence[int] = ()
     ) -> Generator[Event, None, None]:
         """Speak utterances from any iterable as slots become free; frames come as soon as they are spoken.
 
@@ -219,7 +219,7 @@ class QwenEngine:
         return Batch(self._forward, schedule, is_live)
 
     @torch.inference_mode()
-    def order(self, utterance: Utterance, gives_resumed: bool = False, margins: bool = False) -> Order:
+    def order(self, utterance: SpeechRequest, gives_resumed: bool = False, margins: bool = False) -> Order:
         """What a batch's slot is opened with. Raises PromptError, and EngineError where it does not fit the slots."""
         prefill = self._prompter.build(utterance.text, utterance.language, utterance.voice, utterance.whole_text)
         resumed = NO_CODES if utterance.resume is None else utterance.resume.astype(np.int64)
@@ -246,7 +246,7 @@ class QwenEngine:
             margins=margins,
         )
 
-    def _order_of(self, index: int, utterance: Utterance, margins: bool) -> Order:
+    def _order_of(self, index: int, utterance: SpeechRequest, margins: bool) -> Order:
         try:
             return self.order(utterance, margins=margins)
         except EngineError as error:
@@ -262,11 +262,11 @@ class QwenEngine:
         text = torch.cat((text, prefill.pad.expand(n - len(text), -1)))
         return replace(prefill, embeds=torch.cat((prefill.embeds, self._forward.embed(resumed) + text)))
 
-    def _seeded(self, utterance: Utterance) -> Utterance:
+    def _seeded(self, utterance: SpeechRequest) -> SpeechRequest:
         return utterance if utterance.seed is not None else replace(utterance, seed=secrets.randbits(63))
 
     def _speak(
-        self, utterances: Iterable[Utterance], margins: bool, chunk_frames: Sequence[int]
+        self, utterances: Iterable[SpeechRequest], margins: bool, chunk_frames: Sequence[int]
     ) -> Iterator[tuple[int, Spoken]]:
         if self._batch is not None:
             raise EngineError("this engine is speaking already; finish or close that stream first")
@@ -303,11 +303,11 @@ def _checked_audio(audio: NDArray[np.float32], sample_rate_hz: int) -> NDArray[n
     return audio.astype(np.float32)
 
 
-def _speech(parts: list[Spoken], seed: int, margins: bool) -> Speech:
+def _speech(parts: list[Spoken], seed: int, margins: bool) -> SpeechResult:
     finish = parts[-1].finish
     assert finish is not None
     its_margins = [part.margins for part in parts if part.margins is not None]
-    return Speech(
+    return SpeechResult(
         codes=np.concatenate([part.codes for part in parts]),
         pcm=np.concatenate([part.pcm for part in parts]),
         finish=finish,

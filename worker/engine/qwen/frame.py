@@ -14,7 +14,7 @@ from torch import Tensor
 from worker.engine.base import N_CODEBOOKS
 from worker.engine.qwen import sampler
 from worker.engine.qwen.predictor import Predictor
-from worker.engine.qwen.sampler import Cut, Parameters, Rows
+from worker.engine.qwen.sampler import Parameters, Rows, SamplingShape
 from worker.engine.qwen.state import Arena
 from worker.engine.qwen.talker import Talker
 
@@ -25,8 +25,8 @@ class Plan:
 
     n_rows: int
     n_attended: int
-    talker_cut: Cut
-    predictor_cut: Cut
+    talker_cut: SamplingShape
+    predictor_cut: SamplingShape
     margins: bool = False
     is_padded: bool = False
 
@@ -82,7 +82,7 @@ class FrameStep:
         arena.frames[:n].add_(live)
 
 
-def _draws(parameters: Parameters, plan: Plan, cut: Cut) -> Rows:
+def _draws(parameters: Parameters, plan: Plan, cut: SamplingShape) -> Rows:
     """The rows' parameters. Rows that only fill up a step may have a wider top-k than it has candidates."""
     rows = parameters.rows(plan.n_rows)
     return replace(rows, last=rows.last.clamp_max(cut.k - 1)) if plan.is_padded and cut.k > 1 else rows

@@ -92,7 +92,7 @@ class Prefill:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reference:
+class _ReferencePart:
     """What a voice's prompts have in common. codec: [1 + n, D], codec bos and the reference's frames."""
 
     transcript_ids: list[int]
@@ -112,7 +112,7 @@ class Prompter:
         self._text_embedding = talker.get_text_embeddings()
         self._text_projection = talker.text_projection
         self._codec_embeddings = (talker.get_input_embeddings(), *talker.code_predictor.get_input_embeddings())
-        self._references: WeakKeyDictionary[Voice, _Reference] = WeakKeyDictionary()
+        self._references: WeakKeyDictionary[Voice, _ReferencePart] = WeakKeyDictionary()
         marks = self._text([config.tts_bos_token_id, config.tts_eos_token_id, config.tts_pad_token_id])
         self._bos, self._eos, self._pad = marks.chunk(3)  # [1, D] each
         self._role = self._text(self._tokenise(_utterance("."))[:3])
@@ -152,7 +152,7 @@ class Prompter:
             raise PromptError(f"this model does not speak {name}; use one of {', '.join(['auto', *sorted(known)])}")
         return name
 
-    def _reference(self, voice: Voice) -> _Reference:
+    def _reference(self, voice: Voice) -> _ReferencePart:
         if voice not in self._references:
             width = self._pad.shape[1]
             if len(voice.speaker) != width:
@@ -163,17 +163,17 @@ class Prompter:
             self._references[voice] = self._new_reference(voice)
         return self._references[voice]
 
-    def _new_reference(self, voice: Voice) -> _Reference:
+    def _new_reference(self, voice: Voice) -> _ReferencePart:
         if voice.codes is None or voice.transcript is None:
-            return _Reference([], self._codec_bos, self._codec_bos + self._pad)
+            return _ReferencePart([], self._codec_bos, self._codec_bos + self._pad)
         codes = voice.codes.to(self._pad.device)
         tables = zip(self._codec_embeddings, codes.unbind(1), strict=True)
         frames = torch.stack([table(column) for table, column in tables], dim=1).sum(1)
         codec = torch.cat((self._codec_bos, frames))
         transcript = self._plain(voice.transcript, "reference's transcript")
-        return _Reference(self._tokenise(_spoken_before(transcript))[3:-2], codec, codec + self._pad)
+        return _ReferencePart(self._tokenise(_spoken_before(transcript))[3:-2], codec, codec + self._pad)
 
-    def _opening(self, voice: Voice, reference: _Reference, language: str) -> Tensor:
+    def _opening(self, voice: Voice, reference: _ReferencePart, language: str) -> Tensor:
         """Role, language tags, speaker, and the beginning of the text: [8 or 9, D]."""
         if language not in reference.openings:
             config = self._config

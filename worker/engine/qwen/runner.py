@@ -19,12 +19,12 @@ from torch.nn import functional
 from worker.engine.base import N_CODEBOOKS
 from worker.engine.qwen.chunks import RAMP
 from worker.engine.qwen.codec.decoder import Codec
-from worker.engine.qwen.cuda import Fetch, Replayer, attention, upload
+from worker.engine.qwen.cuda import HostCopy, Replayer, attention, upload
 from worker.engine.qwen.frame import FrameStep, Plan
 from worker.engine.qwen.loader import Model
 from worker.engine.qwen.predictor import Predictor
-from worker.engine.qwen.sampler import CUTS, Cut, Sampling
-from worker.engine.qwen.state import Arena, Start
+from worker.engine.qwen.sampler import CUTS, Sampling, SamplingShape
+from worker.engine.qwen.state import Arena, RowStart
 from worker.engine.qwen.talker import Talker
 
 N_SUPPRESSED = 1024  # of the talker's vocabulary, the last ids are no codes; only the end token of them is ever drawn
@@ -34,7 +34,7 @@ GRAPH_LENGTHS = (256, 512, 1024)
 GRAPH_KINDS = ((False, False), (True, False), (False, True))  # (with the talker's top-p, with margins)
 
 
-class Forward:
+class ModelRunner:
     """The models over their arenas. n_positions: the longest prompt and frames together.
 
     lag: how many steps the host may launch before it reads the first one's codes.
@@ -72,7 +72,7 @@ class Forward:
         tables = (self._talker.embedding, *self._predictor.tables)
         return torch.stack([t.index_select(0, c) for t, c in zip(tables, columns, strict=True)], 1).sum(1)
 
-    def begin(self, row: int, start: Start, before: Tensor) -> None:
+    def begin(self, row: int, start: RowStart, before: Tensor) -> None:
         """Put a row to its start; before: [T, D], what the talker has to have read by then."""
         self.arena.begin(row, start)
         if not len(before):
@@ -119,7 +119,7 @@ class Forward:
         with torch.cuda.stream(self._codec_stream):
             self._codec.reset(slot, state or None)
 
-    def decode(self, slots: Sequence[int], codes: NDArray[np.int64]) -> Fetch:
+    def decode(self, slots: Sequence[int], codes: NDArray[np.int64]) -> HostCopy:
         """The next n frames of each slot: codes [B, n, 16] -> pcm float32 [B, n * 1920], on its way."""
         with torch.cuda.stream(self._codec_stream):
             n_rows, n_frames = codes.shape[:2]
@@ -134,7 +134,7 @@ class Forward:
                 rows, chunk = fixed_rows, fixed_chunk
             pcm = self._codec_graphs.run(key, lambda: self._codec.decode(chunk, rows))
             assert pcm is not None
-            return Fetch(pcm[:n_rows])
+            return HostCopy(pcm[:n_rows])
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -178,7 +178,9 @@ class Forward:
         # The largest first: the others then find room in its memory.
         for n_rows, n in sorted(product(self._buckets(), lengths), reverse=True):
             for top_p, margins in GRAPH_KINDS:
-                yield Plan(n_rows, n, _captured(Cut(1, top_p)), _captured(Cut(1)), margins, is_padded=True)
+                yield Plan(
+                    n_rows, n, _captured(SamplingShape(1, top_p)), _captured(SamplingShape(1)), margins, is_padded=True
+                )
 
     def _plan(self, n_rows: int, n_attended: int, margins: bool) -> Plan:
         bucket = self._bucket(n_rows)
@@ -207,9 +209,9 @@ class Forward:
         return iter(range(PREFILL_STEP, longest + 1, PREFILL_STEP))
 
 
-def _captured(cut: Cut) -> Cut:
+def _captured(cut: SamplingShape) -> SamplingShape:
     """The same draws by one of few cuts, for each is a graph; a greedy row is greedy in all of them."""
-    return Cut(max(cut.k, CUTS[0]), cut.top_p, mixed=True)
+    return SamplingShape(max(cut.k, CUTS[0]), cut.top_p, mixed=True)
 
 
 def _up(n: int, step: int) -> int:

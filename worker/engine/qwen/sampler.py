@@ -2,7 +2,7 @@
 
 A row's draw is a function of its logits, its parameters and (seed, frame, codebook) alone: no generator holds a state,
 so neighbours, order and batch size change nothing. Nothing here reads a tensor on the host; what python branches on is
-`Cut`, known from the host's own copy of the parameters, so every function can be captured in a CUDA graph.
+`SamplingShape`, known from the host's own copy of the parameters, so every function can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class SamplingShape:
     """What a batch needs looked at: `k` top logits (1: all rows are greedy), their order for top-p, rows of both kinds.
 
     `top_p` is also set where rows with a top-k and rows without any limit draw together: both need the whole order.
@@ -167,15 +167,15 @@ class Parameters:
             )
         return self._first[n_rows]
 
-    def cut(self, n_rows: int) -> Cut:
+    def cut(self, n_rows: int) -> SamplingShape:
         """What the first slots need; reads nothing from the device."""
         drawing = [choice for choice in self._choices[:n_rows] if not choice.greedy]
         if not drawing:
-            return Cut(1)
+            return SamplingShape(1)
         top_k = [choice.top_k for choice in drawing]
         k = next((cut for cut in CUTS if max(top_k) + SPARE <= cut < self._vocabulary), self._vocabulary)
         ordered = any(choice.top_p < 1 for choice in drawing) or (k == self._vocabulary and min(top_k) < k)
-        return Cut(k, ordered, mixed=len(drawing) < n_rows)
+        return SamplingShape(k, ordered, mixed=len(drawing) < n_rows)
 
 
 def _mix(x: Tensor) -> Tensor:
@@ -212,7 +212,9 @@ def _log_exponential(bits: Tensor) -> Tensor:
     return uniform.mul_(-(2**-32) * (1 - 2**-24)).log1p_().neg_().log_()
 
 
-def draw(logits: Tensor, rows: Rows, key: Tensor, cut: Cut, margins: bool = False) -> tuple[Tensor, Tensor | None]:
+def draw(
+    logits: Tensor, rows: Rows, key: Tensor, cut: SamplingShape, margins: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """Choose one token for each row: temperature, top-k, top-p, then the largest score with its noise (Gumbel-max).
 
     logits float32 [B, V], key int64 [B] (a column of `keys`, or float32 [B, V], the `noise` of every token under it,

@@ -17,7 +17,7 @@ from worker.engine.qwen.talker import Talker
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class RowStart:
     """What a row begins with. sampling: resolved. seen: codebook-0 codes already spoken, int64 [n]."""
 
     first: Tensor  # [D], the last embedding before the first frame; the ones before it are prefilled
@@ -55,7 +55,7 @@ class Arena:
         self.talker_draws = Parameters(total, embedding.shape[0], device)
         self.predictor_draws = Parameters(total, n_predicted, device)
 
-    def begin(self, row: int, start: Start) -> None:
+    def begin(self, row: int, start: RowStart) -> None:
         """Put a row to the beginning of an utterance; its caches are prefilled by the talker."""
         self.inputs[row].copy_(start.first)
         self.text[row].copy_(start.text)

@@ -76,7 +76,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class _TalkerLayer:
     norm: Tensor
     qkv: Matrix
     qk_norm: Tensor
@@ -124,7 +124,7 @@ class Stack:
             x = self._through(layer, x, attend, (cache, *self._remember(layer, x, cis, at, cache)))
         self._remember(last[0], x, cis, at, last[1])
 
-    def _remember(self, layer: _Layer, x: Tensor, cis: Tensor, at: Tensor, cache: Cache) -> tuple[Tensor, ...]:
+    def _remember(self, layer: _TalkerLayer, x: Tensor, cis: Tensor, at: Tensor, cache: Cache) -> tuple[Tensor, ...]:
         """Queries, keys and values [N, heads, head_dim], the latter two written."""
         n_heads, head_dim = self.shape.n_heads, self.shape.head_dim
         n_qk = n_heads + self.shape.n_kv_heads
@@ -134,7 +134,7 @@ class Stack:
         cache.write(at, keys, values)
         return qk[:, :n_heads], keys, values
 
-    def _through(self, layer: _Layer, x: Tensor, attend: Attend, attended: tuple[Any, ...]) -> Tensor:
+    def _through(self, layer: _TalkerLayer, x: Tensor, attend: Attend, attended: tuple[Any, ...]) -> Tensor:
         x = layer.out.added(attend(*attended), x)
         gate_up = layer.gate_up.times(self._normed(x, layer.mlp_norm))
         return layer.down.added(_gated(gate_up), x)
@@ -201,7 +201,7 @@ def _gated(gate_up: Tensor) -> Tensor:
     return functional.silu(gate).mul_(up)
 
 
-def _fused(layer: Any, shape: Shape) -> _Layer:
+def _fused(layer: Any, shape: Shape) -> _TalkerLayer:
     attention, mlp = layer.self_attn, layer.mlp
     pairs = torch.arange(shape.head_dim).view(2, -1).t().flatten().to(attention.q_proj.weight.device)
 
@@ -210,7 +210,7 @@ def _fused(layer: Any, shape: Shape) -> _Layer:
 
     q_norm, k_norm = (paired(norm.weight.detach()) for norm in (attention.q_norm, attention.k_norm))
     qk_norm = torch.cat((q_norm.expand(shape.n_heads, -1), k_norm.expand(shape.n_kv_heads, -1)))
-    return _Layer(
+    return _TalkerLayer(
         norm=layer.input_layernorm.weight.detach(),
         qkv=Matrix(
             torch.cat((paired(taken(attention.q_proj)), paired(taken(attention.k_proj)), taken(attention.v_proj)))

@@ -26,7 +26,7 @@ BLOCK = 16  # rows or columns
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class CodecBlock:
     """Where one layer's memory, [height, width], lies in a slot's row."""
 
     offset: int
@@ -45,8 +45,8 @@ class Layout:
     def __init__(self) -> None:
         self.width = 0
 
-    def take(self, height: int, width: int) -> Piece:
-        piece = Piece(self.width, height, width)
+    def take(self, height: int, width: int) -> CodecBlock:
+        piece = CodecBlock(self.width, height, width)
         self.width += height * width
         return piece
 
@@ -230,7 +230,7 @@ class Activated:
         return self._conv(self._snake(x), rows)
 
 
-def remember(x: Tensor, past: Piece, rows: Tensor, dim: int = 2) -> Tensor:
+def remember(x: Tensor, past: CodecBlock, rows: Tensor, dim: int = 2) -> Tensor:
     """x with the remembered end of the input before it; its own end is remembered in its stead."""
     memory = past.of(rows)
     n = x.shape[dim]

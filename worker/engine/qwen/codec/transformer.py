@@ -43,7 +43,7 @@ class Norm:
         return self._weight * (wide * wide.square().mean(-1, keepdim=True).add_(self._eps).rsqrt_()).to(x.dtype)
 
 
-class Layer:
+class CodecLayer:
     """Upstream: DecoderTransformerLayer."""
 
     def __init__(self, upstream: Any, consume: bool) -> None:
@@ -108,7 +108,7 @@ class Transformer:
             )
         self.n_past: int = config.sliding_window - 1
         self._in, self._out = upstream.input_proj, upstream.output_proj
-        self._layers = [Layer(layer, consume) for layer in upstream.layers]
+        self._layers = [CodecLayer(layer, consume) for layer in upstream.layers]
         self._norm = Norm(upstream.norm)
         head_size = upstream.layers[0].self_attn.head_dim
         self.memory_shape = (len(self._layers), self.n_past, 2 * config.num_key_value_heads, head_size)
