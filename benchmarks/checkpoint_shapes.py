@@ -44,7 +44,7 @@ TRANSFORMERS = "4.57.3"
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class StackShape:
     """A pile of transformer layers."""
 
     n_layers: int
@@ -66,14 +66,14 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True)
-class Codec:
+class CodecShape:
     """The widths of the speech tokenizer. Strides, codebooks and windows are the real ones in every size."""
 
-    decoder: Stack
+    decoder: StackShape
     latent: int
     codebook: int
     decoder_dim: int
-    encoder: Stack
+    encoder: StackShape
     encoder_filters: int
     encoder_codebook: int
     encoder_quantizers: int
@@ -83,30 +83,30 @@ class Codec:
 class Size:
     text_vocab_size: int
     text_hidden: int
-    talker: Stack
+    talker: StackShape
     mrope_section: tuple[int, int, int]
-    predictor: Stack
+    predictor: StackShape
     speaker: Mapping[str, Any]
-    codec: Codec
+    codec: CodecShape
     is_bfloat16: bool = False
 
 
-SMALL_CODEC = Codec(
-    decoder=Stack(n_layers=2, hidden=32, n_heads=4, n_kv_heads=4, head=16, ffn=64),
+SMALL_CODEC = CodecShape(
+    decoder=StackShape(n_layers=2, hidden=32, n_heads=4, n_kv_heads=4, head=16, ffn=64),
     latent=64,
     codebook=32,
     decoder_dim=64,
-    encoder=Stack(n_layers=2, hidden=32, n_heads=4, n_kv_heads=4, head=8, ffn=64),
+    encoder=StackShape(n_layers=2, hidden=32, n_heads=4, n_kv_heads=4, head=8, ffn=64),
     encoder_filters=4,
     encoder_codebook=16,
     encoder_quantizers=18,
 )
-REAL_CODEC = Codec(
-    decoder=Stack(n_layers=8, hidden=512, n_heads=16, n_kv_heads=16, head=64, ffn=1024),
+REAL_CODEC = CodecShape(
+    decoder=StackShape(n_layers=8, hidden=512, n_heads=16, n_kv_heads=16, head=64, ffn=1024),
     latent=1024,
     codebook=512,
     decoder_dim=1536,
-    encoder=Stack(n_layers=8, hidden=512, n_heads=8, n_kv_heads=8, head=64, ffn=2048),
+    encoder=StackShape(n_layers=8, hidden=512, n_heads=8, n_kv_heads=8, head=64, ffn=2048),
     encoder_filters=64,
     encoder_codebook=256,
     encoder_quantizers=32,
@@ -120,27 +120,27 @@ SIZES = {
     "tiny": Size(
         text_vocab_size=320,
         text_hidden=64,
-        talker=Stack(n_layers=2, hidden=64, n_heads=4, n_kv_heads=2, head=16, ffn=192),
+        talker=StackShape(n_layers=2, hidden=64, n_heads=4, n_kv_heads=2, head=16, ffn=192),
         mrope_section=(4, 2, 2),
-        predictor=Stack(n_layers=2, hidden=64, n_heads=4, n_kv_heads=2, head=16, ffn=192),
+        predictor=StackShape(n_layers=2, hidden=64, n_heads=4, n_kv_heads=2, head=16, ffn=192),
         speaker=SMALL_SPEAKER,
         codec=SMALL_CODEC,
     ),
     "mid": Size(
         text_vocab_size=320,
         text_hidden=256,
-        talker=Stack(n_layers=8, hidden=256, n_heads=4, n_kv_heads=2, head=64, ffn=768),
+        talker=StackShape(n_layers=8, hidden=256, n_heads=4, n_kv_heads=2, head=64, ffn=768),
         mrope_section=(12, 10, 10),
-        predictor=Stack(n_layers=2, hidden=256, n_heads=4, n_kv_heads=2, head=64, ffn=768),
+        predictor=StackShape(n_layers=2, hidden=256, n_heads=4, n_kv_heads=2, head=64, ffn=768),
         speaker=SMALL_SPEAKER,
         codec=SMALL_CODEC,
     ),
     "full": Size(
         text_vocab_size=151936,
         text_hidden=2048,
-        talker=Stack(n_layers=28, hidden=1024, n_heads=16, n_kv_heads=8, head=128, ffn=3072),
+        talker=StackShape(n_layers=28, hidden=1024, n_heads=16, n_kv_heads=8, head=128, ffn=3072),
         mrope_section=(24, 20, 20),
-        predictor=Stack(n_layers=5, hidden=1024, n_heads=16, n_kv_heads=8, head=128, ffn=3072),
+        predictor=StackShape(n_layers=5, hidden=1024, n_heads=16, n_kv_heads=8, head=128, ffn=3072),
         speaker={},
         codec=REAL_CODEC,
         is_bfloat16=True,

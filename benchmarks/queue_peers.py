@@ -33,7 +33,7 @@ CONCURRENCY = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class QueuePeer:
     """A library opened on one Redis. publish: one job. run: its worker, until cancelled."""
 
     publish: Callable[[], Awaitable[Any]]
@@ -41,7 +41,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def taskiq(url: str, done: Callable[[], None], is_worker: bool) -> AsyncIterator[Peer]:
+async def taskiq(url: str, done: Callable[[], None], is_worker: bool) -> AsyncIterator[QueuePeer]:
     from taskiq.api import run_receiver_task
     from taskiq_redis import RedisStreamBroker
 
@@ -52,11 +52,11 @@ async def taskiq(url: str, done: Callable[[], None], is_worker: bool) -> AsyncIt
         done()
 
     await broker.startup()
-    yield Peer(noop.kiq, lambda: run_receiver_task(broker, max_async_tasks=CONCURRENCY))
+    yield QueuePeer(noop.kiq, lambda: run_receiver_task(broker, max_async_tasks=CONCURRENCY))
 
 
 @asynccontextmanager
-async def faststream(url: str, done: Callable[[], None], is_worker: bool) -> AsyncIterator[Peer]:
+async def faststream(url: str, done: Callable[[], None], is_worker: bool) -> AsyncIterator[QueuePeer]:
     from faststream import FastStream
     from faststream.redis import RedisBroker, StreamSub
 
@@ -67,11 +67,11 @@ async def faststream(url: str, done: Callable[[], None], is_worker: bool) -> Asy
         done()
 
     await broker.connect()
-    yield Peer(lambda: broker.publish("x", stream="peers:faststream"), FastStream(broker).run)
+    yield QueuePeer(lambda: broker.publish("x", stream="peers:faststream"), FastStream(broker).run)
 
 
 @asynccontextmanager
-async def docket(url: str, done: Callable[[], None], is_worker: bool) -> AsyncIterator[Peer]:
+async def docket(url: str, done: Callable[[], None], is_worker: bool) -> AsyncIterator[QueuePeer]:
     from docket import Docket, Worker
 
     async def noop() -> None:
@@ -87,11 +87,11 @@ async def docket(url: str, done: Callable[[], None], is_worker: bool) -> AsyncIt
         async def publish() -> None:
             await queue.add(noop)()
 
-        yield Peer(publish, run)
+        yield QueuePeer(publish, run)
 
 
 @asynccontextmanager
-async def streaq(url: str, done: Callable[[], None], is_worker: bool) -> AsyncIterator[Peer]:
+async def streaq(url: str, done: Callable[[], None], is_worker: bool) -> AsyncIterator[QueuePeer]:
     from streaq import Worker
 
     worker: Any = Worker(redis_url=url, concurrency=CONCURRENCY, queue_name="peers")
@@ -104,10 +104,10 @@ async def streaq(url: str, done: Callable[[], None], is_worker: bool) -> AsyncIt
         await noop.enqueue()
 
     if is_worker:
-        yield Peer(publish, worker.run_async)
+        yield QueuePeer(publish, worker.run_async)
     else:
         async with worker:
-            yield Peer(publish, worker.run_async)
+            yield QueuePeer(publish, worker.run_async)
 
 
 PEERS = {"taskiq": taskiq, "faststream": faststream, "docket": docket, "streaq": streaq}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from worker.audio.edges import BLOCK_SAMPLES, FADE_SAMPLES, PREROLL_BLOCKS, Fader, LeadingTrim
-from worker.audio.onset import AUDIBLE, Watch, first_audible
+from worker.audio.onset import AUDIBLE, OnsetMeter, first_audible
 
 Pcm = NDArray[np.float32]
 
@@ -151,7 +151,7 @@ def test_the_first_audible_sample_is_the_first_above_the_threshold_of_either_sig
 
 
 def test_a_watch_counts_samples_across_calls_and_remembers_the_first_sound_only() -> None:
-    watch = Watch()
+    watch = OnsetMeter()
     for pcm in (silence(1), tone(0), silence(2), join(silence(1), tone(4)), tone(9)):
         watch.see(pcm)
     assert watch.audible_at == 4 * 24

@@ -182,7 +182,7 @@ async def test_a_version_that_is_kept_from_us_is_a_warning() -> None:
         async def call(self, *command: object) -> object:
             raise redis.ResponseError("unknown command 'HELLO'")
 
-    plane = doctor_redis.Plane("redis", "redis://here", Address(NOBODY_THERE), (), keeps_jobs=True)
+    plane = doctor_redis.RedisRole("redis", "redis://here", Address(NOBODY_THERE), (), keeps_jobs=True)
     finding = await doctor_redis._server(Reticent(), {}, plane)  # type: ignore[arg-type]
     assert finding.state is State.WARN
     assert "7.0" in finding.remedy

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.text import Piece, Splitter, clean, join, plan, split
+from worker.text import SegmentText, Splitter, clean, join, plan, split
 from worker.text.split import FIRST_CHARS, MAX_CHARS
 
 LANGUAGES = ["English", "Japanese", "Chinese", "German", "French", "Russian", "Auto"]
@@ -225,8 +225,8 @@ def test_too_small_a_longest_segment_is_refused() -> None:
 def test_a_plan_is_cleaned_split_and_respelt() -> None:
     text = "# Hello\n\nI am **Makima** 😀, nice to meet you. Please tell me about GIF files and all the rest of it."
     assert plan(text, "English", {"gif": "jif"}) == (
-        Piece("Hello. I am Makima, nice to meet you.", "Hello. I am Makima, nice to meet you."),
-        Piece(
+        SegmentText("Hello. I am Makima, nice to meet you.", "Hello. I am Makima, nice to meet you."),
+        SegmentText(
             "Please tell me about GIF files and all the rest of it.",
             "Please tell me about jif files and all the rest of it.",
         ),
@@ -244,7 +244,7 @@ def test_a_plan_is_cleaned_split_and_respelt() -> None:
     ],
 )
 def test_pieces_are_joined_as_their_script_is_written(written: list[str], joined: str) -> None:
-    assert join([Piece(text, text.upper()) for text in written]) == joined
+    assert join([SegmentText(text, text.upper()) for text in written]) == joined
 
 
 @pytest.mark.parametrize("text", ["", "😀🎉", "...", "!?", "**", "\n\n", "<|im_end|>", "「」。"])

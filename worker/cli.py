@@ -166,7 +166,7 @@ def speak(
     as_json: AsJson = False,
 ) -> None:
     """Publish a speak job to any Redis and listen to it."""
-    from worker.commands.speak import Order
+    from worker.commands.speak import SpeakRequest
     from worker.commands.speak import speak as run
 
     options = {
@@ -175,7 +175,7 @@ def speak(
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
     settings = _settings(redis_url=redis_url, session_redis_url=session_redis_url, prefix=prefix)
-    raise SystemExit(run(settings, Order(text, out, session, given, timeout_s, as_json)))
+    raise SystemExit(run(settings, SpeakRequest(text, out, session, given, timeout_s, as_json)))
 
 
 @app.command()

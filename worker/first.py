@@ -18,7 +18,7 @@ PASSED_ON = tuple(getattr(signal, f"SIG{name}") for name in ("TERM", "INT", "HUP
 IGNORES_HANGUP = "worker"  # until it listens: a hangup reloads it
 
 
-class Start:
+class ProcessStart:
     """How the process was started. has_begun: by `begin`, so that its signals are ours to set, as they are not where a
     test runs a command. is_nohup: with SIGHUP ignored, to outlive its terminal.
     """
@@ -27,7 +27,7 @@ class Start:
     is_nohup = False
 
 
-START = Start()
+START = ProcessStart()
 
 
 def begin() -> None:

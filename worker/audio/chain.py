@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from worker.audio import AudioError
 from worker.audio.edges import MAX_TRIM_MS, NOTHING, Fader, LeadingTrim
 from worker.audio.encode import encoder
-from worker.audio.onset import Watch
+from worker.audio.onset import OnsetMeter
 from worker.audio.resample import ENGINE_RATE_HZ, Resampler
 
 
@@ -44,7 +44,7 @@ class Chain:
         self._encoder = encoder(encoding)
         self._trim = LeadingTrim(max_trim_ms)
         self._fader = Fader()
-        self._watch = Watch()
+        self._watch = OnsetMeter()
         self._in_segment = False
         self._flushed = False
 

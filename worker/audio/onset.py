@@ -20,7 +20,7 @@ def first_audible(pcm: NDArray[np.float32]) -> int | None:
     return None
 
 
-class Watch:
+class OnsetMeter:
     """Counts the samples that pass and remembers where the first audible one was."""
 
     __slots__ = ("audible_at", "n_samples")

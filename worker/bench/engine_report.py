@@ -18,7 +18,7 @@ from worker.bench.engine import Bench
 from worker.bench.engine_codec import codec_report
 from worker.bench.engine_rates import open_loop
 from worker.bench.engine_streams import FRAME_S, LANGUAGE, TEXT, Round, Streams, first_audio_ms, recording, report
-from worker.bench.engine_upstream import Peer, upstream_report
+from worker.bench.engine_upstream import UpstreamPeer, upstream_report
 from worker.engine.checkpoint import packages
 from worker.engine.checkpoint.devices import probe
 from worker.engine.qwen import QwenEngine
@@ -38,7 +38,7 @@ def measure(bench: Bench) -> Report:
         for n in bench.streams:
             streams.round(n)
         memory["spoken"] = engine.memory_bytes
-        peer = Peer.load(bench.model, engine, bench.n_frames) if bench.with_upstream else None
+        peer = UpstreamPeer.load(bench.model, engine, bench.n_frames) if bench.with_upstream else None
         rounds = [_round(bench, streams, peer) for _ in range(bench.n_repeats)]
         result: Report = {
             "machine": _machine(engine, n_threads),
@@ -68,14 +68,14 @@ class _Taken:
     upstream_s: float
 
 
-def _round(bench: Bench, streams: Streams, peer: Peer | None) -> _Taken:
+def _round(bench: Bench, streams: Streams, peer: UpstreamPeer | None) -> _Taken:
     upstream_s = peer.round() if peer else 0.0
     ours = {n: streams.round(n) for n in bench.streams}
     cached_s = streams.first_audio_s(1)[0]
     return _Taken(ours, cached_s, streams.reference_s() + streams.first_audio_s(1)[0], upstream_s)
 
 
-def _compare(result: Report, rounds: list[_Taken], peer: Peer) -> None:
+def _compare(result: Report, rounds: list[_Taken], peer: UpstreamPeer) -> None:
     """Add upstream's figures, the codec's, the ratios, and whether the codes agree."""
     ratios, n_theirs = result["ratios"], len(peer.codes)
     result["upstream"] = upstream_report(n_theirs, [taken.upstream_s for taken in rounds])

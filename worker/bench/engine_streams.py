@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.bench.upstream import Recording
+from worker.bench.upstream import UpstreamClip
 from worker.engine.base import FRAME_RATE_HZ
 from worker.engine.qwen import QwenEngine, Sampling, SpeechRequest, Voice
 from worker.engine.qwen.chunks import Schedule
@@ -129,7 +129,7 @@ def first_audio_ms(seconds: Sequence[float]) -> dict[str, float]:
 
 
 @cache
-def recording() -> Recording:
+def recording() -> UpstreamClip:
     """A made voice, always the same: a gliding harmonic tone with syllables. Peak 0.5."""
     rng = np.random.default_rng(5)
     t = np.arange(REFERENCE_S * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
@@ -137,4 +137,4 @@ def recording() -> Recording:
     tone = sum(rng.uniform(0.2, 1) / k * np.sin(k * phase + rng.uniform(0, 6)) for k in range(1, 12))
     speech = tone * (0.2 + 0.8 * np.abs(np.sin(2 * np.pi * 1.1 * t))) + 0.01 * rng.standard_normal(len(t))
     audio: NDArray[np.float32] = (0.5 * speech / np.abs(speech).max()).astype(np.float32)
-    return Recording(audio, SAMPLE_RATE_HZ, TRANSCRIPT)
+    return UpstreamClip(audio, SAMPLE_RATE_HZ, TRANSCRIPT)

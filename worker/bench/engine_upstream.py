@@ -17,7 +17,7 @@ from worker.engine.qwen import QwenEngine, loader
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class UpstreamPeer:
     """Upstream, loaded beside our engine and warm. codes: int64 [n, 16], what it says."""
 
     model: loader.Model
@@ -26,7 +26,7 @@ class Peer:
     max_frames: int
 
     @classmethod
-    def load(cls, name: str, engine: QwenEngine, max_frames: int) -> Peer:
+    def load(cls, name: str, engine: QwenEngine, max_frames: int) -> UpstreamPeer:
         dtype = str(engine.model.dtype).removeprefix("torch.")
         model = loader.load(name, device=str(engine.model.device), dtype=dtype)
         upstream = Upstream(model, recording())

@@ -25,7 +25,7 @@ Pcm = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class UpstreamClip:
     """What a voice is cloned from. audio: float32 [samples]."""
 
     audio: Pcm
@@ -36,7 +36,7 @@ class Recording:
 class Upstream:
     """Upstream's generate_voice_clone with one icl voice, greedy, the whole text in the prompt."""
 
-    def __init__(self, model: Model, recording: Recording) -> None:
+    def __init__(self, model: Model, recording: UpstreamClip) -> None:
         self._upstream = model.upstream
         self._prompt = self._upstream.create_voice_clone_prompt(
             (recording.audio, recording.sample_rate_hz), ref_text=recording.transcript

@@ -15,7 +15,7 @@ from rich.console import Console
 from schemas.errors import JobError
 from schemas.jobs import job_fields
 from schemas.messages import Complete, Error
-from worker.commands.received import Hearing, NothingHeard, follow
+from worker.commands.received import NothingHeard, ReceivedAudio, follow
 from worker.commands.serve import REFUSALS
 from worker.embedded import embedded_valkey
 from worker.engine.choose import make_engine
@@ -51,14 +51,14 @@ def demo(text: str, out: Path, language: str | None, as_json: bool, settings_for
     return 0
 
 
-async def _hear(settings: Settings, fields: dict[str, str]) -> Hearing:
+async def _hear(settings: Settings, fields: dict[str, str]) -> ReceivedAudio:
     settings = settings.model_copy(update={"slots": 1})  # one utterance; others' slots only take memory and warmth
     worker = Worker(settings, make_engine(settings))
     serving = asyncio.create_task(worker.run())
     try:
         await _until_ready(worker, serving)
         async with Client(*addresses(settings), Keys(settings.prefix)) as client:
-            hearing = Hearing()
+            hearing = ReceivedAudio()
             entry_id = await client.publish(fields)
             listening = asyncio.create_task(_listen(client, fields["session_id"], entry_id, hearing))
             await asyncio.wait({listening, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -71,7 +71,7 @@ async def _hear(settings: Settings, fields: dict[str, str]) -> Hearing:
     return hearing
 
 
-async def _listen(client: Client, session_id: str, entry_id: str, hearing: Hearing) -> None:
+async def _listen(client: Client, session_id: str, entry_id: str, hearing: ReceivedAudio) -> None:
     async for entry in follow(client, session_id, entry_id, SILENCE_TIMEOUT_S):
         hearing.hear(entry.message)
 
@@ -86,7 +86,7 @@ async def _until_ready(worker: Worker, serving: asyncio.Task[None]) -> None:
         await asyncio.sleep(0.005)
 
 
-def _report(hearing: Hearing, out: Path, as_json: bool) -> None:
+def _report(hearing: ReceivedAudio, out: Path, as_json: bool) -> None:
     figures = hearing.figures()
     if as_json:
         end = hearing.end.model_dump(mode="json") if isinstance(hearing.end, Complete) else None

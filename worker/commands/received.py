@@ -26,7 +26,7 @@ class NothingHeard(TimeoutError):
 
 
 @dataclass(slots=True)
-class Hearing:
+class ReceivedAudio:
     """What was heard of one job. Chunks already heard before a take-over are dropped by their pos."""
 
     began_at: float = field(default_factory=monotonic)

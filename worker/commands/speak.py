@@ -21,7 +21,7 @@ from schemas.errors import JobError
 from schemas.jobs import job_fields
 from schemas.messages import Audio, Cancelled, Complete, Error, Message
 from schemas.wire import Entry
-from worker.commands.received import Hearing, NothingHeard, follow
+from worker.commands.received import NothingHeard, ReceivedAudio, follow
 from worker.commands.signals import Leaving
 from worker.commands.terminal import complain, redis_problem
 from worker.settings import Settings
@@ -35,7 +35,7 @@ CANCEL_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SpeakRequest:
     """What the command line asked for. out: a path, or "-" for raw samples on stdout (with as_json: no samples)."""
 
     text: str
@@ -46,7 +46,7 @@ class Order:
     as_json: bool
 
 
-def speak(settings: Settings, order: Order) -> int:
+def speak(settings: Settings, order: SpeakRequest) -> int:
     """0 when the job was spoken, 1 on an error, 3 when it was cancelled."""
     session_id = order.session or f"cli-{secrets.token_hex(6)}"
     if order.out == RAW and not order.as_json and sys.stdout.isatty():
@@ -67,7 +67,7 @@ def speak(settings: Settings, order: Order) -> int:
     return _conclude(hearing, order)
 
 
-def _conclude(hearing: Hearing, order: Order) -> int:
+def _conclude(hearing: ReceivedAudio, order: SpeakRequest) -> int:
     """Write the WAV file, which holds what was heard also of a job that was cut short."""
     if order.out != RAW and hearing.data:
         try:
@@ -84,8 +84,8 @@ def _conclude(hearing: Hearing, order: Order) -> int:
     return 0
 
 
-async def _listen(settings: Settings, order: Order, fields: Mapping[str, str]) -> Hearing:
-    hearing = Hearing()
+async def _listen(settings: Settings, order: SpeakRequest, fields: Mapping[str, str]) -> ReceivedAudio:
+    hearing = ReceivedAudio()
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[heard]}"), TimeElapsedColumn())
     bar = Progress(*columns, console=console, transient=True, disable=order.as_json or not console.is_terminal)
@@ -106,7 +106,7 @@ async def _listen(settings: Settings, order: Order, fields: Mapping[str, str]) -
     return hearing
 
 
-def _hear(hearing: Hearing, entry: Entry, order: Order) -> None:
+def _hear(hearing: ReceivedAudio, entry: Entry, order: SpeakRequest) -> None:
     fresh = hearing.hear(entry.message)
     if order.as_json and entry.message is not None:
         print(json.dumps(_described(entry.message)), flush=True)

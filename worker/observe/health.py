@@ -139,7 +139,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, answer: Callable[[str], Answer]) -> None:
         self.answer = answer
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), _Handler)
+        super().__init__((host, port), _HealthHandler)
 
     def server_bind(self) -> None:
         """Bind without HTTPServer's look-up of the host's full name, which may take seconds."""
@@ -152,7 +152,7 @@ class _Server(ThreadingHTTPServer):
         log.debug("a health request failed", exc_info=True)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _HealthHandler(BaseHTTPRequestHandler):
     server: _Server
     server_version = "makima-tts"
     sys_version = ""

@@ -19,7 +19,7 @@ Kind = tuple[str, int, str]
 
 
 @dataclass(slots=True)
-class _Window:
+class _Burst:
     began_at: float
     n: int = 0
 
@@ -29,7 +29,7 @@ class Limiter:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._windows: dict[Kind, _Window] = {}
+        self._windows: dict[Kind, _Burst] = {}
         self._lock = RLock()
 
     def admit(self, record: logging.LogRecord) -> list[logging.LogRecord]:
@@ -42,7 +42,7 @@ class Limiter:
             said = self._end({kind}, now)
             if kind not in self._windows:
                 self._make_room(now)
-                self._windows[kind] = _Window(now)
+                self._windows[kind] = _Burst(now)
             window = self._windows[kind]
             window.n += 1
             return [*said, record] if window.n <= BURST else said

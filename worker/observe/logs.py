@@ -39,9 +39,9 @@ def configure(level: str = "info", log_format: str = "text", stream: TextIO | No
 
     stream: written to at once, by the caller that logs. Without it a thread writes to stderr.
     """
-    handler = _Handler(JsonLines() if log_format == "json" else TextLines(), stream)
+    handler = _LogHandler(JsonLines() if log_format == "json" else TextLines(), stream)
     root = logging.getLogger()
-    for old in [handler for handler in root.handlers if isinstance(handler, _Handler)]:
+    for old in [handler for handler in root.handlers if isinstance(handler, _LogHandler)]:
         old.flush()
         root.removeHandler(old)
     root.addHandler(handler)
@@ -53,10 +53,10 @@ def configure(level: str = "info", log_format: str = "text", stream: TextIO | No
 
 def n_dropped() -> int:
     """Lines of this process' log that were dropped because nobody read stderr."""
-    return sum(handler.n_dropped for handler in logging.getLogger().handlers if isinstance(handler, _Handler))
+    return sum(handler.n_dropped for handler in logging.getLogger().handlers if isinstance(handler, _LogHandler))
 
 
-class _Handler(logging.Handler):
+class _LogHandler(logging.Handler):
     """Formats where the message was made, so that its arguments are those of that moment."""
 
     def __init__(self, lines: _Lines, stream: TextIO | None) -> None:

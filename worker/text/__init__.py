@@ -15,14 +15,14 @@ from worker.text.split import Splitter, split
 __all__ = ["Lexicon", "Piece", "Splitter", "clean", "frame_budget", "is_speakable", "join", "plan", "split"]
 
 
-class Piece(NamedTuple):
+class SegmentText(NamedTuple):
     """One segment's text: as cleaned, for `text_spoken`, and as the voice's lexicon respells it, for the engine."""
 
     written: str
     spoken: str
 
 
-def plan(text: str, language: str, lexicon: Lexicon | Mapping[str, str]) -> tuple[Piece, ...]:
+def plan(text: str, language: str, lexicon: Lexicon | Mapping[str, str]) -> tuple[SegmentText, ...]:
     """The segments of an utterance, in order; empty when the text says nothing.
 
     language: an English name such as "English", or "Auto". lexicon: a voice's. A segment that is only punctuation is
@@ -30,13 +30,13 @@ def plan(text: str, language: str, lexicon: Lexicon | Mapping[str, str]) -> tupl
     """
     written = split(clean(text), language)
     if not lexicon:
-        return tuple(Piece(segment, segment) for segment in written if is_speakable(segment))
+        return tuple(SegmentText(segment, segment) for segment in written if is_speakable(segment))
     compiled = lexicon if isinstance(lexicon, Lexicon) else _compiled(tuple(lexicon.items()))
-    pieces = [Piece(segment, compiled.apply(segment)) for segment in written]
+    pieces = [SegmentText(segment, compiled.apply(segment)) for segment in written]
     return tuple(piece for piece in pieces if is_speakable(piece.spoken))
 
 
-def join(pieces: Sequence[Piece]) -> str:
+def join(pieces: Sequence[SegmentText]) -> str:
     """The pieces as written, with a blank between them except after Chinese and Japanese characters."""
     text = ""
     for piece in pieces:

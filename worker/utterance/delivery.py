@@ -19,7 +19,7 @@ from worker.engine.thread import EngineThread
 from worker.stream.heartbeat import Pulse
 from worker.stream.progress import Progress
 from worker.stream.session_writer import SessionWriter
-from worker.text import Piece, frame_budget, join, plan
+from worker.text import SegmentText, frame_budget, join, plan
 from worker.voices.card import Card
 
 # The most frames of the first, second, … chunk: sound early, then fewer entries.
@@ -33,7 +33,7 @@ class SpeechPlan:
     job: Job
     voice: Card
     has_codes: bool
-    pieces: tuple[Piece, ...] = field(init=False)
+    pieces: tuple[SegmentText, ...] = field(init=False)
     n_begun: int = 0
 
     def __post_init__(self) -> None:

@@ -37,7 +37,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Sampling(_Part):
+class VoiceSampling(_Part):
     """How the speech model draws its codes. A job's own temperature goes before the card's."""
 
     temperature: float = Field(0.9, ge=0.0, le=2.0)
@@ -84,7 +84,7 @@ class Card(_Part):
     reference: str | None = Field(None, max_length=255)
     reference_sha256: str | None = None
     transcript: Text | None = None
-    sampling: Sampling = Field(default_factory=Sampling)
+    sampling: VoiceSampling = Field(default_factory=VoiceSampling)
     lexicon: dict[str, str] = Field(default_factory=dict)
     licence: Text
     consent: Text

@@ -31,7 +31,7 @@ TROUBLE = (RedisError, OSError, TimeoutError, AddressError, ValueError)
 
 
 @dataclass(slots=True)
-class Plane:
+class RedisRole:
     """One server as it is examined. name: how its rows begin. url: without password. skew_ms: its clock minus ours."""
 
     name: str
@@ -56,11 +56,11 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
         return
     job_url, session_url = without_password(settings.redis_url), without_password(settings.session_url)
     if jobs == sessions:
-        planes = [Plane("redis", job_url, jobs, JOB_SCRIPTS + SESSION_SCRIPTS, True, settings.prefix)]
+        planes = [RedisRole("redis", job_url, jobs, JOB_SCRIPTS + SESSION_SCRIPTS, True, settings.prefix)]
     else:
         planes = [
-            Plane("job redis", job_url, jobs, JOB_SCRIPTS, True, settings.prefix),
-            Plane("session redis", session_url, sessions, SESSION_SCRIPTS, keeps_jobs=False),
+            RedisRole("job redis", job_url, jobs, JOB_SCRIPTS, True, settings.prefix),
+            RedisRole("session redis", session_url, sessions, SESSION_SCRIPTS, keeps_jobs=False),
         ]
     for plane in planes:
         asyncio.run(_within_time(plane, settings.lease_ms))
@@ -69,7 +69,7 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
         yield from _check_clocks(planes[0].skew_ms, planes[1].skew_ms, settings.lease_ms)
 
 
-async def _within_time(plane: Plane, lease_ms: int) -> None:
+async def _within_time(plane: RedisRole, lease_ms: int) -> None:
     try:
         async with asyncio.timeout(PLANE_TIMEOUT_S):
             await _examine(plane, lease_ms)
@@ -78,7 +78,7 @@ async def _within_time(plane: Plane, lease_ms: int) -> None:
         plane.found(fail("server", f"{plane.url}: {what}", advice))
 
 
-async def _examine(plane: Plane, lease_ms: int) -> None:
+async def _examine(plane: RedisRole, lease_ms: int) -> None:
     link = open_link(plane.address, ANSWER_TIMEOUT_S)
     try:
         await link.call("PING")
@@ -124,7 +124,7 @@ def _fields(text: bytes) -> dict[str, str]:
     return {name: value for name, colon, value in pairs if colon}
 
 
-async def _server(link: Link, said: dict[str, str], plane: Plane) -> Finding:
+async def _server(link: Link, said: dict[str, str], plane: RedisRole) -> Finding:
     where = plane.url + (", asked: the server of slot 0" if plane.address.is_cluster else "")
     if not said:
         try:
@@ -224,7 +224,7 @@ def _kept(directive: str, wanted: str) -> Finding:
     return warn(directive, "not known: this user may not ask (CONFIG GET, INFO)", f"see that it is `{wanted}`")
 
 
-async def _clock(link: Link, plane: Plane, lease_ms: int) -> Finding:
+async def _clock(link: Link, plane: RedisRole, lease_ms: int) -> Finding:
     """The server's clock against ours, at the middle of the question's way there and back."""
     try:
         before = time()

@@ -62,7 +62,7 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SpeedSample:
     """One measured segment, in seconds."""
 
     first_s: float
@@ -93,7 +93,7 @@ def check_speed(settings: Settings) -> Iterator[Finding]:
     yield unless(rtf < SLOW_RTF, warn("speed", detail, busy))
 
 
-def _speak(engine: PreviewEngine, text: str) -> Spoken:
+def _speak(engine: PreviewEngine, text: str) -> SpeedSample:
     """Speak and drop the samples. Raises EngineError, also when it takes too long."""
     card = Card(name="doctor", languages=(LANGUAGE,), licence="none", consent="none", folder=Path("doctor"))
     began, first_s, n_samples = perf_counter(), 0.0, 0
@@ -109,7 +109,7 @@ def _speak(engine: PreviewEngine, text: str) -> Spoken:
     raise EngineError(f"{len(text)} characters were not spoken within {SPEECH_TIMEOUT_S:.0f} s")
 
 
-def _measured(first_s: float, wall_s: float, n_samples: int) -> Spoken:
+def _measured(first_s: float, wall_s: float, n_samples: int) -> SpeedSample:
     if not n_samples:
         raise EngineError("it gave no samples")
-    return Spoken(first_s, wall_s, n_samples / SAMPLE_RATE_HZ)
+    return SpeedSample(first_s, wall_s, n_samples / SAMPLE_RATE_HZ)
