@@ -21,7 +21,7 @@ def heed_no_fence() -> None:
     patches = {
         (SessionWriter, "_send"): _send,
         (SessionWriter, "end"): _end,
-        (Utterance, "_hold"): _hold,
+        (Utterance, "_confirm_lease"): _confirm_lease,
         (Worker, "_abort"): _abort,
     }
     for (owner, name), patch in patches.items():
@@ -30,16 +30,16 @@ def heed_no_fence() -> None:
         setattr(owner, name, patch)
 
 
-async def _send(outbox: SessionWriter, entry_id: bytes, fields: list[Any]) -> Any:
-    return await outbox._plane.link.call("XADD", outbox._audio, "NOMKSTREAM", NEXT, *fields)
+async def _send(writer: SessionWriter, entry_id: bytes, fields: list[Any]) -> Any:
+    return await writer._plane.link.call("XADD", writer._audio, "NOMKSTREAM", NEXT, *fields)
 
 
-async def _end(outbox: SessionWriter, message: Message, code: str = "", text: str = "") -> None:
-    fields = stream_fields(message, outbox._lease.entry_id, outbox.delivered)
-    await outbox._plane.patience(lambda: outbox._plane.link.call("XADD", outbox._audio, "NOMKSTREAM", NEXT, *fields))
+async def _end(writer: SessionWriter, message: Message, code: str = "", text: str = "") -> None:
+    fields = stream_fields(message, writer._lease.entry_id, writer.delivered)
+    await writer._plane.retry(lambda: writer._plane.link.call("XADD", writer._audio, "NOMKSTREAM", NEXT, *fields))
 
 
-async def _hold(utterance: Utterance, now: bool) -> None:
+async def _confirm_lease(utterance: Utterance, now: bool) -> None:
     """Whatever the lease is, go on."""
 
 

@@ -35,7 +35,7 @@ class Admission:
 class Permit:
     """One utterance's place. It may speak from `may_speak` until it leaves."""
 
-    __slots__ = ("_floor",)
+    __slots__ = ("_admission",)
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission

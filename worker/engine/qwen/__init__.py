@@ -9,6 +9,8 @@ from worker.engine.qwen.sampler import Sampling
 
 ask_for_one_order()  # before anything here multiplies
 
+Utterance, Speech = SpeechRequest, SpeechResult  # the names of version 0.1
+
 __all__ = [
     "EngineError",
     "Event",
@@ -18,6 +20,8 @@ __all__ = [
     "QwenEngine",
     "Sampling",
     "Speech",
+    "SpeechRequest",
+    "SpeechResult",
     "Utterance",
     "Voice",
 ]
