@@ -120,6 +120,11 @@ class Plane:
         """jobs, ready, delayed, gates, waiting, attempts, bell, dead, workers, taken or sweeping."""
         return f"makima:{{speak}}:{name}"
 
+    def recreate_group(self) -> None:
+        """Lose the consumer group, and create it again from the stream's start."""
+        self.call("XGROUP", "DESTROY", self.keys.jobs, "workers")
+        self.create_group()
+
     def create_group(self) -> None:
         self.call("XGROUP", "CREATE", self.keys.jobs, GROUP, "0", "MKSTREAM")
 
