@@ -1,38 +1,46 @@
-# Everything runs in a virtual environment of its own; a machine needs only python3 (3.11 to 3.13) and make.
+# Everything runs in the virtual environment .venv; a machine needs only python3 (3.11 to 3.13) and make.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 TEXT   ?= Hello, I am Makima. Tell me what you would like to hear.
 OUT    ?= demo.wav
+# Tests without a server and without a model.
+QUICK  ?= $(foreach name,admission architecture audio docs engine log metrics settings text voice,$(wildcard tests/test_$(name)*.py)) tests/contract
 
-.PHONY: install demo test lint types bench chaos takeover roll fuzz clean
+.DEFAULT_GOAL := help
+.PHONY: help install demo check test quick lint types fmt bench chaos takeover roll fuzz clean
 
-install: $(VENV)/.dev
-demo: $(VENV)/.preview
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+install: $(VENV)/.dev ## create .venv with all dependencies
+demo: $(VENV)/.preview ## speak one sentence into demo.wav (TEXT=, OUT=)
 	$(BIN)/makima-tts demo --engine preview --voice placeholder --out $(OUT) "$(TEXT)"
-# Tests start many processes; each would compile torch and transformers anew where Python may keep no bytecode.
-test: install
+check: test lint types ## everything that a change must pass
+# Tests start many processes; without bytecode each of them would compile torch and transformers again.
+test: install ## run all tests
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q
-lint: install
+quick: install ## run the unit tests that need no model and few processes, in under a minute
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -m "not slow" $(QUICK)
+lint: install ## check style with ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-types: install
+types: install ## check types with mypy --strict
 	$(BIN)/mypy
-bench: install
+fmt: install ## format the code and apply ruff's safe corrections
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+bench: install ## measure the queue
 	$(BIN)/makima-tts bench queue --json -
-# Breaks everything, in under six minutes: SEED= MINUTES= SETUP=valkey|redis|sentinel|cluster ENGINE=preview|qwen NAIVE=1 DAMAGE=0
-chaos: install
+# SEED= MINUTES= SETUP=valkey|redis|sentinel|cluster ENGINE=preview|qwen NAIVE=1 DAMAGE=0
+chaos: install ## inject faults into workers and Redis, in under six minutes
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(SETUP),--setup $(SETUP)) $(if $(ENGINE),--engine $(ENGINE)) $(if $(filter 1,$(NAIVE)),--naive) $(if $(filter 0,$(DAMAGE)),--no-damage)
-# Take-overs: N workers killed while they speak. Rolling restarts: with a grace period and almost without.
-takeover: install
+takeover: install ## kill N workers while they speak and time the take-overs
 	$(BIN)/python -m tests.chaos.takeover --engine $(or $(ENGINE),preview) --n $(or $(N),20) $(if $(SEED),--seed $(SEED))
-roll: install
+roll: install ## restart three workers in turn under load
 	$(BIN)/python -m tests.chaos.roll --engine $(or $(ENGINE),preview) $(if $(SEED),--seed $(SEED))
-# Malformed input for every parser, in under five minutes: SEED= N=100000
-fuzz: install
+fuzz: install ## send malformed input to every parser, in under five minutes (SEED=, N=)
 	$(BIN)/python -m tests.fuzz --n $(or $(N),100000) $(if $(SEED),--seed $(SEED))
-clean:
+clean: ## remove the virtual environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist $(OUT)
 
 $(BIN)/uv: constraints.txt
