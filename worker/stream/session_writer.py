@@ -41,7 +41,7 @@ NOBODYS_ATTEMPT = 0  # BEGIN finds it wrong and writes nothing
 REFUSAL = "equal or smaller than the target stream top item"  # the server says so in words only
 
 
-class Stop(Exception):
+class Stop(Exception):  # control flow, no MakimaError: how an utterance ends early
     """This worker must not go on with the utterance; see the module's tree."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 
-class WorkerReserved(Exception):
+class WorkerReserved(Exception):  # control flow, no MakimaError: the job is given back and nothing is wrong
     """A suspect has the floor, or is next to have it: this utterance is for another worker, or for later."""
 
 

@@ -15,6 +15,7 @@ import hiredis
 import redis
 from redis.exceptions import NoScriptError
 
+from schemas.errors import MakimaError
 from worker.stream.scripts import Script
 from worker.stream.transport.address import Address
 from worker.stream.transport.connection import PipelinedConnection
@@ -24,7 +25,7 @@ from worker.stream.transport.retry import PASSING
 Word = str | bytes | int | float
 
 
-class LinkClosedError(RuntimeError):
+class LinkClosedError(MakimaError):
     """The link was closed by its owner; nothing is sent on it any more."""
 
 
