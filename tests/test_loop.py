@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Server
 from worker.loop import COLLECT_EVERY, run, spare_what_stays
 from worker.stream.transport.address import Address
-from worker.stream.transport.link import open_link
+from worker.stream.transport.open import open_link
 
 
 async def kind_of_loop() -> str:

@@ -17,7 +17,8 @@ from time import monotonic
 from typing import TypeVar
 
 from worker.observe.metrics import Metrics
-from worker.stream.queue import SWEEP_EVERY_MS, Claim, Doorbell, JobQueue, Lease
+from worker.stream.lease import Lease
+from worker.stream.queue import SWEEP_EVERY_MS, Claim, Doorbell, JobQueue
 from worker.stream.transport.advice import sentence_on
 from worker.stream.transport.retry import MissingRight, Refusal, RetryPolicy, backoff_s
 
@@ -52,20 +53,20 @@ class Intake:
     metrics: Metrics
     lease_s: float
     slots: Slots
-    _stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _is_over: bool = False
     _rung: asyncio.Task[None] | None = None
     _reclaim_at: float = 0.0
     _refused: dict[str, tuple[float, str]] = field(default_factory=dict)  # what Redis refuses: since when, and why
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """Look at once whether there is something to do."""
-        self._stirred.set()
+        self._woken.set()
 
     def end(self) -> None:
         """Take no more jobs; `run` returns."""
         self._is_over = True
-        self.stir()
+        self.wake()
 
     def close(self) -> None:
         """Let go of the doorbell."""
@@ -149,9 +150,9 @@ class Intake:
                 delay_s = min(delay_s, claim.wait_ms / 1000)
             if self._rung is None and self._n_free > 0:
                 self._rung = asyncio.create_task(self._listen(claim), name="doorbell")
-        timer = asyncio.get_running_loop().call_later(delay_s, self._stirred.set)
-        await self._stirred.wait()
-        self._stirred.clear()
+        timer = asyncio.get_running_loop().call_later(delay_s, self._woken.set)
+        await self._woken.wait()
+        self._woken.clear()
         timer.cancel()
 
     async def _listen(self, claim: Claim) -> None:
@@ -162,7 +163,7 @@ class Intake:
             await asyncio.sleep(1)
         finally:
             self._rung = None
-            self.stir()
+            self.wake()
 
     @property
     def _n_free(self) -> int:

@@ -8,6 +8,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -18,17 +19,20 @@ from worker.intake import Intake, Slots
 from worker.observe.metrics import Metrics
 from worker.settings import Settings
 from worker.stream.depths import read_depths
-from worker.stream.heartbeat import Heartbeat, Pulse
+from worker.stream.heartbeat import BeatingWorker, Heartbeat
 from worker.stream.integrity.damage_log import DamageLog
 from worker.stream.keys import Keys
-from worker.stream.queue import BLOCK_MS, Doorbell, JobQueue, Lease
+from worker.stream.lease import Lease
+from worker.stream.masters import OneMaster
+from worker.stream.queue import BLOCK_MS, Doorbell, JobQueue
 from worker.stream.session_writer import SessionPlane
 from worker.stream.transport.address import addresses
-from worker.stream.transport.link import Link, open_link
-from worker.stream.transport.masters import OneMaster
+from worker.stream.transport.base import Link
+from worker.stream.transport.open import open_link
 from worker.stream.transport.probe import PlaneProbe
 from worker.stream.transport.retry import PASSING, RedisError, Refusal, RetryPolicy
-from worker.utterance.utterance import Utterance, WorkerContext
+from worker.utterance.context import WorkerContext
+from worker.utterance.utterance import Utterance
 from worker.voices.registry import Registry
 from worker.voices.reload import VoiceReload
 
@@ -52,7 +56,8 @@ class Worker:
         self._engine = EngineThread(engine, self.metrics.stepped)
         self._voices = VoiceReload(registry, self._engine.check)
         self._n_slots = engine.n_slots
-        self._running: dict[Pulse, tuple[Utterance, asyncio.Task[None]]] = {}
+        self._running: dict[Lease, tuple[Utterance, asyncio.Task[None]]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._draining = asyncio.Event()
         self._is_warm = False
         self._sick: EngineSick | None = None
@@ -76,7 +81,15 @@ class Worker:
         # a UTF-8 character has at most 4 bytes: a text cut here is still seen as too long
         max_field_bytes = max(4096, 4 * self._settings.max_text_chars + 1)
         damage = DamageLog(keys, lambda key: self.metrics.damage.labels(key).inc())
-        self._queue = JobQueue(self._job_link, keys, self.name, max_field_bytes, damage.report)
+        self._queue = JobQueue(
+            self._job_link,
+            keys,
+            self.name,
+            lease_s=self._lease_s,
+            retry=self._job_retry,
+            max_field_bytes=max_field_bytes,
+            report=damage.report,
+        )
         slots = Slots(
             self._is_taking, lambda: self._masters.is_one, lambda: self._n_slots - len(self._running), self._begin_all
         )
@@ -90,17 +103,19 @@ class Worker:
             slots=slots,
         )
         self._keys = keys
-        self._heartbeat = Heartbeat(job_address, keys, self.name, self._lease_s)
-        self._heartbeat.on_failure = reconnects("heartbeat").inc
-        self._heartbeat.engine_moves = lambda: self._engine.moves(self._lease_s)
-        self._heartbeat.loop_moves = lambda: monotonic() - self._ticked_at <= self._lease_s
-        self._heartbeat.card = self._card
-        self._heartbeat.report = damage.report
+        beating = BeatingWorker(
+            engine_moves=lambda: self._engine.moves(self._lease_s),
+            loop_moves=lambda: monotonic() - self._ticked_at <= self._lease_s,
+            on_lost=self._lost,
+            on_failure=reconnects("heartbeat").inc,
+            report=damage.report,
+            card=self._card,
+        )
+        self._heartbeat = Heartbeat(job_address, keys, self.name, self._lease_s, beating)
         self._masters = OneMaster([self._job_link, self._bell_link], self._heartbeat)
         self.metrics.watch_round_trip(lambda: self._heartbeat.round_trips.median_s or math.nan)
         self._context = WorkerContext(
             queue=self._queue,
-            retry=self._job_retry,
             plane=SessionPlane(self._session_link, keys, session_retry, self.metrics.fenced_writes.inc),
             engine=self._engine,
             voices=lambda: self._voices.in_use,
@@ -108,7 +123,6 @@ class Worker:
             default_voice=self._settings.default_voice,
             max_text_chars=self._settings.max_text_chars,
             max_attempts=self._settings.max_attempts,
-            lease_s=self._lease_s,
             arithmetic=getattr(self._engine.engine, "arithmetic", None),
         )
 
@@ -146,8 +160,7 @@ class Worker:
         self._voices.ask()
 
     async def _startup(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._heartbeat.on_lost = lambda pulse: _call_soon(loop, self._abort, pulse)
+        self._loop = asyncio.get_running_loop()
         engine = self._engine.engine
         log.info("worker %s: engine %s, %d slots", self.name, engine.name, self._n_slots)
         await self._engine.start(list(self._voices.in_use))
@@ -174,13 +187,13 @@ class Worker:
         if left:
             log.info("the grace period is over: %d utterances are given back", len(left))
             await asyncio.wait([task for _, task in left])
-            await self._within_lease(asyncio.gather(*[one.settle("release") for one, _ in left]))
+            await self._within_lease(asyncio.gather(*[one.give_back() for one, _ in left]))
 
     async def _shutdown(self) -> None:
         self._intake.close()
         await self._engine.close()
         await asyncio.to_thread(self._heartbeat.stop)
-        await self._within_lease(self._queue.leave())
+        await self._within_lease(self._queue.deregister())
         links: set[Link] = {self._job_link, self._bell_link, self._session_link}
         for link in links:
             await link.close()
@@ -206,28 +219,35 @@ class Worker:
 
     def _begin_all(self, leases: list[Lease]) -> None:
         for lease in leases:
-            pulse = self._heartbeat.add(lease)
-            utterance = Utterance(self._context, pulse)
-            self._running[pulse] = (utterance, self._group.create_task(self._run_one(pulse, utterance)))
+            self._heartbeat.add(lease)
+            utterance = Utterance(self._context, lease)
+            self._running[lease] = (utterance, self._group.create_task(self._run_one(utterance)))
         self.metrics.slots_busy.set(len(self._running))
 
-    async def _run_one(self, pulse: Pulse, utterance: Utterance) -> None:
+    async def _run_one(self, utterance: Utterance) -> None:
+        lease = utterance.lease
         try:
             await utterance.run()
         except Exception:
-            log.exception("job %s is left to its lease", pulse.lease.entry_id)
+            log.exception("job %s failed; another worker takes it when its lease is over", lease.entry_id)
         finally:
-            self._heartbeat.remove(pulse)
-            del self._running[pulse]
+            self._heartbeat.remove(lease)
+            del self._running[lease]
             self.metrics.slots_busy.set(len(self._running))
-            self._intake.stir()
+            self._intake.wake()
 
-    def _abort(self, pulse: Pulse) -> None:
-        """The heartbeat saw that another worker has the job: not one more word of it."""
-        if pulse in self._running:
-            log.warning("lost the lease of job %s; its utterance stops", pulse.lease.entry_id)
+    def _lost(self, lease: Lease) -> None:
+        """Called on the heartbeat's thread: another worker has this job."""
+        assert self._loop is not None, "leases are given after the start"
+        with suppress(RuntimeError):  # the loop is closed: the utterance has stopped
+            self._loop.call_soon_threadsafe(self._abort, lease)
+
+    def _abort(self, lease: Lease) -> None:
+        """Stop an utterance whose lease is lost before it writes again."""
+        if lease in self._running:
+            log.warning("lost the lease of job %s; its utterance stops", lease.entry_id)
             self.metrics.lost_leases.inc()
-            self._running[pulse][1].cancel()
+            self._running[lease][1].cancel()
 
     # Health.
 
@@ -290,10 +310,3 @@ class Worker:
             "busy": len(self._running),
             "draining": self._draining.is_set(),
         }
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, call: Any, *arguments: Any) -> None:
-    try:
-        loop.call_soon_threadsafe(call, *arguments)
-    except RuntimeError:  # the loop is closed: nothing left to tell
-        log.debug("a lease was lost after the end")

@@ -10,8 +10,8 @@ from typing import Any
 from schemas.messages import Message
 from schemas.wire import stream_fields
 from worker.service import Worker
+from worker.stream.lease import Lease
 from worker.stream.session_writer import SessionWriter
-from worker.utterance.utterance import Utterance
 
 NEXT = "*"  # whatever the stream ends with
 
@@ -19,9 +19,9 @@ NEXT = "*"  # whatever the stream ends with
 def heed_no_fence() -> None:
     """Entries get ids that Redis never refuses, ends are written without asking, and a lost lease stops nobody."""
     patches = {
-        (SessionWriter, "_send"): _send,
+        (SessionWriter, "_append"): _append,
         (SessionWriter, "end"): _end,
-        (Utterance, "_confirm_lease"): _confirm_lease,
+        (Lease, "confirm"): _confirm,
         (Worker, "_abort"): _abort,
     }
     for (owner, name), patch in patches.items():
@@ -30,8 +30,10 @@ def heed_no_fence() -> None:
         setattr(owner, name, patch)
 
 
-async def _send(writer: SessionWriter, entry_id: bytes, fields: list[Any]) -> Any:
-    return await writer._plane.link.call("XADD", writer._audio, "NOMKSTREAM", NEXT, *fields)
+async def _append(writer: SessionWriter, fields: list[Any]) -> list[Any]:
+    link, audio = writer._plane.link, writer._audio
+    written = await writer._plane.retry(lambda: link.call("XADD", audio, "NOMKSTREAM", NEXT, *fields))
+    return [b"OK" if written else b"GONE"]
 
 
 async def _end(writer: SessionWriter, message: Message, code: str = "", text: str = "") -> None:
@@ -39,9 +41,9 @@ async def _end(writer: SessionWriter, message: Message, code: str = "", text: st
     await writer._plane.retry(lambda: writer._plane.link.call("XADD", writer._audio, "NOMKSTREAM", NEXT, *fields))
 
 
-async def _confirm_lease(utterance: Utterance, now: bool) -> None:
+async def _confirm(lease: Lease, now: bool = False) -> None:
     """Whatever the lease is, go on."""
 
 
-def _abort(worker: Worker, pulse: object) -> None:
+def _abort(worker: Worker, lease: Lease) -> None:
     """It goes on speaking."""

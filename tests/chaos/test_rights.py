@@ -11,7 +11,7 @@ from tests.chaos.rights import TAKEN
 from tests.chaos.setups import SETUPS, Setup, open_setup
 from tests.stream.servers import needs_cli
 from worker.stream.transport.address import Address
-from worker.stream.transport.link import open_link
+from worker.stream.transport.open import open_link
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "valkey" else needs_cli) for name in SETUPS])

@@ -20,7 +20,7 @@ from tests.chaos.setups import SETUPS, Alone, MissingError, Setup, Sharded, Watc
 from tests.processes import children_of
 from tests.stream.servers import HOST, free_port, needs_cli
 from worker.stream.transport.address import Address
-from worker.stream.transport.link import open_link
+from worker.stream.transport.open import open_link
 
 N_STREAMS = 16
 EVERY = {name: pytest.param(name, marks=() if name == "valkey" else needs_cli) for name in SETUPS}

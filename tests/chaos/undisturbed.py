@@ -30,7 +30,7 @@ from worker.engine.preview.engine import PreviewEngine
 from worker.stream.client import TERMINAL, Client
 from worker.stream.keys import Keys
 from worker.stream.transport.address import addresses
-from worker.utterance.delivery import SpeechPlan
+from worker.utterance.plan import SpeechPlan
 from worker.voices.card import Card
 from worker.voices.registry import Registry, UnknownVoice
 
@@ -145,7 +145,7 @@ class Qwen:
         asked = parse_job(job.entry_id, [word.encode() for pair in job.fields.items() for word in pair])
         voice = self._card(asked.voice or self._default_voice)
         state = self._state(voice)
-        SpeechPlan(asked, voice, has_codes=True)  # raises for a text of which nothing can be spoken
+        SpeechPlan.of(asked, voice, has_codes=True)  # raises for a text of which nothing can be spoken
         chain = Chain(asked.sample_rate, asked.encoding)
         data = b""
         for codes in _codes(chunks):

@@ -272,7 +272,7 @@ async def test_a_failure_nobody_foresaw_is_answered_as_internal_and_logged(
     async def stumble(_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("worker.utterance.utterance.Speaking.run", stumble)
+    monkeypatch.setattr("worker.utterance.utterance.Delivery.run", stumble)
     async with running(make_settings(valkey_server.url, max_attempts=1)):
         entry_id = await client.publish({"session_id": "s", "text": "Hello."})
         await until_ended(client, "s")

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import redis
-
 from tests.scripts.listener import CHUNK
-from tests.scripts.plane import MAX_ATTEMPTS, Lease, Plane, numbers
+from tests.scripts.plane import MAX_ATTEMPTS, Lease, Plane
 
 Command = Callable[[], Any]
 Steps = Generator[Command, Any, Any]
@@ -129,10 +127,10 @@ class Attempt:
                 self._epoch, self._n, self._n_fruitless = answer[1], 1, answer[2]
             case "DONE":
                 raise Ended(answer[1])
-            case "STALE":
+            case "FENCED":
                 raise Fenced
-            case "CUT" | "GONE" as why:
-                self._delivered = int(answer[1]) if why == "CUT" else self._delivered
+            case "CANCELLED" | "GONE" as why:
+                self._delivered = int(answer[1]) if why == "CANCELLED" else self._delivered
                 yield from self._end("cancelled")
             case other:
                 yield from self._end("error", "worker_lost" if other == "SPENT" else "internal")
@@ -141,36 +139,25 @@ class Attempt:
         return self._plane.begin(self.lease, believed, self.lease.fence.encode(), attempt=attempt)
 
     def _write(self) -> Steps:
-        at, after = f"{self._epoch}-{self._n}", self._delivered + CHUNK
-        answer = yield lambda: self._plane_write(at, after)
-        if answer is None:
+        before, at = f"{self._epoch}-{self._n - 1}", f"{self._epoch}-{self._n}"
+        after = self._delivered + CHUNK
+        answer = yield lambda: self._plane.append(self.lease, before, at, after)
+        match answer[0]:
+            case "OK" | "LANDED":
+                self._n, self._delivered = self._n + 1, after
+            case "GONE":
+                yield from self._end("cancelled")
+            case _:
+                yield from self._begin_again(answer)
+
+    def _begin_again(self, answer: list[str]) -> Steps:
+        """The stream ends with another entry than ours."""
+        if answer[0] == "CANCELLED":
+            self._delivered = int(answer[1] or self._delivered)
             yield from self._end("cancelled")
-        if answer == "refused":
-            tail = yield self._tail
-            if not self._is_mine(tail) or numbers(tail[0]) < numbers(at) or tail[0].split("-")[0] != self._epoch:
-                yield from self._reopen(tail)
-                return
-        self._n, self._delivered = self._n + 1, after
-
-    def _plane_write(self, at: str, after: int) -> str | None:
-        try:
-            return self._plane.write(self.lease, at, after)
-        except redis.ResponseError as error:
-            if "equal or smaller" not in str(error):
-                raise
-            return "refused"
-
-    def _tail(self) -> tuple[str, dict[str, str]] | None:
-        audio = self._plane.keys.audio(self.lease.session_id)
-        found = self._plane.call("XREVRANGE", audio, "+", "-", "COUNT", 1)
-        return found[0] if found else None
-
-    def _is_mine(self, tail: tuple[str, dict[str, str]] | None) -> bool:
-        return tail is not None and tail[1].get("entry") == self.lease.entry_id
-
-    def _reopen(self, tail: tuple[str, dict[str, str]] | None) -> Steps:
+        kind, entry_id = answer[2:4]
         yield from self._beat()
-        if tail is not None and tail[1]["type"] != "cancel" and not self._is_mine(tail):
+        if kind != "cancel" and entry_id not in ("", self.lease.entry_id):
             raise Displaced
         yield from self._begin()
 
@@ -180,11 +167,10 @@ class Attempt:
         delivered = self._delivered
         answer = yield lambda: self._plane.end(self.lease, kind, at, delivered, code=code)
         match answer[0]:
-            case "STALE":
+            case "FENCED":
                 raise Fenced
-            case "REFUSED":
-                tail = yield self._tail
-                yield from self._reopen(tail)
+            case "STALE" | "CANCELLED":
+                yield from self._begin_again(answer)
                 yield from self._end(kind, code)
             case _:
                 raise Ended(answer[1])

@@ -255,14 +255,20 @@ class Plane:
         keys = (*self.session_keys(lease.session_id, lease.entry_id), self.keys.job(lease.session_id, lease.repeats))
         return list(self._run("repeat", keys, lease.entry_id, lease.field("job_id"), lease.fence))
 
-    def write(self, lease: Lease, at: str, delivered: int, data: bytes = b"audio") -> str | None:
-        """XADD one audio entry, as an outbox does. Raises ResponseError when its id is refused."""
-        answer = self.call(
-            "XADD", self.keys.audio(lease.session_id), "NOMKSTREAM", at,
-            "type", "audio", "job_id", lease.field("job_id") or lease.entry_id,
-            "entry", lease.entry_id, "delivered", delivered, "data", data, "codes", b"",
+    def append(self, lease: Lease, before: str, at: str, delivered: int, data: bytes = b"audio") -> list[str]:
+        """Append one audio entry behind another, as a session writer does."""
+        keys = self.session_keys(lease.session_id, lease.entry_id)
+        job_id = lease.field("job_id") or lease.entry_id
+        fields = (
+            "type", "audio", "job_id", job_id, "entry", lease.entry_id, "delivered", delivered,
+            "data", data, "codes", b"",
         )  # fmt: skip
-        return None if answer is None else str(answer)
+        return list(self._run("append", keys, lease.entry_id, job_id, lease.fence, before, at, *fields))
+
+    def write(self, lease: Lease, at: str, delivered: int, data: bytes = b"audio") -> list[str]:
+        """Append an epoch's next audio entry."""
+        epoch, n = numbers(at)
+        return self.append(lease, f"{epoch}-{n - 1}", at, delivered, data)
 
     def cancel(self, session_id: str, upto: str, epoch: int | None = None) -> list[Any]:
         """What a relay sends; epoch: one above the ms it read last, None for `*`. Errors stand in the list."""

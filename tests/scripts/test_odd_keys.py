@@ -278,7 +278,7 @@ def test_an_end_of_an_older_worker_is_found_on_the_stream(plane: Plane) -> None:
 def test_a_fence_that_lies_is_not_believed_where_the_lease_was_confirmed(plane: Plane) -> None:
     lease = a_lease(fence=plane.now_ms())
     plane.client.hset(plane.keys.job("s1", lease.entry_id), "fence", plane.now_ms() + 5000)
-    assert plane.begin(lease) == ["STALE"]
+    assert plane.begin(lease) == ["FENCED"]
     assert plane.begin(lease, is_sure=True)[0] == "OK"
 
 

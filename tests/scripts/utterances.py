@@ -37,7 +37,7 @@ def speak(plane: Plane, lease: Lease, n_chunks: int = 2, believed: int = 0) -> t
     """BEGIN and chunks of 10 samples: the epoch, samples delivered, and the writer's next id."""
     epoch = begin(plane, lease, believed)
     for n in range(1, n_chunks + 1):
-        plane.write(lease, f"{epoch}-{n}", believed + 10 * n)
+        assert plane.write(lease, f"{epoch}-{n}", believed + 10 * n) == ["OK"]
     return epoch, believed + 10 * n_chunks, f"{epoch}-{n_chunks + 1}"
 
 

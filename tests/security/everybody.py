@@ -17,7 +17,8 @@ from tests.shell import Run
 from tests.tone import ToneEngine
 from worker.commands.doctor.redis import check_redis
 from worker.stream.client import TERMINAL, Client
-from worker.stream.transport.link import Link, open_link
+from worker.stream.transport.base import Link
+from worker.stream.transport.open import open_link
 
 LONG = "This is a long story that nobody will hear to its end. " * 20
 FRAME_S = 0.01

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib.resources import files
 
 import pytest
 import redis
@@ -18,6 +17,7 @@ from tests.security.nasty import NASTY, ODD
 from tests.stream.servers import needs_redis
 from worker.embedded import embedded_valkey
 from worker.stream.keys import Keys
+from worker.stream.scripts import CLAIM
 
 KEYS = Keys()
 USABLE = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -70,7 +70,7 @@ def lua() -> Iterator[redis.Redis]:
         yield client
 
 
-PRELUDE = "".join((files("worker.stream.scripts") / name).read_text("utf-8") for name in ("_common.lua", "_jobs.lua"))
+PRELUDE = CLAIM.source.partition("-- CLAIM:")[0]
 
 
 @given(st.lists(IDS, min_size=50, max_size=50))

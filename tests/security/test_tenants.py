@@ -13,7 +13,7 @@ from tests.security.deployed import Access, acl_of_operations, deployed
 from tests.stream.servers import needs_redis
 from tests.tone import ToneEngine
 from worker.stream.client import Client
-from worker.stream.transport.link import open_link
+from worker.stream.transport.open import open_link
 from worker.stream.transport.retry import MissingRight
 
 pytestmark = needs_redis

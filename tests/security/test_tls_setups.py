@@ -20,7 +20,7 @@ from tests.tone import ToneEngine
 from worker.settings import Settings
 from worker.stream.client import Client
 from worker.stream.transport.address import Address, addresses
-from worker.stream.transport.link import open_link
+from worker.stream.transport.open import open_link
 from worker.stream.transport.retry import PASSING
 
 pytestmark = needs_tls

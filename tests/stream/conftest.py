@@ -11,7 +11,7 @@ from tests.conftest import Server as OneServer
 from tests.stream.servers import Server, Service, cluster, sentinel_service
 from tests.stream.session_writers import LossyLink
 from worker.stream.transport.address import Address
-from worker.stream.transport.link import open_link
+from worker.stream.transport.open import open_link
 
 
 @pytest.fixture(scope="session")

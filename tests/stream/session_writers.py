@@ -1,4 +1,4 @@
-"""Outboxes that write to a real server, over a link that loses replies."""
+"""Session writers that write to a real server, over a link that loses replies."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 import redis
 
-from schemas.messages import Audio, Begin, Complete
+from schemas.messages import Audio, Complete
 from schemas.wire import pack_codes
 from tests.flow.listening import KEYS, Heard, read_session
-from worker.stream import session_writer as stream
-from worker.stream.queue import Lease
+from worker.stream.lease import Lease
 from worker.stream.session_writer import BeginRequest, SessionPlane, SessionWriter
-from worker.stream.transport.link import Link, Word
+from worker.stream.transport.base import Link, Word
 from worker.stream.transport.retry import RetryPolicy
 
 ENTRY = "1700000000000-0"
@@ -27,8 +26,8 @@ class LossyLink:
         self._link = link
         self.loses = ""  # a word of the command, or the SHA of its script
         self.between: Any = None
-        self.connection_number = 1
-        self.scripts: dict[str, int] = {}
+        self.is_connected = True
+        self.scripts: set[str] = set()
 
     async def call(self, *command: Word) -> Any:
         answer = await self._link.call(*command)
@@ -49,40 +48,31 @@ class LossyLink:
         await self._link.close()
 
 
-class Holding:
-    """The lease, as the outbox asks for it. is_lost: as the heartbeat knows; is_taken: as only Redis knows."""
+class Renewals:
+    """What renews the lease. is_taken: another worker has the job, as the job plane knows."""
 
-    is_lost = False
-    is_taken = False
+    lease_s = 1e9
 
-    async def __call__(self, now: bool) -> None:
-        if self.is_lost or (now and self.is_taken):
-            raise stream.Fenced
+    def __init__(self) -> None:
+        self.retry = RetryPolicy("job")
+        self.is_taken = False
+
+    async def beat(self, lease: Lease, n_attempts: int | None = None) -> bool:
+        return not self.is_taken
+
+
+REQUEST = BeginRequest("v", "m", 24_000, "pcm_s16le", FAR_FUTURE_MS, 3)
 
 
 def writer_of(
-    link: LossyLink, fence: int = 1, entry_id: str = ENTRY, confirm_lease: Holding | None = None, attempt: int = 1
+    link: LossyLink, fence: int = 1, entry_id: str = ENTRY, renewals: Renewals | None = None, attempt: int = 1
 ) -> SessionWriter:
-    lease = Lease(entry_id, attempt, fence, "s", [], 0.0)
-    return SessionWriter(SessionPlane(link, KEYS, RetryPolicy("session")), lease, entry_id, confirm_lease or Holding())
-
-
-def begin_of(writer: SessionWriter) -> Begin:
-    return Begin(
-        job_id=writer._job_id,
-        session_id="s",
-        voice="v",
-        model="m",
-        sample_rate=24_000,
-        encoding="pcm_s16le",
-        attempt=1,
-        resumed_at=writer.delivered,
-        resumed_by="regenerated" if writer.delivered else None,
-    )
+    lease = Lease(entry_id, attempt, fence, "s", [], 0.0, renewals or Renewals())
+    return SessionWriter(SessionPlane(link, KEYS, RetryPolicy("session")), lease, entry_id)
 
 
 async def begin(writer: SessionWriter) -> None:
-    await writer.begin(BeginRequest(begin_of, FAR_FUTURE_MS, 3))
+    await writer.begin(REQUEST)
 
 
 async def write(writer: SessionWriter, n_samples: int = 10, is_final: bool = False) -> None:

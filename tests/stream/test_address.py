@@ -31,7 +31,8 @@ from tests.stream.servers import (
     tls_server,
 )
 from worker.stream.transport.address import Address, AddressError
-from worker.stream.transport.link import Link, open_link
+from worker.stream.transport.base import Link
+from worker.stream.transport.open import open_link
 from worker.stream.transport.retry import PASSING
 
 PASSWORD = "p@ss/w:rd#%?"  # every character that needs care in a URL

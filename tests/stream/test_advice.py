@@ -12,7 +12,7 @@ from worker.commands.terminal import redis_problem
 from worker.stream.transport.address import Address
 from worker.stream.transport.advice import advice_on, sentence_on
 from worker.stream.transport.connection import _refusal
-from worker.stream.transport.link import open_link
+from worker.stream.transport.open import open_link
 from worker.stream.transport.retry import RetryPolicy, UnwillingError
 
 SAID = {

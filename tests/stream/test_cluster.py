@@ -23,8 +23,9 @@ from worker.stream.keys import Keys
 from worker.stream.queue import Doorbell, JobQueue
 from worker.stream.scripts import BEGIN, CLAIM, END
 from worker.stream.transport.address import Address
+from worker.stream.transport.base import run_script
 from worker.stream.transport.cluster import ClusterLink, key_of
-from worker.stream.transport.link import open_link, run_script
+from worker.stream.transport.open import open_link
 from worker.stream.transport.retry import PASSING
 
 KEYS = Keys()
@@ -131,7 +132,7 @@ async def test_session_scripts_run_and_come_back_after_a_flush_on_every_node(
 
 
 async def test_the_job_plane_runs_on_its_node(link: ClusterLink, nodes: list[Server]) -> None:
-    queue = JobQueue(link, KEYS, "worker", 20_000)
+    queue = JobQueue(link, KEYS, "worker", max_field_bytes=20_000)
     empty = await queue.claim(1)
     assert empty.leases == []
     waiting = asyncio.create_task(Doorbell(link, KEYS).wait(empty))

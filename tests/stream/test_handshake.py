@@ -27,7 +27,7 @@ from worker.stream.transport import connection as pipeline
 from worker.stream.transport.address import Address
 from worker.stream.transport.advice import advice_on, sentence_on
 from worker.stream.transport.handshake import open_connection
-from worker.stream.transport.link import open_link
+from worker.stream.transport.open import open_link
 from worker.stream.transport.retry import PASSING
 
 TIMEOUT_S = 0.5

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -25,11 +25,12 @@ from tests.stream.clocks import HandClock
 from tests.stream.servers import Server, needs_cli
 from worker.embedded import embedded_valkey
 from worker.stream.clock import Clock
-from worker.stream.heartbeat import MOST_TURNS, Heartbeat, Pulse
+from worker.stream.heartbeat import MOST_TURNS, BeatingWorker, Heartbeat
 from worker.stream.keys import GROUP, Keys
-from worker.stream.queue import JobQueue, Lease
+from worker.stream.lease import Lease
+from worker.stream.queue import JobQueue
 from worker.stream.transport.address import Address
-from worker.stream.transport.link import open_link
+from worker.stream.transport.open import open_link
 
 KEYS = Keys()
 LEASE_S = 60.0
@@ -43,11 +44,10 @@ ME = "me:1:00000000"
 def beating(
     url: str,
     clock: Clock,
-    set_up: Callable[[Heartbeat], None] = lambda heart: None,
+    worker: BeatingWorker | None = None,
     lease_s: float = LEASE_S,
 ) -> Iterator[Heartbeat]:
-    heart = Heartbeat(Address(url), KEYS, ME, lease_s, clock)
-    set_up(heart)
+    heart = Heartbeat(Address(url), KEYS, ME, lease_s, worker, clock)
     heart.start()
     try:
         yield heart
@@ -76,7 +76,7 @@ async def take_jobs(url: str, count: int = 1, worker: str = ME) -> list[Lease]:
     link = open_link(Address(url))
     for _ in range(count):
         await link.call("XADD", KEYS.jobs, "*", "session_id", f"s{next(NUMBERS)}", "text", "hello")
-    claim = await JobQueue(link, KEYS, worker, 20_000).claim(count)
+    claim = await JobQueue(link, KEYS, worker, max_field_bytes=20_000).claim(count)
     await link.close()
     assert len(claim.leases) == count
     return claim.leases
@@ -85,9 +85,14 @@ async def take_jobs(url: str, count: int = 1, worker: str = ME) -> list[Lease]:
 async def take_over(url: str) -> list[Lease]:
     """What another worker would take now, leases being 10 ms to it."""
     link = open_link(Address(url))
-    found = (await JobQueue(link, KEYS, "other:2:00000000", 20_000).reclaim(10, 10, 0.0)).leases
+    found = (await JobQueue(link, KEYS, "other:2:00000000", max_field_bytes=20_000).reclaim(10, 10, 0.0)).leases
     await link.close()
     return found
+
+
+def add(heart: Heartbeat, lease: Lease) -> Lease:
+    heart.add(lease)
+    return lease
 
 
 def idle_ms(client: redis.Redis) -> list[int]:
@@ -100,42 +105,43 @@ def n_beats(client: redis.Redis) -> int:
     return sum(one["calls"] for name, one in client.info("commandstats").items() if name == "cmdstat_xclaim")
 
 
-async def beats_of(pulse: Pulse, clock: HandClock) -> None:
+async def beats_of(lease: Lease, clock: HandClock) -> None:
     """Wait until the beat that was due now is answered."""
-    await eventually(lambda: pulse.last_beat == clock.now())
+    await eventually(lambda: lease.last_beat == clock.now())
 
 
 async def test_every_lease_is_beaten_for_every_quarter_of_it(url: str, valkey: redis.Redis, clock: HandClock) -> None:
     leases = await take_jobs(url, 20)
     with beating(url, clock) as heart:
-        pulses = [heart.add(lease) for lease in leases]
+        for lease in leases:
+            heart.add(lease)
         for _ in range(5):
             await asyncio.sleep(0.05)
             before_s = time.monotonic()
             await clock.forward(QUARTER_S)
-            for pulse in pulses:
-                await beats_of(pulse, clock)
+            for lease in leases:
+                await beats_of(lease, clock)
             assert max(idle_ms(valkey)) <= (time.monotonic() - before_s) * 1000 + 1
-        assert not any(pulse.is_lost for pulse in pulses)
+        assert not any(lease.is_lost for lease in leases)
 
 
 async def test_a_busy_event_loop_does_not_keep_the_heart_from_beating(url: str, valkey: redis.Redis) -> None:
     [lease] = await take_jobs(url)
     with beating(url, Clock(), lease_s=SHORT_LEASE_S) as heart:
-        pulse = heart.add(lease)
-        while pulse.last_beat - lease.claimed_at < SHORT_LEASE_S:
+        claimed_at = add(heart, lease).last_beat
+        while lease.last_beat - claimed_at < SHORT_LEASE_S:
             time.sleep(0.01)  # noqa: ASYNC251
 
 
 async def test_a_removed_job_is_beaten_no_more(url: str, valkey: redis.Redis, clock: HandClock) -> None:
     removed, kept = await take_jobs(url, 2)
     with beating(url, clock) as heart:
-        pulse = heart.add(kept)
-        heart.remove(heart.add(removed))
+        heart.add(kept)
+        heart.remove(add(heart, removed))
         await asyncio.sleep(0.05)
         before_s = time.monotonic()
         await clock.forward(QUARTER_S)
-        await beats_of(pulse, clock)
+        await beats_of(kept, clock)
         assert idle_ms(valkey)[0] > (time.monotonic() - before_s) * 1000
 
 
@@ -143,14 +149,15 @@ class Losses:
     """Who was told lost, on which thread."""
 
     def __init__(self) -> None:
-        self.pulses: list[Pulse] = []
+        self.leases: list[Lease] = []
         self.threads: set[str] = set()
 
-    def listen(self, heart: Heartbeat) -> None:
-        heart.on_lost = self
+    @property
+    def worker(self) -> BeatingWorker:
+        return BeatingWorker(on_lost=self)
 
-    def __call__(self, pulse: Pulse) -> None:
-        self.pulses.append(pulse)
+    def __call__(self, lease: Lease) -> None:
+        self.leases.append(lease)
         self.threads.add(threading.current_thread().name)
 
 
@@ -163,18 +170,18 @@ async def test_another_workers_claim_is_told_once_and_the_others_go_on(
     taken = await take_over(url)
     assert len(taken) == 3
     again = await take_jobs(url, 2)
-    with beating(url, clock, losses.listen) as heart:
-        lost = {heart.add(lease) for lease in leases}
-        kept = {heart.add(lease) for lease in again}
+    with beating(url, clock, losses.worker) as heart:
+        lost = {add(heart, lease) for lease in leases}
+        kept = {add(heart, lease) for lease in again}
         for _ in range(4):
             await clock.forward(QUARTER_S)
-            for pulse in kept:
-                await beats_of(pulse, clock)
-        assert set(losses.pulses) == lost
-        assert len(losses.pulses) == 3
+            for lease in kept:
+                await beats_of(lease, clock)
+        assert set(losses.leases) == lost
+        assert len(losses.leases) == 3
         assert losses.threads == {"heartbeat"}
-        assert all(pulse.is_lost for pulse in lost)
-        assert not any(pulse.is_lost for pulse in kept)
+        assert all(lease.is_lost for lease in lost)
+        assert not any(lease.is_lost for lease in kept)
 
 
 @pytest.mark.parametrize("how", ["group", "stream", "everything"])
@@ -183,8 +190,8 @@ async def test_what_an_accident_takes_of_a_lease_is_written_again_and_nothing_is
 ) -> None:
     [lease] = await take_jobs(url)
     losses = Losses()
-    with beating(url, clock, losses.listen) as heart:
-        pulse = heart.add(lease)
+    with beating(url, clock, losses.worker) as heart:
+        heart.add(lease)
         if how == "group":
             valkey.xgroup_destroy(KEYS.jobs, GROUP)
         elif how == "stream":
@@ -192,9 +199,9 @@ async def test_what_an_accident_takes_of_a_lease_is_written_again_and_nothing_is
         else:
             valkey.flushall()
         await clock.forward(QUARTER_S)
-        await beats_of(pulse, clock)
+        await beats_of(lease, clock)
         assert how != "group" or _n_pending(valkey) == 1
-    assert losses.pulses == []
+    assert losses.leases == []
 
 
 def _n_pending(valkey: redis.Redis) -> int:
@@ -208,16 +215,16 @@ async def test_a_job_settled_while_its_beat_is_on_the_way_is_not_told_lost(url: 
     leases = await take_jobs(url, 20)
     losses = Losses()
     link = open_link(Address(url))
-    queue = JobQueue(link, KEYS, ME, 20_000)
-    with beating(url, Clock(), losses.listen, SHORT_LEASE_S) as heart:
+    queue = JobQueue(link, KEYS, ME, max_field_bytes=20_000)
+    with beating(url, Clock(), losses.worker, SHORT_LEASE_S) as heart:
         for lease in leases:
-            pulse = heart.add(lease)
+            heart.add(lease)
             await asyncio.sleep(0.03)
-            heart.remove(pulse)
+            heart.remove(lease)
             assert await queue.settle(lease, "ok") == "ok"
         await asyncio.sleep(SHORT_LEASE_S / 2)
     await link.close()
-    assert losses.pulses == []
+    assert losses.leases == []
 
 
 async def test_a_hung_engine_is_not_covered_up_but_who_waits_is_kept(
@@ -225,18 +232,16 @@ async def test_a_hung_engine_is_not_covered_up_but_who_waits_is_kept(
 ) -> None:
     speaking, waiting = await take_jobs(url, 2)
 
-    def hang(heart: Heartbeat) -> None:
-        heart.engine_moves = lambda: False
-
-    with beating(url, clock, hang) as heart:
-        left, kept = heart.add(speaking), heart.add(waiting)
-        left.waits = False
+    moves = [False]
+    with beating(url, clock, BeatingWorker(engine_moves=lambda: moves[0])) as heart:
+        left, kept, claimed_at = add(heart, speaking), add(heart, waiting), speaking.last_beat
+        left.is_waiting = False
         for _ in range(3):
             await clock.forward(QUARTER_S)
             await beats_of(kept, clock)
-        assert left.last_beat == speaking.claimed_at
+        assert left.last_beat == claimed_at
         assert caplog.text.count(f"left to other workers: {speaking.entry_id}") == 1
-        heart.engine_moves = lambda: True
+        moves[0] = True
         await clock.forward(QUARTER_S)
         await beats_of(left, clock)
 
@@ -247,8 +252,8 @@ class Cards:
     def __init__(self) -> None:
         self.numbers = itertools.count()
 
-    def give(self, heart: Heartbeat) -> None:
-        heart.card = lambda: {"host": "here", "n": next(self.numbers)}
+    def __call__(self) -> dict[str, object]:
+        return {"host": "here", "n": next(self.numbers)}
 
 
 def card(client: redis.Redis) -> dict[str, object]:
@@ -267,24 +272,21 @@ async def test_a_hung_event_loop_keeps_no_lease_but_is_still_announced(
 ) -> None:
     [lease] = await take_jobs(url)
 
-    def hang(heart: Heartbeat) -> None:
-        Cards().give(heart)
-        heart.loop_moves = lambda: False
-
-    with beating(url, clock, hang) as heart:
-        pulse = heart.add(lease)
+    claimed_at = lease.last_beat
+    with beating(url, clock, BeatingWorker(loop_moves=lambda: False, card=Cards())) as heart:
+        heart.add(lease)
         for _ in range(3):
             writing = asyncio.create_task(announced(valkey))
             await asyncio.sleep(0)
             await clock.forward(QUARTER_S)
             await writing
-        assert pulse.last_beat == lease.claimed_at
+        assert lease.last_beat == claimed_at
 
 
 async def test_the_workers_card_is_announced_at_once_and_kept_fresh(
     url: str, valkey: redis.Redis, clock: HandClock
 ) -> None:
-    with beating(url, clock, Cards().give):
+    with beating(url, clock, BeatingWorker(card=Cards())):
         await eventually(lambda: valkey.hexists(KEYS.workers, ME))
         first = card(valkey)
         assert first["host"] == "here"
@@ -300,14 +302,11 @@ async def test_a_card_that_cannot_be_made_keeps_no_lease_from_being_kept(
 ) -> None:
     [lease] = await take_jobs(url)
 
-    def give_card(heart: Heartbeat) -> None:
-        heart.card = lambda: {"host": 1 // 0}
-
-    with beating(url, clock, give_card) as heart:
-        pulse = heart.add(lease)
+    with beating(url, clock, BeatingWorker(card=lambda: {"host": 1 // 0})) as heart:
+        heart.add(lease)
         for _ in range(3):
             await clock.forward(QUARTER_S)
-            await beats_of(pulse, clock)
+            await beats_of(lease, clock)
     assert caplog.text.count("card cannot be made: ZeroDivisionError") == 1
 
 
@@ -316,11 +315,11 @@ async def test_a_card_that_redis_refuses_delays_no_beat_and_is_said_once_a_minut
 ) -> None:
     [lease] = await take_jobs(url)
     valkey.set(KEYS.workers, "x", px=60_000)
-    with beating(url, clock, Cards().give) as heart:
-        pulse = heart.add(lease)
+    with beating(url, clock, BeatingWorker(card=Cards())) as heart:
+        heart.add(lease)
         for _ in range(6):
             await clock.forward(QUARTER_S)
-            await beats_of(pulse, clock)
+            await beats_of(lease, clock)
         await eventually(lambda: caplog.text.count("WRONGTYPE") == 2)
         valkey.delete(KEYS.workers)
         await clock.forward(QUARTER_S)
@@ -344,15 +343,15 @@ async def test_beats_go_out_by_the_clock_whatever_is_unanswered(clock: HandClock
     with embedded_valkey() as server, redis.Redis(port=server.port) as client:
         [lease] = await take_jobs(server.url)
         with beating(server.url, clock) as heart:
-            pulse = heart.add(lease)
+            heart.add(lease)
             await clock.forward(QUARTER_S)
-            await beats_of(pulse, clock)
+            await beats_of(lease, clock)
             n_before = n_beats(client)
             os.kill(server.pid, signal.SIGSTOP)
             for _ in range(3):
                 await clock.forward(QUARTER_S)
             os.kill(server.pid, signal.SIGCONT)
-            await beats_of(pulse, clock)
+            await beats_of(lease, clock)
             assert n_beats(client) == n_before + 3
 
 
@@ -360,28 +359,28 @@ async def test_the_answer_to_a_beat_that_is_on_its_way_can_be_waited_for(clock: 
     with embedded_valkey() as server:
         [lease] = await take_jobs(server.url)
         with beating(server.url, clock) as heart:
-            pulse = heart.add(lease)
-            await pulse.answer()  # nothing is on its way
+            heart.add(lease)
+            await lease._answered()  # nothing is on its way
             await clock.forward(QUARTER_S)
-            await beats_of(pulse, clock)
+            await beats_of(lease, clock)
             os.kill(server.pid, signal.SIGSTOP)
             await clock.forward(QUARTER_S)
-            await eventually(lambda: pulse.n_sent == 1)
-            waiting = [asyncio.create_task(pulse.answer()) for _ in range(3)]
+            await eventually(lambda: lease._n_beats_sent == 1)
+            waiting = [asyncio.create_task(lease._answered()) for _ in range(3)]
             await asyncio.sleep(0.05)
             assert not any(one.done() for one in waiting)
             waiting[0].cancel()
             os.kill(server.pid, signal.SIGCONT)
             await asyncio.gather(*waiting, return_exceptions=True)
-            assert pulse.last_beat == clock.now()
-            assert pulse.n_sent == 0
+            assert lease.last_beat == clock.now()
+            assert lease._n_beats_sent == 0
             os.kill(server.pid, signal.SIGSTOP)
             await clock.forward(QUARTER_S)
-            await eventually(lambda: pulse.n_sent == 1)
-            waiting = [asyncio.create_task(pulse.answer())]
+            await eventually(lambda: lease._n_beats_sent == 1)
+            waiting = [asyncio.create_task(lease._answered())]
             os.kill(server.pid, signal.SIGKILL)
             await asyncio.gather(*waiting)  # it failed
-            assert not pulse.is_lost
+            assert not lease.is_lost
             server.stop(hard=True)
 
 
@@ -389,29 +388,29 @@ async def test_no_more_beats_than_a_leases_worth_wait_for_a_dead_server(clock: H
     with embedded_valkey() as server, redis.Redis(port=server.port) as client:
         [lease] = await take_jobs(server.url)
         with beating(server.url, clock) as heart:
-            pulse = heart.add(lease)
+            heart.add(lease)
             await clock.forward(QUARTER_S)
-            await beats_of(pulse, clock)
-            n_before, before = n_beats(client), pulse.last_beat
+            await beats_of(lease, clock)
+            n_before, before = n_beats(client), lease.last_beat
             os.kill(server.pid, signal.SIGSTOP)
             for _ in range(3 * MOST_TURNS):
                 await clock.forward(QUARTER_S)
             os.kill(server.pid, signal.SIGCONT)
-            await eventually(lambda: pulse.last_beat == before + MOST_TURNS * QUARTER_S)
+            await eventually(lambda: lease.last_beat == before + MOST_TURNS * QUARTER_S)
             assert n_beats(client) == n_before + MOST_TURNS
             await clock.forward(QUARTER_S)
-            await beats_of(pulse, clock)
+            await beats_of(lease, clock)
 
 
 async def test_over_a_new_connection_it_beats_at_once(url: str, valkey: redis.Redis, clock: HandClock) -> None:
     [lease] = await take_jobs(url)
     with beating(url, clock) as heart:
-        pulse = heart.add(lease)
+        heart.add(lease)
         await clock.forward(QUARTER_S)
-        await beats_of(pulse, clock)
+        await beats_of(lease, clock)
         valkey.client_kill_filter(_type="normal", skipme=True)
         await clock.forward(QUARTER_S)
-        await beats_of(pulse, clock)
+        await beats_of(lease, clock)
 
 
 async def test_a_round_trip_too_long_for_the_lease_is_said_with_the_remedy(
@@ -435,19 +434,16 @@ async def test_a_redis_that_restarts_or_hangs_is_survived() -> None:
     failures: list[None] = []
     losses = Losses()
 
-    def listen(heart: Heartbeat) -> None:
-        losses.listen(heart)
-        heart.on_failure = lambda: failures.append(None)
-
+    worker = BeatingWorker(on_lost=losses, on_failure=lambda: failures.append(None))
     with embedded_valkey(aof=True) as server:
         client = redis.Redis(port=server.port)
         [lease] = await take_jobs(server.url)
-        with beating(server.url, Clock(), listen, SHORT_LEASE_S) as heart:
-            pulse = heart.add(lease)
+        with beating(server.url, Clock(), worker, SHORT_LEASE_S) as heart:
+            heart.add(lease)
 
             async def beats_again() -> None:
                 now = time.monotonic()
-                await eventually(lambda: pulse.last_beat > now, within_s=20)
+                await eventually(lambda: lease.last_beat > now, within_s=20)
 
             await beats_again()
             client.close()
@@ -458,7 +454,7 @@ async def test_a_redis_that_restarts_or_hangs_is_survived() -> None:
             await eventually(lambda: len(failures) > n_failures, within_s=20)
             os.kill(server.pid, signal.SIGCONT)
             await beats_again()
-            assert losses.pulses == []
+            assert losses.leases == []
             server.stop(hard=True)
             n_failures = len(failures)
             await eventually(lambda: len(failures) > n_failures, within_s=20)
@@ -471,8 +467,8 @@ async def test_a_hung_redis_is_noticed_and_does_not_hold_up_the_stop() -> None:
     failures: list[None] = []
     with embedded_valkey() as server:
         [lease] = await take_jobs(server.url)
-        heart = Heartbeat(Address(server.url), KEYS, ME, SHORT_LEASE_S)
-        heart.on_failure = lambda: failures.append(None)
+        worker = BeatingWorker(on_failure=lambda: failures.append(None))
+        heart = Heartbeat(Address(server.url), KEYS, ME, SHORT_LEASE_S, worker)
         heart.add(lease)
         os.kill(server.pid, signal.SIGSTOP)
         start = time.monotonic()
@@ -489,18 +485,19 @@ async def test_a_job_that_ends_while_its_beat_is_unanswered_is_not_told_lost(clo
     with embedded_valkey() as server:
         ended, kept = await take_jobs(server.url, 2)
         losses = Losses()
-        with beating(server.url, clock, losses.listen) as heart:
-            pulse, other = heart.add(ended), heart.add(kept)
+        with beating(server.url, clock, losses.worker) as heart:
+            heart.add(ended)
+            heart.add(kept)
             await clock.forward(QUARTER_S)
-            await beats_of(pulse, clock)
-            last_beat = pulse.last_beat
+            await beats_of(ended, clock)
+            last_beat = ended.last_beat
             os.kill(server.pid, signal.SIGSTOP)
             await clock.forward(QUARTER_S)
-            heart.remove(pulse)
+            heart.remove(ended)
             os.kill(server.pid, signal.SIGCONT)
-            await beats_of(other, clock)
-            assert pulse.last_beat == last_beat
-        assert losses.pulses == []
+            await beats_of(kept, clock)
+            assert ended.last_beat == last_beat
+        assert losses.leases == []
 
 
 @needs_cli
@@ -511,15 +508,15 @@ async def test_leases_on_a_cluster_are_kept_and_lost(nodes: list[Server], clock:
         await link.call("DEL", key)
     first, second = await take_jobs(url, 2)
     losses = Losses()
-    with beating(url, clock, losses.listen) as heart:
-        kept = heart.add(first)
+    with beating(url, clock, losses.worker) as heart:
+        kept = add(heart, first)
         await asyncio.sleep(0.2)
         await clock.forward(QUARTER_S)
         await beats_of(kept, clock)
         taken: list[Lease] = []
         while second.entry_id not in {lease.entry_id for lease in taken}:
-            taken += (await JobQueue(link, KEYS, "other", 1).reclaim(150, 9, 0.0)).leases
-        lost = heart.add(second)
+            taken += (await JobQueue(link, KEYS, "other", max_field_bytes=1).reclaim(150, 9, 0.0)).leases
+        lost = add(heart, second)
         await clock.forward(QUARTER_S)
-        await eventually(lambda: lost in losses.pulses)
+        await eventually(lambda: lost in losses.leases)
     await link.close()

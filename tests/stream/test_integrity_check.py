@@ -21,7 +21,7 @@ from worker.stream.integrity.repair import repair
 from worker.stream.keys import JOB_PLANE, Keys
 from worker.stream.queue import JobQueue
 from worker.stream.transport.address import Address
-from worker.stream.transport.link import open_link
+from worker.stream.transport.open import open_link
 
 KEYS = Keys()
 

@@ -19,7 +19,8 @@ from tests import conftest
 from worker.embedded import Embedded, embedded_valkey
 from worker.stream.scripts import Script
 from worker.stream.transport.address import Address
-from worker.stream.transport.link import LinkClosedError, PipelinedLink, SharedAttempt, run_script
+from worker.stream.transport.base import LinkClosedError, run_script
+from worker.stream.transport.link import PipelinedLink, SharedAttempt
 from worker.stream.transport.retry import PASSING, UnwillingError
 
 

@@ -24,7 +24,8 @@ from tests.stream.servers import (
 )
 from worker.settings import Settings
 from worker.stream.transport.address import Address, addresses
-from worker.stream.transport.link import Link, open_link
+from worker.stream.transport.base import Link
+from worker.stream.transport.open import open_link
 
 
 @asynccontextmanager

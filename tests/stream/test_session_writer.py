@@ -10,11 +10,10 @@ from tests.conftest import Server
 from tests.flow.listening import KEYS
 from tests.stream.session_writers import (
     ENTRY,
-    FAR_FUTURE_MS,
-    Holding,
+    REQUEST,
     LossyLink,
+    Renewals,
     begin,
-    begin_of,
     end,
     heard,
     write,
@@ -22,8 +21,8 @@ from tests.stream.session_writers import (
 )
 from worker.stream import session_writer as stream
 from worker.stream.client import Client
+from worker.stream.lease import LeaseLost
 from worker.stream.scripts import BEGIN, END
-from worker.stream.session_writer import BeginRequest
 from worker.stream.transport.address import Address
 
 
@@ -118,23 +117,20 @@ async def test_a_cancel_of_this_job_stops_its_writer(
 async def test_a_writer_whose_lease_is_lost_writes_nothing_after_its_successor(
     link: LossyLink, valkey: redis.Redis
 ) -> None:
-    confirm_lease = Holding()
-    old, new = writer_of(link, fence=1, confirm_lease=confirm_lease), writer_of(link, fence=2)
+    renewals = Renewals()
+    old, new = writer_of(link, fence=1, renewals=renewals), writer_of(link, fence=2)
     await begin(old)
     await write(old)
     await begin(new)
-    confirm_lease.is_lost = True
-    with pytest.raises(stream.Fenced):
+    old._lease.is_lost = True
+    with pytest.raises(LeaseLost):
         await write(old)
-    with pytest.raises(stream.Fenced):
+    with pytest.raises(LeaseLost):
         await end(old)
-    confirm_lease.is_lost, confirm_lease.is_taken = (
-        False,
-        True,
-    )  # the lease was not known to be lost: the fence says so, and Redis is asked
-    with pytest.raises(stream.Fenced):
+    old._lease.is_lost, renewals.is_taken = False, True  # only Redis knows: the fence leads to a query
+    with pytest.raises(LeaseLost):
         await begin(old)
-    with pytest.raises(stream.Fenced):
+    with pytest.raises(LeaseLost):
         await old.end(
             Error(job_id=ENTRY, session_id="s", code="internal", message="x", retryable=True), "internal", "x"
         )
@@ -187,22 +183,7 @@ async def test_samples_that_vanished_are_not_papered_over(
         await write(writer)
 
 
-async def test_what_is_spoken_for_long_is_kept_for_as_long(
-    link: LossyLink, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    writer = writer_of(link)
-    await begin(writer)
-    for key in (KEYS.audio("s"), KEYS.job("s", ENTRY)):
-        valkey.pexpire(key, 5000)
-    await write(writer)
-    assert valkey.pttl(KEYS.audio("s")) <= 5000
-    monkeypatch.setattr(stream, "RENEW_EVERY_S", 0.0)
-    await write(writer)
-    assert valkey.pttl(KEYS.audio("s")) > 500_000
-    assert valkey.pttl(KEYS.job("s", ENTRY)) > 500_000
-
-
-async def test_a_key_of_another_type_is_no_refusal(link: LossyLink, valkey: redis.Redis) -> None:
+async def test_a_key_of_another_type_is_refused(link: LossyLink, valkey: redis.Redis) -> None:
     writer = writer_of(link)
     await begin(writer)
     valkey.delete(KEYS.audio("s"))
@@ -211,18 +192,17 @@ async def test_a_key_of_another_type_is_no_refusal(link: LossyLink, valkey: redi
         await write(writer)
 
 
-async def test_a_look_says_what_a_begin_would_find_and_writes_nothing(link: LossyLink, valkey: redis.Redis) -> None:
+async def test_a_peek_learns_what_a_begin_would_find_and_writes_nothing(link: LossyLink, valkey: redis.Redis) -> None:
     old = writer_of(link)
     await begin(old)
     await write(old)
     before = valkey.xrange(KEYS.audio("s"))
     new = writer_of(link, fence=2, attempt=2)
-    terms = BeginRequest(begin_of, FAR_FUTURE_MS, 3)
-    await new.look(terms)
+    await new.peek(REQUEST)
     assert valkey.xrange(KEYS.audio("s")) == before
     assert (new.delivered, new.attempt, new.n_fruitless, new.resumed_at) == (10, 2, 1, None)
-    await new.begin(terms)
+    await new.begin(REQUEST)
     assert (new.resumed_at, new.attempt, new.n_fruitless) == (10, 2, 1)
     third = writer_of(link, fence=3, attempt=3)
-    await third.look(terms)
+    await third.peek(REQUEST)
     assert (third.attempt, third.n_fruitless) == (2, 2)

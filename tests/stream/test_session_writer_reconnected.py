@@ -1,4 +1,4 @@
-"""An outbox over a new connection, which may lead to a server that never saw its last entries."""
+"""A session writer after a fail-over: the new master may never have seen its last entries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Snapshot:
         self._valkey.flushall()
         for key, content in self._keys.items():
             self._valkey.restore(key, 600_000, content)
-        link.connection_number += 1
+        link.scripts.clear()
 
 
 async def test_over_a_new_connection_the_next_entry_follows_the_last_one(link: LossyLink, valkey: redis.Redis) -> None:
@@ -32,7 +32,7 @@ async def test_over_a_new_connection_the_next_entry_follows_the_last_one(link: L
     await begin(writer)
     await write(writer)
     for _ in range(2):
-        link.connection_number += 1
+        link.scripts.clear()
         await write(writer)
         await write(writer)
     await end(writer)
@@ -107,7 +107,7 @@ async def test_a_new_connection_to_a_stream_that_is_gone_finds_no_listener(
     writer = writer_of(link)
     await begin(writer)
     valkey.delete(KEYS.audio("s"))
-    link.connection_number += 1
+    link.scripts.clear()
     with pytest.raises(stream.RelayLeft):
         await write(writer)
 
@@ -118,7 +118,7 @@ async def test_an_entry_over_a_new_connection_whose_reply_was_lost_is_written_on
     writer = writer_of(link)
     await begin(writer)
     await write(writer)
-    link.connection_number += 1
+    link.scripts.clear()
     link.loses = APPEND.sha
     await write(writer)
     await write(writer)

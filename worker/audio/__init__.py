@@ -3,8 +3,6 @@
 Errors: AudioError for samples, rates and encodings that cannot be used; RuntimeError for calls out of order.
 """
 
-from schemas.errors import MakimaError
 
-
-class AudioError(MakimaError):
+class AudioError(ValueError):
     """Samples, a sample rate or an encoding that the audio chain cannot use."""

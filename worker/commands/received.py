@@ -13,7 +13,6 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from schemas.errors import MakimaError
 from schemas.messages import Audio, Begin, Cancelled, Complete, Error
 from schemas.wire import Entry
 from worker.audio.decode import decode
@@ -22,7 +21,7 @@ from worker.audio.onset import first_audible
 from worker.stream.client import TERMINAL, Client
 
 
-class NothingHeard(MakimaError):
+class NothingHeard(TimeoutError):
     """No entry came in time; the message says what to look at."""
 
 

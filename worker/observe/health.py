@@ -16,7 +16,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from schemas.errors import MakimaError
 from worker.observe.metrics import CONTENT_TYPE, Metrics
 
 REQUEST_TIMEOUT_S = 5.0
@@ -27,7 +26,7 @@ log = logging.getLogger(__name__)
 Answer = tuple[HTTPStatus, str, bytes]
 
 
-class HealthError(MakimaError):
+class HealthError(RuntimeError):
     """The health server cannot listen; the message says what to do."""
 
 

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Mapping
 import redis
 
 from schemas.wire import Entry, read_entry
-from worker.stream.keys import Keys
+from worker.stream.keys import SESSION_TTL_MS, Keys
 from worker.stream.transport.address import Address
-from worker.stream.transport.link import Word, open_link
+from worker.stream.transport.base import Word
+from worker.stream.transport.open import open_link
 
 BLOCK_MS = 1000
-AUDIO_TTL_MS = 600_000
 LEAVE_TTL_MS = 10_000
 LAST_SEQ = 2**64 - 1
 TERMINAL = frozenset({"complete", "cancelled", "error"})
@@ -63,7 +63,7 @@ class Client:
             upto = f"{int(seconds) * 1000 + int(microseconds) // 1000}-{LAST_SEQ}"
         audio, cut = self._keys.audio(session_id), self._keys.cut(session_id)
         mark: tuple[Word, ...] = ("XADD", cut, "MAXLEN", 1, upto, "type", "cancel")
-        renew: tuple[Word, ...] = ("PEXPIRE", cut, AUDIO_TTL_MS)
+        renew: tuple[Word, ...] = ("PEXPIRE", cut, SESSION_TTL_MS)
         answers = await self._sessions.transaction(mark, renew, await self._interruption(audio, upto))
         while isinstance(answers[-1], redis.ResponseError):  # a newer begin came between: above that one
             answers = [await self._interrupt(audio, upto)]

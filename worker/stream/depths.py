@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.stream.keys import GROUP, Keys
-from worker.stream.transport.link import Link
+from worker.stream.transport.base import Link
 from worker.stream.transport.retry import PASSING, Refusal, is_no_group
 
 

@@ -17,17 +17,20 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from time import time
 from typing import Any, TypeVar
 
 from worker.stream.clock import Clock
 from worker.stream.keys import Keys
-from worker.stream.queue import JobQueue, Lease
+from worker.stream.lease import Lease
+from worker.stream.queue import JobQueue
 from worker.stream.transport.address import Address
 from worker.stream.transport.advice import sentence_on
-from worker.stream.transport.link import Link, PipelinedLink, open_link
+from worker.stream.transport.base import Link
+from worker.stream.transport.link import PipelinedLink
+from worker.stream.transport.open import open_link
 from worker.stream.transport.retry import PASSING, Refusal
 from worker.stream.transport.round_trips import RoundTrips
 
@@ -39,71 +42,55 @@ SAY_AGAIN_S = 60.0
 T = TypeVar("T")
 
 
-@dataclass(slots=True, eq=False)
-class Pulse:
-    """One lease as the heartbeat sees it. last_beat: monotonic seconds of the last good one, at its sending.
+@dataclass(frozen=True, slots=True)
+class BeatingWorker:
+    """What the heartbeat needs of its worker; all of it is called on the heartbeat's thread.
 
-    waits is True while the job waits for something outside the engine. n_sent: beats that are on their way.
+    engine_moves, loop_moves: whether the engine and the event loop have made progress within the last lease. on_lost:
+    another worker has this job. on_failure: Redis did not answer. report: damage that a script found. card: this
+    worker's line in the list of workers.
     """
 
-    lease: Lease
-    last_beat: float
-    waits: bool = True
-    is_lost: bool = False
-    n_sent: int = 0
-    _waiting: list[Callable[[], None]] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    async def answer(self) -> None:
-        """Wait until a beat that is on its way is answered or has failed; return at once when there is none."""
-        loop, answered = asyncio.get_running_loop(), asyncio.Event()
-        with self._lock:
-            if not self.n_sent:
-                return
-            self._waiting.append(lambda: _soon(loop, answered.set))
-        await answered.wait()
-
-    def sent(self) -> None:
-        with self._lock:
-            self.n_sent += 1
-
-    def answered(self) -> None:
-        with self._lock:
-            self.n_sent -= 1
-            waiting, self._waiting = self._waiting, []
-        for wake in waiting:
-            wake()
+    engine_moves: Callable[[], bool] = lambda: True
+    loop_moves: Callable[[], bool] = lambda: True
+    on_lost: Callable[[Lease], None] = lambda lease: None
+    on_failure: Callable[[], None] = lambda: None
+    report: Callable[[Sequence[bytes]], None] = lambda odd: None
+    card: Callable[[], Mapping[str, Any]] = dict
 
 
 class Heartbeat:
-    """Beats every quarter lease. The callbacks run on the heartbeat's thread.
+    """Renews every lease four times within its length. name: the worker's, as the consumer group knows it.
 
-    round_trips: of the beats and of the worker's card, measured on a connection that stands.
+    round_trips: of the renewals and of the worker's card, measured on a connection that stands.
     """
 
-    def __init__(self, address: Address, keys: Keys, worker: str, lease_s: float, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        keys: Keys,
+        name: str,
+        lease_s: float,
+        worker: BeatingWorker | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._address = address
         self._keys = keys
-        self._worker = worker
+        self._name = name
+        self._worker = worker or BeatingWorker()
         self._lease_s = lease_s
         self._clock = clock or Clock()
-        self._pulses: set[Pulse] = set()
+        self._leases: set[Lease] = set()
         self._lock = threading.Lock()
         self._started = threading.Event()
         self._turns: set[asyncio.Task[None]] = set()
         self._announcing: asyncio.Task[None] | None = None
         self._announced_at = -ANNOUNCE_EVERY_S
-        self._connected: int | None = None  # the number of the connection that has answered last
+        self._has_answered = False  # since the last failure
         self._said: dict[str, tuple[float, str]] = {}
         self._link: Link | None = None
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self.round_trips = RoundTrips(lease_s)
-        self.engine_moves: Callable[[], bool] = lambda: True
-        self.loop_moves: Callable[[], bool] = lambda: True
-        self.on_lost: Callable[[Pulse], None] = lambda pulse: None
-        self.on_failure: Callable[[], None] = lambda: None
-        self.report: Callable[[Sequence[bytes]], None] = lambda odd: None
-        self.card: Callable[[], Mapping[str, Any]] = dict
 
     def start(self) -> None:
         self._thread.start()
@@ -126,15 +113,15 @@ class Heartbeat:
         if isinstance(self._link, PipelinedLink):
             _soon(self._loop, self._link.renew)
 
-    def add(self, lease: Lease) -> Pulse:
-        pulse = Pulse(lease, lease.claimed_at)
+    def add(self, lease: Lease) -> None:
+        """Keep this lease from now on."""
         with self._lock:
-            self._pulses.add(pulse)
-        return pulse
+            self._leases.add(lease)
 
-    def remove(self, pulse: Pulse) -> None:
+    def remove(self, lease: Lease) -> None:
+        """Let this lease end."""
         with self._lock:
-            self._pulses.discard(pulse)
+            self._leases.discard(lease)
 
     def _run(self) -> None:
         with suppress(asyncio.CancelledError):
@@ -145,7 +132,7 @@ class Heartbeat:
         assert task is not None
         self._loop, self._beating = asyncio.get_running_loop(), task
         link = self._link = open_link(self._address, max(0.5, self._lease_s / 2))
-        queue = JobQueue(link, self._keys, self._worker, report=self.report)
+        queue = JobQueue(link, self._keys, self._name, lease_s=self._lease_s, report=self._worker.report)
         self._started.set()
         due = self._clock.now()
         try:
@@ -166,29 +153,29 @@ class Heartbeat:
 
     def _begin_turn(self, link: Link, queue: JobQueue) -> None:
         """Send a beat for every lease that is to be kept, unless as many are on their way as may help."""
-        pulses = self._to_beat()
-        if pulses and len(self._turns) < (1 if self._connected is None else MOST_TURNS):
-            turn = asyncio.create_task(self._turn(link, queue, pulses))
+        leases = self._to_beat()
+        if leases and len(self._turns) < (MOST_TURNS if self._has_answered else 1):
+            turn = asyncio.create_task(self._turn(link, queue, leases))
             self._turns.add(turn)
             turn.add_done_callback(self._turns.discard)
 
-    def _to_beat(self) -> list[Pulse]:
+    def _to_beat(self) -> list[Lease]:
         with self._lock:
-            pulses = [pulse for pulse in self._pulses if not pulse.is_lost]
-        if pulses and not self.loop_moves():
+            leases = [lease for lease in self._leases if not lease.is_lost]
+        if leases and not self._worker.loop_moves():
             self._say("loop", "the event loop has not moved for a lease: its jobs are left to other workers")
             return []
-        engine_moves = self.engine_moves()
-        left = [pulse.lease.entry_id for pulse in pulses if not engine_moves and not pulse.waits]
+        engine_moves = self._worker.engine_moves()
+        left = [lease.entry_id for lease in leases if not engine_moves and not lease.is_waiting]
         if left:
             self._say("engine", f"the engine has not moved for a lease: left to other workers: {', '.join(left)}")
-        return [pulse for pulse in pulses if engine_moves or pulse.waits]
+        return [lease for lease in leases if engine_moves or lease.is_waiting]
 
-    async def _turn(self, link: Link, queue: JobQueue, pulses: list[Pulse]) -> None:
-        stood = self._connected is not None
+    async def _turn(self, link: Link, queue: JobQueue, leases: list[Lease]) -> None:
+        stood = self._has_answered
         while True:
             try:
-                await self._timed(link, self._beat_all(queue, pulses))
+                await self._timed(link, self._beat_all(queue, leases))
             except PASSING as error:
                 self._failed(error)
                 if not stood:
@@ -203,29 +190,26 @@ class Heartbeat:
             else:
                 return
 
-    async def _beat_all(self, queue: JobQueue, pulses: list[Pulse]) -> None:
-        beats = [self._beat(queue, pulse) for pulse in pulses]
+    async def _beat_all(self, queue: JobQueue, leases: list[Lease]) -> None:
+        beats = [self._beat(queue, lease) for lease in leases]
         for outcome in await asyncio.gather(*beats, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _beat(self, queue: JobQueue, pulse: Pulse) -> None:
+    async def _beat(self, queue: JobQueue, lease: Lease) -> None:
         at = self._clock.now()
-        pulse.sent()
-        try:
-            self._note(pulse, at, await queue.beat(pulse.lease))
-        finally:
-            pulse.answered()
+        with lease.beating():
+            self._note(lease, at, await queue.beat(lease))
 
-    def _note(self, pulse: Pulse, at: float, is_mine: bool) -> None:
+    def _note(self, lease: Lease, at: float, is_mine: bool) -> None:
         with self._lock:
-            if pulse not in self._pulses or pulse.is_lost:  # settled meanwhile, or told before
+            if lease not in self._leases or lease.is_lost:  # settled meanwhile, or reported before
                 return
         if is_mine:
-            pulse.last_beat = at
+            lease.last_beat = at
         else:
-            pulse.is_lost = True
-            self.on_lost(pulse)
+            lease.is_lost = True
+            self._worker.on_lost(lease)
 
     # The worker's card.
 
@@ -238,8 +222,8 @@ class Heartbeat:
 
     async def _announce(self, link: Link) -> None:
         try:
-            card = json.dumps(dict(self.card()) | {"beat": int(time() * 1000)})
-            await self._timed(link, link.call("HSET", self._keys.workers, self._worker, card))
+            card = json.dumps(dict(self._worker.card()) | {"beat": int(time() * 1000)})
+            await self._timed(link, link.call("HSET", self._keys.workers, self._name, card))
         except PASSING as error:
             self._failed(error)
         except Refusal as error:
@@ -251,11 +235,11 @@ class Heartbeat:
 
     async def _timed(self, link: Link, answer: Awaitable[T]) -> T:
         """What was asked; its round trip counts when no connection had to be made for it."""
-        at, number = self._clock.now(), link.connection_number
+        at, stood = self._clock.now(), link.is_connected
         found = await answer
-        if number == self._connected:
+        if stood:
             self._measured(self._clock.now() - at)
-        self._connected = number
+        self._has_answered = True
         return found
 
     def _measured(self, seconds: float) -> None:
@@ -266,8 +250,8 @@ class Heartbeat:
             log.warning("%s", problem)
 
     def _failed(self, error: BaseException) -> None:
-        self._connected = None
-        self.on_failure()
+        self._has_answered = False
+        self._worker.on_failure()
         log.debug("heartbeat: Redis does not answer: %s", error)
 
     def _say(self, subject: str, sentence: str) -> None:

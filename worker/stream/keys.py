@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GROUP = "workers"
+SESSION_TTL_MS = 600_000  # of a session's keys, from the last write that renews it
+SEEN_TTL_MS = 86_400_000  # of a job_id: so long the same job_id is the same job
 JOB_PLANE = (
     "jobs", "ready", "delayed", "gates", "waiting", "attempts", "bell", "dead", "workers", "taken", "sweeping",
 )  # fmt: skip

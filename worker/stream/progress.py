@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from schemas.messages import Audio, Begin
 from schemas.wire import read_entry, unpack_codes
-from worker.stream.transport.link import Link
+from worker.stream.transport.base import Link
 
 PAGE = 8  # entries; one holds up to 256 KiB of audio
 N_CODEBOOKS = 16
@@ -27,14 +27,14 @@ class DeliveredChunk:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """marks: in the order spoken. began_ms: epoch of the utterance's first begin still there, or None.
+    """chunks: in the order spoken. began_ms: epoch of the utterance's first begin still there, or None.
 
     is_whole: the chunk marked as final is there; only the terminal entry is missing. computed_on: of the begins of all
     attempts that delivered samples; None stands for one that did not say it or whose begin is not there any more.
     """
 
     next_seq: int = 0
-    marks: tuple[DeliveredChunk, ...] = ()
+    chunks: tuple[DeliveredChunk, ...] = ()
     began_ms: int | None = None
     is_whole: bool = False
     computed_on: frozenset[str | None] = frozenset()
@@ -46,15 +46,21 @@ class Progress:
         """
         parts: list[NDArray[np.uint16]] = []
         n = 0
-        for mark in self.marks:
-            if mark.segment == segment:
-                if mark.first_frame != n:
+        for chunk in self.chunks:
+            if chunk.segment == segment:
+                if chunk.first_frame != n:
                     return None
-                parts.append(mark.codes)
-                n += len(mark.codes)
+                parts.append(chunk.codes)
+                n += len(chunk.codes)
         if parts:
             return np.concatenate(parts)
-        return None if self.marks and segment < self.marks[-1].segment else np.zeros((0, N_CODEBOOKS), np.uint16)
+        return None if self.chunks and segment < self.chunks[-1].segment else np.zeros((0, N_CODEBOOKS), np.uint16)
+
+    def resumed_by(self, has_codes: bool) -> str:
+        """How an engine resumes from this: "codes" where those of every segment are whole, else "regenerated"."""
+        n_segments = self.chunks[-1].segment + 1 if self.chunks else 0
+        is_whole = n_segments and all(self.codes_of(segment) is not None for segment in range(n_segments))
+        return "codes" if has_codes and is_whole else "regenerated"
 
 
 async def read_progress(link: Link, audio_key: str, entry_id: str) -> Progress:
@@ -62,7 +68,7 @@ async def read_progress(link: Link, audio_key: str, entry_id: str) -> Progress:
 
     Whatever lies between them (cancels, by accident another job's entries) is skipped unread.
     """
-    marks: list[DeliveredChunk] = []
+    chunks: list[DeliveredChunk] = []
     next_seq, began_ms, is_whole, upper = 0, None, False, "+"
     ours, is_first, has_samples = entry_id.encode(), False, False
     computed_on: set[str | None] = set()
@@ -84,14 +90,14 @@ async def read_progress(link: Link, audio_key: str, entry_id: str) -> Progress:
                 is_whole = is_whole or entry.message.is_final
                 has_samples = has_samples or bool(entry.message.data)
                 if entry.codes:
-                    marks.append(_mark(entry.codes, len(entry.message.data)))
+                    chunks.append(_chunk(entry.codes, len(entry.message.data)))
         if len(page) < PAGE:
             break
     if not is_first:  # trimmed away
         computed_on.add(None)
-    return Progress(next_seq, tuple(reversed(marks)), began_ms, is_whole, frozenset(computed_on))
+    return Progress(next_seq, tuple(reversed(chunks)), began_ms, is_whole, frozenset(computed_on))
 
 
-def _mark(raw: bytes, n_bytes: int) -> DeliveredChunk:
+def _chunk(raw: bytes, n_bytes: int) -> DeliveredChunk:
     segment, first_frame, codes = unpack_codes(raw)
     return DeliveredChunk(segment, first_frame, np.frombuffer(codes, "<u2").reshape(-1, N_CODEBOOKS), n_bytes)

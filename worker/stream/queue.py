@@ -17,9 +17,10 @@ from typing import Any, Literal
 import redis
 
 from worker.stream.keys import GROUP, Keys
+from worker.stream.lease import Lease
 from worker.stream.scripts import BEAT, CLAIM, MEND, RECLAIM, SETTLE, SWEEP, Script
-from worker.stream.transport.link import Link, run_script
-from worker.stream.transport.retry import PASSING, PLANE_REFUSALS, is_no_group
+from worker.stream.transport.base import Link, run_script
+from worker.stream.transport.retry import PASSING, PLANE_REFUSALS, RetryPolicy, is_no_group
 
 Verdict = Literal["ok", "retry", "release", "dead"]
 Settled = Literal["ok", "fenced", "gone"]
@@ -33,28 +34,6 @@ FORGET_CONSUMER_MS = 3_600_000
 KEEP_ASIDE_MS = 7 * 86_400_000
 CLOCK_FOR_S = 10.0  # after which an older measurement of the server's clock counts no more
 MAX_FIELD_BYTES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """One entry that this worker may run, until another has claimed it with a higher fence.
-
-    session_id is "" when the entry names no usable session. attempt counts from 1. fields is the flat
-    name, value, … of the entry, reduced to the contract's names. claimed_at: monotonic seconds, before the claim.
-    repeats: the id of an entry that published the same job before and has ended, or "".
-    """
-
-    entry_id: str
-    attempt: int
-    fence: int
-    session_id: str
-    fields: list[bytes]
-    claimed_at: float
-    repeats: str = ""
-
-    @property
-    def published_ms(self) -> int:
-        return int(self.entry_id.partition("-")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +82,9 @@ class ServerClock:
 class JobQueue:
     """One worker's view of the job plane.
 
-    max_field_bytes: longer field values are cut, still seen as too long. A key that somebody gave another type is put
-    aside, and the script sent again; report tells what was found that no worker wrote.
+    lease_s, retry: how long the leases it gives last, and how their renewals are repeated. max_field_bytes: longer
+    field values are cut, still too long for the contract. report: called with what a script found that no worker
+    wrote. A key that was given another type is put aside, and the script is sent again.
     """
 
     def __init__(
@@ -112,9 +92,14 @@ class JobQueue:
         link: Link,
         keys: Keys,
         worker: str,
+        *,
+        lease_s: float = 2.0,
+        retry: RetryPolicy | None = None,
         max_field_bytes: int = MAX_FIELD_BYTES,
         report: Callable[[Sequence[bytes]], None] = lambda odd: None,
     ) -> None:
+        self.lease_s = lease_s
+        self.retry = retry or RetryPolicy("job")
         self._link = link
         self._keys = keys
         self._plane = (keys.job_plane, keys.seen_prefix)  # made once: the scripts of every job ask for them
@@ -133,7 +118,7 @@ class JobQueue:
             CLAIM, count, self._max_field_bytes, self._turn
         )
         self._set_clock(now_ms, at)
-        leases = [_lease(raw, at) for raw in given]
+        leases = [self._lease(raw, at) for raw in given]
         return Claim(leases, last_job, last_bell, None if wait_ms < 0 else wait_ms, n_duplicates)
 
     async def reclaim(self, silent_ms: int, count: int, asked_at: float) -> Reclaim:
@@ -151,7 +136,7 @@ class JobQueue:
                 RECLAIM, silent_ms, count - len(leases), self._max_field_bytes, sent_ms, cursor
             )
             self._set_clock(now_ms, at)
-            leases += [_lease(raw, at) for raw in given]
+            leases += [self._lease(raw, at) for raw in given]
             due_s = min(due_s, due_ms / 1000)
             asked_at = monotonic()
         return Reclaim(leases, due_s)
@@ -209,8 +194,8 @@ class JobQueue:
             if cursor:
                 await asyncio.sleep(max(SWEEP_PAUSE_S, 9 * (monotonic() - at)))
 
-    async def leave(self) -> None:
-        """Take this worker out of the list that its heartbeat wrote it into."""
+    async def deregister(self) -> None:
+        """Remove this worker from the list of workers, which its heartbeat has written it into."""
         await self._link.call("HDEL", self._keys.workers, self._worker)
 
     async def mend(self) -> bool:
@@ -219,6 +204,13 @@ class JobQueue:
         odd = await run_script(self._link, MEND, self._keys.job_plane, self._keys.seen_prefix, *aside)
         self._report(odd)
         return bool(odd)
+
+    def _lease(self, raw: list[Any], claimed_at: float) -> Lease:
+        """The lease of one given entry. claimed_at: monotonic seconds just before the claim, the first renewal."""
+        entry_id, attempt, fence, session_id, fields, repeats = raw
+        return Lease(
+            entry_id.decode(), attempt, int(fence), session_id.decode(), fields, claimed_at, self, repeats.decode()
+        )
 
     def _set_clock(self, now_ms: bytes, sent_at: float) -> None:
         clock = ServerClock.measured(int(now_ms), sent_at)
@@ -287,8 +279,3 @@ class Doorbell:
             "XREAD", "BLOCK", max(1, block_ms), "COUNT", 1, "STREAMS",
             self._keys.jobs, self._keys.bell, claim.last_job, claim.last_bell,
         )  # fmt: skip
-
-
-def _lease(raw: list[Any], claimed_at: float) -> Lease:
-    entry_id, attempt, fence, session_id, fields, repeats = raw
-    return Lease(entry_id.decode(), attempt, int(fence), session_id.decode(), fields, claimed_at, repeats.decode())

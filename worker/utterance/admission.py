@@ -1,7 +1,7 @@
-"""Who speaks beside whom in a worker: everybody together, but a suspect alone.
+"""Admission control: jobs run concurrently, except a suspected poison job, which runs alone on its worker.
 
-A suspect is an utterance whose last attempt ended without a new sample: it may itself be what ended that attempt. While
-it speaks the worker holds no other lease, so that it can take nobody's attempt with it.
+A job is a suspect when its last attempt ended without a new sample: the job itself may have ended that attempt. While
+it runs its worker holds no other lease, so that a crash costs no other job an attempt.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 
 
-class WorkerReserved(Exception):  # control flow, no MakimaError: the job is given back and nothing is wrong
-    """A suspect has the floor, or is next to have it: this utterance is for another worker, or for later."""
+class WorkerReserved(Exception):
+    """A suspect runs alone here, or waits to: give this job back. Control flow, not an error."""
 
 
 class Admission:
@@ -24,16 +24,16 @@ class Admission:
 
     @property
     def is_reserved(self) -> bool:
-        """True while a suspect speaks or waits to: whoever is taken in now would hold it up, or be sent away."""
+        """True while a suspect runs or waits to: a job claimed now would delay it, or be given back."""
         return self._poison_suspect is not None
 
     def permit(self) -> Permit:
-        """A place for an utterance for as long as it holds its lease: to be entered and left, with `with`."""
+        """The permit of one utterance, a context manager, held as long as its lease."""
         return Permit(self)
 
 
 class Permit:
-    """One utterance's place. It may speak from `may_speak` until it leaves."""
+    """One utterance's permit. It may speak from the return of `may_speak` until it exits."""
 
     __slots__ = ("_admission",)
 
@@ -52,7 +52,7 @@ class Permit:
             admission._poison_suspect, admission._is_alone = None, False
 
     async def may_speak(self, is_poison_suspect: bool) -> None:
-        """Return at once; for a suspect when all others have left. Raises Reserved."""
+        """Return at once; for a suspect, when it is the only one. Raises WorkerReserved."""
         admission = self._admission
         if admission._is_alone or (is_poison_suspect and admission.is_reserved):
             raise WorkerReserved

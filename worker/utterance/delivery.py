@@ -1,134 +1,79 @@
-"""The straight line of an utterance: text to segments, segments to frames, frames to chunks."""
+"""Delivery: segments to frames, frames to chunks, in one straight line."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from time import monotonic
 
 import numpy as np
 
 from schemas.errors import ErrorCode, JobError
-from schemas.jobs import MAX_SEED, Job
 from schemas.messages import Audio, Complete
 from schemas.wire import pack_codes
 from worker.audio.chain import Chain
 from worker.audio.encode import bytes_per_sample
-from worker.engine.base import FRAME_RATE_HZ, Arithmetic, Finish, Frames, Resume, Segment
+from worker.engine.base import Finish, Frames
 from worker.engine.segment_stream import SegmentStream
 from worker.engine.thread import EngineThread
-from worker.stream.heartbeat import Pulse
-from worker.stream.progress import Progress
+from worker.stream.lease import Lease
 from worker.stream.session_writer import SessionWriter
-from worker.text import SegmentText, frame_budget, join, plan
-from worker.voices.card import Card
+from worker.utterance.plan import SpeechPlan
 
 # The most frames of the first, second, … chunk: sound early, then fewer entries.
 RAMP_FRAMES = (1, 2, 4, 8, 12)
 
 
-@dataclass(slots=True)
-class SpeechPlan:
-    """What is to be spoken: the job, its voice, its segments. n_begun: segments of which the session has samples."""
-
-    job: Job
-    voice: Card
-    has_codes: bool
-    pieces: tuple[SegmentText, ...] = field(init=False)
-    n_begun: int = 0
-
-    def __post_init__(self) -> None:
-        self.pieces = plan(self.job.text, self.job.language, self.voice.lexicon)
-        if not self.pieces:
-            raise JobError(ErrorCode.TEXT_EMPTY, "nothing in the text can be spoken; send letters or digits", "text")
-
-    @property
-    def text_spoken(self) -> str:
-        return join(self.pieces[: self.n_begun])
-
-    def resumed_by(self, writer: SessionWriter) -> str | None:
-        if not writer.delivered:
-            return None
-        segments = {mark.segment for mark in writer.progress.marks}
-        whole = all(writer.progress.codes_of(segment) is not None for segment in range(max(segments, default=-1) + 1))
-        return "codes" if self.has_codes and segments and whole else "regenerated"
-
-    def resumed_exactly(self, writer: SessionWriter, arithmetic: Arithmetic | None) -> bool | None:
-        """Whether the samples go on as the earlier attempts would have gone on, to the last bit; None at the first."""
-        if not writer.delivered:
-            return None
-        is_alike = arithmetic is not None and arithmetic.is_exact and writer.progress.computed_on == {arithmetic.name}
-        # Spoken again, an engine with codes may choose another code at a near tie.
-        return is_alike and (not self.has_codes or self.resumed_by(writer) == "codes")
-
-    def segment(self, index: int, progress: Progress) -> Segment:
-        """The index-th segment for the engine, with what was spoken of it before."""
-        text = self.pieces[index].spoken
-        max_frames = frame_budget(text, self.job.language)
-        return Segment(
-            text=text,
-            language=self.job.language,
-            voice=self.voice,
-            seed=(self.job.seed + index) & MAX_SEED,
-            max_frames=max_frames,
-            temperature=self.job.temperature,
-            resume=self._resume(index, progress, max_frames),
-        )
-
-    def _resume(self, index: int, progress: Progress, max_frames: int) -> Resume | None:
-        last = progress.marks[-1] if progress.marks else None
-        if last is None or index > last.segment:
-            return None
-        if self.has_codes:  # without its codes it is spoken again, with the same seed
-            codes = progress.codes_of(index)
-            return None if codes is None else Resume(len(codes), codes)
-        if index < last.segment:
-            return Resume(max_frames)
-        frame_bytes = bytes_per_sample(self.job.encoding) * self.job.sample_rate / FRAME_RATE_HZ
-        return Resume(last.first_frame + round(last.n_bytes / frame_bytes))
-
-
 class Delivery:
-    """Runs a Take from the engine into the outbox, and keeps the figures of `complete`."""
+    """Speaks a plan: takes its segments' frames from the engine, writes them as chunks, measures for `complete`.
+
+    After a take-over every delivered frame passes through the audio chain again and its bytes are dropped, so that the
+    chain's filters stand exactly where the earlier attempt left them. begun_ms: the session Redis' clock at `begin`.
+    """
 
     def __init__(
-        self, engine: EngineThread, writer: SessionWriter, take: SpeechPlan, pulse: Pulse, begun_ms: int
+        self, engine: EngineThread, writer: SessionWriter, plan: SpeechPlan, lease: Lease, begun_ms: int
     ) -> None:
         self._engine = engine
         self._writer = writer
-        self._plan = take
-        self._pulse = pulse
+        self._plan = plan
+        self._lease = lease
         self._begun_ms = begun_ms
         self._began_at = monotonic()
-        self._chain = Chain(take.job.sample_rate, take.job.encoding)
-        self._sample_bytes = bytes_per_sample(take.job.encoding)
-        self._to_drop = writer.delivered * self._sample_bytes  # bytes the session has already
+        self._chain = Chain(plan.job.sample_rate, plan.job.encoding)
+        self._sample_bytes = bytes_per_sample(plan.job.encoding)
+        self._to_drop = writer.delivered * self._sample_bytes  # bytes of delivered samples, to be replayed
         self._resumed_at = writer.resumed_at or 0
-        if writer.progress.marks:
-            take.n_begun = writer.progress.marks[-1].segment + 1
+        chunks = writer.progress.chunks
+        self._n_begun = chunks[-1].segment + 1 if chunks else 0  # segments of which samples were delivered
         self._n_written = 0
         self._audible_after_s: float | None = None
         self._finish = Finish.STOP
-        self._speech: SegmentStream | None = None
+        self._stream: SegmentStream | None = None
+
+    @property
+    def text_spoken(self) -> str:
+        """The text of the segments of which samples were delivered, as the client wrote it."""
+        return self._plan.text_of(self._n_begun)
 
     async def run(self) -> None:
-        """Speak every segment. Raises EngineError, JobError (no_audio) and `worker.stream.session_writer.Stop`."""
-        last = len(self._plan.pieces) - 1
+        """Speak every segment. Raises EngineError, JobError (no_audio), LeaseLost and `session_writer.Stop`."""
+        last = len(self._plan.texts) - 1
         for index in range(last + 1):
             await self._speak(index, is_last=index == last)
         if not self._writer.delivered:
-            raise JobError(ErrorCode.NO_AUDIO, "the engine made no sound of this text", "text")
+            problem = "the engine made no sound for this text; send other words, or another voice"
+            raise JobError(ErrorCode.NO_AUDIO, problem, "text")
 
     def cancel(self) -> None:
-        """Free the slot; harmless when nothing is open."""
-        if self._speech is not None:
-            self._speech.cancel()
+        """Free the engine's slot; does nothing when no segment is open."""
+        if self._stream is not None:
+            self._stream.cancel()
 
     async def _speak(self, index: int, is_last: bool) -> None:
-        speech = self._speech = self._engine.open(self._plan.segment(index, self._writer.progress))
+        stream = self._stream = self._engine.open(self._plan.segment(index, self._writer.progress))
         self._chain.begin_segment()
-        unwritten: list[Frames] = []  # whose samples the chain still holds back, or drops
+        unwritten: list[Frames] = []  # frames whose samples the chain holds back, or drops
         while True:
-            frames = await self._next(speech)
+            frames = await self._next(stream)
             unwritten.append(frames)
             data = self._fresh(self._through_chain(frames, is_last))
             if data or frames.ended:
@@ -139,13 +84,10 @@ class Delivery:
                     self._finish = frames.finish
                 return
 
-    async def _next(self, speech: SegmentStream) -> Frames:
-        self._pulse.waits = False  # for the engine, even where it is a slot that is waited for
-        try:
-            n_before = len(RAMP_FRAMES) if self._to_drop else self._n_written
-            return await speech.take(RAMP_FRAMES[min(n_before, len(RAMP_FRAMES) - 1)])
-        finally:
-            self._pulse.waits = True
+    async def _next(self, stream: SegmentStream) -> Frames:
+        n_before = len(RAMP_FRAMES) if self._to_drop else self._n_written
+        with self._lease.in_engine():  # a slot that is not free yet counts as the engine too
+            return await stream.take(RAMP_FRAMES[min(n_before, len(RAMP_FRAMES) - 1)])
 
     def _through_chain(self, frames: Frames, is_last: bool) -> bytes:
         if not frames.ended:
@@ -154,7 +96,7 @@ class Delivery:
         return data + self._chain.flush() if is_last else data
 
     def _fresh(self, data: bytes) -> bytes:
-        """Without what the session was given before a take-over."""
+        """The data without samples that earlier attempts delivered."""
         dropped = min(self._to_drop, len(data))
         self._to_drop -= dropped
         return data[dropped:]
@@ -162,9 +104,9 @@ class Delivery:
     async def _write(self, index: int, frames: list[Frames], data: bytes, is_final: bool) -> None:
         if self._writer.progress.is_whole or (is_final and not data and not self._writer.delivered):
             return
-        if self._to_drop and not is_final:  # more than there is left to drop only where it was spoken again shorter
+        if self._to_drop and not is_final:  # still replaying: this segment became shorter than the delivered one
             return
-        first_frame, codes = self._unmarked(index, frames)
+        first_frame, codes = self._new_codes(index, frames)
         if not (data or is_final or codes):
             return
         message = Audio(
@@ -180,12 +122,12 @@ class Delivery:
         n_samples = len(data) // self._sample_bytes
         await self._writer.write(message, n_samples, pack_codes(index, first_frame, codes))
         self._n_written += 1
-        self._plan.n_begun = max(self._plan.n_begun, index + 1)
+        self._n_begun = max(self._n_begun, index + 1)
         if self._audible_after_s is None and self._chain.audible_at is not None:
             self._audible_after_s = monotonic() - self._began_at
 
-    def _unmarked(self, index: int, frames: list[Frames]) -> tuple[int, bytes]:
-        """First frame and codes of what is about to be written, without frames whose codes the stream has."""
+    def _new_codes(self, index: int, frames: list[Frames]) -> tuple[int, bytes]:
+        """First frame and codes ([n, 16] uint16, little-endian) of these frames that are not on the stream yet."""
         first_frame = frames[0].first_frame
         codes = frames[0].codes if len(frames) == 1 else np.concatenate([part.codes for part in frames])
         if not len(codes):
@@ -195,7 +137,7 @@ class Delivery:
         return first_frame + n_known, codes[n_known:].astype("<u2").tobytes()
 
     def complete(self, published_ms: int, model: str) -> Complete:
-        """The figures. After a take-over first_audio_ms counts to the first begin on the stream: a lower bound."""
+        """The complete message. After a take-over first_audio_ms counts to the first begin: a lower bound."""
         job, writer = self._plan.job, self._writer
         began_ms = writer.progress.began_ms if self._resumed_at and writer.progress.began_ms else self._begun_ms
         queue_ms = max(0, began_ms - published_ms)
@@ -217,5 +159,5 @@ class Delivery:
             seed=job.seed,
             voice=self._plan.voice.name,
             model=model,
-            text_spoken=self._plan.text_spoken,
+            text_spoken=self.text_spoken,
         )

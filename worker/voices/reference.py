@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import MakimaError
 from worker.voices.card import Card
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ LETTERS_A_SECOND = 14.0
 PACES = (0.4, 3.0)  # of an ordinary pace's time: faster or slower than anybody speaks, so words are too many or missing
 
 
-class UnusableReference(MakimaError):
+class UnusableReference(ValueError):
     """A voice's recording that cannot be used. The message names the file and says what to do."""
 
 

@@ -138,10 +138,10 @@ ENTRY = Target(
 class _Stream:
     """A session's stream that answers XREVRANGE."""
 
-    connection_number = 0
+    is_connected = True
 
     def __init__(self, entries: list[Fields]) -> None:
-        self.scripts: dict[str, int] = {}
+        self.scripts: set[str] = set()
         self._ids = [b"%d-%d" % (1760000000000 + n // 7, n % 7) for n in range(len(entries))]
         self._entries = entries
 

@@ -7,7 +7,7 @@ import asyncio
 from worker.commands.doctor.findings import Finding, ok, warn
 from worker.stream.integrity.check import look
 from worker.stream.keys import Keys
-from worker.stream.transport.link import Link
+from worker.stream.transport.base import Link
 
 TIMEOUT_S = 10.0
 REPAIR = "makima-tts queue repair lists how it is mended, and mends it with --yes"

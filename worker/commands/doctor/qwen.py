@@ -47,7 +47,8 @@ def check_products(seen: dict[str, Any]) -> Finding:
     if "error" in seen:
         return warn("cpu products", f"not known: {seen['error']}", "try: python -m worker.engine.exactness")
     detail = f"the same bits on any number of threads and in any company ({processor()}, {seen['instructions']})"
-    return warn("cpu products", seen["problem"], seen["remedy"]) if seen["problem"] else ok("cpu products", detail)
+    problem, _, advice = str(seen["problem"]).partition("; ")
+    return warn("cpu products", problem, advice) if problem else ok("cpu products", detail)
 
 
 def check_weights(settings: Settings, model: str, gpus: list[dict[str, Any]]) -> Iterator[Finding]:
@@ -57,7 +58,8 @@ def check_weights(settings: Settings, model: str, gpus: list[dict[str, Any]]) ->
         yield ok("weights", f"{weights.folder}, {weights.n_bytes / GIB:.2f} GiB")
         yield from _memory(settings, weights, gpus)
     except ModelError as error:
-        yield _matters(settings)("weights", error.problem, error.remedy)
+        problem, _, advice = str(error).rpartition("; ")
+        yield _matters(settings)("weights", problem or advice, advice)
 
 
 def _memory(settings: Settings, weights: Weights, gpus: list[dict[str, Any]]) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from worker.settings import Settings
 from worker.stream.client import Client
 from worker.stream.keys import Keys
 from worker.stream.transport.address import addresses
-from worker.stream.transport.link import Link
+from worker.stream.transport.base import Link
 
 _ENTRY_ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 

@@ -14,7 +14,7 @@ from worker.stream.integrity.kinds import id_of, shown
 from worker.stream.integrity.pages import entries
 from worker.stream.keys import Keys
 from worker.stream.scripts import load_alone
-from worker.stream.transport.link import Link, run_script
+from worker.stream.transport.base import Link, run_script
 from worker.stream.transport.retry import RedisError
 
 MOST_CHARS = 10**7  # how long a text may be is for the workers to say

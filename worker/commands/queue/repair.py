@@ -12,7 +12,7 @@ from worker.stream.integrity.check import Soundness, look
 from worker.stream.integrity.repair import Repair
 from worker.stream.integrity.repair import repair as mend
 from worker.stream.keys import Keys
-from worker.stream.transport.link import Link
+from worker.stream.transport.base import Link
 
 
 def repair(settings: Settings, yes: bool, as_json: bool) -> int:

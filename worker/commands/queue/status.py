@@ -18,7 +18,7 @@ from worker.stream.integrity.kinds import Kind
 from worker.stream.integrity.pages import scan_pairs
 from worker.stream.integrity.scan import beat_of
 from worker.stream.keys import Keys
-from worker.stream.transport.link import Link
+from worker.stream.transport.base import Link
 from worker.stream.transport.retry import PASSING, Refusal
 
 MAX_CARDS = 10_000

@@ -19,7 +19,7 @@ from worker.stream.integrity.scan import Suspects
 from worker.stream.integrity.streams import check_streams
 from worker.stream.integrity.suspicion import Suspicion, confirmed
 from worker.stream.keys import JOB_PLANE, Keys
-from worker.stream.transport.link import Link
+from worker.stream.transport.base import Link
 from worker.stream.transport.operator_link import OperatorLink
 from worker.stream.transport.retry import MissingRight, Refusal
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from worker.stream.integrity.kinds import Item
 from worker.stream.keys import GROUP
-from worker.stream.transport.link import Link
+from worker.stream.transport.base import Link
 
 PAGE = 500
 LAST_ID = b"%d-%d" % (2**64 - 1, 2**64 - 1)  # nothing comes after it, and Redis refuses to look

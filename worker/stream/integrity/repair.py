@@ -15,7 +15,7 @@ from worker.stream.integrity.pages import scan_pairs
 from worker.stream.keys import GROUP, Keys
 from worker.stream.queue import FORGET_CONSUMER_MS, FORGET_WORKER_MS, SWEEP_EVERY_MS, SWEEP_PAGE, JobQueue
 from worker.stream.scripts import SWEEP, load_alone
-from worker.stream.transport.link import Link, run_script
+from worker.stream.transport.base import Link, run_script
 from worker.stream.transport.operator_link import OperatorLink
 from worker.stream.transport.retry import PASSING, Refusal
 

@@ -12,7 +12,7 @@ from worker.stream.integrity.kinds import AHEAD_MS, Item, Kind, fence_of, id_of,
 from worker.stream.integrity.pages import elements, entries, pending_ids, scan_pairs
 from worker.stream.integrity.suspicion import Suspicion
 from worker.stream.keys import GROUP, Keys
-from worker.stream.transport.link import Link, Word
+from worker.stream.transport.base import Link, Word
 
 IsSo = Callable[[list[Any]], bool]
 Named = list[tuple[str, bytes, bytes, tuple[Word, ...]]]  # key, member, value, the command that reads it again

@@ -6,7 +6,7 @@ from typing import Any
 
 from worker.stream.integrity.kinds import AHEAD_MS, Damage, Kind, id_of, shown
 from worker.stream.keys import GROUP, Keys
-from worker.stream.transport.link import Link, Word
+from worker.stream.transport.base import Link, Word
 
 LAST_ID = (2**64 - 1, 2**64 - 1)
 ID_BYTES = 100  # of a string that should be an id; nothing longer is one

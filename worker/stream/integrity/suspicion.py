@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.stream.integrity.kinds import Item, Kind
-from worker.stream.transport.link import Link, Word
+from worker.stream.transport.base import Link, Word
 
 AT_ONCE = 16  # suspicions asked in one transaction: some commands read a whole list
 MOST = 2000  # of one kind and key that are asked: the next look finds those that are left after a repair

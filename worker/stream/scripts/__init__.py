@@ -1,4 +1,8 @@
-"""The Lua scripts: source text and SHA-1, read once from the package."""
+"""The Lua scripts: source and SHA-1, read once from the package.
+
+A worker's script is three preludes and its own file: `_facts`, which repeats in Lua what Python knows already,
+`_common.lua`, and `_jobs.lua` or `_session.lua` for its plane.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
+
+from schemas.jobs import DEFAULT_TTL_MS, JOB_FIELDS, MAX_FIELDS, MAX_ID_CHARS
+from worker.stream.keys import GROUP, SEEN_TTL_MS, SESSION_TTL_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,29 +22,47 @@ class Script:
     sha: str
 
 
+def _facts() -> str:
+    """Lua declarations of the contract's names and limits and of the keys' lifetimes."""
+    numbers = {
+        "DEFAULT_TTL_MS": DEFAULT_TTL_MS,
+        "MAX_FIELDS": MAX_FIELDS,
+        "MAX_ID_CHARS": MAX_ID_CHARS,
+        "SEEN_TTL_MS": SEEN_TTL_MS,
+        "SESSION_TTL_MS": SESSION_TTL_MS,
+    }
+    lines = [f"local {name} = {value}" for name, value in numbers.items()]
+    fields = ", ".join(f"{name} = true" for name in JOB_FIELDS)
+    return "\n".join([*lines, f"local GROUP = '{GROUP}'", f"local JOB_FIELDS = {{ {fields} }}", ""])
+
+
 def _load(prelude: str, name: str) -> Script:
-    return _read(name, "_common.lua", prelude, f"{name}.lua")
-
-
-def load_alone(name: str) -> Script:
-    """A script of its own, of `queue repair` and `queue redrive`: no worker runs it."""
-    return _read(name, f"{name}.lua")
+    return _made(name, _facts(), _text("_common"), _text(prelude), _text(name))
 
 
 @cache
-def _read(name: str, *parts: str) -> Script:
-    folder = files(__name__)
-    source = "".join((folder / part).read_text("utf-8") for part in parts)
+def load_alone(name: str) -> Script:
+    """A script without preludes, which an operator's command runs (`queue repair`, `queue redrive`)."""
+    return _made(name, _text(name))
+
+
+def _made(name: str, *parts: str) -> Script:
+    source = "".join(parts)
     return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-CLAIM = _load("_jobs.lua", "claim")
-SETTLE = _load("_jobs.lua", "settle")
-BEAT = _load("_jobs.lua", "beat")
-RECLAIM = _load("_jobs.lua", "reclaim")
-SWEEP = _load("_jobs.lua", "sweep")
-MEND = _load("_jobs.lua", "mend")
-BEGIN = _load("_session.lua", "begin")
-APPEND = _load("_session.lua", "append")
-END = _load("_session.lua", "end")
-REPEAT = _load("_session.lua", "repeat")
+@cache
+def _text(name: str) -> str:
+    return (files(__name__) / f"{name}.lua").read_text("utf-8")
+
+
+CLAIM = _load("_jobs", "claim")
+SETTLE = _load("_jobs", "settle")
+BEAT = _load("_jobs", "beat")
+RECLAIM = _load("_jobs", "reclaim")
+SWEEP = _load("_jobs", "sweep")
+MEND = _load("_jobs", "mend")
+BEGIN = _load("_session", "begin")
+APPEND = _load("_session", "append")
+END = _load("_session", "end")
+REPEAT = _load("_session", "repeat")

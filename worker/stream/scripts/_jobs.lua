@@ -3,9 +3,6 @@
 -- Whatever is read from these keys is input: an id that no stream gave out is an entry that is gone.
 local jobs, ready, delayed, gates, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local attempts, bell, dead, workers, taken, sweeping = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local GROUP = 'workers'
-local SEEN_TTL_MS = 86400000
-local DEFAULT_TTL_MS = 30000
 local LAST_ID = '18446744073709551615-18446744073709551615'
 
 -- What was found that no worker wrote: flat name of the key, what it was; the last part of every answer.
@@ -20,7 +17,7 @@ end
 -- The session an entry belongs to, or '' when it names none that can have keys.
 local function session_of(fields)
   local sid = field(fields, 'session_id')
-  if sid and #sid <= 128 and string.match(sid, '^[%w._:%-]+$') then return sid end
+  if sid and #sid <= MAX_ID_CHARS and string.match(sid, '^[%w._:%-]+$') then return sid end
   return ''
 end
 
@@ -230,19 +227,15 @@ local function is_mine(me, id, fence)
   return not is_fenced and (not whose or whose == me)
 end
 
-local CONTRACT = { session_id = true, text = true, v = true, job_id = true, voice = true, language = true,
-  sample_rate = true, encoding = true, ttl_ms = true, seed = true, temperature = true, traceparent = true }
-
 -- What of an entry the worker needs to see: each field of the contract, cut to a length that is still too long; of a field
 -- given again only that it was; and of an entry with far too many fields enough names to show it.
-local MAX_FIELDS = 64
 local function essence(fields, max_bytes)
   local kept, times = {}, {}
   local is_flood = #fields > 2 * MAX_FIELDS
   for i = 1, #fields, 2 do
     local name = fields[i]
     times[name] = (times[name] or 0) + 1
-    if CONTRACT[name] and times[name] <= 2 then
+    if JOB_FIELDS[name] and times[name] <= 2 then
       kept[#kept + 1] = name
       kept[#kept + 1] = times[name] == 1 and string.sub(fields[i + 1], 1, max_bytes) or ''
     elseif is_flood and #kept <= 2 * MAX_FIELDS then

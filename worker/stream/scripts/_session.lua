@@ -1,6 +1,7 @@
 -- Prelude of the scripts of the session plane. KEYS: 1 audio, 2 cut, 3 job.
 local audio, cut, job = KEYS[1], KEYS[2], KEYS[3]
-local TTL_MS = 600000
+local TTL_MS = SESSION_TTL_MS
+local RENEW_MS = 60000 -- how much of it may be over before an append renews it
 
 -- Whether one of the last 100 entries is this end of the job; true also without a stream: its relay left.
 local function has_ended(id, kind)
@@ -50,4 +51,23 @@ local function delivered_of(id)
     end
     upper = '(' .. page[#page][1]
   end
+end
+
+-- Whether a client has cancelled this job.
+local function is_cancelled(id)
+  local upto = last_id(cut)
+  return upto and pad(upto) >= pad(id)
+end
+
+-- Why a writer may not append its entry `at` to a stream whose last id is not the one it expects:
+-- {GONE} without a stream; {CANCELLED, samples delivered, or '' where that is unknown}; {LANDED} when `at` is there, written
+-- by a command whose reply was lost; {STALE, id, type, entry, job_id of the last entry} for anything else.
+local function elsewhere(id, last, at)
+  if not last then return { 'GONE' } end
+  if is_cancelled(id) then return { 'CANCELLED', delivered_of(id) or '' } end
+  local mine = at ~= '' and redis.call('XREVRANGE', audio, at, at)[1]
+  if last == at or (mine and field(mine[2], 'entry') == id) then return { 'LANDED' } end
+  local tail = redis.call('XREVRANGE', audio, '+', '-', 'COUNT', 1)[1]
+  local fields = tail and tail[2] or {}
+  return { 'STALE', last, field(fields, 'type') or '', field(fields, 'entry') or '', field(fields, 'job_id') or '' }
 end

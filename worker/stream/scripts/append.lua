@@ -1,7 +1,12 @@
--- APPEND: one entry of an epoch over a new connection, to a server that may have lost what the writer wrote before.
--- ARGV: 1 the id before it, 2 its id, 3 … its fields. Returns {OK}, {GONE} without a stream, {REFUSED} when the stream ends elsewhere.
+-- APPEND: writes the next entry of an epoch where the stream still ends with the entry before it: a compare-and-append.
+-- ARGV: 1 entry id, 2 job id, 3 fence, 4 id of the entry before, 5 id of this one, 6 … its fields.
+-- Returns {OK}, or why nothing was written: see `elsewhere`.
+local id, before, at = ARGV[1], ARGV[4], ARGV[5]
 local last = last_id(audio)
-if not last then return { 'GONE' } end
-if last ~= ARGV[1] then return { 'REFUSED' } end
-redis.call('XADD', audio, unpack(ARGV, 2))
+if last ~= before then return elsewhere(id, last, at) end
+redis.call('XADD', audio, unpack(ARGV, 5))
+if redis.call('PTTL', audio) < TTL_MS - RENEW_MS then
+  redis.call('PEXPIRE', audio, TTL_MS)
+  redis.call('PEXPIRE', job, TTL_MS)
+end
 return { 'OK' }

@@ -1,24 +1,23 @@
 -- BEGIN: opens an epoch for an attempt. ARGV: 1 entry id, 2 job id, 3 fence, 4 samples the writer believes delivered,
 -- 5 body of the begin message, 6 ms after which a job that never began has expired, 7 attempt as claimed, 8 most attempts
--- without progress, 9 attempt as the body says, 10 '1' when the job plane has confirmed the lease since a STALE.
--- Returns {OK, epoch, attempts without progress with this one, now ms}, {DONE, type}, {STALE}, {CUT, delivered}, {EXPIRED},
+-- without progress, 9 attempt as the body says, 10 '1' when the job plane has confirmed the lease since a FENCED.
+-- Returns {OK, epoch, attempts without progress with this one, now ms}, {DONE, type}, {FENCED}, {CANCELLED, delivered}, {EXPIRED},
 -- {GONE}, {LOST}, {FULL}, {SPENT, delivered}, or, when the writer's belief is wrong and nothing was written,
 -- {MOVED, delivered, attempt, attempts without progress with this one}.
 local id, job_id, fence, believed, body, deadline_ms, attempt, most, told, sure = unpack(ARGV)
 local is_sure = sure == '1'
 local known = known_of(job, id)
 if known.kind then return { 'DONE', known.kind } end
-if not is_sure and known.fence and known.fence > tonumber(fence) then return { 'STALE' } end
+if not is_sure and known.fence and known.fence > tonumber(fence) then return { 'FENCED' } end
 
 local last = last_id(audio)
 local delivered = '0'
 if known.has_begun then delivered = last and delivered_of(id) end
 
-local upto = last_id(cut)
-if upto and pad(upto) >= pad(id) then
+if is_cancelled(id) then
   redis.call('HSET', job, 'fence', fence)
   redis.call('PEXPIRE', job, TTL_MS)
-  return { 'CUT', delivered or '0' }
+  return { 'CANCELLED', delivered or '0' }
 end
 if not known.has_begun and now() > tonumber(deadline_ms) then return { 'EXPIRED' } end
 if known.has_begun and not last then return { 'GONE' } end

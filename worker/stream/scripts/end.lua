@@ -1,11 +1,12 @@
 -- END: writes the one terminal entry of a job. ARGV: 1 entry id, 2 job id, 3 fence, 4 type, 5 the writer's next id or '',
 -- 6 samples delivered, 7 body, 8 and 9 code and message of an error, 10 as BEGIN's.
--- Returns {OK, type}, {GONE, type} (the relay left or the stream is full, nothing written), {DONE, type} (ended before), {STALE}, {REFUSED}.
+-- Returns {OK, type}, {GONE, type} (the relay left or the stream is full, nothing written), {DONE, type} (ended before),
+-- {FENCED}; and for a complete, which must follow the writer's last entry, CANCELLED, GONE or STALE as `elsewhere`.
 local id, job_id, fence, kind, at, delivered, body, code, message, sure = unpack(ARGV)
 local is_sure = sure == '1'
 local known = known_of(job, id)
 if known.kind then return { 'DONE', known.kind } end
-if not is_sure and known.fence and known.fence > tonumber(fence) then return { 'STALE' } end
+if not is_sure and known.fence and known.fence > tonumber(fence) then return { 'FENCED' } end
 
 local last = last_id(audio)
 local result, written = 'OK', ''
@@ -14,7 +15,7 @@ if (not last and (known.has_begun or at ~= '')) or is_exhausted(last) then
 else
   local epoch, n = string.match(at, '^(%d+)%-(%d+)$')
   local is_tail = epoch and last == epoch .. '-' .. string.format('%.0f', tonumber(n) - 1)
-  if kind == 'complete' and not is_tail then return { 'REFUSED' } end
+  if kind == 'complete' and not is_tail then return elsewhere(id, last, '') end
   if known.has_begun and kind == 'error' then
     delivered = delivered_of(id) or delivered -- a worker that could not begin again does not know it
   end

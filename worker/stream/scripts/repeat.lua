@@ -1,10 +1,10 @@
 -- REPEAT: answers an entry that published a job again which has ended, with a copy of its end. KEYS: 4 the first entry's job.
 -- ARGV: 1 entry id, 2 job id, 3 fence.
--- Returns {OK, type}, {DONE, type} (done before), {STALE}, or {NONE} when the end is not there any more.
+-- Returns {OK, type}, {DONE, type} (done before), {FENCED}, or {NONE} when the end is not there any more.
 local id, _, fence = unpack(ARGV)
 local known, first = known_of(job, id), known_of(KEYS[4], '')
 if known.kind then return { 'DONE', known.kind } end
-if known.fence and known.fence > tonumber(fence) then return { 'STALE' } end
+if known.fence and known.fence > tonumber(fence) then return { 'FENCED' } end
 local last = last_id(audio)
 local found = last and first.kind and first.at and redis.call('XREVRANGE', audio, first.at, first.at)[1]
 if not found or field(found[2], 'type') ~= first.kind or is_exhausted(last) then return { 'NONE' } end

@@ -27,9 +27,9 @@ local function letter_of()
   local letter, cut, seen = {}, {}, {}
   for i = 1, #fields, 2 do
     local name, value = fields[i], fields[i + 1]
-    local most = CONTRACT[name] and not seen[name] and max_bytes or 4096
+    local most = JOB_FIELDS[name] and not seen[name] and max_bytes or 4096
     seen[name] = true
-    if #letter == 128 then
+    if #letter == 2 * MAX_FIELDS then
       cut[#cut + 1] = '*'
       break
     end

@@ -24,7 +24,6 @@ from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from schemas.errors import MakimaError
 from worker.settings import Settings, password_in
 
 CONNECT_TIMEOUT_S = 5.0
@@ -35,7 +34,7 @@ SCHEMES = frozenset(
 )
 
 
-class AddressError(MakimaError):
+class AddressError(ValueError):
     """The Redis URL cannot be used; the message says why and how one looks, and never holds the URL itself."""
 
 

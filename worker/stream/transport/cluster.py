@@ -15,7 +15,8 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
 from worker.stream.transport.address import Address, AddressError
-from worker.stream.transport.link import PipelinedLink, SharedAttempt, Word
+from worker.stream.transport.base import Word
+from worker.stream.transport.link import PipelinedLink, SharedAttempt
 from worker.stream.transport.retry import PASSING
 
 N_REDIRECTIONS = 5
@@ -33,12 +34,11 @@ class ClusterLink:
         self._owners: list[Place | None] = []  # [slot]
         self._is_stale = True
         self._once = SharedAttempt()
-        self.scripts: dict[str, int] = {}
+        self.scripts: set[str] = set()  # known to one server; another answers NOSCRIPT
 
     @property
-    def connection_number(self) -> int:
-        """Changes with any server's connection."""
-        return sum(server.connection_number for server in self._servers.values())
+    def is_connected(self) -> bool:
+        return bool(self._servers) and all(server.is_connected for server in self._servers.values())
 
     async def call(self, *command: Word) -> Any:
         async def send(server: PipelinedLink) -> Any:

@@ -9,71 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 import hiredis
 import redis
-from redis.exceptions import NoScriptError
 
-from schemas.errors import MakimaError
-from worker.stream.scripts import Script
 from worker.stream.transport.address import Address
+from worker.stream.transport.base import LinkClosedError, Word
 from worker.stream.transport.connection import PipelinedConnection
 from worker.stream.transport.handshake import open_connection
 from worker.stream.transport.retry import PASSING
-
-Word = str | bytes | int | float
-
-
-class LinkClosedError(MakimaError):
-    """The link was closed by its owner; nothing is sent on it any more."""
-
-
-class Link(Protocol):
-    """Where commands go. Raises redis-py's errors; see `worker.stream.transport.retry.PASSING` for those that pass.
-
-    connection_number: of the connection that the next command is sent over; what was written over an earlier one may
-    be lost since, if a replica was made master.
-    scripts: SHA of a script → the number of the connection over which its source was sent last.
-    """
-
-    scripts: dict[str, int]
-
-    @property
-    def connection_number(self) -> int: ...
-
-    async def call(self, *command: Word) -> Any:
-        """Send one command and return its raw answer (bytes, ints, lists)."""
-
-    async def transaction(self, *commands: tuple[Word, ...]) -> list[Any]:
-        """MULTI, the commands, EXEC; a refused command's error stands in its place in the list."""
-
-    async def close(self) -> None:
-        """Fail what was not answered; a call after it raises LinkClosedError."""
-
-
-async def run_script(link: Link, script: Script, keys: tuple[str, ...], *arguments: Word) -> Any:
-    """EVAL with the source the first time over a connection: asking whether it is there would cost a round trip.
-
-    Later EVALSHA, and EVAL again where the server has lost the script.
-    """
-    number = link.connection_number
-    if link.scripts.get(script.sha) == number:
-        try:  # not contextlib.suppress, which costs half a microsecond, three times a job
-            return await link.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        except NoScriptError:
-            pass
-    link.scripts[script.sha] = number
-    return await link.call("EVAL", script.source, len(keys), *keys, *arguments)
-
-
-def open_link(address: Address, timeout_s: float = 5.0) -> Link:
-    """A connection made at the first call. An answer that takes longer than `timeout_s` breaks it."""
-    if address.is_cluster:
-        from worker.stream.transport.cluster import ClusterLink
-
-        return ClusterLink(address, timeout_s)
-    return PipelinedLink(address, timeout_s)
 
 
 class PipelinedLink:
@@ -84,13 +29,12 @@ class PipelinedLink:
         self._timeout_s = timeout_s
         self._pipeline: PipelinedConnection | None = None
         self._once = SharedAttempt()
-        self._n_opened = 0
         self._is_closed = False
-        self.scripts: dict[str, int] = {}
+        self.scripts: set[str] = set()
 
     @property
-    def connection_number(self) -> int:
-        return self._n_opened + (self._pipeline is None or self._pipeline.is_broken)
+    def is_connected(self) -> bool:
+        return self._pipeline is not None and not self._pipeline.is_broken
 
     @property
     def server(self) -> str | None:
@@ -141,7 +85,7 @@ class PipelinedLink:
             await pipeline.close()
             raise LinkClosedError("the link to Redis was closed")
         self._pipeline = pipeline
-        self._n_opened += 1
+        self.scripts.clear()
 
 
 def _pack(command: tuple[Word, ...]) -> bytes:

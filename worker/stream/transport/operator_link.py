@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from worker.stream.transport.link import Link, Word
+from worker.stream.transport.base import Link, Word
 from worker.stream.transport.retry import MissingRight
 
 _COMMAND = re.compile(r"'([^' ]+)' command")
@@ -19,8 +19,8 @@ class OperatorLink:
         self.scripts = link.scripts
 
     @property
-    def connection_number(self) -> int:
-        return self._link.connection_number
+    def is_connected(self) -> bool:
+        return self._link.is_connected
 
     async def call(self, *command: Word) -> Any:
         try:

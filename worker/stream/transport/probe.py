@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from worker.stream.transport.link import Link
+from worker.stream.transport.base import Link
 from worker.stream.transport.retry import Refusal, RetryPolicy
 
 EVERY_S = 5.0

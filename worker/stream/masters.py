@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from time import monotonic
 
 from worker.stream.heartbeat import Heartbeat
-from worker.stream.transport.link import Link, PipelinedLink
+from worker.stream.transport.base import Link
+from worker.stream.transport.link import PipelinedLink
 
 AGAIN_AFTER_S = 1.0
 

@@ -1,0 +1,33 @@
+"""What every utterance of a worker shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from worker.engine.base import Arithmetic
+from worker.engine.thread import EngineThread
+from worker.observe.metrics import Metrics
+from worker.stream.queue import JobQueue
+from worker.stream.session_writer import SessionPlane
+from worker.utterance.admission import Admission
+from worker.voices.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """The parts and limits of one worker. arithmetic: None for an engine that does not name what its samples depend on.
+
+    voices: returns the registry in use, which a reload replaces.
+    """
+
+    queue: JobQueue
+    plane: SessionPlane
+    engine: EngineThread
+    voices: Callable[[], Registry]
+    metrics: Metrics
+    default_voice: str
+    max_text_chars: int
+    max_attempts: int
+    admission: Admission = field(default_factory=Admission)
+    arithmetic: Arithmetic | None = None

@@ -1,0 +1,153 @@
+"""How an attempt at a job ends: the terminal entry for its session, the verdict for the job plane, the log line."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from schemas.errors import ErrorCode, JobError
+from schemas.messages import Cancelled, Error
+from worker.stream import session_writer as stream
+from worker.stream.lease import Lease, LeaseLost
+from worker.stream.queue import Settled, Verdict
+from worker.stream.session_writer import SessionWriter
+from worker.stream.transport.retry import Refusal
+from worker.utterance.context import WorkerContext
+from worker.utterance.delivery import Delivery
+
+log = logging.getLogger(__name__)
+
+SESSION_UNWRITABLE = "session_unwritable"  # a dead letter's reason: no entry could be written for its session
+_DELETED = (
+    "the job's entry was deleted from the job stream while it was spoken, and the session's next job began; publish it "
+    "again, and cancel a job instead of deleting its entry"
+)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The endings of one attempt. delivery: None until the attempt has begun."""
+
+    context: WorkerContext
+    lease: Lease
+    job_id: str
+    writer: SessionWriter
+    delivery: Delivery | None = None
+
+    async def settle(self, verdict: Verdict, argument: str | int = "", may_come_again: bool = False) -> Settled:
+        """End the attempt on the job plane; "fenced" means that another worker has the job."""
+        queue, metrics = self.context.queue, self.context.metrics
+        settled = await queue.retry(lambda: queue.settle(self.lease, verdict, argument, may_come_again))
+        if settled == "fenced":
+            metrics.lost_leases.inc()
+        else:
+            metrics.count(metrics.settled, verdict)
+        return settled
+
+    async def end_cancelled(self, has_left: bool) -> None:
+        """The client cancelled the job. has_left: its stream is gone, and nothing can be written."""
+        message = Cancelled(
+            v=1,
+            type="cancelled",
+            job_id=self.job_id,
+            session_id=self.lease.session_id,
+            samples=self.writer.delivered,
+            text_spoken=self.delivery.text_spoken if self.delivery is not None else None,
+        )
+        try:
+            await self.writer.end(message)
+        except stream.RelayLeft:
+            has_left = True
+        if has_left:
+            self.context.metrics.gone_listeners.inc()
+        self.context.metrics.ended("cancelled")
+        await self.settle("ok")
+
+    async def end_failed(self, error: JobError) -> None:
+        """The job failed: an error entry for its session, a dead letter for operators."""
+        text = _as_contract_text(error.message)
+        if self.lease.session_id:
+            message = Error(
+                v=1,
+                type="error",
+                job_id=self.job_id,
+                session_id=self.lease.session_id,
+                code=error.code.value,
+                message=text,
+                field=error.field,
+                retryable=error.code.retryable,
+            )
+            try:
+                await self.writer.end(message, error.code.value, text)
+            except stream.RelayLeft:
+                self.context.metrics.gone_listeners.inc()
+        log.warning(
+            "job %s of session %s: %s%s: %s",
+            self.lease.entry_id, self.lease.session_id or "(none)", error.code,
+            f" ({error.field})" if error.field else "", error.message,
+        )  # fmt: skip
+        self.context.metrics.ended(error.code.value)
+        await self.settle("dead", error.code.value, may_come_again=error.code.retryable)
+
+    async def try_again(self, error: JobError) -> None:
+        """The attempt failed: retry it later, unless it was the last one and delivered nothing."""
+        attempt = self.writer.n_fruitless
+        if attempt >= self.context.max_attempts and not self.writer.has_progressed:
+            await self.end_failed(error)
+            return
+        log.warning("job %s failed, attempt %d: %s", self.lease.entry_id, attempt, error.message)
+        await self.settle("retry", _delay_ms(attempt))
+
+    async def give_back(self, stop: stream.Stop) -> None:
+        """The stream does not end with this attempt's last entry: another worker resumes from what is there."""
+        self.log(f"does not find its last entry on the stream ({type(stop).__name__}) and is given back")
+        if await self.settle("release") == "gone" and isinstance(stop, stream.Displaced):
+            await self._end_deleted()
+
+    async def _end_deleted(self) -> None:
+        """The job's entry is gone: another worker has ended the job, or an operator deleted it."""
+        try:
+            await self.end_failed(JobError(ErrorCode.INTERNAL, _DELETED))
+        except (stream.Stop, LeaseLost):
+            self.log("was ended by another worker")
+        except Refusal as refusal:
+            await self.end_unwritable(str(refusal))
+
+    async def give_up_session(self, refusal: Refusal) -> None:
+        """Redis refuses writes to the session's keys, such as one of another type: retry, or dead-letter the job."""
+        attempt = self.lease.attempt
+        if attempt < self.context.max_attempts:
+            await self.settle("retry", _delay_ms(attempt))
+            return
+        await self.end_unwritable(str(refusal))
+
+    async def end_unwritable(self, reason: str) -> None:
+        """Dead-letter a job whose session cannot be written to."""
+        log.error(
+            "job %s is dead-lettered: session %s cannot be written: %s; delete its keys, or use another session",
+            self.lease.entry_id, self.lease.session_id, reason,
+        )  # fmt: skip
+        self.context.metrics.ended(SESSION_UNWRITABLE)
+        await self.settle("dead", SESSION_UNWRITABLE, may_come_again=True)
+
+    async def leave_sick_engine(self) -> None:
+        """Give the job to a worker with a healthy engine. The first time the attempt does not count.
+
+        The text may be what broke the engine, so the attempt counts from the second time on, and max_attempts ends it.
+        """
+        queue = self.context.queue
+        is_first = await queue.retry(lambda: queue.note_sick_engine(self.lease))
+        await (self.settle("release") if is_first else self.settle("retry", 0))
+
+    def log(self, what: str) -> None:
+        log.info("job %s of session %s %s", self.lease.entry_id, self.lease.session_id, what)
+
+
+def _delay_ms(attempt: int) -> int:
+    """Back-off before the next attempt: 0.5 s, doubled each time, 10 s at most."""
+    return int(min(10.0, 0.5 * 2 ** min(attempt - 1, 10)) * 1000)
+
+
+def _as_contract_text(reason: str) -> str:
+    """An engine's message as the contract allows it: UTF-8, not empty, at most 1,000 characters."""
+    return reason.encode("utf-8", "replace").decode()[:1000] or "no reason was given"

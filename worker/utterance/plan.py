@@ -1,0 +1,61 @@
+"""The plan of an utterance: the segments of a job's text, as the engine is asked for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.errors import ErrorCode, JobError
+from schemas.jobs import MAX_SEED, Job
+from worker.audio.encode import bytes_per_sample
+from worker.engine.base import FRAME_RATE_HZ, Resume, Segment
+from worker.stream.progress import Progress
+from worker.text import SegmentText, frame_budget, join, plan
+from worker.voices.card import Card
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechPlan:
+    """A job, its voice and the texts of its segments. has_codes: the engine resumes a segment from its codes."""
+
+    job: Job
+    voice: Card
+    has_codes: bool
+    texts: tuple[SegmentText, ...]
+
+    @classmethod
+    def of(cls, job: Job, voice: Card, has_codes: bool) -> SpeechPlan:
+        """Split a job's text. Raises JobError (text_empty)."""
+        texts = plan(job.text, job.language, voice.lexicon)
+        if not texts:
+            raise JobError(ErrorCode.TEXT_EMPTY, "nothing in the text can be spoken; send letters or digits", "text")
+        return cls(job, voice, has_codes, texts)
+
+    def text_of(self, n_segments: int) -> str:
+        """The text of the first segments, as the client wrote it."""
+        return join(self.texts[:n_segments])
+
+    def segment(self, index: int, progress: Progress) -> Segment:
+        """The index-th segment for the engine, with what earlier attempts delivered of it."""
+        text = self.texts[index].spoken
+        max_frames = frame_budget(text, self.job.language)
+        return Segment(
+            text=text,
+            language=self.job.language,
+            voice=self.voice,
+            seed=(self.job.seed + index) & MAX_SEED,
+            max_frames=max_frames,
+            temperature=self.job.temperature,
+            resume=self._resume(index, progress, max_frames),
+        )
+
+    def _resume(self, index: int, progress: Progress, max_frames: int) -> Resume | None:
+        last = progress.chunks[-1] if progress.chunks else None
+        if last is None or index > last.segment:
+            return None
+        if self.has_codes:  # a segment without its codes is generated again, with the same seed
+            codes = progress.codes_of(index)
+            return None if codes is None else Resume(len(codes), codes)
+        if index < last.segment:
+            return Resume(max_frames)
+        frame_bytes = bytes_per_sample(self.job.encoding) * self.job.sample_rate / FRAME_RATE_HZ
+        return Resume(last.first_frame + round(last.n_bytes / frame_bytes))
