@@ -12,7 +12,7 @@ from worker.text.clean import clean, is_speakable
 from worker.text.lexicon import Lexicon
 from worker.text.split import Splitter, split
 
-__all__ = ["Lexicon", "Piece", "Splitter", "clean", "frame_budget", "is_speakable", "join", "plan", "split"]
+__all__ = ["Lexicon", "SegmentText", "Splitter", "clean", "frame_budget", "is_speakable", "join", "plan", "split"]
 
 
 class SegmentText(NamedTuple):
