@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document of the worker, and the small part of YAML it is written in.
+"""The AsyncAPI 3 document of the worker.
 
 Redis hash tags are braces, and braces in an AsyncAPI address mark a parameter; so the tags are parameters whose
 values contain the braces.
@@ -6,15 +6,8 @@ values contain the braces.
 
 from __future__ import annotations
 
-import json
-import re
-from typing import Any
-
 from schemas.documents import Document
 from schemas.messages import MESSAGE_OF
-
-_plain_key = re.compile(r"\$?[A-Za-z_][A-Za-z0-9_]*").fullmatch
-_NOT_PLAIN = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
 
 def document(version: str) -> Document:
@@ -34,31 +27,6 @@ def document(version: str) -> Document:
         "operations": _operations(),
         "components": {"messages": _messages(), "parameters": _parameters()},
     }
-
-
-def to_yaml(value: Any, indent: int = 0) -> str:
-    """A document as YAML: blocks outside, JSON scalars inside, so that no text can be read as anything else."""
-    pad = "  " * indent
-    if isinstance(value, dict) and value:
-        pairs = ((_key(key), item) for key, item in value.items())
-        return "".join(f"{pad}{key}:{_after(item, indent)}" for key, item in pairs)
-    if isinstance(value, list) and value:
-        return "".join(f"{pad}-{_after(item, indent)}" for item in value)
-    return f"{pad}{_scalar(value)}\n"
-
-
-def _after(value: Any, indent: int) -> str:
-    if isinstance(value, dict | list) and value:
-        return "\n" + to_yaml(value, indent + 1)
-    return f" {_scalar(value)}\n"
-
-
-def _key(key: str) -> str:
-    return key if _plain_key(key) and key.lower() not in _NOT_PLAIN else _scalar(key)
-
-
-def _scalar(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # DEL is no YAML character
 
 
 def _ref(path: str) -> Document:

@@ -8,39 +8,95 @@ ValueError
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
 
 class ErrorCode(StrEnum):
-    """The `code` of an error message."""
+    """The `code` of an error message. `schemas.error_page` writes docs/errors.md from this list.
 
-    UNKNOWN_VOICE = "unknown_voice"  # no card has this name
-    VOICE_UNAVAILABLE = "voice_unavailable"  # the card exists, its recording does not
-    TEXT_EMPTY = "text_empty"
-    TEXT_TOO_LONG = "text_too_long"
-    UNSUPPORTED_FORMAT = "unsupported_format"  # sample_rate or encoding
-    INVALID_FIELD = "invalid_field"
-    INVALID_VERSION = "invalid_version"
-    EXPIRED = "expired"  # it waited longer than its ttl_ms
-    NO_AUDIO = "no_audio"  # the text was spoken and nothing was audible
-    WORKER_LOST = "worker_lost"  # every attempt ended with a lost worker
-    ENGINE_FAILED = "engine_failed"
-    INTERNAL = "internal"
+    meaning: what happened. action: what a client does about it.
+    retryable: the same job, published again under a new job_id, may well succeed.
+    """
 
-    @property
-    def retryable(self) -> bool:
-        """True when the same job, published again under a new job_id, may well succeed."""
-        return self in RETRYABLE
+    meaning: str
+    action: str
+    retryable: bool
+
+    UNKNOWN_VOICE = (
+        "unknown_voice",
+        "No voice card has the name in `voice`.",
+        "Use one of the names that the message lists, or leave `voice` out.",
+    )
+    VOICE_UNAVAILABLE = (
+        "voice_unavailable",
+        "The voice card exists, but this engine cannot use its recording.",
+        "Use another voice. The operator runs `makima-tts voices check`.",
+    )
+    TEXT_EMPTY = (
+        "text_empty",
+        "`text` is missing or empty, or holds nothing that can be spoken, such as punctuation alone.",
+        "Send text with letters or digits, or skip the job.",
+    )
+    TEXT_TOO_LONG = (
+        "text_too_long",
+        "`text` is longer than the worker's limit (`MAKIMA_TTS_MAX_TEXT_CHARS`).",
+        "Split the text into several jobs of one session.",
+    )
+    UNSUPPORTED_FORMAT = (
+        "unsupported_format",
+        "`sample_rate` or `encoding` is none of those that the contract lists.",
+        "Use one of the values that the message lists.",
+    )
+    INVALID_FIELD = (
+        "invalid_field",
+        "Another field is missing, repeated, not UTF-8 or out of range; `field` names it.",
+        "Correct the publisher: the message states the allowed values.",
+    )
+    INVALID_VERSION = (
+        "invalid_version",
+        "`v` names a version of the contract that this worker does not support.",
+        "Leave `v` out, or send 1.",
+    )
+    EXPIRED = (
+        "expired",
+        "The job waited longer than its `ttl_ms` before a worker began it.",
+        "Publish it again if it still matters; add workers if this repeats.",
+        True,
+    )
+    NO_AUDIO = (
+        "no_audio",
+        "The engine spoke the text and every sample is silent.",
+        "Publish it again with another `seed`; check that the text has words.",
+        True,
+    )
+    WORKER_LOST = (
+        "worker_lost",
+        "Every attempt ended because its worker stopped, until `MAKIMA_TTS_MAX_ATTEMPTS` was reached.",
+        "Publish it again once; if it fails again, report the text, which may be what stops the workers.",
+        True,
+    )
+    ENGINE_FAILED = (
+        "engine_failed",
+        "The speech engine failed at every attempt; the message holds its reason.",
+        "Publish it again later. The operator reads the worker's log.",
+        True,
+    )
+    INTERNAL = (
+        "internal",
+        "The worker failed in another way, or the job's entry or the session's stream was deleted meanwhile.",
+        "Publish it again later. The operator reads the worker's log. Treat every unknown code as this one.",
+        True,
+    )
+
+    def __new__(cls, code: str, meaning: str = "", action: str = "", retryable: bool = False) -> Self:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.meaning, member.action, member.retryable = meaning, action, retryable
+        return member
 
 
-RETRYABLE: frozenset[ErrorCode] = frozenset(
-    {
-        ErrorCode.EXPIRED,
-        ErrorCode.NO_AUDIO,
-        ErrorCode.WORKER_LOST,
-        ErrorCode.ENGINE_FAILED,
-        ErrorCode.INTERNAL,
-    }
-)
+RETRYABLE = frozenset(code for code in ErrorCode if code.retryable)
+SESSION_UNWRITABLE = "session_unwritable"  # a dead letter's reason where no error entry could be written
 
 
 class JobError(ValueError):

@@ -1,6 +1,6 @@
-"""Writes the contract's generated files: json/*.json, asyncapi.yaml and vectors/, from the models alone.
+"""Writes the contract's generated files from the models: json/*.json, asyncapi.yaml, vectors/, and docs/errors.md.
 
-They are committed, so that other languages need no Python; `stale` tells when they no longer follow from the models.
+They are committed, so that other languages need no Python; `stale` lists those that no longer follow from the models.
 """
 
 from __future__ import annotations
@@ -9,43 +9,53 @@ import json
 from pathlib import Path
 from typing import Any
 
-from schemas import asyncapi, documents, golden
+from schemas import asyncapi, documents, error_page, golden
+from schemas.errors import MakimaError
 from schemas.jobs import VERSION
 
 GENERATED = ("json/*.json", "asyncapi.yaml", "vectors/*.msgpack", "vectors/*.bin", "vectors/index.json")
 
 
-def export(folder: Path) -> list[Path]:
-    """Write every generated file under a folder, which may hold others; deletes nothing, returns the paths written."""
-    written = []
-    for name, content in _contents().items():
-        path = folder / name
+def export(folder: Path, docs: Path | None = None) -> list[Path]:
+    """Write every generated file and return their paths; delete nothing.
+
+    folder: for json/, vectors/ and asyncapi.yaml. docs: for errors.md, which is left out when None.
+    """
+    contents = _contents(folder, docs)
+    for path, content in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        written.append(path)
-    return written
+    return list(contents)
 
 
-def stale(folder: Path) -> list[Path]:
-    """The generated files under a folder that are missing, changed, or no longer generated (delete those)."""
-    paths = {folder / name: content for name, content in _contents().items()}
-    changed = [path for path, content in paths.items() if not path.is_file() or path.read_bytes() != content]
-    return changed + _strangers(folder)
+def stale(folder: Path, docs: Path | None = None) -> list[Path]:
+    """The generated files that are missing, changed, or no longer generated (delete those). Arguments: as `export`."""
+    contents = _contents(folder, docs)
+    changed = [path for path, content in contents.items() if not path.is_file() or path.read_bytes() != content]
+    left_over = (path for pattern in GENERATED for path in folder.glob(pattern) if path not in contents)
+    return changed + sorted(left_over)
 
 
-def _contents() -> dict[str, bytes]:
-    contents = {f"json/{stem}.json": _json(schema) for stem, schema in documents.schemas().items()}
-    contents["asyncapi.yaml"] = asyncapi.to_yaml(asyncapi.document(f"{VERSION}.0.0")).encode()
-    contents |= {f"vectors/{name}": content for name, content in golden.files().items()}
-    contents["vectors/index.json"] = _json(golden.index())
+def _contents(folder: Path, docs: Path | None) -> dict[Path, bytes]:
+    contents = {folder / f"json/{stem}.json": _json(schema) for stem, schema in documents.schemas().items()}
+    contents[folder / "asyncapi.yaml"] = _yaml(asyncapi.document(f"{VERSION}.0.0"))
+    contents |= {folder / f"vectors/{name}": content for name, content in golden.files().items()}
+    contents[folder / "vectors/index.json"] = _json(golden.index())
+    if docs is not None:
+        contents[docs / "errors.md"] = error_page.page().encode()
     return contents
-
-
-def _strangers(folder: Path) -> list[Path]:
-    names = _contents().keys()
-    found = (path for pattern in GENERATED for path in folder.glob(pattern))
-    return sorted(path for path in found if path.relative_to(folder).as_posix() not in names)
 
 
 def _json(document: Any) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _yaml(document: Any) -> bytes:
+    """YAML without anchors. Raises MakimaError without PyYAML, which only those who change the contract need."""
+    try:
+        import yaml
+    except ImportError:
+        raise MakimaError("PyYAML is not installed", "pip install 'makima-tts[dev]'") from None
+    unshared = json.loads(json.dumps(document))  # PyYAML writes an anchor for an object that stands in two places
+    text: str = yaml.safe_dump(unshared, sort_keys=False, allow_unicode=True, width=120)
+    return text.encode()

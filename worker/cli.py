@@ -303,12 +303,13 @@ def doctor(
 @schema_app.command("export")
 def schema_export(
     folder: Annotated[Path, typer.Argument(help="Where json/, vectors/ and asyncapi.yaml go.")] = Path("schemas"),
+    docs: Annotated[Path | None, typer.Option(help="Where errors.md goes; not written by default.")] = None,
     check: Annotated[bool, typer.Option(help="Write nothing; status 1 if a file is stale.")] = False,
 ) -> None:
     """Write the contract's generated files."""
     from schemas.export import export, stale
 
-    paths = stale(folder) if check else export(folder)
+    paths = stale(folder, docs) if check else export(folder, docs)
     for path in paths:
         typer.echo(f"stale: {path}" if check else path)
     raise SystemExit(int(check and bool(paths)))
