@@ -6,7 +6,7 @@ AsyncAPI document and the golden vectors. EVOLUTION.md says how all this may cha
 from another language.
 """
 
-from schemas.errors import RETRYABLE, ErrorCode, JobError, WireError
+from schemas.errors import RETRYABLE, ErrorCode, JobError, MakimaError, WireError
 from schemas.jobs import (
     LANGUAGES,
     SAMPLE_RATES,
@@ -37,6 +37,7 @@ __all__ = [
     "ErrorCode",
     "Job",
     "JobError",
+    "MakimaError",
     "Message",
     "WireError",
     "derived_seed",

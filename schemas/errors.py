@@ -1,8 +1,9 @@
-"""What can go wrong, in the words of the contract.
+"""The error codes of the contract, and the exceptions.
 
-ValueError
-├── JobError    a job's fields are not a job: code, message and the field at fault go to its session
-└── WireError   bytes from a stream are not a message of this contract
+MakimaError         problem, remedy and code; base class of every error of this project
+├── JobError        a job's fields are not a job: code, message and the field at fault go to its session
+├── WireError       bytes from a stream are not a message of this contract
+└── …               the worker's own, beside the code that raises them
 """
 
 from __future__ import annotations
@@ -99,18 +100,43 @@ RETRYABLE = frozenset(code for code in ErrorCode if code.retryable)
 SESSION_UNWRITABLE = "session_unwritable"  # a dead letter's reason where no error entry could be written
 
 
-class JobError(ValueError):
+class MakimaError(Exception):
+    """An error that this project raises. `str()` is one sentence: "problem; remedy".
+
+    problem: what is wrong. remedy: what to do about it; "" where nothing can be done.
+    code: how a job that meets it ends; None where no job meets it. A subclass may set it for all its errors.
+
+    Code reads these fields and never takes the sentence apart. Exceptions that steer an utterance and are no errors
+    (`session_writer.Stop`, `WorkerReserved`) have another base class.
+    """
+
+    code: ErrorCode | None = None
+
+    def __init__(self, problem: str, remedy: str = "", code: ErrorCode | None = None) -> None:
+        super().__init__(f"{problem}; {remedy}" if remedy else problem)
+        self.problem = problem
+        self.remedy = remedy
+        if code is not None:
+            self.code = code
+
+
+class JobError(MakimaError, ValueError):  # ValueError: what clients caught before there was MakimaError
     """A job that cannot be spoken: `code` and `message` for its session, `field` the one at fault or None."""
 
-    def __init__(self, code: ErrorCode, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+    code: ErrorCode
+
+    def __init__(self, code: ErrorCode, problem: str, field: str | None = None, remedy: str = "") -> None:
+        super().__init__(problem, remedy, code)
         self.field = field
 
-    def __reduce__(self) -> tuple[type[JobError], tuple[ErrorCode, str, str | None]]:
-        return type(self), (self.code, self.message, self.field)
+    @property
+    def message(self) -> str:
+        """The sentence that its session receives."""
+        return str(self)
+
+    def __reduce__(self) -> tuple[type[JobError], tuple[ErrorCode, str, str | None, str]]:
+        return type(self), (self.code, self.problem, self.field, self.remedy)
 
 
-class WireError(ValueError):
+class WireError(MakimaError, ValueError):  # as JobError
     """Bytes that are not a message of this contract, or a message that does not fit its limits."""

@@ -288,7 +288,7 @@ def test_no_engine_at_all_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_qwen_is_named_where_nothing_is_in_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_speech, "qwen_obstacle", lambda settings: "")
+    monkeypatch.setattr(doctor_speech, "qwen_problem", lambda settings: None)
     (finding,) = check_engine(make_settings(NOBODY_THERE, engine="auto"))
     assert (finding.state, finding.detail) == (State.OK, "qwen")
 

@@ -53,10 +53,10 @@ def main() -> None:
     """Run a command; a foreseen error ends it with one line on stderr and status 1 or 2."""
     try:
         app()
-    except ValueError as error:
-        from worker.settings import SettingsError  # loads pydantic, which `--help` need not wait for
+    except Exception as error:
+        from schemas.errors import MakimaError  # loads pydantic, which `--help` need not wait for
 
-        if not isinstance(error, SettingsError):
+        if not isinstance(error, MakimaError):
             raise
         sys.exit(f"makima-tts: {error}")
 
@@ -69,8 +69,8 @@ def _settings(**flags: Any) -> Any:
     configure(settings.log_level, settings.log_format)
     import logging
 
-    for sentence in unknown_keys():
-        logging.getLogger("worker.settings").warning(sentence)
+    for ignored in unknown_keys():
+        logging.getLogger("worker.settings").warning("%s", ignored)
     return settings
 
 

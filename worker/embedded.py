@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from schemas.errors import MakimaError
+
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 5.0
@@ -25,7 +27,7 @@ PORT_TRIES = 5
 _GUARD = 'read -r _; kill -9 "$1" 2>/dev/null; rm -rf "$2"'
 
 
-class EmbeddedError(RuntimeError):
+class EmbeddedError(MakimaError):
     """The embedded Valkey cannot run here; the message says what to do."""
 
 

@@ -18,6 +18,8 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.errors import MakimaError
+
 ENV_PREFIX = "MAKIMA_TTS_"
 ENV_FILE = ".env"
 
@@ -32,7 +34,7 @@ _USER_INFO = re.compile(r"(?<=://)[^\s]*@")
 _SECRET_QUERY = re.compile(r"(?i)(?<=[?&])(password|username)=[^&\s]*")
 
 
-class SettingsError(ValueError):
+class SettingsError(MakimaError):
     """A setting is wrong; the message names it and says what to do."""
 
 
@@ -68,11 +70,11 @@ def _is_readable(path: Path) -> bool:
     return _is_file(path) and os.access(path, os.R_OK)
 
 
-def _env_file_problem() -> list[str]:
-    """A sentence about a .env that is there and may not be read."""
+def _env_file_problem() -> list[SettingsError]:
+    """Whether a .env is there that may not be read."""
     if not _is_file(Path(ENV_FILE)) or _is_readable(Path(ENV_FILE)):
         return []
-    return [f"{ENV_FILE} may not be read by this user and is ignored; make it readable, or remove it"]
+    return [SettingsError(f"{ENV_FILE} may not be read by this user and is ignored", "make it readable, or remove it")]
 
 
 def env_name(field: str) -> str:
@@ -293,10 +295,10 @@ def explain(error: ValidationError) -> str:
     return "\n".join(lines)
 
 
-def unknown_keys(environ: dict[str, str] | None = None, env_file: Path | None = None) -> list[str]:
-    """One sentence for each MAKIMA_TTS_* key that no setting has, from the environment and from .env.
+def unknown_keys(environ: dict[str, str] | None = None, env_file: Path | None = None) -> list[SettingsError]:
+    """Errors to report and not to raise: one for each MAKIMA_TTS_* key of the environment or .env that is no setting.
 
-    One more, and first, for a .env that cannot be opened.
+    The first is for a .env that cannot be opened.
     """
     file = env_file or Path(ENV_FILE)
     sources: dict[str, Iterable[str]] = {
@@ -312,10 +314,10 @@ def unknown_keys(environ: dict[str, str] | None = None, env_file: Path | None = 
     ]
 
 
-def _unknown(key: str, source: str, known: list[str]) -> str:
+def _unknown(key: str, source: str, known: list[str]) -> SettingsError:
     names = [name.removeprefix(ENV_PREFIX) for name in known]
     nearest = get_close_matches(key.removeprefix(ENV_PREFIX), names, n=1)
     advice = "see docs/operations.md for the settings there are"
     if nearest:
         advice = f"did you mean {ENV_PREFIX}{nearest[0]}?"
-    return f"{key} in {source} is no setting and is ignored; {advice}"
+    return SettingsError(f"{key} in {source} is no setting and is ignored", advice)

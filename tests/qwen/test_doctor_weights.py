@@ -18,8 +18,8 @@ from worker.engine import choose
 from worker.engine.base import EngineError
 from worker.engine.checkpoint import devices as torch_probe
 from worker.engine.checkpoint import memory as footprint
-from worker.engine.checkpoint.files import read
-from worker.engine.choose import make_engine, qwen_obstacle
+from worker.engine.checkpoint.files import ModelError, read
+from worker.engine.choose import make_engine, qwen_problem
 from worker.engine.preview.engine import PreviewEngine
 from worker.settings import Settings
 
@@ -99,7 +99,7 @@ def test_a_gpu_number_that_is_not_there_is_told(
 
 
 def test_nothing_is_in_the_way_of_a_complete_model(tiny: Path) -> None:
-    assert qwen_obstacle(settings_of(tiny)) == ""
+    assert qwen_problem(settings_of(tiny)) is None
     (finding,) = check_engine(settings_of(tiny))
     assert (finding.state, finding.detail) == (State.OK, "qwen")
 
@@ -116,7 +116,7 @@ def test_auto_speaks_with_preview_and_says_why(tmp_path: Path, caplog: pytest.Lo
 def test_qwen_never_falls_back(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineError, match="it is no model directory"):
         make_engine(settings_of(tmp_path))
-    monkeypatch.setattr(choose, "device_obstacle", lambda device: f"no {device}")
+    monkeypatch.setattr(choose, "device_problem", lambda device: ModelError(f"no {device}"))
     with pytest.raises(EngineError, match="no cuda"):
         make_engine(settings_of(tiny, device="cuda"))
 
@@ -124,10 +124,12 @@ def test_qwen_never_falls_back(tmp_path: Path, tiny: Path, monkeypatch: pytest.M
 def test_a_device_is_judged_by_what_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    assert torch_probe.device_obstacle("cpu") == torch_probe.device_obstacle("auto") == ""
+    assert torch_probe.device_problem("cpu") is torch_probe.device_problem("auto") is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert torch_probe.device_obstacle("cuda:0") == torch_probe.device_obstacle("cuda") == ""
-    assert "cuda:0" in torch_probe.device_obstacle("cuda:1")
+    assert torch_probe.device_problem("cuda:0") is torch_probe.device_problem("cuda") is None
+    error = torch_probe.device_problem("cuda:1")
+    assert error is not None
+    assert "cuda:0" in error.remedy
     assert not torch_probe.computes_on_cpu("auto")
     assert torch_probe.computes_on_cpu("cpu")

@@ -18,6 +18,7 @@ from tests.conftest import REPOSITORY
 from tests.shell import ENVIRONMENT
 from worker.commands.doctor.qwen import check_products
 from worker.engine import exactness
+from worker.engine.base import EngineError
 from worker.engine.processor import kind_of, processor
 from worker.engine.qwen.arithmetic import arithmetic_of
 from worker.engine.qwen.loader import Model, load
@@ -84,7 +85,9 @@ def sums_by_columns(weight: Tensor, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("way", ["_by_rows", "_by_columns"])
 def test_products_that_change_are_found(way: str, multiply: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exactness, way, multiply)
-    assert "of 32 products of this process change in their last bits, first 64 x 1024 times" in exactness.check()
+    error = exactness.check()
+    assert error is not None
+    assert "of 32 products of this process change in their last bits, first 64 x 1024 times" in error.problem
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,9 @@ def test_the_remedy_is_that_of_the_cause(mode: str | None, remedy: str, monkeypa
     monkeypatch.delenv("MKL_CBWR")
     if mode is not None:
         monkeypatch.setenv("MKL_CBWR", mode)
-    assert exactness.check().endswith(remedy)
+    error = exactness.check()
+    assert error is not None
+    assert error.remedy.endswith(remedy)
 
 
 def test_the_number_of_threads_is_left_as_it_was() -> None:
@@ -117,7 +122,7 @@ def test_the_number_of_threads_is_left_as_it_was() -> None:
 def test_loading_warns_once_where_float32_products_change(
     dtype: str, is_warned: bool, tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(exactness, "check", lambda: "3 of 32 products change; set MKL_CBWR=AUTO,STRICT")
+    monkeypatch.setattr(exactness, "check", lambda: EngineError("products change", "set MKL_CBWR=AUTO,STRICT"))
     with caplog.at_level(logging.WARNING, "worker.engine.qwen.loader"):
         load(str(tiny), device="cpu", dtype=dtype)
     told = [record.getMessage() for record in caplog.records if "products change" in record.getMessage()]
@@ -126,7 +131,7 @@ def test_loading_warns_once_where_float32_products_change(
 
 
 def test_doctor_tells_of_products_that_change_and_what_to_do() -> None:
-    finding = check_products({"problem": "3 of 32 products change; set MKL_CBWR", "instructions": "AVX512"})
+    finding = check_products({"problem": "3 of 32 products change", "remedy": "set MKL_CBWR", "instructions": "AVX512"})
     assert (finding.state, finding.detail, finding.remedy) == ("warn", "3 of 32 products change", "set MKL_CBWR")
 
 
@@ -181,9 +186,9 @@ def test_only_float32_whose_products_never_change_is_exact(
 ) -> None:
     half = load(str(tiny), device="cpu", dtype="bfloat16")
     assert not arithmetic_of(half).is_exact
-    for problem in ("", "3 of 32 products change"):
+    for problem in (None, EngineError("products change")):
         monkeypatch.setattr(exactness, "check", lambda problem=problem: problem)
-        assert arithmetic_of(model).is_exact is (problem == "")
+        assert arithmetic_of(model).is_exact is (problem is None)
 
 
 INTEL = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 143\nmodel name\t: Intel(R) Xeon(R)\n"

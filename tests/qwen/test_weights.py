@@ -197,7 +197,7 @@ def test_a_containers_limit_counts_before_the_machines_memory(tmp_path: Path) ->
 
 
 def test_the_packages_here_go_together() -> None:
-    assert packages.obstacle() == ""
+    assert packages.package_problem() is None
 
 
 @pytest.mark.parametrize(
@@ -214,5 +214,7 @@ def test_wrong_versions_are_told_with_the_right_ones(
 ) -> None:
     found = {"torch": "2.11.0+cu130", "torchaudio": "2.11.0+cu130", "transformers": "4.57.3", "qwen-tts": "0.1.1"}
     monkeypatch.setattr(packages, "installed", (found | versions).get)
-    assert said in packages.obstacle()
-    assert "pip install" in packages.obstacle()
+    problem = packages.package_problem()
+    assert problem is not None
+    assert said in problem.problem
+    assert "pip install" in problem.remedy

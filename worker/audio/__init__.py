@@ -3,6 +3,8 @@
 Errors: AudioError for samples, rates and encodings that cannot be used; RuntimeError for calls out of order.
 """
 
+from schemas.errors import MakimaError
 
-class AudioError(ValueError):
+
+class AudioError(MakimaError):
     """Samples, a sample rate or an encoding that the audio chain cannot use."""

@@ -56,7 +56,7 @@ def run(out: str, model: str, streams: str, rates: str, **options: Any) -> int:
     except ValueError as error:
         print(f"makima-tts: {error}", file=sys.stderr)
         return 2
-    if problem := packages.obstacle():
+    if (problem := packages.package_problem()) is not None:
         print(f"makima-tts: {problem}", file=sys.stderr)
         return 1
     from worker.bench.engine_report import measure

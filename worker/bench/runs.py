@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import redis
 
+from schemas.errors import MakimaError
 from worker.bench.peers import MAKIMA, NAMES, raw_audio, raw_jobs
 from worker.embedded import EmbeddedError, embedded_valkey
 from worker.stream.keys import Keys
@@ -27,7 +28,7 @@ ANSWER_TIMEOUT_S = 300.0
 PUBLISH_BATCH = 200
 
 
-class BenchError(RuntimeError):
+class BenchError(MakimaError):
     """The measurement could not be made; the message says why."""
 
 

@@ -12,11 +12,10 @@ from time import monotonic
 import soundfile
 from rich.console import Console
 
-from schemas.errors import JobError
+from schemas.errors import MakimaError
 from schemas.jobs import job_fields
 from schemas.messages import Complete, Error
-from worker.commands.received import NothingHeard, ReceivedAudio, follow
-from worker.commands.serve import REFUSALS
+from worker.commands.received import ReceivedAudio, follow
 from worker.embedded import embedded_valkey
 from worker.engine.choose import make_engine
 from worker.service import Worker
@@ -44,7 +43,7 @@ def demo(text: str, out: Path, language: str | None, as_json: bool, settings_for
             print(f"makima-tts: {hearing.end.code}: {hearing.end.message}", file=sys.stderr)
             return 1
         hearing.write_wav(out)
-    except (JobError, NothingHeard, TimeoutError, OSError, soundfile.LibsndfileError, *REFUSALS) as error:
+    except (MakimaError, OSError, soundfile.LibsndfileError) as error:
         print(f"makima-tts: {error}", file=sys.stderr)
         return 1
     _report(hearing, out, as_json)

@@ -52,16 +52,16 @@ def check(name: str) -> int:
 def _download(name: str, out: Path | None, revision: str | None) -> Path:
     """Into the hub's cache. Raises ModelError for everything that can be foreseen."""
     if Path(name).is_dir():
-        raise ModelError(f"{name} is a directory here; look at it with: makima-tts model check {name}")
+        raise ModelError(f"{name} is a directory here", f"look at it with: makima-tts model check {name}")
     if not is_hub_name(name):
-        raise ModelError(f"{name!r} is no hub name; write one such as {RECOMMENDED}")
+        raise ModelError(f"{name!r} is no hub name", f"write one such as {RECOMMENDED}")
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ModelError(f"{out} is not empty; name a new directory, or empty it")
+        raise ModelError(f"{out} is not empty", "name a new directory, or empty it")
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.utils import disable_progress_bars
     except ImportError:
-        raise ModelError(f"the package huggingface_hub is missing; {INSTALL}") from None
+        raise ModelError("the package huggingface_hub is missing", INSTALL) from None
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:

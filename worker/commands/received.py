@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from schemas.errors import MakimaError
 from schemas.messages import Audio, Begin, Cancelled, Complete, Error
 from schemas.wire import Entry
 from worker.audio.decode import decode
@@ -21,7 +22,7 @@ from worker.audio.onset import first_audible
 from worker.stream.client import TERMINAL, Client
 
 
-class NothingHeard(TimeoutError):
+class NothingHeard(MakimaError):
     """No entry came in time; the message says what to look at."""
 
 

@@ -6,22 +6,19 @@ import logging
 import sys
 from collections.abc import Callable
 
+from schemas.errors import MakimaError
 from worker.commands.signals import Signals
 from worker.embedded import EmbeddedError, embedded_valkey
-from worker.engine.base import EngineError, EngineSick
+from worker.engine.base import EngineSick
 from worker.engine.choose import make_engine
 from worker.loop import run, spare_what_stays
-from worker.observe.health import HealthError, HealthServer
+from worker.observe.health import HealthServer
 from worker.service import Worker
-from worker.settings import Settings, SettingsError
-from worker.stream.transport.address import AddressError
+from worker.settings import Settings
 from worker.stream.transport.advice import sentence_on
 from worker.stream.transport.retry import Refusal
-from worker.voices.registry import RegistryError, UnknownVoice
 
 log = logging.getLogger(__name__)
-
-REFUSALS = (EngineError, RegistryError, UnknownVoice, AddressError, HealthError, EmbeddedError)
 
 SICK = (
     "the speech engine is beyond repair, so this worker ends: other workers speak its jobs, and its supervisor starts "
@@ -54,7 +51,7 @@ def serve(settings: Settings, ends_on_hangup: bool = False) -> int:
     except EngineSick as error:
         log.error(SICK, error)
         return 1
-    except REFUSALS as error:
+    except MakimaError as error:
         log.error("the worker cannot start: %s", error)
         return 1
     except ExceptionGroup as group:
@@ -64,8 +61,6 @@ def serve(settings: Settings, ends_on_hangup: bool = False) -> int:
         else:
             log.error("Redis refuses what a worker must do: %s", sentence_on(refusals.exceptions[0]))
         return 1
-    except SettingsError:
-        raise
     except Exception:
         log.exception(UNFORESEEN)  # by the log: nobody may read stderr
         return 1

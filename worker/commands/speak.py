@@ -17,17 +17,17 @@ import soundfile
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from schemas.errors import JobError
+from schemas.errors import MakimaError
 from schemas.jobs import job_fields
 from schemas.messages import Audio, Cancelled, Complete, Error, Message
 from schemas.wire import Entry
-from worker.commands.received import NothingHeard, ReceivedAudio, follow
+from worker.commands.received import ReceivedAudio, follow
 from worker.commands.signals import Leaving
 from worker.commands.terminal import complain, redis_problem
 from worker.settings import Settings
 from worker.stream.client import Client
 from worker.stream.keys import Keys
-from worker.stream.transport.address import AddressError, addresses
+from worker.stream.transport.address import addresses
 from worker.stream.transport.retry import RedisError
 
 RAW = "-"
@@ -55,14 +55,14 @@ def speak(settings: Settings, order: SpeakRequest) -> int:
     try:
         fields = job_fields(session_id=session_id, text=order.text, **order.options)
         hearing = asyncio.run(_listen(settings, order, fields))
-    except (JobError, NothingHeard, AddressError) as error:
-        complain(error)
-        return 1
     except BrokenPipeError:  # whoever reads our samples has heard enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
         return 1
     except (RedisError, OSError) as error:
         complain(redis_problem(error))
+        return 1
+    except MakimaError as error:
+        complain(error)
         return 1
     return _conclude(hearing, order)
 

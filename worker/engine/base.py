@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.errors import ErrorCode, MakimaError
 from worker.voices.card import Card
 
 FRAME_RATE_HZ = 12.5
@@ -28,12 +29,16 @@ N_CODEBOOKS = 16
 NO_CODES: NDArray[np.uint16] = np.zeros((0, N_CODEBOOKS), dtype=np.uint16)
 
 
-class EngineError(Exception):
+class EngineError(MakimaError):
     """The engine could not speak; the attempt failed and may be retried."""
+
+    code = ErrorCode.ENGINE_FAILED
 
 
 class VoiceUnavailable(EngineError):
     """This engine cannot speak this voice, for example because its reference recording is missing."""
+
+    code = ErrorCode.VOICE_UNAVAILABLE
 
 
 class EngineClosed(EngineError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from worker.engine.base import Engine, EngineError
-from worker.engine.checkpoint import files as weights
-from worker.engine.checkpoint import packages
-from worker.engine.checkpoint.devices import computes_on_cpu, device_obstacle
+from worker.engine.checkpoint import files, packages
+from worker.engine.checkpoint.devices import computes_on_cpu, device_problem
+from worker.engine.checkpoint.files import ModelError
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -16,28 +16,28 @@ log = logging.getLogger(__name__)
 OR_PREVIEW = "or choose --engine preview"
 
 
-def qwen_obstacle(settings: Settings) -> str:
-    """Why Qwen3-TTS cannot run here, by what is installed and on disk, and what to do. Imports no torch."""
-    if problem := packages.obstacle():
-        return f"{problem}, {OR_PREVIEW}"
-    if settings.model is None:
-        return f"no model is named; set MAKIMA_TTS_MODEL or --model to a directory or hub name, {OR_PREVIEW}"
-    try:
-        weights.read(settings.model)
-    except weights.ModelError as error:
-        return f"{error}, {OR_PREVIEW}"
-    return ""
+def qwen_problem(settings: Settings) -> EngineError | None:
+    """Why Qwen3-TTS cannot run here, by what is installed and on disk; None when it can. Imports no torch."""
+    problem = packages.package_problem()
+    if problem is None and settings.model is None:
+        problem = ModelError("no model is named", "set MAKIMA_TTS_MODEL or --model to a directory or hub name")
+    elif problem is None and settings.model is not None:
+        try:
+            files.read(settings.model)
+        except ModelError as error:
+            problem = error
+    return None if problem is None else EngineError(problem.problem, f"{problem.remedy}, {OR_PREVIEW}")
 
 
 def make_engine(settings: Settings) -> Engine:
     """The engine the settings ask for. Raises EngineError; `qwen` never falls back to another."""
-    obstacle = "" if settings.engine == "preview" else qwen_obstacle(settings) or device_obstacle(settings.device)
-    if settings.engine == "qwen" and obstacle:
-        raise EngineError(f"the Qwen engine cannot run: {obstacle}")
-    if settings.engine != "preview" and not obstacle:
+    problem = None if settings.engine == "preview" else qwen_problem(settings) or device_problem(settings.device)
+    if settings.engine == "qwen" and problem is not None:
+        raise EngineError(f"the Qwen engine cannot run: {problem.problem}", problem.remedy)
+    if settings.engine != "preview" and problem is None:
         return _qwen(settings)
-    if obstacle:
-        log.warning("speaking with the PREVIEW engine, not with Qwen3-TTS: %s", obstacle)
+    if problem is not None:
+        log.warning("speaking with the PREVIEW engine, not with Qwen3-TTS: %s", problem)
     else:
         log.warning("speaking with the PREVIEW engine: a stand-in for tests, not the real voice")
     from worker.engine.preview.engine import PreviewEngine

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from worker.engine.base import EngineError
 from worker.engine.torch_threads import threads
 
 VARIABLE = "MKL_CBWR"
@@ -36,8 +37,8 @@ def ask_for_one_order() -> None:
 
 
 @cache
-def check(wide: bool = False) -> str:
-    """What depends on threads or company here, in a sentence with the remedy; "" when nothing does.
+def check(wide: bool = False) -> EngineError | None:
+    """What depends on threads or company here; None when nothing does.
 
     wide: products of the real sizes too, which takes seconds. Once a process: later calls return the first answer.
     """
@@ -48,8 +49,9 @@ def check(wide: bool = False) -> str:
         unequal += found
         n += tried
     if not unequal:
-        return ""
-    return f"{len(unequal)} of {n} products of this process change in their last bits, first {unequal[0]}; {_remedy()}"
+        return None
+    problem = f"{len(unequal)} of {n} products of this process change in their last bits, first {unequal[0]}"
+    return EngineError(problem, _remedy())
 
 
 def _remedy() -> str:
@@ -98,8 +100,13 @@ def _by_rows(weight: Tensor, x: Tensor) -> Tensor:
 
 
 def report() -> dict[str, str]:
-    """{"problem", "instructions"}: what `check` says of wide products, and which instructions torch computes with."""
-    return {"problem": check(wide=True), "instructions": torch.backends.cpu.get_cpu_capability()}
+    """What `check` finds with wide products, and the instruction set that torch computes with.
+
+    {"problem", "remedy", "instructions"}; the first two are "" when nothing is wrong.
+    """
+    error = check(wide=True)
+    found = {"problem": error.problem, "remedy": error.remedy} if error else {"problem": "", "remedy": ""}
+    return found | {"instructions": torch.backends.cpu.get_cpu_capability()}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from schemas.errors import MakimaError
 from worker.observe.metrics import CONTENT_TYPE, Metrics
 
 REQUEST_TIMEOUT_S = 5.0
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 Answer = tuple[HTTPStatus, str, bytes]
 
 
-class HealthError(RuntimeError):
+class HealthError(MakimaError):
     """The health server cannot listen; the message says what to do."""
 
 

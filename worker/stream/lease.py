@@ -17,7 +17,7 @@ from typing import Protocol
 from worker.stream.transport.retry import RetryPolicy
 
 
-class LeaseLost(Exception):
+class LeaseLost(Exception):  # control flow, no MakimaError
     """Another worker has the job: write nothing of it and settle nothing."""
 
 

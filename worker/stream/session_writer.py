@@ -37,7 +37,7 @@ from worker.stream.transport.retry import RetryPolicy
 NO_ATTEMPT = 0  # an attempt number that BEGIN finds wrong, so that it writes nothing
 
 
-class Stop(Exception):
+class Stop(Exception):  # control flow, no MakimaError
     """A reason to stop writing, which decides how the job ends; see the module's tree. Not an error of the worker."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 
-class WorkerReserved(Exception):
+class WorkerReserved(Exception):  # control flow, no MakimaError
     """A suspect runs alone here, or waits to: give this job back. Control flow, not an error."""
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from schemas import jobs
+from schemas.errors import MakimaError
 from worker.text.lexicon import Lexicon
 
 CARD_FILE = "voice.toml"
@@ -29,7 +30,7 @@ _ESPEAK_VOICE = re.compile(r"[A-Za-z][A-Za-z0-9+_-]{0,31}")
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
 
 
-class CardError(ValueError):
+class CardError(MakimaError):
     """A voice.toml that cannot be used: the message names the file, the field and the remedy."""
 
 

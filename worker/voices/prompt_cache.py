@@ -23,6 +23,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.errors import MakimaError
+
 FORMAT = "makima-tts prompt file 1"
 MAX_FILE_BYTES = 256 * 1024 * 1024  # a prompt of 60 s in float64, with the codec's state, has 11 MB
 ABANDONED_S = 3600.0  # an unfinished file this old was left by a worker that was killed
@@ -32,7 +34,7 @@ Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 log = logging.getLogger(__name__)
 
 
-class _Unusable(Exception):
+class _Unusable(MakimaError):
     """Why a file of the cache is not taken."""
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.errors import MakimaError
 from worker.voices.card import Card
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ LETTERS_A_SECOND = 14.0
 PACES = (0.4, 3.0)  # of an ordinary pace's time: faster or slower than anybody speaks, so words are too many or missing
 
 
-class UnusableReference(ValueError):
+class UnusableReference(MakimaError):
     """A voice's recording that cannot be used. The message names the file and says what to do."""
 
 

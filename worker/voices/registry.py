@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from schemas.errors import MakimaError
 from worker.voices.card import CARD_FILE, Card, CardError, is_voice_name, lies_inside, load_card
 from worker.voices.reference import checked
 
 MAX_NAMES_SHOWN = 20
 
 
-class RegistryError(ValueError):
+class RegistryError(MakimaError):
     """Voices that cannot be served. `problems` has one message for each, naming file, field and remedy."""
 
     def __init__(self, folder: Path, problems: tuple[str, ...]) -> None:
@@ -25,7 +26,7 @@ class RegistryError(ValueError):
         self.problems = problems
 
 
-class UnknownVoice(LookupError):
+class UnknownVoice(MakimaError):
     """No card has this name; the message lists those that exist, and fits into an error message however many."""
 
     def __init__(self, name: str, names: tuple[str, ...]) -> None:

@@ -93,8 +93,8 @@ def parse(data: bytes, folder: Path) -> bool:
     flags, environment, _, _ = unpacked(data)
     with _environment({env_name(name): value for name, value in environment.items()}):
         settings = Settings.load(**flags)
-        for sentence in unknown_keys():
-            require("MAKIMA_TTS_" in sentence, "a key that is not named")
+        for error in unknown_keys():
+            require("MAKIMA_TTS_" in error.problem, "a key that is not named")
     for url in (settings.redis_url, settings.session_url):
         shown = without_password(url)
         require(SECRET not in shown, "a URL shows its password")

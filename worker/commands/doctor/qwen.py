@@ -47,8 +47,7 @@ def check_products(seen: dict[str, Any]) -> Finding:
     if "error" in seen:
         return warn("cpu products", f"not known: {seen['error']}", "try: python -m worker.engine.exactness")
     detail = f"the same bits on any number of threads and in any company ({processor()}, {seen['instructions']})"
-    problem, _, advice = str(seen["problem"]).partition("; ")
-    return warn("cpu products", problem, advice) if problem else ok("cpu products", detail)
+    return warn("cpu products", seen["problem"], seen["remedy"]) if seen["problem"] else ok("cpu products", detail)
 
 
 def check_weights(settings: Settings, model: str, gpus: list[dict[str, Any]]) -> Iterator[Finding]:
@@ -58,8 +57,7 @@ def check_weights(settings: Settings, model: str, gpus: list[dict[str, Any]]) ->
         yield ok("weights", f"{weights.folder}, {weights.n_bytes / GIB:.2f} GiB")
         yield from _memory(settings, weights, gpus)
     except ModelError as error:
-        problem, _, advice = str(error).rpartition("; ")
-        yield _matters(settings)("weights", problem or advice, advice)
+        yield _matters(settings)("weights", error.problem, error.remedy)
 
 
 def _memory(settings: Settings, weights: Weights, gpus: list[dict[str, Any]]) -> Iterator[Finding]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter, time
 
+from schemas.errors import MakimaError
 from worker.commands.doctor.findings import Finding, fail, unless, warn
 from worker.commands.doctor.queue import check_queue
-from worker.settings import Settings, SettingsError, without_password
+from worker.settings import Settings, without_password
 from worker.stream.scripts import APPEND, BEAT, BEGIN, CLAIM, END, RECLAIM, SETTLE, SWEEP, Script
 from worker.stream.transport.address import Address, AddressError, addresses
 from worker.stream.transport.advice import advice_on, said_by
@@ -52,8 +53,8 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
     """Every check of one server, or of two."""
     try:
         jobs, sessions = addresses(settings)
-    except (SettingsError, AddressError) as error:
-        yield fail("redis", str(error), "correct the setting; docs/operations.md describes each")
+    except MakimaError as error:
+        yield fail("redis", error.problem, error.remedy or "correct the setting; docs/operations.md describes each")
         return
     job_url, session_url = without_password(settings.redis_url), without_password(settings.session_url)
     if jobs == sessions:

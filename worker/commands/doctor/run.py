@@ -56,12 +56,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_keys() -> Iterator[Finding]:
-    sentences = unknown_keys()
-    for sentence in sentences:
-        problem, _, advice = sentence.partition("; ")
-        yield warn("settings", problem, advice)
-    if not sentences:
-        yield ok("settings", "no MAKIMA_TTS_ key that is none of the settings")
+    ignored = unknown_keys()
+    for error in ignored:
+        yield warn("settings", error.problem, error.remedy)
+    if not ignored:
+        yield ok("settings", "every MAKIMA_TTS_* variable is a known setting")
 
 
 def _print(console: Console, finding: Finding) -> None:

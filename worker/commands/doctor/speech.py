@@ -11,7 +11,7 @@ from time import perf_counter
 from worker.commands.doctor.findings import Finding, fail, ok, unless, warn
 from worker.engine.base import SAMPLE_RATE_HZ, EngineError, Segment
 from worker.engine.checkpoint.packages import installed
-from worker.engine.choose import qwen_obstacle
+from worker.engine.choose import qwen_problem
 from worker.engine.preview.engine import PreviewEngine
 from worker.settings import Settings
 from worker.voices.card import Card
@@ -50,15 +50,16 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
     if settings.engine == "preview":
         yield ok("engine", "preview, as chosen: a stand-in, not the real voice")
         return
-    obstacle = qwen_obstacle(settings)
-    if settings.engine == "qwen" and obstacle:
-        yield fail("engine", "qwen was chosen and cannot run: the worker will not start", obstacle)
-    elif obstacle and installed("espeakng-loader") is None:
-        yield fail("engine", f"none: Qwen3-TTS cannot run ({obstacle})", "pip install 'makima-tts[preview]'")
-    elif obstacle:
-        yield warn("engine", "auto gives preview, a stand-in and not the real voice", f"for Qwen3-TTS: {obstacle}")
-    else:
+    problem = qwen_problem(settings)
+    if problem is None:
         yield ok("engine", "qwen")
+    elif settings.engine == "qwen":
+        yield fail("engine", f"the worker will not start, Qwen3-TTS cannot run: {problem.problem}", problem.remedy)
+    elif installed("espeakng-loader") is None:
+        yield fail("engine", f"none: Qwen3-TTS cannot run ({problem})", "pip install 'makima-tts[preview]'")
+    else:
+        detail = f"preview, a stand-in and not the real voice: Qwen3-TTS cannot run ({problem.problem})"
+        yield warn("engine", detail, f"for Qwen3-TTS: {problem.remedy}")
 
 
 @dataclass(frozen=True, slots=True)

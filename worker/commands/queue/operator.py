@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from schemas.errors import MakimaError
 from worker.commands.terminal import complain, redis_problem
 from worker.settings import Settings
 from worker.stream.keys import Keys
-from worker.stream.transport.address import AddressError, addresses
+from worker.stream.transport.address import addresses
 from worker.stream.transport.base import Link
 from worker.stream.transport.open import open_link
 from worker.stream.transport.retry import RedisError
@@ -26,8 +27,8 @@ def on_queue(settings: Settings, what: Callable[[Link, Keys], Awaitable[int]]) -
 
     try:
         return asyncio.run(connected())
-    except AddressError as error:
-        complain(error)
     except (RedisError, OSError) as error:
         complain(redis_problem(error))
+    except MakimaError as error:
+        complain(error)
     return 1

@@ -9,6 +9,8 @@ import json
 from importlib import import_module
 from typing import Any
 
+from worker.engine.checkpoint.files import ModelError
+
 GIB = 1024**3
 
 
@@ -35,26 +37,26 @@ def why_no_gpu(torch: Any) -> str:
     return "torch sees no device"
 
 
-def device_obstacle(device: str) -> str:
-    """Why torch cannot compute on this device ("auto", "cpu", "cuda", "cuda:N") and what to do; "" when it can.
+def device_problem(device: str) -> ModelError | None:
+    """Why torch cannot compute on this device ("auto", "cpu", "cuda", "cuda:N"); None when it can.
 
     Imports torch into this process.
     """
     if device in ("auto", "cpu"):
-        return ""
+        return None
     if not device.startswith("cuda"):
-        return f"the device {device} is not supported by Qwen3-TTS; use cuda or cpu"
+        return ModelError(f"the device {device} is not supported by Qwen3-TTS", "use cuda or cpu")
     try:
         torch: Any = import_module("torch")
     except (ImportError, OSError) as error:
-        return f"torch cannot be imported ({error}); install again: pip install 'makima-tts[qwen]'"
+        return ModelError(f"torch cannot be imported ({error})", "install again: pip install 'makima-tts[qwen]'")
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not n_gpus:
-        return f"no CUDA device: {why_no_gpu(torch)}; install the NVIDIA driver, or use --device cpu"
+        return ModelError(f"no CUDA device: {why_no_gpu(torch)}", "install the NVIDIA driver, or use --device cpu")
     index = device.partition(":")[2]
     if index and int(index) >= n_gpus:
-        return f"{device} is not there: the last of {n_gpus} GPUs is cuda:{n_gpus - 1}"
-    return ""
+        return ModelError(f"{device} is not there", f"use a GPU from cuda:0 to cuda:{n_gpus - 1}, or --device cpu")
+    return None
 
 
 def computes_on_cpu(device: str) -> bool:

@@ -66,7 +66,7 @@ class Weights:
                     while part := stream.read(1 << 22):
                         digest.update(part)
             except OSError as error:
-                raise ModelError(f"{file.path} cannot be read ({error.strerror}); {_fetch_again()}") from None
+                raise ModelError(f"{file.path} cannot be read ({error.strerror})", _fetch_again()) from None
         return digest.hexdigest()
 
 
@@ -77,11 +77,11 @@ def read(name: str) -> Weights:
     _check_type(folder, config)
     missing = list(_missing(folder))
     if missing:
-        raise ModelError(f"{folder} is incomplete, it lacks {', '.join(missing)}; {_fetch_again(name)}")
+        raise ModelError(f"{folder} is incomplete, it lacks {', '.join(missing)}", _fetch_again(name))
     codec_config = _json(folder / CODEC_FOLDER / "config.json", "it has no speech tokenizer")
     if codec_config.get("model_type") != CODEC_TYPE:
         raise ModelError(
-            f"{folder / CODEC_FOLDER} is a {codec_config.get('model_type')!r}, not {CODEC_TYPE}; use {RECOMMENDED}"
+            f"{folder / CODEC_FOLDER} is a {codec_config.get('model_type')!r}, not {CODEC_TYPE}", f"use {RECOMMENDED}"
         )
     files = [*_weights_files(folder, ""), *_weights_files(folder, f"{CODEC_FOLDER}/")]
     return Weights(folder, shown_name(name), config, codec_config, tuple(sorted(files, key=lambda file: file.name)))
@@ -93,22 +93,22 @@ def find(name: str) -> Path:
     if name.strip() and os.path.isdir(folder):  # noqa: PTH112 (Path's raises in a folder that is closed to this user)
         return folder
     if os.path.isfile(folder):  # noqa: PTH113
-        raise ModelError(f"{name} is a file; name the directory it lies in")
+        raise ModelError(f"{name} is a file", "name the directory it lies in")
     if not is_hub_name(name):
-        raise ModelError(f"{name!r} is neither a directory nor a hub name such as {RECOMMENDED}")
+        raise ModelError(f"{name!r} is neither a directory nor a hub name", f"name one, such as {RECOMMENDED}")
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
     except ImportError:
-        raise ModelError("the package huggingface_hub is missing; pip install 'makima-tts[qwen]'") from None
+        raise ModelError("the package huggingface_hub is missing", "pip install 'makima-tts[qwen]'") from None
     try:
         return Path(snapshot_download(name, local_files_only=True))
     except LocalEntryNotFoundError:
         raise ModelError(
-            f"{name} is no directory, and no model of that name was fetched; run: makima-tts model fetch {name}"
+            f"{name} is no directory, and no model of that name was fetched", f"run: makima-tts model fetch {name}"
         ) from None
     except (HFValidationError, OSError) as error:
-        raise ModelError(f"{name} cannot be looked up ({_first_line(error)}); name a directory") from None
+        raise ModelError(f"{name} cannot be looked up ({_first_line(error)})", "name a directory") from None
 
 
 def _folder(name: str) -> Path:
@@ -130,16 +130,17 @@ def shown_name(name: str) -> str:
 
 def _check_type(folder: Path, config: Mapping[str, Any]) -> None:
     if config.get("model_type") != "qwen3_tts":
-        raise ModelError(f"{folder} holds a {config.get('model_type')!r} model, not qwen3_tts; use {RECOMMENDED}")
+        raise ModelError(f"{folder} holds a {config.get('model_type')!r} model, not qwen3_tts", f"use {RECOMMENDED}")
     if config.get("tts_model_type") != "base":
         raise ModelError(
             f"{folder} holds a {config.get('tts_model_type')!r} model, which cannot speak with a voice from a "
-            f"recording; use a Base model such as {RECOMMENDED}"
+            "recording",
+            f"use a Base model such as {RECOMMENDED}",
         )
     if config.get("tokenizer_type") != CODEC_TYPE:
         raise ModelError(
-            f"{folder} speaks in codes of {config.get('tokenizer_type')!r}, not {CODEC_TYPE}; "
-            f"use a 12Hz model such as {RECOMMENDED}"
+            f"{folder} speaks in codes of {config.get('tokenizer_type')!r}, not {CODEC_TYPE}",
+            f"use a 12Hz model such as {RECOMMENDED}",
         )
 
 
@@ -167,7 +168,7 @@ def _weights_files(folder: Path, part: str) -> Iterator[TensorFile]:
     if not (folder / f"{part}model.safetensors").is_file():
         shards = _json(index, "its index of weights is missing").get("weight_map")
         if not isinstance(shards, dict) or not shards:
-            raise ModelError(f"{index} names no weights; {_fetch_again()}")
+            raise ModelError(f"{index} names no weights", _fetch_again())
         names = sorted({str(name) for name in shards.values()})
     for name in names:
         yield _weights_file(folder / part / name, f"{part}{name}")
@@ -177,9 +178,9 @@ def _weights_file(path: Path, name: str) -> TensorFile:
     try:
         return read_header(path, name)
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}); {_fetch_again()}") from None
+        raise ModelError(f"{path} cannot be read ({error.strerror})", _fetch_again()) from None
     except ValueError as error:
-        raise ModelError(f"{path} is damaged ({error}); {_fetch_again()}") from None
+        raise ModelError(f"{path} is damaged ({error})", _fetch_again()) from None
 
 
 def _json(path: Path, without: str) -> dict[str, Any]:
@@ -188,14 +189,14 @@ def _json(path: Path, without: str) -> dict[str, Any]:
         found = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ModelError(
-            f"{path} is not there: {without}; name the directory with config.json, or {_fetch_again()}"
+            f"{path} is not there: {without}", f"name the directory with config.json, or {_fetch_again()}"
         ) from None
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}); let this user read it") from None
+        raise ModelError(f"{path} cannot be read ({error.strerror})", "let this user read it") from None
     except (ValueError, RecursionError):
-        raise ModelError(f"{path} is no JSON; {_fetch_again()}") from None
+        raise ModelError(f"{path} is no JSON", _fetch_again()) from None
     if not isinstance(found, dict):
-        raise ModelError(f"{path} is no JSON object; {_fetch_again()}")
+        raise ModelError(f"{path} is no JSON object", _fetch_again())
     return found
 
 

@@ -32,7 +32,7 @@ def slot_bytes(weights: Weights, dtype: str) -> int:
     try:
         numbers = cache_numbers(weights.config["talker_config"]) + codec_numbers(weights.codec_config["decoder_config"])
     except (KeyError, TypeError) as error:
-        raise ModelError(f"{weights.folder}: its config.json lacks {error}; fetch the model again") from None
+        raise ModelError(f"{weights.folder}: its config.json lacks {error}", "fetch the model again") from None
     return numbers * ELEMENT_BYTES[dtype]
 
 

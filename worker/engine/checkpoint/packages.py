@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
+from worker.engine.checkpoint.files import ModelError
+
 # Beginnings of the only versions that go together: qwen-tts pins transformers and imports torchaudio, and the newest
 # torchaudio there is needs this torch.
 NEEDED = {"torch": "2.11.", "torchaudio": "2.11.", "transformers": "4.57.3", "qwen-tts": "0.1.1"}
@@ -17,18 +19,18 @@ def installed(name: str) -> str | None:
         return None
 
 
-def obstacle() -> str:
-    """Which packages are missing or of a wrong version, and what to do; "" when all is well."""
+def package_problem() -> ModelError | None:
+    """Which packages are missing or of a wrong version; None when all is well."""
     found = {name: installed(name) for name in NEEDED}
     missing = [name for name, version_here in found.items() if version_here is None]
     if missing:
-        return f"not installed: {', '.join(missing)}; {INSTALL}"
+        return ModelError(f"not installed: {', '.join(missing)}", INSTALL)
     wrong = [
         f"{name} {version_here} (needed: {NEEDED[name]}{'x' if NEEDED[name].endswith('.') else ''})"
         for name, version_here in found.items()
         if version_here is not None and not fits(version_here, NEEDED[name])
     ]
-    return f"wrong version: {', '.join(wrong)}; {INSTALL}" if wrong else ""
+    return ModelError(f"wrong version: {', '.join(wrong)}", INSTALL) if wrong else None
 
 
 def fits(found: str, needed: str) -> bool:

@@ -28,7 +28,7 @@ def arithmetic_of(model: Model) -> Arithmetic:
         f"weights-{model.fingerprint[:_WEIGHTS_DIGITS]}",
         f"makima-tts-{installed('makima-tts')}",
     ]
-    is_exact = is_cpu and model.dtype == torch.float32 and not exactness.check()
+    is_exact = is_cpu and model.dtype == torch.float32 and exactness.check() is None
     return Arithmetic(" ".join(map(printable, parts))[:256], is_exact)
 
 

@@ -26,7 +26,7 @@ from worker.engine import exactness
 from worker.engine.caches import provide_caches
 from worker.engine.checkpoint import memory as footprint
 from worker.engine.checkpoint import packages
-from worker.engine.checkpoint.devices import device_obstacle
+from worker.engine.checkpoint.devices import device_problem
 from worker.engine.checkpoint.files import CODEC_FOLDER, Weights, read
 from worker.engine.qwen.errors import ModelError
 
@@ -81,8 +81,8 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto", attention: str
     device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on CPU), bfloat16, float16, float32,
     float64. attention: auto, flash, sdpa. Raises ModelError.
     """
-    if problem := packages.obstacle():
-        raise ModelError(problem)
+    if (problem := packages.package_problem()) is not None:
+        raise problem
     weights = read(name)
     place = _device(device)
     element = _dtype(dtype, place)
@@ -111,38 +111,38 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto", attention: str
 
 
 def _warn_of_changing_products(device: torch.device, dtype: torch.dtype) -> None:
-    if device.type == "cpu" and dtype == torch.float32 and (problem := exactness.check()):
+    if device.type == "cpu" and dtype == torch.float32 and (problem := exactness.check()) is not None:
         log.warning("samples may differ by one step of 16 bits between attempts at one utterance: %s", problem)
 
 
 def _device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if problem := device_obstacle(device):
-        raise ModelError(problem)
+    if (problem := device_problem(device)) is not None:
+        raise problem
     return torch.device("cuda", 0) if device == "cuda" else torch.device(device)
 
 
 def _dtype(dtype: str, device: torch.device) -> torch.dtype:
     found: torch.dtype | None = DTYPES.get(footprint.dtype_for(dtype, device.type))
     if found is None:
-        raise ModelError(f"the number format {dtype!r} is unknown; use auto, {', '.join(DTYPES)}")
+        raise ModelError(f"the number format {dtype!r} is unknown", f"use auto, {', '.join(DTYPES)}")
     return found
 
 
 def _attention(attention: str, device: torch.device, dtype: torch.dtype) -> Attention:
     if attention not in ("auto", "flash", "sdpa"):
-        raise ModelError(f"the attention {attention!r} is unknown; use auto, flash or sdpa")
-    obstacle = ""
+        raise ModelError(f"the attention {attention!r} is unknown", "use auto, flash or sdpa")
+    problem = ""
     if device.type != "cuda":
-        obstacle = "it runs on CUDA only"
+        problem = "it runs on CUDA only"
     elif dtype not in HALVES:
-        obstacle = "it computes in bfloat16 and float16 only"
+        problem = "it computes in bfloat16 and float16 only"
     elif find_spec("flash_attn") is None:
-        obstacle = "flash-attn is not installed: pip install 'makima-tts[flash]'"
-    if attention == "flash" and obstacle:
-        raise ModelError(f"flash attention cannot be used: {obstacle}; or use sdpa")
-    return "sdpa" if attention == "sdpa" or obstacle else "flash"
+        problem = "flash-attn is not installed: pip install 'makima-tts[flash]'"
+    if attention == "flash" and problem:
+        raise ModelError(f"flash attention cannot be used: {problem}", "or use sdpa")
+    return "sdpa" if attention == "sdpa" or problem else "flash"
 
 
 def _refuse_too_little_memory(weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
@@ -157,8 +157,8 @@ def _refuse_too_little_memory(weights: Weights, device: torch.device, dtype: tor
 
 def _too_little_memory(weights: Weights, what: str) -> ModelError:
     return ModelError(
-        f"too little memory for {weights.name} ({weights.n_numbers / 1e6:.0f} million parameters): {what}; "
-        "end what else uses it, choose another device, or a smaller --dtype"
+        f"too little memory for {weights.name} ({weights.n_numbers / 1e6:.0f} million parameters): {what}",
+        "end what else uses it, choose another device, or a smaller --dtype",
     )
 
 
@@ -174,8 +174,8 @@ def _upstream(weights: Weights, device: torch.device, dtype: torch.dtype) -> Any
         raise _too_little_memory(weights, _first_line(error)) from error
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ModelError(
-            f"{weights.folder} cannot be loaded ({_first_line(error)}); "
-            "its files do not fit each other, fetch the model again: makima-tts model fetch NAME"
+            f"{weights.folder} cannot be loaded ({_first_line(error)})",
+            "its files do not fit each other, fetch the model again: makima-tts model fetch NAME",
         ) from error
     _refuse_missing(weights, upstream.model, of_the_codec=False)
     _refuse_missing(weights, upstream.model.speech_tokenizer.model, of_the_codec=True)
@@ -187,8 +187,8 @@ def _refuse_missing(weights: Weights, module: nn.Module, of_the_codec: bool) -> 
     if missing:
         where = weights.folder / CODEC_FOLDER if of_the_codec else weights.folder
         raise ModelError(
-            f"the weights in {where} lack {len(missing)} tensors, {missing[0]} the first; "
-            "fetch the model again: makima-tts model fetch NAME"
+            f"the weights in {where} lack {len(missing)} tensors, {missing[0]} the first",
+            "fetch the model again: makima-tts model fetch NAME",
         )
 
 
@@ -199,7 +199,7 @@ def _import_upstream() -> Any:
         with redirect_stdout(said), _without_asking_for_sox():
             from qwen_tts import Qwen3TTSModel
     except (ImportError, OSError, RuntimeError) as error:
-        raise ModelError(f"qwen-tts cannot be imported ({_first_line(error)}); {packages.INSTALL}") from error
+        raise ModelError(f"qwen-tts cannot be imported ({_first_line(error)})", packages.INSTALL) from error
     for line in filter(str.strip, said.getvalue().splitlines()):
         log.debug("qwen-tts: %s", line)
     return Qwen3TTSModel

@@ -24,6 +24,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from schemas.errors import MakimaError
 from worker.settings import Settings, password_in
 
 CONNECT_TIMEOUT_S = 5.0
@@ -34,7 +35,7 @@ SCHEMES = frozenset(
 )
 
 
-class AddressError(ValueError):
+class AddressError(MakimaError):
     """The Redis URL cannot be used; the message says why and how one looks, and never holds the URL itself."""
 
 

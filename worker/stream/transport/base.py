@@ -6,12 +6,13 @@ from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError
 
+from schemas.errors import MakimaError
 from worker.stream.scripts import Script
 
 Word = str | bytes | int | float
 
 
-class LinkClosedError(RuntimeError):
+class LinkClosedError(MakimaError):
     """The link was closed by its owner; nothing is sent on it any more."""
 
 

@@ -15,12 +15,13 @@ from redis.asyncio.connection import AbstractConnection
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import NoPermissionError, ResponseError
 
+from schemas.errors import MakimaError
 from worker.stream.transport.address import Address
 from worker.stream.transport.connection import PipelinedConnection
 from worker.stream.transport.retry import PASSING, UnwillingError
 
 
-class WrongServerError(redis.ConnectionError):
+class WrongServerError(MakimaError, redis.ConnectionError):
     """The server is one of a Cluster, or a Sentinel, and the URL says otherwise."""
 
 

@@ -23,6 +23,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from schemas.errors import MakimaError
 from worker.stream.transport.advice import sentence_on
 
 RedisError = redis.RedisError  # for those outside worker.stream, who import no redis
@@ -34,7 +35,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class UnwillingError(redis.ResponseError):
+class UnwillingError(MakimaError, redis.ResponseError):
     """Redis takes no commands or no writes for now: its disk is full, its replicas are away, or a script runs."""
 
 
