@@ -14,8 +14,10 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from worker.commands.doctor.installed import fits
+from worker.engine.checkpoint.packages import fits
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*(REPOSITORY / "worker").rglob("*.py"), *(REPOSITORY / "schemas").rglob("*.py")])
@@ -175,21 +177,12 @@ def test_all_is_what_is_public(path: Path) -> None:
 # Dependencies and what a clone contains.
 
 
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def _named_in_pyproject() -> list[tuple[str, str]]:
     """(name, bounds) of every requirement, of the build's too."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
     extras = project["project"]["optional-dependencies"].values()
     lines = [*project["project"]["dependencies"], *project["build-system"]["requires"], *chain(*extras)]
-    named = []
-    for line in lines:
-        match = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?(.*)", line)
-        assert match, line
-        named.append((_canonical(match[1]), match[2]))
-    return named
+    return [(canonicalize_name(named.name), str(named.specifier)) for named in map(Requirement, lines)]
 
 
 def _pins() -> dict[str, list[str]]:
@@ -198,7 +191,7 @@ def _pins() -> dict[str, list[str]]:
         if line and not line.startswith("#"):
             match = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.+!]*)( ; .+)?", line)
             assert match, f"constraints.txt holds names and versions only, not {line!r}"
-            pins.setdefault(_canonical(match[1]), []).append(match[2])
+            pins.setdefault(canonicalize_name(match[1]), []).append(match[2])
     return pins
 
 

@@ -203,9 +203,9 @@ def test_the_packages_here_go_together() -> None:
 @pytest.mark.parametrize(
     ("versions", "said"),
     [
-        ({"torch": "2.12.0"}, "torch 2.12.0 (needed: 2.11.x)"),
-        ({"torchaudio": "2.10.1+cpu"}, "torchaudio 2.10.1+cpu (needed: 2.11.x)"),
-        ({"transformers": "5.0.0", "qwen-tts": "0.1.2"}, "transformers 5.0.0 (needed: 4.57.3), qwen-tts 0.1.2"),
+        ({"torch": "2.12.0"}, "torch 2.12.0 (needed: ==2.11.*)"),
+        ({"torchaudio": "2.10.1+cpu"}, "torchaudio 2.10.1+cpu (needed: ==2.11.*)"),
+        ({"transformers": "5.0.0", "qwen-tts": "0.1.2"}, "transformers 5.0.0 (needed: ==4.57.3), qwen-tts 0.1.2"),
         ({"qwen-tts": None}, "not installed: qwen-tts"),
     ],
 )

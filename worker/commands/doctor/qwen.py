@@ -110,7 +110,7 @@ def _not_installed(settings: Settings, missing: list[str]) -> Finding:
 def _versions(versions: dict[str, str | None]) -> Finding:
     detail = ", ".join(f"{name} {found}" for name, found in versions.items())
     fine = all(fits(str(found), NEEDED[name]) for name, found in versions.items())
-    together = ", ".join(f"{name} {needed}{'x' if needed.endswith('.') else ''}" for name, needed in NEEDED.items())
+    together = ", ".join(f"{name}{needed}" for name, needed in NEEDED.items())
     return unless(fine, fail("qwen packages", detail, f"these go together: {together}; {INSTALL}"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
@@ -11,6 +12,7 @@ from time import perf_counter, time
 from schemas.errors import MakimaError
 from worker.commands.doctor.findings import Finding, fail, unless, warn
 from worker.commands.doctor.queue import check_queue
+from worker.engine.checkpoint.packages import fits
 from worker.settings import Settings, without_password
 from worker.stream.scripts import APPEND, BEAT, BEGIN, CLAIM, END, RECLAIM, SETTLE, SWEEP, Script
 from worker.stream.transport.address import Address, AddressError, addresses
@@ -20,7 +22,7 @@ from worker.stream.transport.open import open_link
 from worker.stream.transport.retry import MissingRight, RedisError, Refusal
 from worker.stream.transport.round_trips import enough_lease_ms
 
-OLDEST = (7, 0)
+OLDEST = "7.0"
 N_PINGS = 50
 PINGS_S = 3.0  # of which to spend no more on them
 SLOW_PING_MS = 5.0
@@ -140,18 +142,9 @@ async def _server(link: Link, said: dict[str, str], plane: RedisRole) -> Finding
         kind, shown = "valkey", said["valkey_version"]
     else:
         kind, shown = said.get("server_name", "redis"), said.get("redis_version", "")
-    fine = version_of(shown) >= OLDEST
+    numbers = re.match(r"[0-9.]*[0-9]", shown)  # some providers append words of their own
+    fine = numbers is not None and fits(numbers[0], f">={OLDEST}")
     return unless(fine, fail("server", f"{kind} {shown} at {where}", "install Redis 7.0 or later, or Valkey"))
-
-
-def version_of(shown: str) -> tuple[int, ...]:
-    """The leading numbers: (7, 0, 15) of "7.0.15"; () when there are none."""
-    numbers = []
-    for part in shown.split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
 
 
 async def _latency(link: Link, lease_ms: int | None) -> Finding:
