@@ -23,10 +23,12 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from benchmarks import checkpoint
+from tests.previewing import Make
 from tests.shell import Run, here, runner
 from tests.tone import ToneEngine
 from worker.embedded import embedded_valkey
 from worker.engine.base import Engine
+from worker.engine.preview.engine import PreviewEngine
 from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.client import Client
@@ -244,3 +246,16 @@ def tiny_ending(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints") / "ending"
     checkpoint.write("tiny", folder, eos_boost=1.5)
     return folder
+
+
+@pytest.fixture
+def make_preview() -> Iterator[Make]:
+    """Makes preview engines and closes them."""
+    with ExitStack() as stack:
+
+        def make(n_slots: int = 4, **options: object) -> PreviewEngine:
+            engine = PreviewEngine(n_slots, **options)  # type: ignore[arg-type]
+            stack.callback(engine.close)
+            return engine
+
+        yield make

@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def children_of(pid: int) -> list[int]:
-    """Every process whose parent is `pid`, zombies included."""
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
-    pairs = (line.split() for line in listing.stdout.splitlines())
-    return [int(child) for child, parent in pairs if int(parent) == pid]
+def children_of(pid: int, program: str = "") -> list[int]:
+    """Every process whose parent is `pid`, zombies included. program: only those with this in their command line."""
+    listing = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    rows = (line.split(maxsplit=2) for line in listing.stdout.splitlines())
+    return [int(child) for child, parent, *command in rows if int(parent) == pid and program in "".join(command)]
 
 
 def is_running(pid: int) -> bool:

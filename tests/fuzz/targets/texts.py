@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,8 @@ from schemas import LANGUAGES
 from tests.fuzz import odd
 from tests.fuzz.mutate import several
 from tests.fuzz.target import Target, packed, require, unpacked
-from worker.engine.preview.espeak import Espeak, Request, wait_for_samples
+from worker.engine.preview.espeak import Espeak, Request
+from worker.engine.preview.synthesiser import wait_for_samples
 from worker.engine.preview.voices import ESPEAK_VOICES, spoken_language
 from worker.text import Lexicon, Splitter, clean, frame_budget, is_speakable, join, plan, split
 from worker.text.split import MAX_CHARS
@@ -167,7 +167,7 @@ def speak(data: bytes, folder: Path) -> bool:
     for piece in plan(text, language, _lexicon(entries) or {}):
         spoken = spoken_language(piece.spoken, ("Japanese", "English")) if language == "Auto" else language
         request = Request(piece.spoken, ESPEAK_VOICES[spoken])
-        said = json.loads(request.pack())["text"]
+        said = request.encoded().decode()
         require(not any(unicodedata.category(char) == "Cc" for char in said), "a control character reaches espeak-ng")
         speech = espeak().speak(request)
         try:

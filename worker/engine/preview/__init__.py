@@ -1,1 +1,1 @@
-"""The preview engine: espeak-ng speaks, so that the whole path is real without a model."""
+"""The preview engine: a small synthesiser such as espeak-ng in the model's place."""
