@@ -155,6 +155,16 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(tree(path))
 
 
+def test_no_class_name_is_used_twice() -> None:
+    """Not even with an underscore before one of them: a name has one meaning."""
+    found: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name.lstrip("_"), []).append(f"{module_name(path)}:{node.lineno}")
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
 def _lists_what_is_public(path: Path) -> bool:
     return any(
         isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == "__all__" for to in node.targets)

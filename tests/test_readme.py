@@ -1,4 +1,4 @@
-"""The README is true: its commands run, its links lead somewhere, its table is the command line's own."""
+"""The README is true: its commands run, their output has the shape it shows, and its figures are those of the pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.shell import BIN, ENVIRONMENT, audible_s
 from worker.cli import app
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/operations.md", "docs/benchmarks.md", "schemas/vectors/README.md")
+OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text("utf-8")
 TOUR_PORT = "6399"
 
 
@@ -134,6 +134,8 @@ def test_the_sixty_second_tour_and_what_dev_prints(tmp_path: Path) -> None:
         assert types()[0] == b"begin"
         assert {b"complete", b"cancelled"} & set(types())
 
+        (shown,) = outputs()[f"makima-tts dev --port {TOUR_PORT}"]
+        assert shape(printed.splitlines()[0]) == shape(shown)
         offered = [line.strip() for line in printed.splitlines() if line.startswith("  ")]
         assert [line.split()[0] for line in offered] == ["redis-cli"] * 3 + ["makima-tts"] * 2
         for line in offered:
@@ -151,7 +153,7 @@ def names(command: object, prefix: str = "") -> set[str]:
 
 def test_the_table_has_every_command_and_no_other() -> None:
     listed = set()
-    for row in re.findall(r"^\| (`makima-tts [^|]*) \|", README, re.MULTILINE):
+    for row in re.findall(r"^\| (`makima-tts [^|]*) \|", OPERATIONS, re.MULTILINE):
         first, *others = re.findall(r"`([^`]*)`", row)
         words = [word for word in first.removeprefix("makima-tts ").split() if not word.isupper()]
         listed.add(" ".join(words))
@@ -159,14 +161,60 @@ def test_the_table_has_every_command_and_no_other() -> None:
     assert listed == names(typer.main.get_command(app))
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page: str) -> None:
-    path = REPOSITORY / page
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text("utf-8")):
-        if "://" not in target:
-            assert (path.parent / target).exists(), f"{page}: {target}"
+def outputs() -> dict[str, list[str]]:
+    """The output that the README shows below each sh block, by the block's first command."""
+    blocks = re.findall(r"```sh\n(.*?)```\n```\n(.*?)```", README, re.DOTALL)
+    return {block.splitlines()[0]: shown.splitlines() for block, shown in blocks}
 
 
-def test_the_readme_claims_no_engine_that_is_not_there() -> None:
-    has_qwen = (REPOSITORY / "worker" / "engine" / "qwen").exists()
-    assert has_qwen or "not in this version" in README
+def test_each_part_of_the_tour_shows_its_output() -> None:
+    starts = {start.split()[0] + " " + start.split()[1] for start in outputs()}
+    assert starts == {"make demo", "makima-tts dev", "redis-cli -p", "makima-tts speak"}
+
+
+def shape(line: str) -> str:
+    """A line of output without its figures."""
+    return re.sub(r"[\d.]*\d", "N", line)
+
+
+def test_the_demos_output_is_what_the_readme_shows(tmp_path: Path) -> None:
+    (line,) = [line for line in made("demo") if "makima-tts demo" in line]
+    _, *words = shlex.split(line)
+    done = subprocess.run(
+        [BIN / "makima-tts", *words], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert [shape(line) for line in done.stdout.splitlines()] == [shape(line) for line in outputs()["make demo"]]
+
+
+def test_the_readmes_figures_are_those_of_the_pages() -> None:
+    """Of tables with the commands that give them: benchmarks.md and reliability.md."""
+    benchmarks = (REPOSITORY / "docs" / "benchmarks.md").read_text("utf-8")
+    reliability = (REPOSITORY / "docs" / "reliability.md").read_text("utf-8")
+    table = reliability.partition("Without damage:")[2].partition("\n\nT")[0]
+    runs = [row.split("|") for row in table.splitlines() if re.match(r"\| (valkey|redis|cluster|sentinel), ", row)]
+    n_jobs, n_taken = (sum(int(run[column]) for run in runs) for column in (3, 5))
+    (n_kills,) = re.findall(r"Every run: (\d+) kills", reliability)
+    assert f"{n_jobs:,} jobs, {int(n_kills) * len(runs)} workers killed, {n_taken:,} take-overs" in README
+    assert {run[column].strip() for run in runs for column in (7, 8, 9)} == {"0"}
+
+    def first(row: str) -> str:
+        return str(re.search(rf"^\| {re.escape(row)} \| ([\d.]+)", benchmarks, re.MULTILINE)[1])  # type: ignore[index]
+
+    assert f"First audio after {float(first('first audio p50, ms')):.0f} ms" in README
+    assert f"picked up in {float(first('pick-up p50, ms')):.1f} ms" in README
+    assert f"{int(first('settled jobs a second')):,} jobs a second settle" in README
+
+
+def test_the_readme_is_short_and_in_order() -> None:
+    lines = README.splitlines()
+    assert len(lines) < 150
+    marks = ["![", "| measured ", "```mermaid", "## Sixty seconds", "## When to use it", "## Status", "## Read on"]
+    found = [next(number for number, line in enumerate(lines) if line.startswith(mark)) for mark in marks]
+    assert found == sorted(found)
+
+
+def test_what_was_not_measured_is_said_in_the_status() -> None:
+    """Holds as long as benchmarks.md has no result of a GPU."""
+    benchmarks = (REPOSITORY / "docs" / "benchmarks.md").read_text("utf-8")
+    status = README.partition("## Status")[2].partition("\n## ")[0]
+    assert ("Not measured" in benchmarks.partition("### On a GPU")[2]) == ("a GPU" in status)

@@ -1,0 +1,111 @@
+"""Draws the README's picture: the demo's waveform on a listener's clock, with the first audible sound marked.
+
+    python -m benchmarks.waveform docs/demo.png [--text TEXT]
+
+The clock starts when the job is published, and the first audible sound is drawn where a listener received it. The
+picture is an indexed PNG, written with zlib alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from worker.audio.onset import first_audible
+
+WIDTH, HEIGHT, MARGIN = 1200, 240, 28
+TEXT = "Hello, I am Makima. Tell me what you would like to hear."
+BACKGROUND, WAVE, AXIS, MARK = range(4)
+PALETTE = bytes.fromhex("ffffff 3b6ea5 9aa4ad d1242f".replace(" ", ""))
+# Rows of 3 x 5 glyphs, three bits a row, top first.
+FONT = {
+    "0": (7, 5, 5, 5, 7), "1": (2, 6, 2, 2, 7), "2": (7, 1, 7, 4, 7), "3": (7, 1, 7, 1, 7), "4": (5, 5, 7, 1, 1),
+    "5": (7, 4, 7, 1, 7), "6": (7, 4, 7, 5, 7), "7": (7, 1, 1, 1, 1), "8": (7, 5, 7, 5, 7), "9": (7, 5, 7, 1, 7),
+    "m": (0, 7, 7, 5, 5), "s": (3, 4, 2, 1, 6), " ": (0, 0, 0, 0, 0),
+}  # fmt: skip
+SCALE = 3
+
+Canvas = NDArray[np.uint8]
+
+
+def demo(text: str) -> tuple[NDArray[np.float32], int, float]:
+    """Speak the text by `makima-tts demo`: samples, rate, seconds from publishing to the first audible sound."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "demo.wav"
+        words = ["demo", text, "--engine", "preview", "--voice", "placeholder", "--out", str(out), "--json"]
+        done = subprocess.run([sys.executable, "-m", "worker.cli", *words], capture_output=True, check=True)  # noqa: S603
+        pcm, rate = soundfile.read(out, dtype="float32")
+        return pcm, rate, json.loads(done.stdout)["first_audible_s"]
+
+
+def draw(pcm: NDArray[np.float32], rate: int, first_s: float) -> Canvas:
+    """The picture, uint8 [HEIGHT, WIDTH] of palette indices. pcm: float32 [n]."""
+    onset = first_audible(pcm) or 0
+    start_s = first_s - onset / rate  # of the samples, so that the onset falls on first_s
+    span_s = start_s + len(pcm) / rate
+    per_s = (WIDTH - 2 * MARGIN) / span_s
+    canvas: Canvas = np.full((HEIGHT, WIDTH), BACKGROUND, np.uint8)
+    middle, half = HEIGHT // 2, HEIGHT // 2 - MARGIN - 6
+    loudest = float(np.abs(pcm).max()) or 1.0
+    canvas[middle, MARGIN : WIDTH - MARGIN] = AXIS
+    for x in range(MARGIN, WIDTH - MARGIN):
+        at = round(((x - MARGIN) / per_s - start_s) * rate)
+        part = pcm[max(at, 0) : max(at + round(rate / per_s), 0)]
+        if part.size:
+            height = round(half * float(np.abs(part).max()) / loudest)
+            canvas[middle - height : middle + height + 1, x] = WAVE
+    for second in range(int(span_s) + 1):
+        x = MARGIN + round(second * per_s)
+        canvas[HEIGHT - MARGIN : HEIGHT - MARGIN + 6, x] = AXIS
+        write(canvas, f"{second} s", x - 6, HEIGHT - 5 * SCALE - 3, AXIS)
+    x = MARGIN + round(first_s * per_s)
+    canvas[MARGIN - 4 : HEIGHT - MARGIN, x : x + 2] = MARK
+    write(canvas, f"{first_s * 1000:.0f} ms", x + 6, 6, MARK)
+    return canvas
+
+
+def write(canvas: Canvas, text: str, x: int, y: int, color: int) -> None:
+    """Digits, m, s and blanks, from this top left corner."""
+    for char in text:
+        for row, bits in enumerate(FONT[char]):
+            for column in range(3):
+                if bits >> (2 - column) & 1:
+                    top, left = y + row * SCALE, x + column * SCALE
+                    canvas[top : top + SCALE, left : left + SCALE] = color
+        x += 4 * SCALE
+
+
+def png(canvas: Canvas) -> bytes:
+    """An indexed PNG of 8 bits a pixel."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = canvas.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in canvas)
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"PLTE", PALETTE), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Draw the demo's waveform into a PNG file.")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--text", default=TEXT)
+    given = parser.parse_args()
+    given.out.write_bytes(png(draw(*demo(given.text))))
+    print(f"wrote {given.out}, {given.out.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
