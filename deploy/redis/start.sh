@@ -1,11 +1,11 @@
 #!/bin/sh
-# Starts Redis with users.acl, each `>change-me-<user>` in it replaced by the hash of that user's password.
-# A password is the first line of $SECRETS/<user>; a missing one stops the start, so the placeholders never count.
-# Further arguments go to redis-server.
+# Starts Redis with users.acl, where each `>change-me-<user>` is replaced by the hash of that user's password.
+# A password is the first line of $SECRETS/<user>. Without one Redis does not start, so a placeholder is never a password.
+# All arguments go to redis-server.
 set -eu
 here=$(dirname "$0")
 secrets=${SECRETS:-/run/secrets}
-acl=${ACL:-/tmp/users.acl} # what --aclfile names
+acl=${ACL:-/tmp/users.acl} # the path in --aclfile
 
 umask 077
 cp "$here/users.acl" "$acl"
