@@ -58,7 +58,7 @@ def test_the_table_of_messages_names_every_key(kind: str) -> None:
 
 
 def test_the_table_of_jobs_names_every_field_and_limit() -> None:
-    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", RUST.partition("## Hearing")[0], re.MULTILINE))
+    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", RUST.partition("## Receiving")[0], re.MULTILINE))
     assert set(rows) - {"field"} == set(JOB_FIELDS)
     assert all(language in rows["language"] for language in LANGUAGES)
     assert all(str(rate) in rows["sample_rate"] for rate in SAMPLE_RATES)
