@@ -49,6 +49,7 @@ RANKS = {
     "worker.service": 9,
     "worker.bench": 10,
     "worker.commands": 10,
+    "worker.flags": 10,
     "worker.cli": 11,
     "worker.__main__": 12,
 }

@@ -14,7 +14,7 @@ import typer
 from schemas.export import export
 from tests.conftest import REPOSITORY, Server
 from tests.shell import ENVIRONMENT, Run, complaint
-from worker import cli
+from worker import cli, flags
 from worker.settings import Settings
 
 NOBODY_THERE = "redis://127.0.0.1:1/0"
@@ -147,17 +147,24 @@ def test_every_flag_reaches_its_setting(command: str, monkeypatch: pytest.Monkey
     known: Any = typer.main.get_command(cli.app)
     for word in command.split():
         known = known.commands[word]
-    flags = [option.name for option in known.params if option.name in FLAGS]
+    named = [option.name for option in known.params if option.name in FLAGS]
     if command == "speak":
-        flags.remove("voice")  # it is the job's
-    words = [word for name in flags for word in (f"--{name.replace('_', '-')}", FLAGS[name][0])]
+        named.remove("voice")  # it is the job's
+    words = [word for name in named for word in (f"--{name.replace('_', '-')}", FLAGS[name][0])]
     given = called_with([*command.split(), *needed, *words], where, monkeypatch)[position]
     settings: Settings = given if isinstance(given, Settings) else given("redis://embedded:1/0")
-    for name in flags:
+    for name in named:
         assert getattr(settings, NAMES.get(name, name)) == FLAGS[name][1], name
     if command in ("dev", "demo"):
         assert settings.redis_url == "redis://embedded:1/0"
         assert command == "demo" or settings.engine == "preview"
+
+
+def test_each_flag_has_the_type_of_its_setting() -> None:
+    assert flags.FLAGS.keys() == FLAGS.keys()
+    for name, (kind, _) in flags.FLAGS.items():
+        assert NAMES.get(name, name) in Settings.model_fields
+        assert isinstance(FLAGS[name][1], kind), name
 
 
 def test_what_speak_is_told_reaches_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,8 +172,8 @@ def test_what_speak_is_told_reaches_the_job(monkeypatch: pytest.MonkeyPatch) -> 
         "voice": "v", "language": "Japanese", "sample_rate": 8000, "encoding": "mulaw", "seed": 5,
         "temperature": 0.5, "ttl_ms": 900,
     }  # fmt: skip
-    flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    words = ["speak", "hello", "--session", "s1", "--out", "x.wav", "--timeout-s", "3", "--json", *flags]
+    words_of_options = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words = ["speak", "hello", "--session", "s1", "--out", "x.wav", "--timeout-s", "3", "--json", *words_of_options]
     _, order = called_with(words, "speak.speak", monkeypatch)
     assert (order.text, order.out, order.session, order.timeout_s, order.as_json) == ("hello", "x.wav", "s1", 3.0, True)
     assert order.options == options
