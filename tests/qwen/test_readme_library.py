@@ -1,4 +1,4 @@
-"""The examples of the library run as they stand in docs/engine.md and README.md, on a tiny model and a made recording."""
+"""The library examples of docs/engine.md and README.md run as they stand, on a tiny model and a made recording."""
 
 from __future__ import annotations
 
