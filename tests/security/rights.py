@@ -71,7 +71,7 @@ OF_JOB_SCRIPTS = _set(
 )
 OF_THE_WORKER_ITSELF = _set("eval evalsha get hdel hset llen set xgroup|create xlen xpending xrange xread zcard")
 OF_SESSION_SCRIPTS = _set("exists hmget hset pexpire pttl xadd xinfo|stream xrevrange")
-OF_AN_OUTBOX = _set("eval evalsha xadd xrevrange pexpire")
+OF_THE_SESSION_WRITER = _set("eval evalsha xrevrange")  # its scripts write
 READING = _set(
     "get getrange hget hgetall hlen hscan llen lpos lrange mget pttl scard strlen type xinfo|groups xinfo|stream"
     " xlen xpending xrange xrevrange zcard zrange zrangebylex zscan zscore"
@@ -92,7 +92,7 @@ ON_KEYS: dict[str, Rights] = {
     "relay": _each((AUDIO, AUDIO_OF_SPEAK), _set("xread xrevrange xadd xtrim pexpire"))
     | _each((CUT, CUT_OF_SPEAK), _set("xadd pexpire")),
     "worker": _each(JOB_PLANE, OF_JOB_SCRIPTS | OF_THE_WORKER_ITSELF)
-    | _each(SESSION_PLANE + SPEAKS_PLANE, OF_SESSION_SCRIPTS | OF_AN_OUTBOX),
+    | _each(SESSION_PLANE + SPEAKS_PLANE, OF_SESSION_SCRIPTS | OF_THE_SESSION_WRITER),
     "operator": _each(SESSION_PLANE + UNKNOWN, READING)
     | _each(JOB_PLANE + SPEAKS_PLANE + UNKNOWN_OF_JOBS, READING | OF_JOB_SCRIPTS | OF_REPAIR)
     | _each((AUDIO, CUT), READING | _set("xadd pexpire")),

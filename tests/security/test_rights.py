@@ -15,7 +15,7 @@ from tests.security.rights import (
     CALLS,
     JOB_PLANE,
     NOBODYS,
-    OF_AN_OUTBOX,
+    OF_THE_SESSION_WRITER,
     OF_JOB_SCRIPTS,
     OF_REPAIR,
     OF_SESSION_SCRIPTS,
@@ -115,11 +115,9 @@ def test_the_calls_name_the_key_and_are_all_there_are(anybody: redis.Redis, comm
         assert set(anybody.command_getkeys(*call(command, "the-key"))) == {"the-key"}
 
 
-RELAYS = "client.py"
-OPERATORS = (
-    "queue.py", "queue_status.py", "redrive.py", "soundness.py", "suspects.py", "stream_checks.py", "pages.py",
-    "mending.py",
-)  # fmt: skip
+WORKER = REPOSITORY / "worker"
+OF_RELAYS = {WORKER / "stream" / "client.py"}
+OF_OPERATORS = {*(WORKER / "commands" / "queue").glob("*.py"), *(WORKER / "stream" / "integrity").glob("*.py")}
 CONTAINERS = ("CLUSTER", "CONFIG", "SCRIPT", "XGROUP", "XINFO")
 
 
@@ -139,16 +137,16 @@ def test_the_worker_has_no_right_that_no_script_uses() -> None:
 
 
 def test_a_worker_and_doctor_send_what_is_in_its_list_and_nothing_in_it_is_unused() -> None:
-    files = [file for file in (REPOSITORY / "worker").rglob("*.py") if file.name not in (RELAYS, *OPERATORS)]
+    files = set(WORKER.rglob("*.py")) - OF_RELAYS - OF_OPERATORS
     sent = set().union(*[named_in(file.read_text("utf-8"), r"\.call") for file in files])
     asked_in_vain = {"info", "config|get"}  # doctor says that it may not ask
     of_connections = {"ping", "time", "hello", "cluster|slots", "script|load"}
-    assert sent - asked_in_vain == OF_THE_WORKER_ITSELF | OF_AN_OUTBOX | of_connections
+    assert sent - asked_in_vain == OF_THE_WORKER_ITSELF | OF_THE_SESSION_WRITER | of_connections
 
 
 def test_an_operator_has_no_right_that_no_command_and_no_recipe_uses() -> None:
     """Of the keys of jobs; the scripts' rights are the worker's too."""
-    files = [file.read_text("utf-8") for file in (REPOSITORY / "worker").rglob("*.py") if file.name in OPERATORS]
+    files = [file.read_text("utf-8") for file in OF_OPERATORS]
     recipes = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "docs" / "operations.md").read_text("utf-8"), re.DOTALL)
     own = [script.load_alone(name).source for name in ("rebuild", "return", "redrive")]
     words = set(re.findall(r"\b[A-Z]{3,}\b", " ".join([*files, *recipes, *own])))
