@@ -44,6 +44,8 @@ RANKS = {
     "worker.stream": 5,
     "worker.observe.metrics": 6,
     "worker.observe.health": 7,
+    "worker.liveness": 7,
+    "worker.connections": 7,
     "worker.intake": 7,
     "worker.utterance": 8,
     "worker.service": 9,

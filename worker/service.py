@@ -1,4 +1,4 @@
-"""A worker's life: startup, taking jobs (`worker.intake`), drain, shutdown. Each job runs as one `Utterance`."""
+"""The worker service: startup, jobs from `worker.intake`, drain, shutdown. Each job runs as one `Utterance`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import logging
 import math
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from time import monotonic
 from typing import Any
 
+from schemas.jobs import MAX_UTF8_BYTES_PER_CHAR
+from worker.connections import Connections
 from worker.engine.base import Engine, EngineSick
 from worker.engine.thread import EngineThread
 from worker.host import host_name
 from worker.intake import Intake, Slots
+from worker.liveness import Liveness
 from worker.observe.metrics import Metrics
 from worker.settings import Settings
 from worker.stream.depths import read_depths
@@ -24,13 +26,9 @@ from worker.stream.integrity.damage_log import DamageLog
 from worker.stream.keys import Keys
 from worker.stream.lease import Lease
 from worker.stream.masters import OneMaster
-from worker.stream.queue import BLOCK_MS, Doorbell, JobQueue
+from worker.stream.queue import Doorbell, JobQueue
 from worker.stream.session_writer import SessionPlane
-from worker.stream.transport.address import addresses
-from worker.stream.transport.base import Link
-from worker.stream.transport.open import open_link
-from worker.stream.transport.probe import PlaneProbe
-from worker.stream.transport.retry import PASSING, RedisError, Refusal, RetryPolicy
+from worker.stream.transport.retry import PASSING, RedisError, Refusal
 from worker.utterance.context import WorkerContext
 from worker.utterance.utterance import Utterance
 from worker.voices.registry import Registry
@@ -39,12 +37,12 @@ from worker.voices.reload import VoiceReload
 log = logging.getLogger(__name__)
 
 DEPTHS_EVERY_S = 5.0
-LAST_WORDS_S = 5.0  # at the end, to a Redis that may be away
-SICK_GRACE_S = 0.3  # of each step of a worker's end whose engine is sick: Redis may be away too
+LAST_COMMAND_S = 5.0  # for each last command at shutdown, since Redis may be unreachable
+SICK_GRACE_S = 0.3  # for each step of the shutdown of a worker with a sick engine
 
 
 class Worker:
-    """One worker process' service. `run` returns when it has drained after `stop`; also a HealthSource."""
+    """The service of one worker process, and its HealthSource. `run` returns when it has drained after `stop`."""
 
     def __init__(self, settings: Settings, engine: Engine, metrics: Metrics | None = None) -> None:
         self.name = f"{host_name()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -61,33 +59,23 @@ class Worker:
         self._draining = asyncio.Event()
         self._is_warm = False
         self._sick: EngineSick | None = None
-        self._grace_s, self._last_words_s = settings.grace_s, min(self._lease_s, LAST_WORDS_S)
-        self._ticked_at = monotonic()
+        self._grace_s, self._last_command_s = settings.grace_s, min(self._lease_s, LAST_COMMAND_S)
+        self._liveness = Liveness(self._engine, self._lease_s)
+        self._links = Connections(settings, self.metrics)
         self.on_ready: Callable[[], None] = lambda: None  # called before the first job is taken
-        self._connect()
+        self._wire()
 
-    def _connect(self) -> None:
-        keys = Keys(self._settings.prefix)
-        job_address, session_address = addresses(self._settings)
-        self._job_link = open_link(job_address)
-        self._bell_link = open_link(job_address, BLOCK_MS / 1000 + 5)
-        one_plane = session_address == job_address
-        self._session_link = self._job_link if one_plane else open_link(session_address)
-        reconnects = self.metrics.reconnects.labels
-        self._job_retry = RetryPolicy("job", reconnects("jobs").inc, wants_rights=True)
-        bell_retry = RetryPolicy("job (doorbell)", reconnects("doorbell").inc)
-        session_retry = RetryPolicy("session", reconnects("sessions").inc)
-        self._sessions = PlaneProbe(self._session_link, session_retry, is_needed=not one_plane)
-        # a UTF-8 character has at most 4 bytes: a text cut here is still seen as too long
-        max_field_bytes = max(4096, 4 * self._settings.max_text_chars + 1)
+    def _wire(self) -> None:
+        """Create the worker's parts and connect them with each other."""
+        links, keys = self._links, Keys(self._settings.prefix)
         damage = DamageLog(keys, lambda key: self.metrics.damage.labels(key).inc())
         self._queue = JobQueue(
-            self._job_link,
+            links.job_link,
             keys,
             self.name,
             lease_s=self._lease_s,
-            retry=self._job_retry,
-            max_field_bytes=max_field_bytes,
+            retry=links.job_retry,
+            max_field_bytes=max(4096, MAX_UTF8_BYTES_PER_CHAR * self._settings.max_text_chars + 1),
             report=damage.report,
         )
         slots = Slots(
@@ -95,28 +83,28 @@ class Worker:
         )
         self._intake = Intake(
             queue=self._queue,
-            doorbell=Doorbell(self._bell_link, keys),
-            retry=self._job_retry,
-            bell_retry=bell_retry,
+            doorbell=Doorbell(links.bell_link, keys),
+            retry=links.job_retry,
+            bell_retry=links.bell_retry,
             metrics=self.metrics,
             lease_s=self._lease_s,
             slots=slots,
         )
         self._keys = keys
         beating = BeatingWorker(
-            engine_moves=lambda: self._engine.moves(self._lease_s),
-            loop_moves=lambda: monotonic() - self._ticked_at <= self._lease_s,
+            engine_moves=self._liveness.engine_moves,
+            loop_moves=self._liveness.loop_moves,
             on_lost=self._lost,
-            on_failure=reconnects("heartbeat").inc,
+            on_failure=self.metrics.reconnects.labels("heartbeat").inc,
             report=damage.report,
             card=self._card,
         )
-        self._heartbeat = Heartbeat(job_address, keys, self.name, self._lease_s, beating)
-        self._masters = OneMaster([self._job_link, self._bell_link], self._heartbeat)
+        self._heartbeat = Heartbeat(links.job_address, keys, self.name, self._lease_s, beating)
+        self._masters = OneMaster([links.job_link, links.bell_link], self._heartbeat)
         self.metrics.watch_round_trip(lambda: self._heartbeat.round_trips.median_s or math.nan)
         self._context = WorkerContext(
             queue=self._queue,
-            plane=SessionPlane(self._session_link, keys, session_retry, self.metrics.fenced_writes.inc),
+            plane=SessionPlane(links.session_link, keys, links.session_retry, self.metrics.fenced_writes.inc),
             engine=self._engine,
             voices=lambda: self._voices.in_use,
             metrics=self.metrics,
@@ -127,16 +115,16 @@ class Worker:
         )
 
     async def run(self) -> None:
-        """Serve until `stop` is called and everything taken is finished or given back.
+        """Serve until `stop` is called and every job taken is finished or given back.
 
-        Raises EngineSick when the engine is beyond repair, as soon as everything taken is given back.
+        Raises EngineSick when the engine cannot recover, as soon as every job taken is given back.
         """
         await self._startup()
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 background = [group.create_task(self._tick()), group.create_task(self._watch_engine())]
-                background.append(group.create_task(self._sessions.run()))
+                background.append(group.create_task(self._links.sessions.run()))
                 if self._settings.health_port is not None:
                     background.append(group.create_task(self._watch_depths()))
                 claiming = group.create_task(self._take_jobs())
@@ -151,12 +139,12 @@ class Worker:
             raise self._sick
 
     def stop(self) -> None:
-        """Begin the drain: no new jobs; what runs is finished within the grace period, or given back."""
+        """Begin the drain: take no new jobs; finish running ones within the grace period, or give them back."""
         self._draining.set()
         self._intake.end()
 
     def reload_voices(self) -> None:
-        """Read the voices again; a broken card leaves the ones there were in service."""
+        """Read the voices again; after an error in a card the voices in use stay."""
         self._voices.ask()
 
     async def _startup(self) -> None:
@@ -176,7 +164,7 @@ class Worker:
     async def _drain(self, claiming: asyncio.Task[None]) -> None:
         self.metrics.ready.set(0)
         log.info("draining: %d utterances are being spoken", len(self._running))
-        await asyncio.wait({claiming}, timeout=self._last_words_s)
+        await asyncio.wait({claiming}, timeout=self._last_command_s)
         claiming.cancel()
         tasks = [task for _, task in self._running.values()]
         if tasks:
@@ -187,35 +175,33 @@ class Worker:
         if left:
             log.info("the grace period is over: %d utterances are given back", len(left))
             await asyncio.wait([task for _, task in left])
-            await self._within_lease(asyncio.gather(*[one.give_back() for one, _ in left]))
+            await self._best_effort(asyncio.gather(*[one.give_back() for one, _ in left]))
 
     async def _shutdown(self) -> None:
         self._intake.close()
         await self._engine.close()
         await asyncio.to_thread(self._heartbeat.stop)
-        await self._within_lease(self._queue.deregister())
-        links: set[Link] = {self._job_link, self._bell_link, self._session_link}
-        for link in links:
-            await link.close()
+        await self._best_effort(self._queue.deregister())
+        await self._links.close()
         log.info("worker %s has stopped", self.name)
 
-    async def _within_lease(self, what: Any) -> None:
-        """Some last words to a Redis that may be away: the lease will say them in the end."""
+    async def _best_effort(self, command: Awaitable[Any]) -> None:
+        """A last command at shutdown. If Redis is unreachable, the end of the leases has the same effect."""
         try:
-            async with asyncio.timeout(self._last_words_s):
-                await what
+            async with asyncio.timeout(self._last_command_s):
+                await command
         except (TimeoutError, RedisError, OSError) as error:
-            log.warning("Redis did not take the last words of this worker: %s", error)
+            log.warning("Redis did not answer this worker's last command, and its leases will end: %s", error)
 
     # Jobs.
 
     async def _take_jobs(self) -> None:
-        await self._sessions.has_answered.wait()  # a worker that cannot reach them leaves the jobs to others
+        await self._links.sessions.has_answered.wait()  # a worker that cannot reach sessions takes no jobs
         await self._intake.run()
 
     def _is_taking(self) -> bool:
-        """False while the engine hangs, for jobs would only wait for it, or one must be alone."""
-        return self._engine.moves(self._lease_s) and not self._context.admission.is_reserved
+        """False while the engine hangs, since jobs would only wait for it, and while a suspected poison job runs."""
+        return self._liveness.engine_moves() and not self._context.admission.is_reserved
 
     def _begin_all(self, leases: list[Lease]) -> None:
         for lease in leases:
@@ -252,24 +238,12 @@ class Worker:
     # Health.
 
     def problems(self) -> list[str]:
-        """A sentence for each thing that is wrong; called from other threads."""
-        found = []
-        if self._is_warm and monotonic() - self._ticked_at > self._lease_s:
-            found.append(f"the event loop has not moved for {monotonic() - self._ticked_at:.1f} s")
-        if self._is_warm and not self._engine.moves(self._lease_s):
-            found.append(f"the engine has not moved for longer than the lease of {self._lease_s} s, or has died")
-        found += self._intake.problems()
-        for retry in (self._job_retry, self._intake.bell_retry, self._context.plane.retry):
-            since = retry.failing_since
-            has_never_served = retry.wants_rights
-            if since is not None and (has_never_served or monotonic() - since > self._lease_s):
-                seconds = monotonic() - since
-                found.append(f"the {retry.plane} Redis has not served for {seconds:.0f} s: {retry.last_error}")
-        found += filter(None, [self._sessions.problem()])
-        return found
+        """A sentence for each problem; called from other threads."""
+        hung = self._liveness.problems() if self._is_warm else []
+        return [*hung, *self._intake.problems(), *self._links.problems(self._lease_s)]
 
     def warnings(self) -> list[str]:
-        """A sentence for each thing that a restart would not mend."""
+        """A sentence for each problem that a restart would not solve."""
         return list(filter(None, [self._heartbeat.round_trips.problem()]))
 
     def is_ready(self) -> bool:
@@ -278,7 +252,7 @@ class Worker:
 
     async def _tick(self) -> None:
         while True:
-            self._ticked_at = monotonic()
+            self._liveness.tick()
             self._masters.check()
             await asyncio.sleep(self._lease_s / 8)
 
@@ -287,13 +261,13 @@ class Worker:
             await self._engine.died()
         except EngineSick as error:
             self._sick = error
-            self._grace_s = self._last_words_s = SICK_GRACE_S
+            self._grace_s = self._last_command_s = SICK_GRACE_S
             self.stop()
 
     async def _watch_depths(self) -> None:
         while True:
             try:
-                self.metrics.show(await read_depths(self._job_link, self._keys))
+                self.metrics.show(await read_depths(self._links.job_link, self._keys))
             except (Refusal, *PASSING) as error:
                 log.debug("the queue's depth is unknown for now: %s", error)
             await asyncio.sleep(DEPTHS_EVERY_S)

@@ -23,11 +23,11 @@ async def test_a_worker_that_finds_two_masters_connects_again_and_loses_nothing(
         entry_id = await client.publish({"session_id": "s", "text": "A sentence that is spoken for some time. " * 2})
         await eventually(lambda: valkey.xlen(KEYS.audio("s")) > 1)
         assert worker._masters.is_one
-        connection = worker._job_link._pipeline  # type: ignore[attr-defined]
+        connection = worker._links.job_link._pipeline  # type: ignore[attr-defined]
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr(Heartbeat, "server", "another:6379")
             assert not worker._masters.is_one
-            await eventually(lambda: worker._job_link._pipeline is not connection)
+            await eventually(lambda: worker._links.job_link._pipeline is not connection)
         await eventually(lambda: worker._masters.is_one)
         await until_ended(client, "s", within_s=30)
     check_complete(read_session(valkey, "s")[entry_id])

@@ -1,0 +1,52 @@
+"""A worker's connections: one for jobs, one that blocks on the doorbell, one for sessions; and their retry policies.
+
+The heartbeat has a connection of its own.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from worker.observe.metrics import Metrics
+from worker.settings import Settings
+from worker.stream.queue import BLOCK_MS
+from worker.stream.transport.address import addresses
+from worker.stream.transport.base import Link
+from worker.stream.transport.open import open_link
+from worker.stream.transport.probe import PlaneProbe
+from worker.stream.transport.retry import RetryPolicy
+
+
+class Connections:
+    """Links to the two planes, which may lie on one Redis and then share a link.
+
+    sessions: probes the session plane, to which an idle worker sends nothing else.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        reconnects = metrics.reconnects.labels
+        self.job_address, session_address = addresses(settings)
+        is_one = session_address == self.job_address
+        self.job_link = open_link(self.job_address)
+        self.bell_link = open_link(self.job_address, BLOCK_MS / 1000 + 5)
+        self.session_link = self.job_link if is_one else open_link(session_address)
+        self.job_retry = RetryPolicy("job", reconnects("jobs").inc, wants_rights=True)
+        self.bell_retry = RetryPolicy("job (doorbell)", reconnects("doorbell").inc)
+        self.session_retry = RetryPolicy("session", reconnects("sessions").inc)
+        self.sessions = PlaneProbe(self.session_link, self.session_retry, is_needed=not is_one)
+
+    def problems(self, lease_s: float) -> list[str]:
+        """A sentence for each plane that has not served for longer than a lease, or never has. For any thread."""
+        found = []
+        for retry in (self.job_retry, self.bell_retry, self.session_retry):
+            since = retry.failing_since
+            has_never_served = retry.wants_rights
+            if since is not None and (has_never_served or monotonic() - since > lease_s):
+                seconds = monotonic() - since
+                found.append(f"the {retry.plane} Redis has not served for {seconds:.0f} s: {retry.last_error}")
+        return [*found, *filter(None, [self.sessions.problem()])]
+
+    async def close(self) -> None:
+        links: set[Link] = {self.job_link, self.bell_link, self.session_link}
+        for link in links:
+            await link.close()
