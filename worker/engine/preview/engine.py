@@ -152,7 +152,7 @@ class PreviewEngine:
         `open` refuses the languages that it lacks.
         """
         self._refuse_closed()
-        problem = VoiceUnavailable(f"the card of {voice.name!r} has no language; add one to its languages")
+        problem = VoiceUnavailable(f"the card of {voice.name!r} has no language", "add one to its languages")
         for language in voice.languages:
             try:
                 self._synthesiser.check(voice, language)
@@ -167,7 +167,7 @@ class PreviewEngine:
         self._refuse_closed()
         slot = next((n for n in range(self._n_slots) if n not in self._slots), None)
         if slot is None:
-            raise EngineError(f"all {self._n_slots} slots are busy; step until one has ended")
+            raise EngineError(f"all {self._n_slots} slots are busy", "step until one has ended")
         self._slots[slot] = self._begin(segment)
         return slot
 

@@ -56,14 +56,14 @@ class Library:
     def find(cls) -> Library:
         """Find the library that the `preview` extra installs. Raises EngineError."""
         if os.name != "posix":
-            raise EngineError("the preview engine needs a POSIX system; use Linux, macOS or WSL")
+            raise EngineError("the preview engine needs a POSIX system", "use Linux, macOS or WSL")
         try:
             import espeakng_loader
         except ImportError as error:
-            raise EngineError("espeak-ng is not installed; pip install 'makima-tts[preview]'") from error
+            raise EngineError("espeak-ng is not installed", "pip install 'makima-tts[preview]'") from error
         path = espeakng_loader.get_library_path()
         if not Path(path).exists():
-            raise EngineError(f"espeakng-loader has no library at {path}; {_REINSTALL}")
+            raise EngineError(f"espeakng-loader has no library at {path}", _REINSTALL)
         return cls(path, str(Path(path).parent / "espeak-ng-data"))
 
     def has_variant(self, voice: str) -> bool:
@@ -133,12 +133,12 @@ class EspeakStream:
     def _check_status(self) -> None:
         status = self._process.wait()
         if status == NO_VOICE:
-            raise VoiceUnavailable(_no_voice(self._voice))
+            raise _no_voice(self._voice)
         if status < 0:
             raise EngineError(f"espeak-ng's process was killed by signal {-status} in the middle of a text")
         if status:
             *_, reason = ["", *self._stderr.read().decode(errors="replace").splitlines()]
-            raise EngineError(f"espeak-ng failed ({reason or f'status {status}'}); {_REINSTALL}")
+            raise EngineError(f"espeak-ng failed ({reason or f'status {status}'})", _REINSTALL)
 
     def close(self) -> None:
         """End the process. Samples that were not read are lost. Safe to call twice."""
@@ -192,19 +192,19 @@ class Espeak:
     def speak(self, request: Request) -> EspeakStream:
         """Begin a text; the caller closes the stream. Raises VoiceUnavailable, EngineError, as does `read`."""
         if not request.voice.isprintable() or not self._library.has_variant(request.voice):
-            raise VoiceUnavailable(_no_voice(request.voice))
+            raise _no_voice(request.voice)
         return EspeakStream(self._library, request)
 
 
 def _voice_of(card: Card, language: str, text: str) -> str:
     voice = espeak_voice(card, language, text)
     if voice is None:
-        raise VoiceUnavailable(f"the preview engine has no voice for {language!r}; choose another language")
+        raise VoiceUnavailable(f"the preview engine has no voice for {language!r}", "choose another language")
     return voice
 
 
-def _no_voice(voice: str) -> str:
-    return (
-        f"the installed espeak-ng has no voice {voice!r}; "
-        "choose another language, or another voice in the card's [preview.espeak_voices]"
+def _no_voice(voice: str) -> VoiceUnavailable:
+    return VoiceUnavailable(
+        f"the installed espeak-ng has no voice {voice!r}",
+        "choose another language, or another voice in the card's [preview.espeak_voices]",
     )
