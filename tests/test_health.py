@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 
@@ -104,6 +105,7 @@ def test_metrics_are_served_as_prometheus_reads_them(port: int, metrics: Metrics
     status, content_type, body = ask(port, "/metrics?name=x")
     assert status == 200
     assert content_type.startswith("text/plain; version=0.0.4")
+    assert ask(port, "/metrics", "HEAD")[::2] == (200, b"")
     assert b"makima_tts_lost_leases_total 3.0" in body
 
 
@@ -151,3 +153,12 @@ def test_it_listens_on_ipv6_too(worker: Worker, metrics: Metrics) -> None:
     with server as health, socket.create_connection(("::1", health.port), timeout=5) as connection:
         connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.0 200")
+
+
+def test_a_server_answers_beside_many_readers_that_do_not_read(port: int, worker: Worker) -> None:
+    worker.wrong = ["x" * 10_000_000]
+    with ExitStack() as stack:
+        for _ in range(20):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            slow.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert ask(port, "/metrics")[0] == 200

@@ -1,44 +1,48 @@
-"""`/healthz`, `/readyz` and `/metrics` over HTTP, from threads of their own.
+"""`/healthz`, `/readyz` and `/metrics` over HTTP, a thread for each request.
 
-They answer even when the event loop or the engine hangs, which is when one needs them. What is wrong is asked
-of a HealthSource at every request; nothing is cached and nothing is assumed.
+The threads answer while the event loop or the engine hangs. Every request queries the HealthSource; nothing is cached.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TextIO
+from wsgiref.simple_server import WSGIRequestHandler
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from prometheus_client import make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 
 from schemas.errors import MakimaError
-from worker.observe.metrics import CONTENT_TYPE, Metrics
+from worker.observe.metrics import Metrics
 
 REQUEST_TIMEOUT_S = 5.0
 CLOSE_WITHIN_S = 0.1
+PAGES = {"/healthz": "healthy", "/metrics": "", "/readyz": "ready"}  # and the field that holds a page's verdict
 
 log = logging.getLogger(__name__)
 
-Answer = tuple[HTTPStatus, str, bytes]
-
 
 class HealthError(MakimaError):
-    """The health server cannot listen; the message says what to do."""
+    """The health server cannot listen."""
 
 
 class HealthSource(Protocol):
-    """What knows how the worker is. Called from other threads than the worker's; must not block."""
+    """Reports a worker's state. Called from other threads than the worker's; must not block."""
 
     def problems(self) -> list[str]:
-        """A sentence for each thing that is wrong, such as a hung engine or a lost Redis."""
+        """A sentence for each fault, such as a hung engine or a lost Redis."""
 
     def warnings(self) -> list[str]:
-        """A sentence for each thing that makes it not ready and that a restart would not mend, such as a far Redis."""
+        """A sentence for each fault that a restart would not repair, such as a far Redis: not ready, yet healthy."""
 
     def is_ready(self) -> bool:
         """True once warmed up, and until the drain begins."""
@@ -47,29 +51,26 @@ class HealthSource(Protocol):
 class HealthServer:
     """Serves one worker's health. `with HealthServer(source, metrics, port=9100) as health: ...`
 
-    port: 0 takes any free one; `port` then says which. Raises HealthError when the port cannot be had.
+    port: 0 for any free one, which the property `port` returns. Raises HealthError when the port is not available.
     """
 
     def __init__(self, source: HealthSource, metrics: Metrics, port: int, host: str = "127.0.0.1") -> None:
         self._source = source
-        self._metrics = metrics
-        self._pages: dict[str, Callable[[], Answer]] = {
-            "/healthz": self._healthz,
-            "/readyz": self._readyz,
-            "/metrics": self._render,
-        }
+        self._metrics: WSGIApplication = make_wsgi_app(metrics.registry)
         try:
-            self._server = _Server(host, port, self.answer)
+            self._server = _Server(host, port, self._answer)
         except OSError as error:
             raise HealthError(
-                f"cannot listen on {host}:{port} ({error.strerror}); give each worker of a host "
-                "a --health-port of its own, or leave it out"
+                f"cannot listen on {host}:{port} ({error.strerror})",
+                "give each worker of a host a --health-port of its own, or leave it out",
             ) from None
-        self._thread = threading.Thread(target=self._serve, name="health", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(CLOSE_WITHIN_S,), name="health", daemon=True
+        )
 
     @property
     def port(self) -> int:
-        return int(self._server.server_address[1])
+        return self._server.server_port
 
     def start(self) -> None:
         self._thread.start()
@@ -81,9 +82,6 @@ class HealthServer:
             self._thread.join()
         self._server.server_close()
 
-    def _serve(self) -> None:
-        self._server.serve_forever(poll_interval=CLOSE_WITHIN_S)
-
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -93,87 +91,63 @@ class HealthServer:
     ) -> None:
         self.close()
 
-    def answer(self, path: str) -> Answer:
-        """Status, content type and body of a page."""
-        page = self._pages.get(path.partition("?")[0])
-        if page is None:
-            return _json(HTTPStatus.NOT_FOUND, pages=sorted(self._pages))
-        return page()
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
+            return start_response(status, [*headers, ("Server", "makima-tts"), ("Cache-Control", "no-store")])
 
-    def _healthz(self) -> Answer:
-        problems = self._problems()
-        status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
-        return _json(status, healthy=not problems, problems=problems)
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        body: Iterable[bytes]
+        if method not in ("GET", "HEAD"):
+            body = _json(start, HTTPStatus.NOT_IMPLEMENTED, methods=["GET", "HEAD"])
+        elif path not in PAGES:
+            body = _json(start, HTTPStatus.NOT_FOUND, pages=list(PAGES))
+        elif path == "/metrics":
+            body = self._metrics({**environ, "REQUEST_METHOD": "GET"}, start)
+        else:
+            problems, is_ready = self._state(with_warnings=path == "/readyz")
+            is_well = not problems and (is_ready or path == "/healthz")
+            status = HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE
+            body = _json(start, status, **{PAGES[path]: is_well}, problems=problems)
+        return [] if method == "HEAD" else body
 
-    def _readyz(self) -> Answer:
-        problems, is_ready = self._problems(with_warnings=True), self._is_ready()
-        status = HTTPStatus.OK if is_ready and not problems else HTTPStatus.SERVICE_UNAVAILABLE
-        return _json(status, ready=status is HTTPStatus.OK, problems=problems)
-
-    def _render(self) -> Answer:
-        return HTTPStatus.OK, CONTENT_TYPE, self._metrics.render()
-
-    def _is_ready(self) -> bool:
+    def _state(self, with_warnings: bool) -> tuple[list[str], bool]:
+        """The problems, and whether the worker says that it is ready."""
         try:
-            return self._source.is_ready()
-        except Exception:
-            log.exception("the readiness check itself failed")
-            return False
-
-    def _problems(self, with_warnings: bool = False) -> list[str]:
-        try:
-            return self._source.problems() + (self._source.warnings() if with_warnings else [])
+            warnings = self._source.warnings() if with_warnings else []
+            return [*self._source.problems(), *warnings], self._source.is_ready()
         except Exception:
             log.exception("the health check itself failed")
-            return ["the health check itself failed; see the log"]
+            return ["the health check itself failed; see the log"], False
 
 
-def _json(status: HTTPStatus, **body: Any) -> Answer:
-    return status, "application/json", json.dumps(body).encode() + b"\n"
+def _json(start: StartResponse, status: HTTPStatus, **page: Any) -> list[bytes]:
+    content = json.dumps(page).encode() + b"\n"
+    length = str(len(content))
+    start(f"{status.value} {status.phrase}", [("Content-Type", "application/json"), ("Content-Length", length)])
+    return [content]
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False  # a slow reader must not hold up the worker's end
-    allow_reuse_address = True
-
-    def __init__(self, host: str, port: int, answer: Callable[[str], Answer]) -> None:
-        self.answer = answer
+class _Server(ThreadingWSGIServer):
+    def __init__(self, host: str, port: int, application: WSGIApplication) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _HealthHandler)
+        self.set_app(application)
 
     def server_bind(self) -> None:
         """Bind without HTTPServer's look-up of the host's full name, which may take seconds."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
+        TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("a health request failed", exc_info=True)
 
 
-class _HealthHandler(BaseHTTPRequestHandler):
-    server: _Server
-    server_version = "makima-tts"
-    sys_version = ""
+class _HealthHandler(WSGIRequestHandler):
     timeout = REQUEST_TIMEOUT_S
 
-    def do_GET(self) -> None:
-        self._reply(with_body=True)
-
-    def do_HEAD(self) -> None:
-        self._reply(with_body=False)
-
-    def _reply(self, with_body: bool) -> None:
-        status, content_type, body = self.server.answer(self.path)
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
+    def get_stderr(self) -> TextIO:
+        return io.StringIO()  # wsgiref writes a traceback there; the process' stderr may block
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug("health request", extra={"request": format % args})

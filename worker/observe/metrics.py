@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from worker.observe import logs
@@ -19,8 +18,6 @@ from worker.observe import logs
 if TYPE_CHECKING:
     from schemas.messages import Complete
     from worker.stream.depths import Depths
-
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 _LATENCY_S = (
     0.001,
@@ -161,7 +158,7 @@ class Metrics:
         self.engine_step_s.observe(seconds)
 
     def render(self) -> bytes:
-        """The text a scraper reads; its content type is CONTENT_TYPE."""
+        """The text a scraper reads."""
         return generate_latest(self.registry)
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
