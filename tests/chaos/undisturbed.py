@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 WITHIN_S = 60.0
 CHANGES_NO_SAMPLE = {"session_id", "job_id", "ttl_ms", "traceparent"}
 
-Codes = NDArray[np.int64]
+Codes = NDArray[np.uint16]
 T = TypeVar("T")
 
 
@@ -185,4 +185,4 @@ def _codes(chunks: Sequence[Entry]) -> list[Codes]:
     for chunk in chunks:
         segment, _, codes = unpack_codes(chunk.codes or b"")
         written[segment] = written.get(segment, b"") + codes
-    return [np.frombuffer(codes, "<u2").reshape(-1, N_CODEBOOKS).astype(np.int64) for codes in written.values()]
+    return [np.frombuffer(codes, "<u2").reshape(-1, N_CODEBOOKS).astype(np.uint16) for codes in written.values()]

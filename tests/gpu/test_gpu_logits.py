@@ -17,10 +17,10 @@ N_PROMPT, N_FRAMES = 90, 40
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "float16": 0.01, "bfloat16": 0.06}
 
 
-def given(width: int) -> tuple[Tensor, NDArray[np.int64]]:
+def given(width: int) -> tuple[Tensor, NDArray[np.uint16]]:
     """A prompt's embeddings, and codes to be read after it."""
     rng = np.random.default_rng(3)
-    return torch.from_numpy(rng.standard_normal((N_PROMPT, width))), rng.integers(0, 2048, (N_FRAMES, 16))
+    return torch.from_numpy(rng.standard_normal((N_PROMPT, width))), rng.integers(0, 2048, (N_FRAMES, 16), np.uint16)
 
 
 @torch.inference_mode()
@@ -39,11 +39,11 @@ def logits(engine: QwenEngine) -> list[NDArray[np.float64]]:
             hidden = talker.step(x, arena.rows[:1], position, 256)
             found[0].append(talker.logits(hidden))
 
-            def forced(scores: Tensor, codebook: int, frame: NDArray[np.int64] = frame) -> Tensor:
+            def forced(scores: Tensor, codebook: int, frame: NDArray[np.uint16] = frame) -> Tensor:
                 found[codebook].append(scores)
-                return forward.upload(frame[codebook : codebook + 1])
+                return forward.upload_codes(frame[codebook : codebook + 1])
 
-            predictor.frame(hidden, talker.embedding.index_select(0, forward.upload(frame[:1])), forced)
+            predictor.frame(hidden, talker.embedding.index_select(0, forward.upload_codes(frame[:1])), forced)
             x = forward.embed(frame[None])
     return [torch.cat(part).double().cpu().numpy() for part in found]
 

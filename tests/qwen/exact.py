@@ -15,7 +15,7 @@ from qwen_tts.inference.qwen3_tts_model import VoiceClonePromptItem
 from tests.qwen.conftest import SAMPLE_RATE_HZ, reference_audio
 from worker.engine.qwen import QwenEngine, Sampling, SpeechRequest, SpeechResult, Voice
 
-Codes = NDArray[np.int64]
+Codes = NDArray[np.uint16]
 FRAME_SAMPLES = 1920
 NEAR_TIE = 2e-5  # of a draw's standard deviation: below it rounding decides, which differs with batch and prefill
 TIES_ALLOWED = 0.01  # of the utterances compared
@@ -85,7 +85,7 @@ def every_kind(engine: QwenEngine, n_frames: int) -> list[SpeechRequest]:
 
 
 def upstream_codes(upstream: Any, utterances: Sequence[SpeechRequest]) -> list[Codes]:
-    """What upstream's generate_voice_clone says, greedily: int64 [frames, 16] each; several at a time."""
+    """What upstream's generate_voice_clone says, greedily: uint16 [frames, 16] each; several at a time."""
     spoken: dict[int, Codes] = {}
     for whole_text, max_frames in sorted({(u.whole_text, u.max_frames or 0) for u in utterances}):
         chosen = [n for n, u in enumerate(utterances) if (u.whole_text, u.max_frames) == (whole_text, max_frames)]
@@ -117,7 +117,7 @@ def _generated(upstream: Any, utterances: Sequence[SpeechRequest]) -> list[Codes
             subtalker_dosample=False,
             **({} if penalty is None else {"repetition_penalty": penalty}),
         )
-    return [part.numpy() for part in codes]
+    return [part.numpy().astype(np.uint16) for part in codes]
 
 
 def _item(voice: Voice) -> VoiceClonePromptItem:
@@ -135,7 +135,7 @@ def decoded(upstream: Any, voice: Voice, codes: Codes) -> NDArray[np.float32]:
     """Upstream's one decode of reference and codes, cut at the reference: float32 [frames * 1920]."""
     n_reference = 0 if voice.codes is None else len(voice.codes)
     parts = [] if voice.codes is None else [voice.codes]
-    whole = torch.cat([*parts, torch.from_numpy(codes)])
+    whole = torch.cat([*parts, torch.from_numpy(codes.astype(np.int64))])
     pcm = upstream.model.speech_tokenizer.model.decoder(whole.t()[None])
     samples: NDArray[np.float32] = pcm.flatten()[n_reference * FRAME_SAMPLES :].float().numpy()
     return samples

@@ -24,7 +24,7 @@ def test_the_library_example_runs(tiny: Path, tmp_path: Path, monkeypatch: pytes
     names: dict[str, Any] = {}
     exec(compile(block, "engine.md", "exec"), names)
     (speech,) = names["results"]
-    assert (speech.codes.dtype, speech.codes.shape) == (np.int64, (40, 16))
+    assert (speech.codes.dtype, speech.codes.shape) == (np.uint16, (40, 16))
     assert (speech.pcm.dtype, speech.pcm.shape) == (np.float32, (40 * 1920,))
     assert speech.margins.shape == (40, 16)
     assert (speech.finish, names["finish"]) == ("length", "length")

@@ -102,7 +102,7 @@ def test_in_float32_too_the_audio_is_one_decode_of_the_codes_bit_by_bit(
     resumed = [replace(u, resume=s.codes[:k]) for k, u, s in zip(range(1, 9), utterances, speeches, strict=True)]
     for k, (speech, rest) in enumerate(zip(speeches, engine.synthesize(resumed), strict=True), 1):
         reference = resumed[k - 1].voice.codes
-        codes = torch.from_numpy(np.concatenate((speech.codes[:k], rest.codes)))
+        codes = torch.from_numpy(np.concatenate((speech.codes[:k], rest.codes)).astype(np.int64))
         codec.reset(0, None if reference is None else codec.state_of(reference))
         one = codec.decode(codes[None], torch.tensor([0]))[0].numpy()
         assert np.array_equal(np.concatenate((speech.pcm[: k * FRAME_SAMPLES], rest.pcm)), one)

@@ -59,7 +59,7 @@ def speak(made: ModelRunner, voice: dict[str, Tensor]) -> None:
         for margins in (False, n == 3):
             made.frame(min(n, N_SLOTS), 40, margins)
             flying.append(HostCopy(made.arena.codes[:n]))
-        codes = np.zeros((min(n, N_SLOTS), n, 16), dtype=np.int64)
+        codes = np.zeros((min(n, N_SLOTS), n, 16), dtype=np.uint16)
         flying.append(made.decode(range(min(n, N_SLOTS)), codes))
         flying.pop(0).wait()
     made.arena.move(0, N_SLOTS, 30)

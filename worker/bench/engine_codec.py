@@ -29,7 +29,7 @@ WINDOWED = "chunks_of_4_with_25_frames_again"
 def codec_report(model: Model, n_rounds: int) -> tuple[dict[str, Any], dict[str, float]]:
     """The figures, and the ratios to one full decode of one row; at 8 rows a row's share of the call."""
     rng = np.random.default_rng(7)
-    codes = rng.integers(0, N_CODES, (N_ROWS, N_FRAMES, N_CODEBOOKS))
+    codes = rng.integers(0, N_CODES, (N_ROWS, N_FRAMES, N_CODEBOOKS), dtype=np.uint16)
     with threads(1):
         ways = CodecWays(model, N_ROWS)
         jobs = _jobs(ways, codes)
@@ -51,7 +51,7 @@ def codec_report(model: Model, n_rounds: int) -> tuple[dict[str, Any], dict[str,
     return figures, _ratios(times)
 
 
-def _jobs(ways: CodecWays, codes: NDArray[np.int64]) -> dict[str, Callable[[], NDArray[np.float32]]]:
+def _jobs(ways: CodecWays, codes: NDArray[np.uint16]) -> dict[str, Callable[[], NDArray[np.float32]]]:
     alone = codes[:1]
     return {
         WHOLE: lambda: ways.whole(alone),

@@ -26,7 +26,7 @@ SAMPLE_RATE_HZ = 24_000
 N_MORE_FIRSTS = 4  # first audio is short: a round takes it once with the whole utterance, and so many times more
 NEVER = 10**6  # frames of a chunk that no utterance reaches: the codec is not asked before its end
 
-Codes = NDArray[np.int64]
+Codes = NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ from worker.engine.qwen import QwenEngine, loader
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPeer:
-    """Upstream, loaded beside our engine and warm. codes: int64 [n, 16], what it says."""
+    """Upstream, loaded beside our engine and warm. codes: uint16 [n, 16], what it says."""
 
     model: loader.Model
     upstream: Upstream
-    codes: NDArray[np.int64]
+    codes: NDArray[np.uint16]
     max_frames: int
 
     @classmethod
@@ -38,7 +38,7 @@ class UpstreamPeer:
         self.upstream.speak(TEXT, LANGUAGE, self.max_frames)
         return perf_counter() - began
 
-    def agrees(self, codes: NDArray[np.int64]) -> bool:
+    def agrees(self, codes: NDArray[np.uint16]) -> bool:
         return np.array_equal(codes, self.codes)
 
 

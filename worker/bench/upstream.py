@@ -20,7 +20,7 @@ from worker.engine.base import FRAME_SAMPLES
 from worker.engine.qwen.codec.decoder import Codec
 from worker.engine.qwen.loader import Model
 
-Codes = NDArray[np.int64]
+Codes = NDArray[np.uint16]
 Pcm = NDArray[np.float32]
 
 
@@ -43,7 +43,7 @@ class Upstream:
         )
 
     def speak(self, text: str, language: str, max_frames: int) -> tuple[Codes, Pcm]:
-        """Codes int64 [n, 16] and samples float32 [about n * 1920]; all of it comes at the end."""
+        """Codes uint16 [n, 16] and samples float32 [about n * 1920]; all of it comes at the end."""
         with _codes_of(self._upstream.model) as generated, _without_notices():
             wavs, _ = self._upstream.generate_voice_clone(
                 text=text,
@@ -54,11 +54,11 @@ class Upstream:
                 subtalker_dosample=False,
                 max_new_tokens=max_frames + 1,
             )
-        return generated[0].cpu().numpy().astype(np.int64), wavs[0]
+        return generated[0].cpu().numpy().astype(np.uint16), wavs[0]
 
 
 class CodecWays:
-    """The same weights, three ways from codes int64 [B, n, 16] to samples float32 [B, n * 1920]."""
+    """The same weights, three ways from codes uint16 [B, n, 16] to samples float32 [B, n * 1920]."""
 
     def __init__(self, model: Model, n_rows: int) -> None:
         codec: Any = model.codec
@@ -96,7 +96,7 @@ class CodecWays:
         return pcm
 
     def _on_device(self, codes: Codes) -> Tensor:
-        return torch.from_numpy(codes).to(self._device)
+        return torch.from_numpy(codes.astype(np.int64)).to(self._device)
 
 
 @contextmanager

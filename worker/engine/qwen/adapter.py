@@ -15,7 +15,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -159,7 +158,7 @@ class QwenSpeaker:
     def _judged(self, spoken: Spoken) -> Frames:
         """The frames up to where the model is seen to have run away, if it has."""
         runaway = self._runaways[spoken.slot]
-        codes, pcm, finish = spoken.codes.astype(np.uint16), spoken.pcm, spoken.finish
+        codes, pcm, finish = spoken.codes, spoken.pcm, spoken.finish
         for n, frame in enumerate(codes):
             if runaway.feed(frame, pcm[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES]):
                 codes, pcm, finish = codes[: n + 1], pcm[: (n + 1) * FRAME_SAMPLES], Finish.RUNAWAY

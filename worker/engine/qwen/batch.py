@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.base import FRAME_RATE_HZ, N_CODEBOOKS, EngineError, Finish
+from worker.engine.base import FRAME_RATE_HZ, NO_CODES, EngineError, Finish
 from worker.engine.qwen.chunks import ChunkBacklog, Schedule
 from worker.engine.qwen.cuda import HostCopy
 from worker.engine.qwen.prompt import Prefill
@@ -27,7 +27,7 @@ from worker.engine.qwen.runner import ModelRunner
 from worker.engine.qwen.sampler import Sampling
 from worker.engine.qwen.state import RowStart
 
-Codes = NDArray[np.int64]
+Codes = NDArray[np.uint16]
 FRAME_S = 1 / FRAME_RATE_HZ
 N_TIMES = 16  # of which the median is the measured time of a step or a prefill
 COMPANY = 2  # speak on any machine: one that is too slow for a pair makes neither whole by having the other wait
@@ -38,7 +38,7 @@ BUSY_ROWS = 16  # from here on the codec decodes wide chunks wherever nobody wai
 class Order:
     """What a slot is opened with.
 
-    prefill: with the resumed frames at its end. resumed: their codes, int64 [n, 16]; `gives_resumed` gives them again.
+    prefill: with the resumed frames at its end. resumed: their codes, uint16 [n, 16]; `gives_resumed` gives them again.
     max_frames counts them. state: the codec decoder's before the first frame.
     """
 
@@ -54,7 +54,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """Frames of a slot: codes int64 [n, 16], pcm float32 [n * 1920], margins float32 [n, 16] where asked for."""
+    """Frames of a slot: codes uint16 [n, 16], pcm float32 [n * 1920], margins float32 [n, 16] where asked for."""
 
     slot: int
     first_frame: int
@@ -214,7 +214,7 @@ class Batch:
             frame=opened.n_launched,
             seed=order.seed,
             sampling=order.sampling,
-            seen=self._forward.upload(order.resumed[:, 0]),
+            seen=self._forward.upload_codes(order.resumed[:, 0]),
         )
         self._forward.begin(len(self._rows), start, prefill.embeds[:-1])
         self._rows.append(opened)
@@ -263,7 +263,7 @@ class Batch:
     def _land(self) -> None:
         while self._flying and (len(self._flying) > self._forward.lag or self._must_land()):
             stepped, codes, margins = self._flying.popleft()
-            all_codes = codes.wait()
+            all_codes = codes.wait().astype(np.uint16)
             all_margins = None if margins is None else margins.wait()
             for n, opened in enumerate(stepped):
                 if opened.finish is None:
@@ -329,7 +329,7 @@ class Batch:
             del self._slots[opened.slot]
             last = next((n for n in reversed(range(len(given))) if given[n].slot == opened.slot), None)
             if last is None:
-                given.append(Spoken(opened.slot, opened.n_given, _NO_CODES, _SILENCE, finish=opened.finish))
+                given.append(Spoken(opened.slot, opened.n_given, NO_CODES, _SILENCE, finish=opened.finish))
             else:
                 given[last] = replace(given[last], finish=opened.finish)
         return given
@@ -344,5 +344,4 @@ def _typical(times: deque[float]) -> float:
     return median(times) if times else 0.0
 
 
-_NO_CODES: Codes = np.zeros((0, N_CODEBOOKS), dtype=np.int64)
 _SILENCE = np.zeros(0, dtype=np.float32)

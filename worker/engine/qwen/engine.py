@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.base import N_CODEBOOKS, EngineError, Finish
+from worker.engine.base import N_CODEBOOKS, NO_CODES, EngineError, Finish
 from worker.engine.qwen.batch import Batch, Order, Spoken
 from worker.engine.qwen.chunks import Schedule
 from worker.engine.qwen.loader import Model, load
@@ -34,7 +34,6 @@ from worker.text.budget import frame_budget
 MAX_SEED = 2**63 - 1
 MIN_PROMPT_S = 0.2  # less does not fill the encoders' windows; a voice needs 3 s and more
 USUAL = Sampling()
-NO_CODES: NDArray[np.int64] = np.zeros((0, N_CODEBOOKS), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +68,10 @@ class SpeechRequest:
 
 
 class Event(NamedTuple):
-    """New frames of an utterance: codes int64 [n, 16], pcm float32 [n * 1920]; finish is set with its last ones."""
+    """New frames of an utterance: codes uint16 [n, 16], pcm float32 [n * 1920]; finish is set with its last ones."""
 
     index: int  # type: ignore[assignment]
-    codes: NDArray[np.int64]
+    codes: NDArray[np.uint16]
     pcm: NDArray[np.float32]
     finish: Finish | None
 
@@ -81,11 +80,11 @@ class Event(NamedTuple):
 class SpeechResult:
     """A whole utterance. Resumed frames are not repeated.
 
-    codes: int64 [frames, 16]. pcm: float32 [frames * 1920] at 24 kHz. margins: float32 [frames, 16], of each draw the
+    codes: uint16 [frames, 16]. pcm: float32 [frames * 1920] at 24 kHz. margins: float32 [frames, 16], of each draw the
     gap between its two best final scores over the standard deviation of its logits; None where not asked for.
     """
 
-    codes: NDArray[np.int64]
+    codes: NDArray[np.uint16]
     pcm: NDArray[np.float32]
     finish: Finish
     seed: int
@@ -222,7 +221,7 @@ class QwenEngine:
     def order(self, utterance: SpeechRequest, gives_resumed: bool = False, margins: bool = False) -> Order:
         """What a batch's slot is opened with. Raises PromptError, and EngineError where it does not fit the slots."""
         prefill = self._prompter.build(utterance.text, utterance.language, utterance.voice, utterance.whole_text)
-        resumed = NO_CODES if utterance.resume is None else utterance.resume.astype(np.int64)
+        resumed = NO_CODES if utterance.resume is None else utterance.resume.astype(np.uint16)
         n_prompt = len(prefill.embeds)
         room = self._max_positions - n_prompt
         budget = utterance.max_frames
@@ -253,7 +252,7 @@ class QwenEngine:
             error.add_note(f"in utterance {index}")
             raise
 
-    def _extended(self, prefill: Prefill, resumed: NDArray[np.int64]) -> Prefill:
+    def _extended(self, prefill: Prefill, resumed: NDArray[np.uint16]) -> Prefill:
         """With the embeddings of the resumed frames at its end."""
         n = len(resumed)
         if not n:

@@ -66,9 +66,13 @@ class ModelRunner:
         """An array on the device, without waiting for what it has still to do."""
         return upload(array, self.device)
 
-    def embed(self, codes: NDArray[np.int64]) -> Tensor:
+    def upload_codes(self, codes: NDArray[np.uint16]) -> Tensor:
+        """Codes on the device, where they are int64: torch computes with no uint16."""
+        return self.upload(codes.astype(np.int64))
+
+    def embed(self, codes: NDArray[np.uint16]) -> Tensor:
         """What the talker reads of spoken frames [n, 16], without their text: [n, D]."""
-        columns = self.upload(codes).unbind(1)
+        columns = self.upload_codes(codes).unbind(1)
         tables = (self._talker.embedding, *self._predictor.tables)
         return torch.stack([t.index_select(0, c) for t, c in zip(tables, columns, strict=True)], 1).sum(1)
 
@@ -119,13 +123,13 @@ class ModelRunner:
         with torch.cuda.stream(self._codec_stream):
             self._codec.reset(slot, state or None)
 
-    def decode(self, slots: Sequence[int], codes: NDArray[np.int64]) -> HostCopy:
+    def decode(self, slots: Sequence[int], codes: NDArray[np.uint16]) -> HostCopy:
         """The next n frames of each slot: codes [B, n, 16] -> pcm float32 [B, n * 1920], on its way."""
         with torch.cuda.stream(self._codec_stream):
             n_rows, n_frames = codes.shape[:2]
             bucket = self._bucket(n_rows)
             key = (bucket, n_frames)
-            rows, chunk = self.upload(np.array(slots, dtype=np.int64)), self.upload(codes)
+            rows, chunk = self.upload(np.array(slots, dtype=np.int64)), self.upload_codes(codes)
             if key in self._codec_inputs:
                 fixed_chunk, fixed_rows = self._codec_inputs[key]
                 fixed_rows.fill_(self._codec.scratch)
