@@ -172,10 +172,10 @@ class Qwen:
 
         if not len(codes):
             return np.zeros(0, np.float32)
-        forward = self._engine._forward
+        runner = self._engine._runner
         with torch.inference_mode():
-            forward.reset(0, state)
-            pcm: NDArray[np.float32] = forward.decode([0], codes[None]).wait()[0]
+            runner.reset(0, state)
+            pcm: NDArray[np.float32] = runner.decode([0], codes[None]).wait()[0]
         return pcm
 
 

@@ -47,11 +47,11 @@ def same(speech: SpeechResult, wanted: SpeechResult, lsb: int = 0) -> None:
 @contextmanager
 def eagerly(engine: QwenEngine) -> Iterator[None]:
     """Without a graph."""
-    forward = engine._forward
-    kept = forward._graphs, forward._codec_graphs
-    forward._graphs, forward._codec_graphs = (Replayer(forward.device, is_eager=True) for _ in range(2))
+    runner = engine._runner
+    kept = runner._graphs, runner._codec_graphs
+    runner._graphs, runner._codec_graphs = (Replayer(runner.device, is_eager=True) for _ in range(2))
     yield
-    forward._graphs, forward._codec_graphs = kept
+    runner._graphs, runner._codec_graphs = kept
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +86,8 @@ def test_resumed_it_goes_on_as_a_cpu_does(exact: tuple[QwenEngine, list[SpeechRe
 
 def test_held_slots_lose_nothing(exact: tuple[QwenEngine, list[SpeechRequest], list[SpeechResult]]) -> None:
     engine, asked, wanted = exact
-    rng, batch = np.random.default_rng(0), Batch(engine._forward, Schedule(), is_live=False)
-    slots = [batch.open(engine.order(utterance)) for utterance in asked]
+    rng, batch = np.random.default_rng(0), Batch(engine._runner, Schedule(), is_live=False)
+    slots = [batch.open(engine.prepare(utterance)) for utterance in asked]
     heard: dict[int, list[list[int]]] = {slot: [] for slot in slots}
     for n in range(400):
         held = {slot for slot in slots if n < 30 and rng.random() < 0.5}

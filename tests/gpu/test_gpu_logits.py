@@ -26,25 +26,25 @@ def given(width: int) -> tuple[Tensor, NDArray[np.uint16]]:
 @torch.inference_mode()
 def logits(engine: QwenEngine) -> list[NDArray[np.float64]]:
     """The talker's [frames, 3072], and each of the predictor's fifteen [frames, 2048]."""
-    forward = engine._forward
-    talker, predictor, arena = forward._talker, forward._predictor, forward.arena
+    runner = engine._runner
+    talker, predictor, arena = runner._talker, runner._predictor, runner.arena
     prompt, codes = given(talker.embedding.shape[1])
-    embeds = prompt.to(forward.device, talker.embedding.dtype)
+    embeds = prompt.to(runner.device, talker.embedding.dtype)
     found: list[list[Tensor]] = [[] for _ in range(16)]
-    with attention(forward.device):
+    with attention(runner.device):
         talker.prefill(embeds[:-1], arena.rows[:1])
         x = embeds[-1:]
         for n, frame in enumerate(codes):
-            position = torch.full((1,), N_PROMPT - 1 + n, device=forward.device)
+            position = torch.full((1,), N_PROMPT - 1 + n, device=runner.device)
             hidden = talker.step(x, arena.rows[:1], position, 256)
             found[0].append(talker.logits(hidden))
 
             def forced(scores: Tensor, codebook: int, frame: NDArray[np.uint16] = frame) -> Tensor:
                 found[codebook].append(scores)
-                return forward.upload_codes(frame[codebook : codebook + 1])
+                return runner.upload_codes(frame[codebook : codebook + 1])
 
-            predictor.frame(hidden, talker.embedding.index_select(0, forward.upload_codes(frame[:1])), forced)
-            x = forward.embed(frame[None])
+            predictor.frame(hidden, talker.embedding.index_select(0, runner.upload_codes(frame[:1])), forced)
+            x = runner.embed(frame[None])
     return [torch.cat(part).double().cpu().numpy() for part in found]
 
 

@@ -70,7 +70,7 @@ def test_two_are_spoken_together_on_the_slowest_machine(pool: Pool) -> None:
 
 
 def test_a_batch_nobody_listens_to_lets_everybody_in(pool: Pool) -> None:
-    slow = Batch(pool.forwards["plain"], Schedule(), is_live=False, clock=Clock(0.05))
+    slow = Batch(pool.runners["plain"], Schedule(), is_live=False, clock=Clock(0.05))
     speakers = Speakers(pool, slow)
     speakers.open(0)
     speakers.step()

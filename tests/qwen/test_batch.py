@@ -32,7 +32,7 @@ def test_whatever_happens_around_it_an_utterance_says_what_it_says_alone(
             super().__init__()
             self.speakers = Speakers(pool, pool.batch(kind, ramp))
 
-        @rule(n=st.integers(0, len(pool.orders) - 1))
+        @rule(n=st.integers(0, len(pool.segments) - 1))
         def open(self, n: int) -> None:
             if len(self.speakers.speaking) == SLOTS:
                 with pytest.raises(EngineError, match="slots are taken"):
@@ -99,8 +99,8 @@ def test_held_slots_wait_while_neighbours_join_leave_and_move_rows(pool: Pool, k
 def test_rows_that_only_fill_up_a_step_may_have_any_sampling(pool: Pool, sampling: Sampling) -> None:
     """A row that is held draws from more codes than those that step."""
     speakers = Speakers(pool, pool.batch("padded"))
-    order = replace(pool.orders[2], sampling=sampling.resolved(pool.engine.model.generation))
-    other = speakers.batch.open(order)
+    segment = replace(pool.segments[2], sampling=sampling.resolved(pool.engine.model.generation))
+    other = speakers.batch.open(segment)
     speakers.batch.step()
     for n in (1, 0, 1):
         speakers.open(n)
@@ -122,7 +122,7 @@ def test_rows_that_only_fill_up_a_step_end_where_they_end_alone(tiny_ending: Pat
     ending = [n for n, speech in enumerate(alone) if speech.finish is Finish.STOP and len(speech.codes) > 3]
     assert ending
     padded = Padded(load(str(tiny_ending), device="cpu", dtype="float64"), SLOTS, 2048)
-    pool = Pool(engine, {"padded": padded}, [engine.order(utterance) for utterance in some], alone)
+    pool = Pool(engine, {"padded": padded}, [engine.prepare(utterance) for utterance in some], alone)
     for n in ending:
         speakers = Speakers(pool, pool.batch("padded"))
         held = frozenset({speakers.open(n)})
@@ -137,7 +137,7 @@ def test_rows_that_only_fill_up_a_step_end_where_they_end_alone(tiny_ending: Pat
 
 def test_the_longest_utterance_that_fits_is_spoken_to_its_last_position(tiny: Path, pool: Pool) -> None:
     voice = voices(pool.engine)[1]
-    n_prompt = len(pool.engine.order(SpeechRequest("ab", voice, "en", max_frames=1)).prefill.embeds)
+    n_prompt = len(pool.engine.prepare(SpeechRequest("ab", voice, "en", max_frames=1)).prefill.embeds)
     short = QwenEngine.load(str(tiny), device="cpu", dtype="float64", slots=1, max_positions=n_prompt + 9)
     utterance = SpeechRequest("ab", voice, "en", GREEDY, 1, max_frames=9)
     [speech] = short.synthesize([utterance])

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from tests.qwen.exact import FRAME_SAMPLES, GREEDY, sixteen_bits, voices
+from worker.engine.base import Frames
 from worker.engine.qwen import Finish, QwenEngine, Sampling, SpeechRequest, SpeechResult
-from worker.engine.qwen.batch import Batch, Spoken
+from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
 
 SLOTS = 7  # batches of 1, 2, 4 and 7 rows are captured: three, five and six are filled up
@@ -32,7 +33,7 @@ class Pair:
     speeches: list[SpeechResult]
 
     def batch(self) -> Batch:
-        return Batch(self.behind._forward, Schedule(), is_live=False)
+        return Batch(self.behind._runner, Schedule(), is_live=False)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,8 @@ def pair(tiny_ending: Path) -> Pair:
         QwenEngine.load(str(tiny_ending), device="cpu", dtype="float64", slots=SLOTS, max_positions=300)
         for _ in range(2)
     )
-    behind._forward.lag = 1
-    behind._forward._is_cuda = True
+    behind._runner.lag = 1
+    behind._runner._is_cuda = True
     icl, x_vector, _ = voices(usual)
     utterances = [
         SpeechRequest("One.", icl, "en", GREEDY, seed=1, max_frames=N_FRAMES),
@@ -93,9 +94,9 @@ def test_a_resumed_utterance_goes_on_with_the_next_frame(pair: Pair) -> None:
         assert after.finish is speech.finish
 
 
-def to_the_end(batch: Batch, held: Sequence[frozenset[int]] = ()) -> dict[int, list[Spoken]]:
+def to_the_end(batch: Batch, held: Sequence[frozenset[int]] = ()) -> dict[int, list[Frames]]:
     """Step until nobody speaks: first with these slots held, a step each, then with none."""
-    heard: dict[int, list[Spoken]] = {slot: [] for slot in batch.open_slots}
+    heard: dict[int, list[Frames]] = {slot: [] for slot in batch.open_slots}
     n_steps = 0
     while batch.open_slots:
         for spoken in batch.step(held[n_steps] if n_steps < len(held) else ()):
@@ -105,7 +106,7 @@ def to_the_end(batch: Batch, held: Sequence[frozenset[int]] = ()) -> dict[int, l
     return heard
 
 
-def codes_of(parts: Sequence[Spoken]) -> list[list[int]]:
+def codes_of(parts: Sequence[Frames]) -> list[list[int]]:
     """Joined, each part beginning where the one before it ended."""
     codes: list[list[int]] = []
     for part in parts:
@@ -118,7 +119,7 @@ def codes_of(parts: Sequence[Spoken]) -> list[list[int]]:
 def test_held_slots_lose_no_frame_and_neither_do_their_neighbours(pair: Pair, seed: int) -> None:
     rng = np.random.default_rng(seed)
     batch, chosen = pair.batch(), rng.permutation(len(pair.utterances))
-    slots = {batch.open(pair.behind.order(pair.utterances[n])): n for n in chosen}
+    slots = {batch.open(pair.behind.prepare(pair.utterances[n])): n for n in chosen}
     held = [frozenset(s for s in range(SLOTS) if rng.random() < 0.5) for _ in range(12)]
     heard = to_the_end(batch, [h for h in held for _ in range(2)])
     for slot, n in slots.items():
@@ -127,9 +128,9 @@ def test_held_slots_lose_no_frame_and_neither_do_their_neighbours(pair: Pair, se
 
 
 def test_a_row_that_only_fills_up_a_step_stays_as_it_is(pair: Pair) -> None:
-    batch, arena = pair.batch(), pair.behind._forward.arena
+    batch, arena = pair.batch(), pair.behind._runner.arena
     longest = np.argsort([len(speech.codes) for speech in pair.speeches])[-4:]
-    slots = [batch.open(pair.behind.order(pair.utterances[n])) for n in longest]
+    slots = [batch.open(pair.behind.prepare(pair.utterances[n])) for n in longest]
     while batch._waiting:
         batch.step()
     held = slots[1]
@@ -142,13 +143,13 @@ def test_a_row_that_only_fills_up_a_step_stays_as_it_is(pair: Pair) -> None:
         batch.step({held})
     for tensor, was in zip(kept, before, strict=True):
         assert torch.equal(tensor[row], was)
-    assert not arena.seen[row, pair.behind._forward.eos], "the end would be penalised when its turn comes"
+    assert not arena.seen[row, pair.behind._runner.eos], "the end would be penalised when its turn comes"
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 4])
 def test_a_cancelled_slot_is_free_soon_and_speaks_right_again(pair: Pair, n_steps: int) -> None:
     batch = pair.batch()
-    first, second = (batch.open(pair.behind.order(pair.utterances[n])) for n in (0, 6))
+    first, second = (batch.open(pair.behind.prepare(pair.utterances[n])) for n in (0, 6))
     heard = [spoken for _ in range(n_steps) for spoken in batch.step()]
     assert first in batch.open_slots
     batch.cancel(first)
@@ -157,7 +158,7 @@ def test_a_cancelled_slot_is_free_soon_and_speaks_right_again(pair: Pair, n_step
     assert first not in batch.open_slots
     ended = [spoken for spoken in heard if spoken.slot == first][-1]
     assert ended.finish is Finish.CANCELLED
-    again = batch.open(pair.behind.order(pair.utterances[2]))
+    again = batch.open(pair.behind.prepare(pair.utterances[2]))
     assert again == first
     rest = to_the_end(batch)
     assert codes_of(rest[again]) == pair.speeches[2].codes.tolist()
@@ -166,22 +167,22 @@ def test_a_cancelled_slot_is_free_soon_and_speaks_right_again(pair: Pair, n_step
 
 
 def test_the_host_is_one_step_behind_once_everybody_is_heard(pair: Pair) -> None:
-    batch, n_flying = pair.batch(), []
-    batch.open(pair.behind.order(pair.utterances[0]))
+    batch, n_launched = pair.batch(), []
+    batch.open(pair.behind.prepare(pair.utterances[0]))
     while batch.open_slots:
         batch.step()
-        n_flying.append(len(batch._flying))
-    assert n_flying[0] == 0, "a first sound is not waited for"
-    assert set(n_flying[1:-1]) == {1}
+        n_launched.append(len(batch._launched))
+    assert n_launched[0] == 0, "a first sound is not waited for"
+    assert set(n_launched[1:-1]) == {1}
 
 
 def test_a_slot_that_is_dropped_may_be_opened_at_once(pair: Pair) -> None:
     batch = pair.batch()
-    slot = batch.open(pair.behind.order(pair.utterances[0]))
+    slot = batch.open(pair.behind.prepare(pair.utterances[0]))
     for _ in range(4):
         batch.step()
     batch.drop(slot)
-    assert batch.open(pair.behind.order(pair.utterances[1])) == slot
+    assert batch.open(pair.behind.prepare(pair.utterances[1])) == slot
     heard = to_the_end(batch)
     assert codes_of(heard[slot]) == pair.speeches[1].codes.tolist()
 
@@ -198,13 +199,13 @@ SAMPLINGS = (
 @pytest.mark.parametrize("margins", [False, True])
 @torch.inference_mode()
 def test_whatever_is_usual_is_captured_at_start(pair: Pair, margins: bool) -> None:
-    forward = pair.behind._forward
-    captured = set(forward._plans())
+    runner = pair.behind._runner
+    captured = set(runner._plans())
     for n_rows in range(1, SLOTS + 1):
         for n, sampling in enumerate(SAMPLINGS[: 4 if margins else 5]):
             for row in range(SLOTS):  # the others are of another kind
                 resolved = (sampling if row == 0 else SAMPLINGS[(n + row) % 4]).resolved({})
-                forward.arena.talker_draws.set(row, *resolved.talker())
-                forward.arena.predictor_draws.set(row, *resolved.predictor())
+                runner.arena.talker_draws.set(row, *resolved.talker())
+                runner.arena.predictor_draws.set(row, *resolved.predictor())
             for n_attended in (1, 255, 256, 257, 300):
-                assert forward._plan(n_rows, n_attended, margins) in captured
+                assert runner._plan(n_rows, n_attended, margins) in captured

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engine.qwen.chunks import FRAME_S, LOW_LEAD_S, RAMP, ChunkBacklog, Group, Schedule
+from worker.engine.base import FRAME_S
+from worker.engine.qwen.chunks import LOW_LEAD_S, RAMP, ChunkBacklog, Group, Schedule
 
 WIDEST = len(RAMP)  # chunks given by a slot that is past the ramp
 
@@ -18,7 +19,7 @@ lines_strategy = st.lists(
         ChunkBacklog,
         slot=st.integers(0, 15),
         n_pending=st.integers(0, 40),
-        n_chunks=st.integers(0, 7),
+        n_codec_calls=st.integers(0, 7),
         has_ended=st.booleans(),
         lead_s=st.floats(-2, 20),
     ),
@@ -160,7 +161,7 @@ def test_no_other_sound_comes_before_first_audio(
 def test_an_exact_slot_gets_the_ramps_chunks_while_it_goes_on(lines: list[ChunkBacklog], busy: bool) -> None:
     chunks = decoded(Schedule(is_exact=True).plan(lines, busy))
     for line in lines:
-        step = RAMP[min(line.n_chunks, len(RAMP) - 1)]
+        step = RAMP[min(line.n_codec_calls, len(RAMP) - 1)]
         if not line.has_ended:
             assert chunks.get(line.slot, []) == ([step] if line.n_pending >= step else [])
 
@@ -174,16 +175,16 @@ def test_a_plan_does_not_depend_on_the_order_of_the_slots(lines: list[ChunkBackl
 
 def test_a_slot_spoken_faster_than_it_is_heard_reaches_the_widest_chunks_without_an_underrun() -> None:
     schedule, step_s = Schedule(), 0.02
-    given_frames, n_chunks, pending, sizes = 0, 0, 0, []
+    given_frames, n_codec_calls, pending, sizes = 0, 0, 0, []
     started_s = None
     for step in range(1, 200):
         pending += 1
         now_s = step * step_s
         lead_s = inf if started_s is None else given_frames * FRAME_S - (now_s - started_s)
         assert lead_s > 0
-        for size in decoded(schedule.plan([ChunkBacklog(0, pending, n_chunks, lead_s=lead_s)])).get(0, []):
+        for size in decoded(schedule.plan([ChunkBacklog(0, pending, n_codec_calls, lead_s=lead_s)])).get(0, []):
             started_s = now_s if started_s is None else started_s
-            given_frames, n_chunks, pending = given_frames + size, n_chunks + 1, pending - size
+            given_frames, n_codec_calls, pending = given_frames + size, n_codec_calls + 1, pending - size
             sizes.append(size)
     assert sizes[:3] == [1, 2, 4]
     assert set(sizes[5:]) == {12}

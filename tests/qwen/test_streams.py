@@ -15,23 +15,24 @@ from torch import Tensor
 from tests.qwen.fake_gpu import DEVICE, fake_model, fake_tensors
 from tests.qwen.fake_streams import Clock, Race, Watch, watched
 from worker.engine.qwen import Sampling
-from worker.engine.qwen import runner as forward
+from worker.engine.qwen import runner as runner_module
+from worker.engine.qwen.active_segment import ActiveSegment
 from worker.engine.qwen.cuda import HostCopy, Replayer
+from worker.engine.qwen.prompt import Prefill
 from worker.engine.qwen.runner import ModelRunner
-from worker.engine.qwen.state import RowStart
 
 N_SLOTS, N_POSITIONS, WIDTH = 2, 64, 64
 
 
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    monkeypatch.setattr(forward, "GRAPH_KINDS", forward.GRAPH_KINDS[:1])
-    monkeypatch.setattr(forward, "RAMP", (1, 2))
+    monkeypatch.setattr(runner_module, "GRAPH_KINDS", runner_module.GRAPH_KINDS[:1])
+    monkeypatch.setattr(runner_module, "RAMP", (1, 2))
     with fake_tensors(), torch.inference_mode(), watched(monkeypatch) as watch:
         yield watch
 
 
-def a_forward(watch: Watch, is_warm: bool = True) -> ModelRunner:
+def a_runner(watch: Watch, is_warm: bool = True) -> ModelRunner:
     made = ModelRunner(fake_model("tiny"), N_SLOTS, N_POSITIONS)
     if is_warm:
         made.warm_up()
@@ -44,9 +45,9 @@ def on_gpu(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
 
 
 def begin(made: ModelRunner, row: int, n_prompt: int) -> None:
-    seen = made.upload(np.zeros(3, dtype=np.int64))
-    sampling = Sampling().resolved({})
-    made.begin(row, RowStart(on_gpu(WIDTH), on_gpu(WIDTH), n_prompt, 3, 1, sampling, seen), on_gpu(n_prompt, WIDTH))
+    prefill = Prefill(on_gpu(n_prompt + 1, WIDTH), on_gpu(0, WIDTH), on_gpu(WIDTH))
+    resumed = np.zeros((3, 16), dtype=np.uint16)
+    made.begin(row, ActiveSegment(prefill, {}, Sampling().resolved({}), seed=1, max_frames=9, resumed=resumed))
 
 
 def speak(made: ModelRunner, voice: dict[str, Tensor]) -> None:
@@ -82,7 +83,7 @@ def uploaded(made: ModelRunner, voice: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def test_frames_and_codec_do_not_race(watch: Watch) -> None:
-    made = a_forward(watch)
+    made = a_runner(watch)
     voice = a_voice(watch, made)
     for tensor in voice.values():
         (tensor + 1).cpu().numpy()  # into the cache
@@ -91,11 +92,11 @@ def test_frames_and_codec_do_not_race(watch: Watch) -> None:
 
 
 def test_without_graphs_they_do_not_race_either(watch: Watch) -> None:
-    speak(a_forward(watch, is_warm=False), {})
+    speak(a_runner(watch, is_warm=False), {})
 
 
 def test_the_watch_sees_a_state_that_is_still_on_its_way(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = a_forward(watch, is_warm=False)
+    made = a_runner(watch, is_warm=False)
     voice = uploaded(made, a_voice(watch, made))
     monkeypatch.setattr(ModelRunner, "_follow", lambda made: None)
     with pytest.raises(Race, match="at the same time"):
@@ -103,7 +104,7 @@ def test_the_watch_sees_a_state_that_is_still_on_its_way(watch: Watch, monkeypat
 
 
 def test_the_watch_sees_memory_that_may_be_given_away(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = a_forward(watch, is_warm=False)
+    made = a_runner(watch, is_warm=False)
     voice = uploaded(made, a_voice(watch, made))
     monkeypatch.setattr(Tensor, "record_stream", lambda tensor, stream: None)
     with pytest.raises(Race, match="given away"):

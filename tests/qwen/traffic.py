@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from tests.qwen.exact import FRAME_SAMPLES, GREEDY, SIXTY, sixteen_bits, voices
+from worker.engine.base import Frames
 from worker.engine.qwen import Finish, QwenEngine, Sampling, SpeechRequest, SpeechResult
-from worker.engine.qwen.batch import Batch, Order, Spoken
+from worker.engine.qwen.active_segment import ActiveSegment
+from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
 from worker.engine.qwen.frame import Plan
 from worker.engine.qwen.loader import load
@@ -41,17 +43,17 @@ class Padded(ModelRunner):
 
 @dataclass(frozen=True)
 class Pool:
-    """Utterances with what each says alone. orders: with what is resumed given again."""
+    """Utterances with what each says alone. segments: a batch is given copies of them."""
 
     engine: QwenEngine
-    forwards: dict[str, ModelRunner]
-    orders: list[Order]
+    runners: dict[str, ModelRunner]
+    segments: list[ActiveSegment]
     alone: list[SpeechResult]
 
     def batch(self, kind: str = "plain", ramp: Sequence[int] = (), live: Clock | None = None) -> Batch:
         """live: somebody listens, by this clock."""
         schedule = Schedule(tuple(ramp), is_exact=True) if ramp else Schedule()
-        return Batch(self.forwards[kind], schedule, live is not None, live or Clock())
+        return Batch(self.runners[kind], schedule, live is not None, live or Clock())
 
 
 @dataclass
@@ -59,13 +61,13 @@ class Heard:
     """What a slot has given so far, held against what it says alone."""
 
     n: int
-    order: Order
+    segment: ActiveSegment
     alone: SpeechResult
     n_given: int = 0
     is_cancelled: bool = False
     finish: Finish | None = field(default=None)
 
-    def take(self, spoken: Spoken) -> None:
+    def take(self, spoken: Frames) -> None:
         assert self.finish is None
         assert spoken.first_frame == self.n_given
         end = self.n_given + len(spoken.codes)
@@ -89,13 +91,13 @@ class Speakers:
         self.speaking: dict[int, Heard] = {}
 
     def open(self, n: int) -> int:
-        order = self.pool.orders[n]
-        slot = self.batch.open(order)
+        segment = replace(self.pool.segments[n])
+        slot = self.batch.open(segment)
         assert slot not in self.speaking
-        self.speaking[slot] = Heard(n, order, self.pool.alone[n], 0 if order.gives_resumed else len(order.resumed))
+        self.speaking[slot] = Heard(n, segment, self.pool.alone[n], segment.n_emitted)
         return slot
 
-    def step(self, held: frozenset[int] = frozenset()) -> list[Spoken]:
+    def step(self, held: frozenset[int] = frozenset()) -> list[Frames]:
         given = self.batch.step(held)
         for spoken in given:
             assert spoken.slot not in held or not len(spoken.codes)
@@ -137,14 +139,14 @@ def pool_of(tiny: Path) -> Pool:
     ]
     alone = [engine.synthesize([utterance])[0] for utterance in utterances]
     resumed = [
-        (n, gives_resumed, replace(utterances[n], resume=alone[n].codes[:k]))
-        for n, k, gives_resumed in ((0, 3, False), (1, 4, True), (2, 1, True), (3, N_FRAMES - 2, True), (5, 2, False))
+        (n, emits_resumed, replace(utterances[n], resume=alone[n].codes[:k]))
+        for n, k, emits_resumed in ((0, 3, False), (1, 4, True), (2, 1, True), (3, N_FRAMES - 2, True), (5, 2, False))
     ]
     model = load(str(tiny), device="cpu", dtype="float64")
     return Pool(
         engine,
-        {"plain": engine._forward, "padded": Padded(model, SLOTS, 2048)},
-        [engine.order(utterance) for utterance in utterances]
-        + [engine.order(utterance, gives_resumed=gives_resumed) for _, gives_resumed, utterance in resumed],
+        {"plain": engine._runner, "padded": Padded(model, SLOTS, 2048)},
+        [engine.prepare(utterance) for utterance in utterances]
+        + [engine.prepare(utterance, emits_resumed=emits_resumed) for _, emits_resumed, utterance in resumed],
         alone + [alone[n] for n, _, _ in resumed],
     )

@@ -42,15 +42,15 @@ def open_loop(streams: Streams, rate_per_s: float, n_requests: int) -> dict[str,
     began, due = perf_counter(), next(coming, None)
     while due is not None or speaking:
         while due is not None and due.asked_s <= perf_counter() - began and len(speaking) < streams.engine.n_slots:
-            speaking[batch.open(streams.engine.order(streams.utterance))] = due
+            speaking[batch.open(streams.engine.prepare(streams.utterance))] = due
             due = next(coming, None)
         if not speaking and due is not None:
             sleep(max(0.0, due.asked_s - (perf_counter() - began)))
             continue
-        for spoken in batch.step():
-            listener = speaking[spoken.slot] if spoken.finish is None else speaking.pop(spoken.slot)
-            if len(spoken.codes):
-                listener.hear(len(spoken.codes), perf_counter() - began)
+        for frames in batch.step():
+            listener = speaking[frames.slot] if frames.finish is None else speaking.pop(frames.slot)
+            if frames.n_frames:
+                listener.hear(frames.n_frames, perf_counter() - began)
     wall_s = perf_counter() - began
     return {
         "requests_per_s": rate_per_s,

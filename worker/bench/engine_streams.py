@@ -100,7 +100,7 @@ class Streams:
         """The median step of n utterances, with no chunk decoded before they end."""
         batch = self.engine.batch(Schedule((NEVER,), is_exact=True), is_live=False)
         for _ in range(n):
-            batch.open(self.engine.order(self.utterance))
+            batch.open(self.engine.prepare(self.utterance))
         times = []
         while batch.open_slots:
             began = perf_counter()

@@ -22,11 +22,13 @@ from schemas.errors import ErrorCode, MakimaError
 from worker.voices.card import Card
 
 FRAME_RATE_HZ = 12.5
+FRAME_S = 1 / FRAME_RATE_HZ
 SAMPLE_RATE_HZ = 24_000
 FRAME_SAMPLES = 1920  # SAMPLE_RATE_HZ / FRAME_RATE_HZ: one frame is 80 ms
 N_CODEBOOKS = 16
 
 NO_CODES: NDArray[np.uint16] = np.zeros((0, N_CODEBOOKS), dtype=np.uint16)
+SILENCE: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
 
 
 class EngineError(MakimaError):
@@ -91,10 +93,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """What one slot was given by one step: zero or more frames, and at the end the reason for it.
+    """What one step emitted for one slot: zero or more frames, and at the segment's end the reason.
 
     pcm: float32 [n * 1920] in -1..1 at 24 kHz. codes: uint16 [n, 16], or [0, 16] from an engine without codes.
-    first_frame: index within the segment of the first of them.
+    first_frame: index within the segment of the first of them. margins: float32 [n, 16], see `SpeechResult`; None
+    unless they were asked for.
     """
 
     slot: int
@@ -103,10 +106,21 @@ class Frames:
     codes: NDArray[np.uint16] = field(default_factory=lambda: NO_CODES)
     finish: Finish | None = None
     error: EngineError | None = None  # set instead of finish when this slot alone failed; the slot is free
+    margins: NDArray[np.float32] | None = None
 
     @property
     def ended(self) -> bool:
         return self.finish is not None or self.error is not None
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.pcm) // FRAME_SAMPLES
+
+    def split(self, n: int) -> tuple[Frames, Frames]:
+        """The first n frames, and the rest with the end; without margins."""
+        head = Frames(self.slot, self.first_frame, self.pcm[: n * FRAME_SAMPLES], self.codes[:n])
+        rest = self.pcm[n * FRAME_SAMPLES :]
+        return head, Frames(self.slot, self.first_frame + n, rest, self.codes[n:], self.finish, self.error)
 
 
 @dataclass(frozen=True, slots=True)

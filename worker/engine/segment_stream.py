@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from worker.engine.base import FRAME_SAMPLES, EngineClosed, EngineError, Frames, Segment
+from worker.engine.base import SILENCE, EngineClosed, EngineError, Frames, Segment
 
 
 class StreamOwner(Protocol):
@@ -45,12 +45,12 @@ class SegmentStream:
             self._arrived.clear()
             await self._arrived.wait()
         taken = [self._queue.popleft()]
-        n = n_frames(taken[0])
-        while self._queue and not taken[-1].ended and n + n_frames(self._queue[0]) <= most_frames:
+        n = taken[0].n_frames
+        while self._queue and not taken[-1].ended and n + self._queue[0].n_frames <= most_frames:
             taken.append(self._queue.popleft())
-            n += n_frames(taken[-1])
+            n += taken[-1].n_frames
         if n > most_frames:
-            head, tail = cut(taken.pop(), most_frames)
+            head, tail = taken.pop().split(most_frames)
             taken.append(head)
             self._queue.appendleft(tail)
             n = most_frames
@@ -71,9 +71,6 @@ class SegmentStream:
         self._arrived.set()
 
 
-SILENCE = np.zeros(0, dtype=np.float32)
-
-
 def put_all(delivered: list[tuple[SegmentStream, Frames]]) -> None:
     """Hand frames to their readers; on the event loop."""
     for speech, frames in delivered:
@@ -83,25 +80,6 @@ def put_all(delivered: list[tuple[SegmentStream, Frames]]) -> None:
 def failure(error: EngineError, slot: int = -1) -> Frames:
     """The end of a segment that failed."""
     return Frames(slot, 0, SILENCE, error=error)
-
-
-def n_frames(frames: Frames) -> int:
-    """How many frames of 80 ms these are."""
-    return len(frames.pcm) // FRAME_SAMPLES
-
-
-def cut(frames: Frames, n: int) -> tuple[Frames, Frames]:
-    """The first n frames and the rest, which keeps the end."""
-    head = Frames(frames.slot, frames.first_frame, frames.pcm[: n * FRAME_SAMPLES], frames.codes[:n])
-    tail = Frames(
-        frames.slot,
-        frames.first_frame + n,
-        frames.pcm[n * FRAME_SAMPLES :],
-        frames.codes[n:],
-        frames.finish,
-        frames.error,
-    )
-    return head, tail
 
 
 def joined(parts: list[Frames]) -> Frames:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 
 from worker.engine.base import (
+    SILENCE,
     Engine,
     EngineClosed,
     EngineError,
@@ -28,7 +29,7 @@ from worker.engine.base import (
     Segment,
     VoiceUnavailable,
 )
-from worker.engine.segment_stream import SILENCE, SegmentStream, failure, n_frames, put_all
+from worker.engine.segment_stream import SegmentStream, failure, put_all
 from worker.engine.sickness import PROBE_STEPS, SICK_AFTER, in_a_line, is_beyond_repair, probe_of
 from worker.voices.card import Card
 
@@ -337,7 +338,7 @@ class EngineThread:
             return
         with self._changed:
             for speech, frames in delivered:
-                speech.n_queued += n_frames(frames)
+                speech.n_queued += frames.n_frames
                 self._n_unfinished -= frames.ended
         self._loop.call_soon_threadsafe(put_all, delivered)
 

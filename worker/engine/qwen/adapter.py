@@ -29,7 +29,7 @@ from worker.engine.base import (
     VoiceUnavailable,
 )
 from worker.engine.qwen.arithmetic import arithmetic_of
-from worker.engine.qwen.batch import Batch, Spoken
+from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
 from worker.engine.qwen.engine import QwenEngine, SpeechRequest
 from worker.engine.qwen.prompt import Voice
@@ -124,22 +124,22 @@ class QwenSpeaker:
             resume=None if resume is None or resume.codes is None else resume.codes,
         )
         # Without max_frames it is the text's budget as far as the slot has room: digits may be given more than that.
-        order = self._engine.order(utterance, gives_resumed=True)
+        active = self._engine.prepare(utterance, emits_resumed=True)
         n_resumed = resume.n_frames if resume else 0
-        budget = max(min(order.max_frames, segment.max_frames), n_resumed)
-        slot = self._batch.open(replace(order, max_frames=budget))
+        active.max_frames = max(min(active.max_frames, segment.max_frames), n_resumed)
+        slot = self._batch.open(active)
         self._runaways[slot] = Runaway()
         return slot
 
     def step(self, held: Collection[int] = ()) -> list[Frames]:
         """Advance every slot but the held ones. Raises EngineError when the batch failed; every slot is free then."""
         try:
-            spoken = self._batch.step(held)
+            emitted = self._batch.step(held)
         except Exception as error:
             self._batch.reset()
             self._runaways.clear()
             raise EngineError(f"a step of the model failed: {type(error).__name__}: {error}") from error
-        return [self._judged(part) for part in spoken if part.slot in self._runaways]
+        return [self._judged(frames) for frames in emitted if frames.slot in self._runaways]
 
     def wait_s(self, held: Collection[int] = ()) -> float:
         """0 while a slot that is not held is open, else inf."""
@@ -155,21 +155,20 @@ class QwenSpeaker:
         self._batch.reset()
         self._runaways.clear()
 
-    def _judged(self, spoken: Spoken) -> Frames:
-        """The frames up to where the model is seen to have run away, if it has."""
-        runaway = self._runaways[spoken.slot]
-        codes, pcm, finish = spoken.codes, spoken.pcm, spoken.finish
-        for n, frame in enumerate(codes):
-            if runaway.feed(frame, pcm[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES]):
-                codes, pcm, finish = codes[: n + 1], pcm[: (n + 1) * FRAME_SAMPLES], Finish.RUNAWAY
+    def _judged(self, frames: Frames) -> Frames:
+        """The frames up to where the model has run away, or all of them."""
+        slot = frames.slot
+        for n, codes in enumerate(frames.codes):
+            if self._runaways[slot].feed(codes, frames.pcm[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES]):
                 log.warning(
-                    "the model ran away after %d frames: it went on without speaking", spoken.first_frame + n + 1
+                    "the model ran away after %d frames: it went on without speaking", frames.first_frame + n + 1
                 )
-                self._batch.drop(spoken.slot)
-                break
-        if finish is not None:
-            del self._runaways[spoken.slot]
-        return Frames(spoken.slot, spoken.first_frame, pcm, codes, finish)
+                self._batch.drop(slot)
+                del self._runaways[slot]
+                return replace(frames.split(n + 1)[0], finish=Finish.RUNAWAY)
+        if frames.finish is not None:
+            del self._runaways[slot]
+        return frames
 
     def _can_speak(self, card: Card) -> bool:
         try:

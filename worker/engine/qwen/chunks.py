@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
 
+from worker.engine.base import FRAME_S
+
 RAMP = (1, 2, 4, 8, 12)  # frames: of a slot's first chunk, of its second, …; the last goes on
-FRAME_S = 0.08
 LOW_LEAD_S = 0.06  # less than a frame left to play: whatever there is, is decoded now
 
 
@@ -22,19 +23,19 @@ LOW_LEAD_S = 0.06  # less than a frame left to play: whatever there is, is decod
 class ChunkBacklog:
     """What a slot has waiting for the codec.
 
-    n_pending: frames generated and not decoded. n_chunks: chunks given so far. has_ended: no frame will follow.
+    n_pending: frames generated and not decoded. n_codec_calls: chunks given so far. has_ended: no frame will follow.
     lead_s: the audio given minus the time since the first of it was; below 0 the listener hears a gap.
     """
 
     slot: int
     n_pending: int
-    n_chunks: int
+    n_codec_calls: int
     has_ended: bool = False
     lead_s: float = inf
 
     @property
     def is_first(self) -> bool:
-        return self.n_chunks == 0
+        return self.n_codec_calls == 0
 
     @property
     def is_urgent(self) -> bool:
@@ -43,7 +44,7 @@ class ChunkBacklog:
     def after(self, n_frames: int) -> ChunkBacklog:
         """This slot once so many of its frames are decoded."""
         lead_s = (0.0 if self.is_first else self.lead_s) + n_frames * FRAME_S
-        return replace(self, n_pending=self.n_pending - n_frames, n_chunks=self.n_chunks + 1, lead_s=lead_s)
+        return replace(self, n_pending=self.n_pending - n_frames, n_codec_calls=self.n_codec_calls + 1, lead_s=lead_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Schedule:
         return groups
 
     def _step(self, line: ChunkBacklog) -> int:
-        return self.ramp[min(line.n_chunks, len(self.ramp) - 1)]
+        return self.ramp[min(line.n_codec_calls, len(self.ramp) - 1)]
 
     def _is_due(self, line: ChunkBacklog, is_busy: bool) -> bool:
         if line.has_ended:

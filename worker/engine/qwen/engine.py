@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.base import N_CODEBOOKS, NO_CODES, EngineError, Finish
-from worker.engine.qwen.batch import Batch, Order, Spoken
+from worker.engine.base import N_CODEBOOKS, NO_CODES, EngineError, Finish, Frames
+from worker.engine.qwen.active_segment import ActiveSegment, Codes
+from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
 from worker.engine.qwen.loader import Model, load
 from worker.engine.qwen.prompt import N_CODES, Prefill, Prompter, Voice, language_name
@@ -101,7 +102,7 @@ class QwenEngine:
         self._max_positions = max_positions
         with torch.inference_mode():
             self._prompter = Prompter(model.talker, model.config, model.tokenizer)
-            self._forward = ModelRunner(model, slots, max_positions)
+            self._runner = ModelRunner(model, slots, max_positions)
         self._batch: Batch | None = None
         self._is_warm = False
         self._speaking: dict[int, int] = {}  # index of an utterance -> its slot
@@ -131,7 +132,7 @@ class QwenEngine:
 
     @property
     def n_slots(self) -> int:
-        return self._forward.n_slots
+        return self._runner.n_slots
 
     @property
     def memory_bytes(self) -> int:
@@ -149,13 +150,13 @@ class QwenEngine:
         if self._batch is not None:
             raise EngineError("this engine is speaking: warm it up before, or close that stream")
         if not self._is_warm:
-            self._forward.warm_up()
+            self._runner.warm_up()
             self._is_warm = True
 
     @property
     def fingerprint(self) -> str:
         """Of everything a stored voice depends on but its dtype: the weights, and how the codec's state is laid out."""
-        return f"{self.model.fingerprint} {self._forward.codec_layout}"
+        return f"{self.model.fingerprint} {self._runner.codec_layout}"
 
     @torch.inference_mode()
     def prompt(
@@ -185,16 +186,16 @@ class QwenEngine:
     ) -> Voice:
         """A voice of stored parts: `Voice`'s fields. Without a state the reference's codes are decoded once for it."""
         if codes is not None and state is None:
-            state = self._forward.state_of(codes)
+            state = self._runner.state_of(codes)
         return Voice(mode, speaker, codes, transcript, state or {})
 
     def synthesize(self, utterances: Sequence[SpeechRequest], *, margins: bool = True) -> list[SpeechResult]:
         """Speak them all, as many at once as there are slots, and give them whole. Raises PromptError, EngineError."""
         utterances = [self._seeded(utterance) for utterance in utterances]
-        parts: list[list[Spoken]] = [[] for _ in utterances]
-        for index, spoken in self._speak(utterances, margins, chunk_frames=()):
-            parts[index].append(spoken)
-        return [_speech(part, utterance.seed or 0, margins) for part, utterance in zip(parts, utterances, strict=True)]
+        parts: list[list[Frames]] = [[] for _ in utterances]
+        for index, frames in self._speak(utterances, margins, chunk_frames=()):
+            parts[index].append(frames)
+        return [_result(part, utterance.seed or 0, margins) for part, utterance in zip(parts, utterances, strict=True)]
 
     def stream(
         self, utterances: Iterable[SpeechRequest], *, chunk_frames: Sequence[int] = ()
@@ -205,8 +206,8 @@ class QwenEngine:
         which may be changed a little so that utterances are decoded together. Closing it early frees the engine.
         Raises as `synthesize` does, at the next event.
         """
-        for index, spoken in self._speak(map(self._seeded, utterances), False, chunk_frames):
-            yield Event(index, spoken.codes, spoken.pcm, spoken.finish)
+        for index, frames in self._speak(map(self._seeded, utterances), False, chunk_frames):
+            yield Event(index, frames.codes, frames.pcm, frames.finish)
 
     def cancel(self, index: int) -> None:
         """End an utterance of the running stream, by its index; harmless when it is not being spoken."""
@@ -215,11 +216,11 @@ class QwenEngine:
 
     def batch(self, schedule: Schedule, is_live: bool) -> Batch:
         """A batch over this engine's slots, for a caller that opens them itself. There can be only one at a time."""
-        return Batch(self._forward, schedule, is_live)
+        return Batch(self._runner, schedule, is_live)
 
     @torch.inference_mode()
-    def order(self, utterance: SpeechRequest, gives_resumed: bool = False, margins: bool = False) -> Order:
-        """What a batch's slot is opened with. Raises PromptError, and EngineError where it does not fit the slots."""
+    def prepare(self, utterance: SpeechRequest, emits_resumed: bool = False, margins: bool = False) -> ActiveSegment:
+        """A segment for `Batch.open`. Raises PromptError, and EngineError when it does not fit a slot."""
         prefill = self._prompter.build(utterance.text, utterance.language, utterance.voice, utterance.whole_text)
         resumed = NO_CODES if utterance.resume is None else utterance.resume.astype(np.uint16)
         n_prompt = len(prefill.embeds)
@@ -234,39 +235,39 @@ class QwenEngine:
                 f"an utterance has {self._max_positions} positions, and max_frames counts what is resumed; "
                 "split the text, shorten the reference, or load with more max_positions"
             )
-        return Order(
+        return ActiveSegment(
             prefill=self._extended(prefill, resumed),
             state=utterance.voice.state,
             sampling=utterance.sampling.resolved(self.model.generation),
             seed=utterance.seed or 0,
             max_frames=budget,
             resumed=resumed,
-            gives_resumed=gives_resumed,
-            margins=margins,
+            emits_resumed=emits_resumed,
+            wants_margins=margins,
         )
 
-    def _order_of(self, index: int, utterance: SpeechRequest, margins: bool) -> Order:
+    def _prepared(self, index: int, utterance: SpeechRequest, margins: bool) -> ActiveSegment:
         try:
-            return self.order(utterance, margins=margins)
+            return self.prepare(utterance, margins=margins)
         except EngineError as error:
             error.add_note(f"in utterance {index}")
             raise
 
-    def _extended(self, prefill: Prefill, resumed: NDArray[np.uint16]) -> Prefill:
+    def _extended(self, prefill: Prefill, resumed: Codes) -> Prefill:
         """With the embeddings of the resumed frames at its end."""
         n = len(resumed)
         if not n:
             return prefill
         text = prefill.trailing[:n]
         text = torch.cat((text, prefill.pad.expand(n - len(text), -1)))
-        return replace(prefill, embeds=torch.cat((prefill.embeds, self._forward.embed(resumed) + text)))
+        return replace(prefill, embeds=torch.cat((prefill.embeds, self._runner.embed(resumed) + text)))
 
     def _seeded(self, utterance: SpeechRequest) -> SpeechRequest:
         return utterance if utterance.seed is not None else replace(utterance, seed=secrets.randbits(63))
 
     def _speak(
         self, utterances: Iterable[SpeechRequest], margins: bool, chunk_frames: Sequence[int]
-    ) -> Iterator[tuple[int, Spoken]]:
+    ) -> Iterator[tuple[int, Frames]]:
         if self._batch is not None:
             raise EngineError("this engine is speaking already; finish or close that stream first")
         schedule = Schedule(tuple(chunk_frames), is_exact=True) if chunk_frames else Schedule()
@@ -276,15 +277,15 @@ class QwenEngine:
         try:
             while True:
                 while len(indices) < self.n_slots and (new := next(coming, None)) is not None:
-                    slot = batch.open(self._order_of(*new, margins))
+                    slot = batch.open(self._prepared(*new, margins))
                     indices[slot], self._speaking[new[0]] = new[0], slot
                 if not indices:
                     return
-                for spoken in batch.step():
-                    index = indices[spoken.slot]
-                    if spoken.finish is not None:
-                        del indices[spoken.slot], self._speaking[index]
-                    yield index, spoken
+                for frames in batch.step():
+                    index = indices[frames.slot]
+                    if frames.finish is not None:
+                        del indices[frames.slot], self._speaking[index]
+                    yield index, frames
         finally:
             self._batch = None
             self._speaking.clear()
@@ -302,7 +303,7 @@ def _checked_audio(audio: NDArray[np.float32], sample_rate_hz: int) -> NDArray[n
     return audio.astype(np.float32)
 
 
-def _speech(parts: list[Spoken], seed: int, margins: bool) -> SpeechResult:
+def _result(parts: list[Frames], seed: int, margins: bool) -> SpeechResult:
     finish = parts[-1].finish
     assert finish is not None
     its_margins = [part.margins for part in parts if part.margins is not None]

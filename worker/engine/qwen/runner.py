@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.engine.base import N_CODEBOOKS
+from worker.engine.qwen.active_segment import ActiveSegment
 from worker.engine.qwen.chunks import RAMP
 from worker.engine.qwen.codec.decoder import Codec
 from worker.engine.qwen.cuda import HostCopy, Replayer, attention, upload
@@ -24,7 +25,7 @@ from worker.engine.qwen.frame import FrameStep, Plan
 from worker.engine.qwen.loader import Model
 from worker.engine.qwen.predictor import Predictor
 from worker.engine.qwen.sampler import CUTS, Sampling, SamplingShape
-from worker.engine.qwen.state import Arena, RowStart
+from worker.engine.qwen.state import Arena
 from worker.engine.qwen.talker import Talker
 
 N_SUPPRESSED = 1024  # of the talker's vocabulary, the last ids are no codes; only the end token of them is ever drawn
@@ -76,9 +77,10 @@ class ModelRunner:
         tables = (self._talker.embedding, *self._predictor.tables)
         return torch.stack([t.index_select(0, c) for t, c in zip(tables, columns, strict=True)], 1).sum(1)
 
-    def begin(self, row: int, start: RowStart, before: Tensor) -> None:
-        """Put a row to its start; before: [T, D], what the talker has to have read by then."""
-        self.arena.begin(row, start)
+    def begin(self, row: int, segment: ActiveSegment) -> None:
+        """Put a row where the segment's first step reads it, and prefill the talker's caches."""
+        self.arena.begin(row, segment, self.upload_codes(segment.resumed[:, 0]))
+        before = segment.prefill.embeds[:-1]
         if not len(before):
             return
         n = min(_up(len(before), PREFILL_STEP), self.n_positions)

@@ -6,27 +6,13 @@ behind those that step, so that a step reads a plain prefix of every tensor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from worker.engine.base import N_CODEBOOKS
-from worker.engine.qwen.sampler import Parameters, Sampling
+from worker.engine.qwen.active_segment import ActiveSegment
+from worker.engine.qwen.sampler import Parameters
 from worker.engine.qwen.talker import Talker
-
-
-@dataclass(frozen=True, slots=True)
-class RowStart:
-    """What a row begins with. sampling: resolved. seen: codebook-0 codes already spoken, int64 [n]."""
-
-    first: Tensor  # [D], the last embedding before the first frame; the ones before it are prefilled
-    text: Tensor  # [D], added to the first frame's embedding
-    position: int
-    frame: int
-    seed: int
-    sampling: Sampling
-    seen: Tensor
 
 
 class Arena:
@@ -55,19 +41,22 @@ class Arena:
         self.talker_draws = Parameters(total, embedding.shape[0], device)
         self.predictor_draws = Parameters(total, n_predicted, device)
 
-    def begin(self, row: int, start: RowStart) -> None:
-        """Put a row to the beginning of an utterance; its caches are prefilled by the talker."""
-        self.inputs[row].copy_(start.first)
-        self.text[row].copy_(start.text)
-        self.positions[row : row + 1].fill_(start.position)
-        self.frames[row : row + 1].fill_(start.frame)
-        self.seeds[row : row + 1].fill_(start.seed)
+    def begin(self, row: int, segment: ActiveSegment, seen: Tensor) -> None:
+        """Put a row where the segment's first step reads it. seen: its resumed codes of codebook 0, int64 [n].
+
+        The talker's caches are not touched: they are prefilled with all embeddings but the last.
+        """
+        self.inputs[row].copy_(segment.prefill.embeds[-1])
+        self.text[row].copy_(segment.text)
+        self.positions[row : row + 1].fill_(segment.position)
+        self.frames[row : row + 1].fill_(segment.n_launched)
+        self.seeds[row : row + 1].fill_(segment.seed)
         self.seen[row].zero_()
-        if len(start.seen):
-            self.seen[row].index_fill_(0, start.seen, True)
-        self.penalty[row : row + 1].fill_(start.sampling.repetition_penalty or 1.0)
-        self.talker_draws.set(row, *start.sampling.talker())
-        self.predictor_draws.set(row, *start.sampling.predictor())
+        if len(seen):
+            self.seen[row].index_fill_(0, seen, True)
+        self.penalty[row : row + 1].fill_(segment.sampling.repetition_penalty or 1.0)
+        self.talker_draws.set(row, *segment.sampling.talker())
+        self.predictor_draws.set(row, *segment.sampling.predictor())
 
     def move(self, source: int, target: int, n_positions: int) -> None:
         """Copy a row, of its caches the first positions, onto another."""
