@@ -33,10 +33,10 @@ def segment(card: Card, text: str, max_frames: int = 10_000) -> Segment:
     return Segment(text, "English", card, seed=1, max_frames=max_frames)
 
 
-async def heard(speech: SegmentStream, most_frames: int = 4) -> tuple[np.ndarray, Finish | None]:
+async def heard(stream: SegmentStream, most_frames: int = 4) -> tuple[np.ndarray, Finish | None]:
     parts = []
     while True:
-        frames = await speech.take(most_frames)
+        frames = await stream.take(most_frames)
         assert len(frames.pcm) <= most_frames * 1920
         parts.append(frames.pcm)
         if frames.ended:
@@ -63,8 +63,8 @@ async def test_a_segment_waits_for_a_slot_and_is_spoken_then(card: Card) -> None
 async def test_waiting_for_a_slot_or_for_time_costs_no_processor_time(card: Card) -> None:
     engine = Counting(1, frame_s=0.2)
     async with started(engine) as thread:
-        speeches = [thread.open(segment(card, "One two.")) for _ in range(2)]
-        await speeches[0].take(1)
+        streams = [thread.open(segment(card, "One two.")) for _ in range(2)]
+        await streams[0].take(1)
         n_waits = engine.n_waits
         await asyncio.sleep(0.5)
         assert engine.n_waits - n_waits < 40, "it asks when it wakes, and does not spin"
@@ -84,17 +84,17 @@ async def test_a_reader_that_is_behind_holds_its_own_slot_alone(card: Card) -> N
 
 async def test_a_cancelled_segment_ends_as_cancelled_open_held_or_waiting(card: Card) -> None:
     async with started(ToneEngine(1)) as thread:
-        held, waiting = thread.open(segment(card, "long " * 200)), thread.open(segment(card, "Never."))
-        await eventually(lambda: held.n_queued >= QUEUE_FRAMES)
+        paused, waiting = thread.open(segment(card, "long " * 200)), thread.open(segment(card, "Never."))
+        await eventually(lambda: paused.n_queued >= QUEUE_FRAMES)
         waiting.cancel()
         pcm, finish = await heard(waiting)
         assert (len(pcm), finish) == (0, Finish.CANCELLED)
-        held.cancel()
-        held.cancel()
-        assert (await heard(held))[1] is Finish.CANCELLED
+        paused.cancel()
+        paused.cancel()
+        assert (await heard(paused))[1] is Finish.CANCELLED
         assert (await heard(thread.open(segment(card, "And on."))))[1] is Finish.STOP
         with pytest.raises(EngineClosed, match="ended"):
-            await held.take(1)
+            await paused.take(1)
 
 
 async def test_an_engine_that_was_idle_for_long_is_not_taken_for_hung_when_it_is_asked_to_speak(card: Card) -> None:
@@ -109,22 +109,22 @@ async def test_an_engine_that_hangs_in_a_step_is_seen_to(card: Card) -> None:
     engine = Counting(1)
     async with started(engine) as thread:
         engine.may_step.clear()
-        speech = thread.open(segment(card, "Hello."))
+        stream = thread.open(segment(card, "Hello."))
         await eventually(lambda: not thread.moves(0.1))
         engine.may_step.set()
-        await heard(speech)
+        await heard(stream)
         assert thread.moves(0.1)
 
 
 async def test_a_failed_step_fails_what_was_open_and_no_more(card: Card) -> None:
     engine = ToneEngine(2, frame_s=0.01)
     async with started(engine) as thread:
-        speeches = [thread.open(segment(card, "A failing sentence.")) for _ in range(2)]
-        await speeches[0].take(1)
+        streams = [thread.open(segment(card, "A failing sentence.")) for _ in range(2)]
+        await streams[0].take(1)
         engine.fail = 1
-        for speech in speeches:
+        for stream in streams:
             with pytest.raises(EngineError, match="told to fail"):
-                await heard(speech)
+                await heard(stream)
         assert thread.n_failures in (0, 1)
         assert (await heard(thread.open(segment(card, "Better."))))[1] is Finish.STOP
         assert thread.n_failures == 0
@@ -133,10 +133,10 @@ async def test_a_failed_step_fails_what_was_open_and_no_more(card: Card) -> None
 async def test_a_thread_that_dies_fails_every_segment_and_says_so(card: Card) -> None:
     engine = Counting(1, frame_s=0.05)
     async with started(engine) as thread:
-        speech, waiting = thread.open(segment(card, "Hello there.")), thread.open(segment(card, "Waits."))
-        await speech.take(1)
+        stream, waiting = thread.open(segment(card, "Hello there.")), thread.open(segment(card, "Waits."))
+        await stream.take(1)
         engine.breaks = True
-        for one in (speech, waiting):
+        for one in (stream, waiting):
             with pytest.raises(EngineError, match="broken beyond repair"):
                 await heard(one)
         with pytest.raises(EngineSick, match="broken beyond repair"):
@@ -178,13 +178,13 @@ async def test_a_cuda_error_ends_the_thread_at_once_and_every_segment_is_for_oth
     engine = ToneEngine(2, frame_s=0.01)
     thread = EngineThread(engine)
     await thread.start([card])
-    speeches = [thread.open(segment(card, "A failing sentence.")) for _ in range(3)]
-    await speeches[0].take(1)
+    streams = [thread.open(segment(card, "A failing sentence.")) for _ in range(3)]
+    await streams[0].take(1)
     n_opened = len(engine.opened)
     engine.error, engine.fail = error, 1
-    for speech in speeches:
+    for stream in streams:
         with pytest.raises(EngineSick):
-            await heard(speech)
+            await heard(stream)
     with pytest.raises(EngineSick):
         await thread.died()
     assert len(engine.opened) == n_opened, "a broken GPU is asked for nothing more"
@@ -212,11 +212,11 @@ async def test_an_engine_that_speaks_a_known_sentence_after_a_failure_is_well_an
     engine = ToneEngine(2, frame_s=0.01)
     thread = EngineThread(engine)
     await thread.start([card])
-    speech = thread.open(segment(card, "A failing sentence."))
-    await speech.take(1)
+    stream = thread.open(segment(card, "A failing sentence."))
+    await stream.take(1)
     engine.error, engine.fail = error, n_failures
     with pytest.raises(EngineError) as caught:
-        await heard(speech)
+        await heard(stream)
     assert not isinstance(caught.value, EngineSick)
     assert (await heard(thread.open(segment(card, "Better."))))[1] is Finish.STOP
     assert thread.n_failures == 0
@@ -227,20 +227,20 @@ async def test_three_failures_in_a_row_end_the_thread_also_where_the_first_was_a
     engine = ToneEngine(2, frame_s=0.01)
     thread = EngineThread(engine)
     await thread.start([card])
-    speech = thread.open(segment(card, "A failing sentence."))
-    await speech.take(1)
+    stream = thread.open(segment(card, "A failing sentence."))
+    await stream.take(1)
     engine.error, engine.fail = OutOfMemoryError("CUDA out of memory"), 3
     with pytest.raises(EngineSick, match="3 times in a row; the last time: OutOfMemoryError: CUDA out of memory"):
-        await heard(speech)
+        await heard(stream)
     await thread.close()
 
 
 async def test_a_slot_that_fails_alone_leaves_its_neighbour_speaking(card: Card) -> None:
     class OneSlotFails(ToneEngine):
-        def step(self, held: Collection[int] = ()) -> list[Frames]:
-            stepped = super().step(held)
+        def step(self, paused: Collection[int] = ()) -> list[Frames]:
+            stepped = super().step(paused)
             for n, slot in list(self._slots.items()):
-                if slot.segment.text == "fails" and n not in held:
+                if slot.segment.text == "fails" and n not in paused:
                     del self._slots[n]
                     stepped = [frames for frames in stepped if frames.slot != n]
                     stepped.append(Frames(n, 0, np.zeros(0, np.float32), error=EngineError("this one")))
@@ -260,10 +260,10 @@ async def test_a_slot_that_fails_alone_leaves_its_neighbour_speaking(card: Card)
 
 async def test_a_closed_engine_ends_its_segments_and_takes_no_more(card: Card) -> None:
     async with started(ToneEngine(1, frame_s=0.05)) as thread:
-        speech, waiting = thread.open(segment(card, "A long text to speak.")), thread.open(segment(card, "Waits."))
-        await speech.take(1)
+        stream, waiting = thread.open(segment(card, "A long text to speak.")), thread.open(segment(card, "Waits."))
+        await stream.take(1)
         await thread.close()
-        for one in (speech, waiting):
+        for one in (stream, waiting):
             with pytest.raises(EngineClosed):
                 await heard(one)
         with pytest.raises(EngineClosed):
@@ -319,15 +319,15 @@ class Counting(ToneEngine):
         self.may_step.set()
         self.breaks = False
 
-    def step(self, held: Collection[int] = ()) -> list[Frames]:
+    def step(self, paused: Collection[int] = ()) -> list[Frames]:
         self.may_step.wait()
-        return super().step(held)
+        return super().step(paused)
 
-    def wait_s(self, held: Collection[int] = ()) -> float:
+    def wait_s(self, paused: Collection[int] = ()) -> float:
         if self.breaks:
             raise RuntimeError("broken beyond repair")
         self.n_waits += 1
-        return super().wait_s(held)
+        return super().wait_s(paused)
 
 
 @pytest.fixture

@@ -90,8 +90,8 @@ def test_held_slots_lose_nothing(exact: tuple[QwenEngine, list[SpeechRequest], l
     slots = [batch.open(engine.prepare(utterance)) for utterance in asked]
     heard: dict[int, list[list[int]]] = {slot: [] for slot in slots}
     for n in range(400):
-        held = {slot for slot in slots if n < 30 and rng.random() < 0.5}
-        for spoken in batch.step(held):
+        paused = {slot for slot in slots if n < 30 and rng.random() < 0.5}
+        for spoken in batch.step(paused):
             heard[spoken.slot] += spoken.codes.tolist()
         if not batch.open_slots:
             break

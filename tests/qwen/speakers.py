@@ -48,14 +48,14 @@ class Spoken:
         return heard
 
 
-def speak(speaker: QwenSpeaker, *segments: Segment, held: Collection[int] = ()) -> list[Spoken]:
+def speak(speaker: QwenSpeaker, *segments: Segment, paused: Collection[int] = ()) -> list[Spoken]:
     """Open all of them at once and step to their ends. Checks that frames come in order and with their samples."""
     slots = [speaker.open(one) for one in segments]
     spoken = {slot: Spoken() for slot in slots}
     n_steps = 0
-    while speaker.wait_s(held) == 0:
+    while speaker.wait_s(paused) == 0:
         n_steps += 1
-        for frames in speaker.step(held):
+        for frames in speaker.step(paused):
             one = spoken[frames.slot]
             assert frames.first_frame == sum(len(part.codes) for part in one.parts)
             assert len(frames.pcm) == 1920 * len(frames.codes)

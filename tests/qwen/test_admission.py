@@ -81,12 +81,12 @@ def test_a_batch_nobody_listens_to_lets_everybody_in(pool: Pool) -> None:
 
 def test_a_newcomer_does_not_wait_for_one_that_is_held(pool: Pool) -> None:
     speakers = Speakers(pool, pool.batch(live=Clock(0.05)))
-    held = frozenset({speakers.open(0)})
+    paused = frozenset({speakers.open(0)})
     for _ in range(3):
         speakers.step()
     late = speakers.open(2)
     for _ in range(30):
-        speakers.step(held)
+        speakers.step(paused)
     assert late not in speakers.speaking
     speakers.to_the_end()
 

@@ -1,4 +1,4 @@
-"""Slots are opened, held, cancelled and moved between rows, and none ever says other than it says alone."""
+"""Slots are opened, paused, cancelled and moved between rows, and none ever says other than it says alone."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def test_whatever_happens_around_it_an_utterance_says_what_it_says_alone(
             else:
                 self.speakers.open(n)
 
-        @rule(held=st.frozensets(st.integers(0, SLOTS - 1), max_size=SLOTS), n_steps=st.integers(1, 3))
-        def step(self, held: frozenset[int], n_steps: int) -> None:
+        @rule(paused=st.frozensets(st.integers(0, SLOTS - 1), max_size=SLOTS), n_steps=st.integers(1, 3))
+        def step(self, paused: frozenset[int], n_steps: int) -> None:
             for _ in range(n_steps):
-                self.speakers.step(held)
+                self.speakers.step(paused)
 
         @rule(slot=st.integers(0, SLOTS - 1))
         def cancel(self, slot: int) -> None:
@@ -77,18 +77,18 @@ def test_held_slots_wait_while_neighbours_join_leave_and_move_rows(pool: Pool, k
     for _ in range(3):
         speakers.step()
     given = {slot: heard.n_given for slot, heard in speakers.speaking.items()}
-    held = frozenset({first, second})
+    paused = frozenset({first, second})
     speakers.open(5)
     for n in (4, 5, 4):
-        speakers.step(held)
+        speakers.step(paused)
         if len(speakers.speaking) < SLOTS:
             speakers.open(n)
     speakers.cancel(third)
     while len(speakers.speaking) > 2:
-        speakers.step(held)
+        speakers.step(paused)
     for _ in range(5):
-        assert speakers.step(held) == []
-    assert {slot: heard.n_given for slot, heard in speakers.speaking.items()} == {n: given[n] for n in held}
+        assert speakers.step(paused) == []
+    assert {slot: heard.n_given for slot, heard in speakers.speaking.items()} == {n: given[n] for n in paused}
     speakers.step(frozenset({second}))
     speakers.open(3)
     speakers.step(frozenset({first}))
@@ -97,7 +97,7 @@ def test_held_slots_wait_while_neighbours_join_leave_and_move_rows(pool: Pool, k
 
 @pytest.mark.parametrize("sampling", [Sampling(top_k=0, predictor_top_k=0), Sampling(top_k=200, top_p=0.5)])
 def test_rows_that_only_fill_up_a_step_may_have_any_sampling(pool: Pool, sampling: Sampling) -> None:
-    """A row that is held draws from more codes than those that step."""
+    """A row that is paused draws from more codes than those that step."""
     speakers = Speakers(pool, pool.batch("padded"))
     segment = replace(pool.segments[2], sampling=sampling.resolved(pool.engine.model.generation))
     other = speakers.batch.open(segment)
@@ -125,12 +125,12 @@ def test_rows_that_only_fill_up_a_step_end_where_they_end_alone(tiny_ending: Pat
     pool = Pool(engine, {"padded": padded}, [engine.prepare(utterance) for utterance in some], alone)
     for n in ending:
         speakers = Speakers(pool, pool.batch("padded"))
-        held = frozenset({speakers.open(n)})
+        paused = frozenset({speakers.open(n)})
         speakers.step()
         speakers.step()
         neighbour = speakers.open((n + 1) % len(some))
         while neighbour in speakers.speaking:
-            speakers.step(held)
+            speakers.step(paused)
         while speakers.speaking:
             speakers.step()
 

@@ -94,15 +94,15 @@ def test_a_resumed_utterance_goes_on_with_the_next_frame(pair: Pair) -> None:
         assert after.finish is speech.finish
 
 
-def to_the_end(batch: Batch, held: Sequence[frozenset[int]] = ()) -> dict[int, list[Frames]]:
-    """Step until nobody speaks: first with these slots held, a step each, then with none."""
+def to_the_end(batch: Batch, paused: Sequence[frozenset[int]] = ()) -> dict[int, list[Frames]]:
+    """Step until nobody speaks: first with these slots paused, a step each, then with none."""
     heard: dict[int, list[Frames]] = {slot: [] for slot in batch.open_slots}
     n_steps = 0
     while batch.open_slots:
-        for spoken in batch.step(held[n_steps] if n_steps < len(held) else ()):
+        for spoken in batch.step(paused[n_steps] if n_steps < len(paused) else ()):
             heard[spoken.slot].append(spoken)
         n_steps += 1
-        assert n_steps <= len(held) + N_FRAMES + 6, "somebody waits for a step that nobody takes"
+        assert n_steps <= len(paused) + N_FRAMES + 6, "somebody waits for a step that nobody takes"
     return heard
 
 
@@ -120,8 +120,8 @@ def test_held_slots_lose_no_frame_and_neither_do_their_neighbours(pair: Pair, se
     rng = np.random.default_rng(seed)
     batch, chosen = pair.batch(), rng.permutation(len(pair.utterances))
     slots = {batch.open(pair.behind.prepare(pair.utterances[n])): n for n in chosen}
-    held = [frozenset(s for s in range(SLOTS) if rng.random() < 0.5) for _ in range(12)]
-    heard = to_the_end(batch, [h for h in held for _ in range(2)])
+    paused = [frozenset(s for s in range(SLOTS) if rng.random() < 0.5) for _ in range(12)]
+    heard = to_the_end(batch, [h for h in paused for _ in range(2)])
     for slot, n in slots.items():
         assert codes_of(heard[slot]) == pair.speeches[n].codes.tolist()
         assert heard[slot][-1].finish is pair.speeches[n].finish
@@ -133,14 +133,14 @@ def test_a_row_that_only_fills_up_a_step_stays_as_it_is(pair: Pair) -> None:
     slots = [batch.open(pair.behind.prepare(pair.utterances[n])) for n in longest]
     while batch._waiting:
         batch.step()
-    held = slots[1]
-    batch.step({held})
-    [row] = [n for n, opened in enumerate(batch._rows) if opened.slot == held]
+    paused = slots[1]
+    batch.step({paused})
+    [row] = [n for n, opened in enumerate(batch._rows) if opened.slot == paused]
     assert row == 3, "behind those that step"
     kept = [arena.inputs, arena.text, arena.positions, arena.frames, arena.seeds, arena.penalty, arena.seen[:, :2151]]
     before = [tensor[row].clone() for tensor in kept]
     for _ in range(2):
-        batch.step({held})
+        batch.step({paused})
     for tensor, was in zip(kept, before, strict=True):
         assert torch.equal(tensor[row], was)
     assert not arena.seen[row, pair.behind._runner.eos], "the end would be penalised when its turn comes"

@@ -14,7 +14,7 @@ from worker.engine.qwen.chunks import LOW_LEAD_S, RAMP, ChunkBacklog, Group, Sch
 
 WIDEST = len(RAMP)  # chunks given by a slot that is past the ramp
 
-lines_strategy = st.lists(
+backlogs_strategy = st.lists(
     st.builds(
         ChunkBacklog,
         slot=st.integers(0, 15),
@@ -24,8 +24,8 @@ lines_strategy = st.lists(
         lead_s=st.floats(-2, 20),
     ),
     max_size=12,
-    unique_by=lambda line: line.slot,
-).map(lambda lines: [replace(line, lead_s=inf) if line.is_first else line for line in lines])
+    unique_by=lambda backlog: backlog.slot,
+).map(lambda backlogs: [replace(backlog, lead_s=inf) if backlog.is_first else backlog for backlog in backlogs])
 ramps = st.sampled_from([RAMP, (1,), (25,), (4,), (3, 7), (2, 50)])
 
 
@@ -46,8 +46,10 @@ def spoken(schedule: Schedule, n_frames: int) -> list[int]:
     """The chunks of one segment alone, planned after each of its frames, while playback is far away."""
     chunks: list[int] = []
     for n_generated in range(1, n_frames + 1):
-        line = ChunkBacklog(0, n_generated - sum(chunks), len(chunks), n_generated == n_frames, 9.0 if chunks else inf)
-        chunks += decoded(schedule.plan([line])).get(0, [])
+        backlog = ChunkBacklog(
+            0, n_generated - sum(chunks), len(chunks), n_generated == n_frames, 9.0 if chunks else inf
+        )
+        chunks += decoded(schedule.plan([backlog])).get(0, [])
     return chunks
 
 
@@ -66,18 +68,23 @@ def test_an_exact_schedule_is_kept_to_the_frame(n_frames: int) -> None:
 
 
 def test_exact_slots_share_a_call_only_when_both_are_to_have_that_chunk() -> None:
-    lines = [
+    backlogs = [
         ChunkBacklog(0, 4, 2, lead_s=1),
         ChunkBacklog(1, 9, 2, lead_s=2),
         ChunkBacklog(2, 12, 3, lead_s=3),
         ChunkBacklog(3, 3, 2, lead_s=-9),
     ]
-    assert Schedule(is_exact=True).plan(lines) == [Group(4, (0, 1)), Group(8, (2,))]
+    assert Schedule(is_exact=True).plan(backlogs) == [Group(4, (0, 1)), Group(8, (2,))]
 
 
 def test_first_audio_goes_first_and_then_whoever_is_nearest_to_an_underrun() -> None:
-    lines = [bulk(0, 12, lead_s=3.0), ChunkBacklog(1, 4, 2, lead_s=0.2), bulk(2, 1, lead_s=0.01), ChunkBacklog(3, 1, 0)]
-    assert Schedule().plan(lines) == [Group(1, (2, 3)), Group(4, (1,)), Group(12, (0,))]
+    backlogs = [
+        bulk(0, 12, lead_s=3.0),
+        ChunkBacklog(1, 4, 2, lead_s=0.2),
+        bulk(2, 1, lead_s=0.01),
+        ChunkBacklog(3, 1, 0),
+    ]
+    assert Schedule().plan(backlogs) == [Group(1, (2, 3)), Group(4, (1,)), Group(12, (0,))]
 
 
 def test_the_first_chunk_is_short_however_much_is_pending() -> None:
@@ -85,13 +92,13 @@ def test_the_first_chunk_is_short_however_much_is_pending() -> None:
 
 
 def test_a_due_slot_takes_a_shorter_chunk_when_more_frames_are_decoded_together() -> None:
-    lines = [bulk(slot, 12 - slot) for slot in range(8)]  # 12, 11, …, 5: eight frames of five slots are the most
-    assert Schedule().plan(lines) == [Group(8, (0, 1, 2, 3, 4))]
+    backlogs = [bulk(slot, 12 - slot) for slot in range(8)]  # 12, 11, …, 5: eight frames of five slots are the most
+    assert Schedule().plan(backlogs) == [Group(8, (0, 1, 2, 3, 4))]
 
 
 def test_no_slot_is_held_to_short_chunks_by_the_first_audio_of_another() -> None:
-    lines = [ChunkBacklog(0, 1, 0), bulk(1, 12), bulk(2, 11)]
-    assert Schedule().plan(lines) == [Group(1, (0,)), Group(8, (1, 2))]
+    backlogs = [ChunkBacklog(0, 1, 0), bulk(1, 12), bulk(2, 11)]
+    assert Schedule().plan(backlogs) == [Group(1, (0,)), Group(8, (1, 2))]
 
 
 def test_slots_wait_while_they_have_less_than_their_chunk() -> None:
@@ -110,14 +117,14 @@ def test_a_slot_close_to_an_underrun_does_not_wait() -> None:
 
 def test_under_load_only_the_urgent_are_decoded_before_the_widest_chunk() -> None:
     calm = ChunkBacklog(0, 4, 2, lead_s=1.0)
-    lines = [calm, ChunkBacklog(1, 1, 0), bulk(2, 3, lead_s=0.0), bulk(3, 11), bulk(4, 12)]
+    backlogs = [calm, ChunkBacklog(1, 1, 0), bulk(2, 3, lead_s=0.0), bulk(3, 11), bulk(4, 12)]
     assert decoded(Schedule().plan([calm])) == {0: [4]}
-    assert decoded(Schedule().plan(lines, is_busy=True)) == {1: [1], 2: [1], 4: [12]}
+    assert decoded(Schedule().plan(backlogs, is_busy=True)) == {1: [1], 2: [1], 4: [12]}
 
 
 def test_an_ended_slot_is_drained_in_one_plan_and_shares_calls() -> None:
-    lines = [ChunkBacklog(0, 15, 4, has_ended=True, lead_s=1.0), ChunkBacklog(1, 3, 4, has_ended=True, lead_s=2.0)]
-    assert Schedule().plan(lines) == [Group(12, (0,)), Group(2, (0, 1)), Group(1, (0, 1))]
+    backlogs = [ChunkBacklog(0, 15, 4, has_ended=True, lead_s=1.0), ChunkBacklog(1, 3, 4, has_ended=True, lead_s=2.0)]
+    assert Schedule().plan(backlogs) == [Group(12, (0,)), Group(2, (0, 1)), Group(1, (0, 1))]
 
 
 @pytest.mark.parametrize("ramp", [(), (0,), (4, -1)])
@@ -126,51 +133,53 @@ def test_a_ramp_without_frames_is_refused(ramp: tuple[int, ...]) -> None:
         Schedule(ramp)
 
 
-@given(lines_strategy, ramps, st.booleans(), st.booleans())
-def test_every_plan_keeps_the_rules(lines: list[ChunkBacklog], ramp: tuple[int, ...], exact: bool, busy: bool) -> None:
+@given(backlogs_strategy, ramps, st.booleans(), st.booleans())
+def test_every_plan_keeps_the_rules(
+    backlogs: list[ChunkBacklog], ramp: tuple[int, ...], exact: bool, busy: bool
+) -> None:
     schedule = Schedule(ramp, exact)
-    groups = schedule.plan(lines, busy)
+    groups = schedule.plan(backlogs, busy)
     chunks = decoded(groups)
-    by_slot = {line.slot: line for line in lines}
+    by_slot = {backlog.slot: backlog for backlog in backlogs}
     assert all(group.n_frames in schedule.sizes for group in groups)
     assert all(group.slots and len(set(group.slots)) == len(group.slots) for group in groups)
     for slot, given_now in chunks.items():
-        line = by_slot[slot]
-        assert sum(given_now) <= line.n_pending
-        assert line.has_ended or len(given_now) == 1
-    for line in lines:
-        if line.has_ended:
-            assert sum(chunks.get(line.slot, [])) == line.n_pending
-        is_late = not exact and not line.is_first and line.n_pending > 0 and line.lead_s < LOW_LEAD_S
-        if is_late or line.n_pending >= max(ramp):
-            assert line.slot in chunks
+        backlog = by_slot[slot]
+        assert sum(given_now) <= backlog.n_pending
+        assert backlog.has_ended or len(given_now) == 1
+    for backlog in backlogs:
+        if backlog.has_ended:
+            assert sum(chunks.get(backlog.slot, [])) == backlog.n_pending
+        is_late = not exact and not backlog.is_first and backlog.n_pending > 0 and backlog.lead_s < LOW_LEAD_S
+        if is_late or backlog.n_pending >= max(ramp):
+            assert backlog.slot in chunks
 
 
-@given(lines_strategy, ramps, st.booleans(), st.booleans())
+@given(backlogs_strategy, ramps, st.booleans(), st.booleans())
 def test_no_other_sound_comes_before_first_audio(
-    lines: list[ChunkBacklog], ramp: tuple[int, ...], exact: bool, busy: bool
+    backlogs: list[ChunkBacklog], ramp: tuple[int, ...], exact: bool, busy: bool
 ) -> None:
-    groups = Schedule(ramp, exact).plan(lines, busy)
-    unheard = {line.slot for line in lines if line.is_first} & decoded(groups).keys()
+    groups = Schedule(ramp, exact).plan(backlogs, busy)
+    unheard = {backlog.slot for backlog in backlogs if backlog.is_first} & decoded(groups).keys()
     for group in groups:
         assert not unheard or unheard.intersection(group.slots)
         unheard.difference_update(group.slots)
 
 
-@given(lines_strategy, st.booleans())
-def test_an_exact_slot_gets_the_ramps_chunks_while_it_goes_on(lines: list[ChunkBacklog], busy: bool) -> None:
-    chunks = decoded(Schedule(is_exact=True).plan(lines, busy))
-    for line in lines:
-        step = RAMP[min(line.n_codec_calls, len(RAMP) - 1)]
-        if not line.has_ended:
-            assert chunks.get(line.slot, []) == ([step] if line.n_pending >= step else [])
+@given(backlogs_strategy, st.booleans())
+def test_an_exact_slot_gets_the_ramps_chunks_while_it_goes_on(backlogs: list[ChunkBacklog], busy: bool) -> None:
+    chunks = decoded(Schedule(is_exact=True).plan(backlogs, busy))
+    for backlog in backlogs:
+        step = RAMP[min(backlog.n_codec_calls, len(RAMP) - 1)]
+        if not backlog.has_ended:
+            assert chunks.get(backlog.slot, []) == ([step] if backlog.n_pending >= step else [])
 
 
-@given(lines_strategy, st.randoms(use_true_random=False))
-def test_a_plan_does_not_depend_on_the_order_of_the_slots(lines: list[ChunkBacklog], random: object) -> None:
-    shuffled = list(lines)
+@given(backlogs_strategy, st.randoms(use_true_random=False))
+def test_a_plan_does_not_depend_on_the_order_of_the_slots(backlogs: list[ChunkBacklog], random: object) -> None:
+    shuffled = list(backlogs)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert Schedule().plan(shuffled) == Schedule().plan(lines)
+    assert Schedule().plan(shuffled) == Schedule().plan(backlogs)
 
 
 def test_a_slot_spoken_faster_than_it_is_heard_reaches_the_widest_chunks_without_an_underrun() -> None:

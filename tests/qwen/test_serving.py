@@ -107,9 +107,9 @@ def test_segments_are_spoken_together_and_a_held_slot_waits(speaker: QwenSpeaker
     first, second = speak(speaker, segment(max_frames=30), segment("Another one.", max_frames=30))
     assert first.steps[0] < second.steps[-1]
     assert second.steps[0] < first.steps[3], "the second begins long before the first one's end"
-    [held] = speak(speaker, segment(max_frames=30), held=[0])
-    assert held.parts == []
-    assert speaker.wait_s(held=[0]) == math.inf
+    [stopped] = speak(speaker, segment(max_frames=30), paused=[0])
+    assert stopped.parts == []
+    assert speaker.wait_s(paused=[0]) == math.inf
     speaker.cancel(0)
 
 

@@ -97,10 +97,10 @@ class Speakers:
         self.speaking[slot] = Heard(n, segment, self.pool.alone[n], segment.n_emitted)
         return slot
 
-    def step(self, held: frozenset[int] = frozenset()) -> list[Frames]:
-        given = self.batch.step(held)
+    def step(self, paused: frozenset[int] = frozenset()) -> list[Frames]:
+        given = self.batch.step(paused)
         for spoken in given:
-            assert spoken.slot not in held or not len(spoken.codes)
+            assert spoken.slot not in paused or not len(spoken.codes)
             self.speaking[spoken.slot].take(spoken)
             if spoken.finish is not None:
                 del self.speaking[spoken.slot]

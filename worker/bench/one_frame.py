@@ -36,13 +36,13 @@ class OneFrameEngine:
             self._open.append(slot)
         return slot
 
-    def step(self, held: Collection[int] = ()) -> list[Frames]:
+    def step(self, paused: Collection[int] = ()) -> list[Frames]:
         stepped = [Frames(slot, 0, _FRAME, finish=Finish.STOP) for slot in self._open]
         self._free += self._open
         self._open = []
         return stepped
 
-    def wait_s(self, held: Collection[int] = ()) -> float:
+    def wait_s(self, paused: Collection[int] = ()) -> float:
         return 0.0 if self._open else math.inf
 
     def cancel(self, slot: int) -> None: ...

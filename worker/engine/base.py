@@ -161,15 +161,15 @@ class Engine(Protocol):
     def open(self, segment: Segment) -> int:
         """Begin a segment in a free slot and return the slot. Raises EngineError, VoiceUnavailable."""
 
-    def step(self, held: Collection[int] = ()) -> list[Frames]:
-        """Advance every open slot but the held ones (their reader is full); may return nothing for some of them.
+    def step(self, paused: Collection[int] = (), /) -> list[Frames]:
+        """Advance every open slot but the paused ones (their reader is full); may return nothing for some of them.
 
         A slot that fails alone is reported with `Frames.error`. Raises EngineError when the whole batch failed: every
         segment is lost then and every slot free.
         """
 
-    def wait_s(self, held: Collection[int] = ()) -> float:
-        """Seconds until the next step can have something to do: 0 at once, inf when no slot but held ones is open."""
+    def wait_s(self, paused: Collection[int] = (), /) -> float:
+        """Seconds until the next step can have something to do: 0 at once, inf when no slot but paused ones is open."""
 
     def cancel(self, slot: int) -> None:
         """End this slot's segment; the next step reports it with Finish.CANCELLED."""

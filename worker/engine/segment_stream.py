@@ -1,6 +1,7 @@
 """One segment on its way from the engine's thread to the event loop: the frames as they come, cut and joined.
 
-A Speech is read on the event loop. What it does to the engine's thread (frames taken, a cancel) goes through its Owner.
+A SegmentStream is read on the event loop. Its StreamOwner takes what concerns the engine's thread: frames taken, and
+a cancel.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from worker.engine.base import SILENCE, EngineClosed, EngineError, Frames, Segme
 class StreamOwner(Protocol):
     """What runs the engine."""
 
-    def took(self, speech: SegmentStream, n: int) -> None:
+    def took(self, stream: SegmentStream, n: int) -> None:
         """The reader took n frames."""
 
-    def cancel(self, speech: SegmentStream) -> None:
+    def cancel(self, stream: SegmentStream) -> None:
         """The reader wants no more."""
 
 
@@ -73,8 +74,8 @@ class SegmentStream:
 
 def put_all(delivered: list[tuple[SegmentStream, Frames]]) -> None:
     """Hand frames to their readers; on the event loop."""
-    for speech, frames in delivered:
-        speech.put(frames)
+    for stream, frames in delivered:
+        stream.put(frames)
 
 
 def failure(error: EngineError, slot: int = -1) -> Frames:

@@ -1,7 +1,7 @@
 """The one thread that owns the engine, and the bounded queues between it and the event loop.
 
-Policy of a full queue: its slot is held (the engine steps without it) until the reader has taken half of it, so a slow
-Redis costs its own utterance time and nobody memory. An open that finds no free slot waits for one.
+Policy of a full queue: its slot is paused (the engine steps without it) until the reader has taken half of the queue,
+so a slow Redis delays its own utterance and costs no memory. An open that finds no free slot waits for one.
 
 A step that fails loses every open segment. Before their readers learn of it the engine is asked for a known sentence
 (`worker.engine.sickness`): when it speaks that, the segments fail with EngineError and their jobs are tried again; when
@@ -40,7 +40,7 @@ NAP_S = 0.25  # the longest sleep with a slot open: how often the thread shows t
 
 
 class EngineThread:
-    """Runs an engine. `open`, `close` and every Speech belong to the event loop that called `start`."""
+    """Runs an engine. `open`, `close` and every SegmentStream belong to the event loop that called `start`."""
 
     def __init__(self, engine: Engine, on_step: Callable[[float], None] = lambda seconds: None) -> None:
         self._engine = engine
@@ -76,17 +76,17 @@ class EngineThread:
         await self._ready
 
     def open(self, segment: Segment) -> SegmentStream:
-        """Have a segment spoken as soon as a slot is free; a refusal comes out of the Speech."""
+        """Have a segment spoken as soon as a slot is free; a refusal comes out of the SegmentStream."""
         if self._closing or not self._thread.is_alive():
             raise EngineClosed("the engine is closed")
-        speech = SegmentStream(self, segment)
+        stream = SegmentStream(self, segment)
         with self._changed:
             if not self._n_unfinished:
                 self._moved_at = monotonic()  # it was idle until now, and not hung
-            self._opening.append(speech)
+            self._opening.append(stream)
             self._n_unfinished += 1
             self._changed.notify()
-        return speech
+        return stream
 
     def check(self, voices: Sequence[Card]) -> None:
         """Find out again which voices the engine refuses, after the cards have changed."""
@@ -112,18 +112,18 @@ class EngineThread:
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, 10)
 
-    # Called by Speech, on the event loop.
+    # Called by SegmentStream, on the event loop.
 
-    def took(self, speech: SegmentStream, n: int) -> None:
+    def took(self, stream: SegmentStream, n: int) -> None:
         with self._changed:
-            was_full = speech.n_queued >= QUEUE_FRAMES // 2
-            speech.n_queued -= n
-            if was_full and speech.n_queued < QUEUE_FRAMES // 2:
+            was_full = stream.n_queued >= QUEUE_FRAMES // 2
+            stream.n_queued -= n
+            if was_full and stream.n_queued < QUEUE_FRAMES // 2:
                 self._changed.notify()
 
-    def cancel(self, speech: SegmentStream) -> None:
+    def cancel(self, stream: SegmentStream) -> None:
         with self._changed:
-            self._cancelled.append(speech)
+            self._cancelled.append(stream)
             self._changed.notify()
 
     # The engine's thread.
@@ -144,7 +144,7 @@ class EngineThread:
             unfinished = [*self._blamed, *self._open.values(), *self._opening]
         if isinstance(end, EngineSick):
             self._loop.call_soon_threadsafe(self._die, end)
-        self._deliver([(speech, failure(end)) for speech in unfinished])
+        self._deliver([(stream, failure(end)) for stream in unfinished])
         try:
             self._engine.close()
         except Exception:  # a GPU that is lost cannot even be left in order
@@ -156,14 +156,14 @@ class EngineThread:
             self._death.exception()  # seen, also where nobody waits for it
 
     def _serve(self) -> None:
-        held: set[int] = set()
-        while self._await_work(held):
+        paused: set[int] = set()
+        while self._await_work(paused):
             self._check_voices()
             self._apply_cancels()
             self._open_waiting()
-            held = self._full(held)
-            if self._open and self._engine.wait_s(held) <= 0:
-                self._step(held)
+            paused = self._full(paused)
+            if self._open and self._engine.wait_s(paused) <= 0:
+                self._step(paused)
 
     def _warm_up(self) -> bool:
         assert self._ready is not None
@@ -177,13 +177,13 @@ class EngineThread:
         self._loop.call_soon_threadsafe(self._ready.set_result, None)
         return True
 
-    def _await_work(self, held: set[int]) -> bool:
+    def _await_work(self, paused: set[int]) -> bool:
         """Sleep until there may be something to do; False when the thread shall end."""
         with self._changed:
             self._moved_at = monotonic()
             can_open = self._opening and len(self._open) < self._engine.n_slots
             if not (self._closing or can_open or self._cancelled or self._to_check):
-                wait_s = self._engine.wait_s(self._full(held)) if self._open else math.inf
+                wait_s = self._engine.wait_s(self._full(paused)) if self._open else math.inf
                 if wait_s > 0:
                     self._changed.wait(min(wait_s, NAP_S) if self._open else None)
                     self._moved_at = monotonic()
@@ -208,40 +208,40 @@ class EngineThread:
     def _apply_cancels(self) -> None:
         with self._changed:
             cancelled, self._cancelled = self._cancelled, []
-            unopened = [speech for speech in cancelled if speech in self._opening]
-            for speech in unopened:
-                self._opening.remove(speech)
-        self._deliver([(speech, Frames(-1, 0, SILENCE, finish=Finish.CANCELLED)) for speech in unopened])
-        for speech in cancelled:
-            if speech.slot is not None and self._open.get(speech.slot) is speech:
-                self._engine.cancel(speech.slot)
+            unopened = [stream for stream in cancelled if stream in self._opening]
+            for stream in unopened:
+                self._opening.remove(stream)
+        self._deliver([(stream, Frames(-1, 0, SILENCE, finish=Finish.CANCELLED)) for stream in unopened])
+        for stream in cancelled:
+            if stream.slot is not None and self._open.get(stream.slot) is stream:
+                self._engine.cancel(stream.slot)
 
     def _open_waiting(self) -> None:
         while self._opening and len(self._open) < self._engine.n_slots:
-            speech = self._opening.popleft()
+            stream = self._opening.popleft()
             try:
-                speech.slot = self._engine.open(speech.segment)
+                stream.slot = self._engine.open(stream.segment)
             except Exception as error:
                 if isinstance(error, VoiceUnavailable) and not is_beyond_repair(error):
-                    self._deliver([(speech, failure(error))])
+                    self._deliver([(stream, failure(error))])
                     continue
                 log.exception("the engine failed to open a segment")
-                self._failed([speech], error)
+                self._failed([stream], error)
             else:
-                self._open[speech.slot] = speech
+                self._open[stream.slot] = stream
 
-    def _full(self, held: set[int]) -> set[int]:
-        """Slots whose reader is behind: held from a full queue on until it is half empty."""
+    def _full(self, paused: set[int]) -> set[int]:
+        """Slots whose reader is behind: paused from a full queue on until it is half empty."""
         return {
             slot
-            for slot, speech in self._open.items()
-            if not speech.is_cancelled and speech.n_queued >= (QUEUE_FRAMES // 2 if slot in held else QUEUE_FRAMES)
+            for slot, stream in self._open.items()
+            if not stream.is_cancelled and stream.n_queued >= (QUEUE_FRAMES // 2 if slot in paused else QUEUE_FRAMES)
         }
 
-    def _step(self, held: set[int]) -> None:
+    def _step(self, paused: set[int]) -> None:
         began = perf_counter()
         try:
-            stepped = self._engine.step(held)
+            stepped = self._engine.step(paused)
         except Exception as error:
             log.exception("the engine failed in a step, with %d segments open", len(self._open))
             self._on_step(perf_counter() - began)
@@ -251,41 +251,41 @@ class EngineThread:
             return
         self._on_step(perf_counter() - began)
         self._moved_at = monotonic()
-        failed, why = self._hand_on(stepped)
-        if why is not None:
-            self._failed(failed, why)
+        failed, cause = self._hand_on(stepped)
+        if cause is not None:
+            self._failed(failed, cause)
 
     def _hand_on(self, stepped: list[Frames]) -> tuple[list[SegmentStream], EngineError | None]:
-        """Give frames to their readers; returns the segments that failed, of whom nobody has learnt yet, and why."""
+        """Give frames to their readers; returns the segments that failed, not reported yet, and the last error."""
         delivered: list[tuple[SegmentStream, Frames]] = []
         failed: list[SegmentStream] = []
-        why: EngineError | None = None
+        error: EngineError | None = None
         for frames in stepped:
-            speech = self._open.get(frames.slot)
-            if speech is None:  # the end of a segment that failed before
+            stream = self._open.get(frames.slot)
+            if stream is None:  # the end of a segment that failed before
                 continue
             if frames.ended:
                 del self._open[frames.slot]
             if frames.error is None or isinstance(frames.error, VoiceUnavailable):
-                delivered.append((speech, frames))
+                delivered.append((stream, frames))
             else:
-                failed.append(speech)
-                why = frames.error
+                failed.append(stream)
+                error = frames.error
         if any(frames.pcm.size for _, frames in delivered):
             self.n_failures = 0
         self._deliver(delivered)
-        return failed, why
+        return failed, error
 
     # Whose fault it was.
 
-    def _failed(self, speeches: list[SegmentStream], error: Exception) -> None:
+    def _failed(self, streams: list[SegmentStream], error: Exception) -> None:
         """These segments failed: tell their readers, once the engine has shown that it is well. Raises EngineSick."""
-        self._blamed += speeches
+        self._blamed += streams
         self._count_failure(error)
         while self._probe is not None and self.n_failures and not self._speaks(self._probe):
             pass
         blamed, self._blamed = self._blamed, []
-        self._deliver([(speech, failure(_as_engine_error(error))) for speech in blamed])
+        self._deliver([(stream, failure(_as_engine_error(error))) for stream in blamed])
 
     def _count_failure(self, error: Exception) -> None:
         self.n_failures += 1
@@ -298,7 +298,7 @@ class EngineThread:
             ) from error
 
     def _speaks(self, probe: Segment) -> bool:
-        """Whether the engine speaks the known sentence now, while all other slots are held. Raises EngineSick."""
+        """Whether the engine speaks the known sentence now, while all other slots are paused. Raises EngineSick."""
         try:
             self._listen_to(self._engine.open(probe))
         except EngineSick:
@@ -337,8 +337,8 @@ class EngineThread:
         if not delivered:
             return
         with self._changed:
-            for speech, frames in delivered:
-                speech.n_queued += frames.n_frames
+            for stream, frames in delivered:
+                stream.n_queued += frames.n_frames
                 self._n_unfinished -= frames.ended
         self._loop.call_soon_threadsafe(put_all, delivered)
 

@@ -131,19 +131,19 @@ class QwenSpeaker:
         self._runaways[slot] = Runaway()
         return slot
 
-    def step(self, held: Collection[int] = ()) -> list[Frames]:
-        """Advance every slot but the held ones. Raises EngineError when the batch failed; every slot is free then."""
+    def step(self, paused: Collection[int] = ()) -> list[Frames]:
+        """Advance every slot but the paused ones. Raises EngineError when the batch failed; every slot is free then."""
         try:
-            emitted = self._batch.step(held)
+            emitted = self._batch.step(paused)
         except Exception as error:
             self._batch.reset()
             self._runaways.clear()
             raise EngineError(f"a step of the model failed: {type(error).__name__}: {error}") from error
         return [self._judged(frames) for frames in emitted if frames.slot in self._runaways]
 
-    def wait_s(self, held: Collection[int] = ()) -> float:
-        """0 while a slot that is not held is open, else inf."""
-        return 0.0 if any(slot not in held for slot in self._batch.open_slots) else inf
+    def wait_s(self, paused: Collection[int] = ()) -> float:
+        """0 while a slot that is not paused is open, else inf."""
+        return 0.0 if any(slot not in paused for slot in self._batch.open_slots) else inf
 
     def cancel(self, slot: int) -> None:
         """End this slot's segment with the next step."""

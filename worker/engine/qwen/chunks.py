@@ -76,54 +76,60 @@ class Schedule:
         """All the chunk lengths that `plan` may choose, in ascending order: the shapes to warm."""
         return _sizes(self.ramp)
 
-    def plan(self, lines: Sequence[ChunkBacklog], is_busy: bool = False) -> list[Group]:
-        """The groups to decode now, in order; empty when all may wait for more frames. lines: one a slot.
+    def plan(self, backlogs: Sequence[ChunkBacklog], is_busy: bool = False) -> list[Group]:
+        """The groups to decode now, in order; empty when all may wait for more frames. backlogs: one a slot.
 
         First audio first, then whoever is nearest to an underrun. A slot that goes on gets one chunk at most, one that
         has ended all it has left. is_busy: the codec is short of time, so whoever is not urgent waits for the widest
         chunk.
         """
-        due = {line.slot: line for line in lines if line.n_pending > 0 and self._is_due(line, is_busy)}
+        due = {
+            backlog.slot: backlog for backlog in backlogs if backlog.n_pending > 0 and self._is_due(backlog, is_busy)
+        }
         if not due:
             return []
-        waiting = {line.slot: self._chunks(line, line.slot in due) for line in lines if line.slot in due or not is_busy}
+        waiting = {
+            backlog.slot: self._chunks(backlog, backlog.slot in due)
+            for backlog in backlogs
+            if backlog.slot in due or not is_busy
+        }
         groups = []
         while due:
-            first = min(due.values(), key=lambda line: (not line.is_first, line.lead_s, line.slot))
+            first = min(due.values(), key=lambda backlog: (not backlog.is_first, backlog.lead_s, backlog.slot))
             group = self._group_of(waiting[first.slot], waiting)
             groups.append(group)
             for slot in group.slots:
                 del waiting[slot]
-                line = due.pop(slot, None)
-                if line is not None and line.has_ended and line.n_pending > group.n_frames:
-                    due[slot] = line.after(group.n_frames)
+                backlog = due.pop(slot, None)
+                if backlog is not None and backlog.has_ended and backlog.n_pending > group.n_frames:
+                    due[slot] = backlog.after(group.n_frames)
                     waiting[slot] = self._chunks(due[slot], True)
         return groups
 
-    def _step(self, line: ChunkBacklog) -> int:
-        return self.ramp[min(line.n_codec_calls, len(self.ramp) - 1)]
+    def _step(self, backlog: ChunkBacklog) -> int:
+        return self.ramp[min(backlog.n_codec_calls, len(self.ramp) - 1)]
 
-    def _is_due(self, line: ChunkBacklog, is_busy: bool) -> bool:
-        if line.has_ended:
+    def _is_due(self, backlog: ChunkBacklog, is_busy: bool) -> bool:
+        if backlog.has_ended:
             return True
-        if self.is_exact or line.is_first:
-            return line.n_pending >= self._step(line)
-        return line.is_urgent or line.n_pending >= (max(self.ramp) if is_busy else self._step(line))
+        if self.is_exact or backlog.is_first:
+            return backlog.n_pending >= self._step(backlog)
+        return backlog.is_urgent or backlog.n_pending >= (max(self.ramp) if is_busy else self._step(backlog))
 
-    def _chunks(self, line: ChunkBacklog, is_due: bool) -> tuple[int, int]:
+    def _chunks(self, backlog: ChunkBacklog, is_due: bool) -> tuple[int, int]:
         """The shortest and the longest chunk that are worth it for this slot now; (1, 0) when none is.
 
         Half of the chunk that it would get alone is worth the company.
         """
-        is_bound = self.is_exact or line.is_first
-        most = min(line.n_pending, self._step(line)) if is_bound else line.n_pending
+        is_bound = self.is_exact or backlog.is_first
+        most = min(backlog.n_pending, self._step(backlog)) if is_bound else backlog.n_pending
         n_smaller = bisect_right(self.sizes, most)
         if n_smaller == 0 or (is_bound and not is_due):
             return 1, 0
         longest = self.sizes[n_smaller - 1]
         if is_bound:
             return longest, longest
-        return -(-(longest if is_due else self._step(line)) // 2), longest
+        return -(-(longest if is_due else self._step(backlog)) // 2), longest
 
     def _group_of(self, chunks: tuple[int, int], waiting: Mapping[int, tuple[int, int]]) -> Group:
         """The group that decodes the most frames, of all those that a slot of these chunks may be in."""

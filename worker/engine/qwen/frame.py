@@ -25,8 +25,8 @@ class Plan:
 
     n_rows: int
     n_attended: int
-    talker_cut: SamplingShape
-    predictor_cut: SamplingShape
+    talker_shape: SamplingShape
+    predictor_shape: SamplingShape
     margins: bool = False
     is_padded: bool = False
 
@@ -51,15 +51,15 @@ class FrameStep:
         keys = sampler.keys(arena.seeds[:n], frames, N_CODEBOOKS)
         logits = sampler.penalize(self._talker.logits(hidden), arena.seen[:n], arena.penalty[:n])
         logits = sampler.suppress(logits, frames, self._suppressed, self._eos)
-        draws, cut = _draws(arena.talker_draws, plan, plan.talker_cut), plan.talker_cut
-        drawn = [sampler.draw(logits, draws, keys[:, 0], cut, plan.margins)]
+        draws, shape = _draws(arena.talker_draws, plan, plan.talker_shape), plan.talker_shape
+        drawn = [sampler.draw(logits, draws, keys[:, 0], shape, plan.margins)]
         embedded = self._talker.embedding.index_select(0, drawn[0][0])
-        draws, cut = _draws(arena.predictor_draws, plan, plan.predictor_cut), plan.predictor_cut
+        draws, shape = _draws(arena.predictor_draws, plan, plan.predictor_shape), plan.predictor_shape
         # On a GPU a kernel costs more than what it computes: the noise of every code, of all fifteen passes at once.
-        by_pass = (keys if keys.is_cpu or cut.k == 1 else sampler.noise(keys[:, :, None], draws.tokens)).unbind(1)
+        by_pass = (keys if keys.is_cpu or shape.k == 1 else sampler.noise(keys[:, :, None], draws.tokens)).unbind(1)
 
         def choose(logits: Tensor, codebook: int) -> Tensor:
-            drawn.append(sampler.draw(logits, draws, by_pass[codebook], cut, plan.margins))
+            drawn.append(sampler.draw(logits, draws, by_pass[codebook], shape, plan.margins))
             return drawn[-1][0]
 
         others = self._predictor.frame(hidden, embedded, choose)
@@ -82,7 +82,7 @@ class FrameStep:
         arena.frames[:n].add_(live)
 
 
-def _draws(parameters: Parameters, plan: Plan, cut: SamplingShape) -> Rows:
+def _draws(parameters: Parameters, plan: Plan, shape: SamplingShape) -> Rows:
     """The rows' parameters. Rows that only fill up a step may have a wider top-k than it has candidates."""
     rows = parameters.rows(plan.n_rows)
-    return replace(rows, last=rows.last.clamp_max(cut.k - 1)) if plan.is_padded and cut.k > 1 else rows
+    return replace(rows, last=rows.last.clamp_max(shape.k - 1)) if plan.is_padded and shape.k > 1 else rows

@@ -24,7 +24,7 @@ from worker.engine.qwen.cuda import HostCopy, Replayer, attention, upload
 from worker.engine.qwen.frame import FrameStep, Plan
 from worker.engine.qwen.loader import Model
 from worker.engine.qwen.predictor import Predictor
-from worker.engine.qwen.sampler import CUTS, Sampling, SamplingShape
+from worker.engine.qwen.sampler import TOP_SIZES, Sampling, SamplingShape
 from worker.engine.qwen.state import Arena
 from worker.engine.qwen.talker import Talker
 
@@ -190,10 +190,10 @@ class ModelRunner:
 
     def _plan(self, n_rows: int, n_attended: int, margins: bool) -> Plan:
         bucket = self._bucket(n_rows)
-        cuts = self.arena.talker_draws.cut(n_rows), self.arena.predictor_draws.cut(n_rows)
+        shapes = self.arena.talker_draws.shape(n_rows), self.arena.predictor_draws.shape(n_rows)
         if self._is_cuda:
-            cuts = _captured(cuts[0]), _captured(cuts[1])
-        return Plan(bucket, self._attended(n_attended), *cuts, margins, is_padded=self._is_cuda)
+            shapes = _captured(shapes[0]), _captured(shapes[1])
+        return Plan(bucket, self._attended(n_attended), *shapes, margins, is_padded=self._is_cuda)
 
     def _attended(self, n: int) -> int:
         if self._is_flash:
@@ -215,9 +215,9 @@ class ModelRunner:
         return iter(range(PREFILL_STEP, longest + 1, PREFILL_STEP))
 
 
-def _captured(cut: SamplingShape) -> SamplingShape:
-    """The same draws by one of few cuts, for each is a graph; a greedy row is greedy in all of them."""
-    return SamplingShape(max(cut.k, CUTS[0]), cut.top_p, mixed=True)
+def _captured(shape: SamplingShape) -> SamplingShape:
+    """One of few shapes that draw the same, for each is a graph; a greedy row is greedy in all of them."""
+    return SamplingShape(max(shape.k, TOP_SIZES[0]), shape.top_p, mixed=True)
 
 
 def _up(n: int, step: int) -> int:

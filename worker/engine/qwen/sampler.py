@@ -26,7 +26,7 @@ DEFAULTS: Mapping[str, Any] = {  # upstream's, where generation_config.json says
 }
 MIN_NEW_TOKENS = 2
 COLDEST = 1e-5  # below it a temperature only costs precision: greedy
-CUTS = (64, 256)  # few, for each is a CUDA graph of its own
+TOP_SIZES = (64, 256)  # few, for each is a CUDA graph of its own
 SPARE = 8  # candidates beyond top-k: like upstream, all that tie with the last one stay in
 LOW_32 = 0xFFFF_FFFF
 
@@ -125,7 +125,7 @@ class Rows:
 
 
 class Parameters:
-    """The sampling parameters of every slot for one of the two models, on the device and, for `cut`, on the host."""
+    """The sampling parameters of every slot for one of the two models, on the device and, for `shape`, on the host."""
 
     def __init__(self, n_slots: int, vocabulary: int, device: torch.device | str = "cpu") -> None:
         self._vocabulary = vocabulary
@@ -167,13 +167,13 @@ class Parameters:
             )
         return self._first[n_rows]
 
-    def cut(self, n_rows: int) -> SamplingShape:
+    def shape(self, n_rows: int) -> SamplingShape:
         """What the first slots need; reads nothing from the device."""
         drawing = [choice for choice in self._choices[:n_rows] if not choice.greedy]
         if not drawing:
             return SamplingShape(1)
         top_k = [choice.top_k for choice in drawing]
-        k = next((cut for cut in CUTS if max(top_k) + SPARE <= cut < self._vocabulary), self._vocabulary)
+        k = next((size for size in TOP_SIZES if max(top_k) + SPARE <= size < self._vocabulary), self._vocabulary)
         ordered = any(choice.top_p < 1 for choice in drawing) or (k == self._vocabulary and min(top_k) < k)
         return SamplingShape(k, ordered, mixed=len(drawing) < n_rows)
 
@@ -213,7 +213,7 @@ def _log_exponential(bits: Tensor) -> Tensor:
 
 
 def draw(
-    logits: Tensor, rows: Rows, key: Tensor, cut: SamplingShape, margins: bool = False
+    logits: Tensor, rows: Rows, key: Tensor, shape: SamplingShape, margins: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """Choose one token for each row: temperature, top-k, top-p, then the largest score with its noise (Gumbel-max).
 
@@ -223,16 +223,16 @@ def draw(
     one of top-k may be left out. A margin is the gap between the two best final scores in standard deviations of the
     row's finite logits after temperature; inf where there is no second.
     """
-    if cut.k == 1:
+    if shape.k == 1:
         return logits.argmax(1), _margins(logits, logits, rows.temperature) if margins else None
-    tokens, scores = _ordered(logits, rows, cut.k) if cut.top_p else _candidates(logits, rows, cut.k)
+    tokens, scores = _ordered(logits, rows, shape.k) if shape.top_p else _candidates(logits, rows, shape.k)
     known = key.is_floating_point()
     minus_gumbel = key.gather(1, tokens.expand(len(key), -1)) if known else noise(key.unsqueeze(1), tokens)
     scores.addcmul_(rows.noise, minus_gumbel, value=-1)
     drawn = scores.argmax(1)
-    if cut.top_p or cut.k < logits.shape[1]:
+    if shape.top_p or shape.k < logits.shape[1]:
         drawn = tokens.gather(1, drawn.unsqueeze(1)).squeeze(1)
-    if cut.mixed:  # candidates that tie come in any order
+    if shape.mixed:  # candidates that tie come in any order
         drawn = torch.where(rows.noise.squeeze(1) == 0, logits.argmax(1), drawn)
     return drawn, _margins(scores, logits, rows.temperature) if margins else None
 
