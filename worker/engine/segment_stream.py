@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from worker.engine.base import SILENCE, EngineClosed, EngineError, Frames, Segment
+from worker.engine.health import in_a_line
 
 
 class StreamOwner(Protocol):
@@ -78,9 +79,9 @@ def put_all(delivered: list[tuple[SegmentStream, Frames]]) -> None:
         stream.put(frames)
 
 
-def failure(error: EngineError, slot: int = -1) -> Frames:
-    """The end of a segment that failed."""
-    return Frames(slot, 0, SILENCE, error=error)
+def failure(error: Exception) -> Frames:
+    """The end of a segment that failed; an error of another type becomes an EngineError."""
+    return Frames(-1, 0, SILENCE, error=error if isinstance(error, EngineError) else EngineError(in_a_line(error)))
 
 
 def joined(parts: list[Frames]) -> Frames:

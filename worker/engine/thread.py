@@ -3,9 +3,9 @@
 Policy of a full queue: its slot is paused (the engine steps without it) until the reader has taken half of the queue,
 so a slow Redis delays its own utterance and costs no memory. An open that finds no free slot waits for one.
 
-A step that fails loses every open segment. Before their readers learn of it the engine is asked for a known sentence
-(`worker.engine.sickness`): when it speaks that, the segments fail with EngineError and their jobs are tried again; when
-it is sick, the thread ends, and every segment fails with EngineSick: other workers speak their jobs.
+A step that fails loses every open segment. Before their readers are sent the failure, the engine is probed
+(`worker.engine.health`). If it speaks the probe sentence, the segments fail with EngineError and their jobs are
+retried. If it is sick, the thread ends and every segment fails with EngineSick: other workers take the jobs over.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from worker.engine.base import (
     Segment,
     VoiceUnavailable,
 )
+from worker.engine.health import EngineHealth, in_a_line, is_beyond_repair
 from worker.engine.segment_stream import SegmentStream, failure, put_all
-from worker.engine.sickness import PROBE_STEPS, SICK_AFTER, in_a_line, is_beyond_repair, probe_of
 from worker.voices.card import Card
 
 log = logging.getLogger(__name__)
@@ -55,14 +55,18 @@ class EngineThread:
         self._ready: asyncio.Future[None] | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._to_check: list[Card] = []
-        self._probe: Segment | None = None  # the known sentence
-        self._blamed: list[SegmentStream] = []  # failed, and not told yet
+        self._health = EngineHealth(engine, self._step_probe)
+        self._failing: list[SegmentStream] = []  # failed, and not reported yet
         self.refusals: dict[str, str] = {}  # voice -> why this engine cannot speak it
-        self.n_failures = 0  # failures in a row
 
     @property
     def engine(self) -> Engine:
         return self._engine
+
+    @property
+    def n_failures(self) -> int:
+        """Failures in a row."""
+        return self._health.n_failures
 
     async def start(self, voices: Sequence[Card]) -> None:
         """Start the thread and warm the engine up on it. Raises what the engine raises."""
@@ -141,7 +145,7 @@ class EngineThread:
             end = EngineSick(in_a_line(error))
         with self._changed:
             self._closing = True
-            unfinished = [*self._blamed, *self._open.values(), *self._opening]
+            unfinished = [*self._failing, *self._open.values(), *self._opening]
         if isinstance(end, EngineSick):
             self._loop.call_soon_threadsafe(self._die, end)
         self._deliver([(stream, failure(end)) for stream in unfinished])
@@ -203,7 +207,7 @@ class EngineThread:
                     raise
                 refusals[voice.name] = str(error)
         self.refusals = refusals
-        self._probe = probe_of([voice for voice in voices if voice.name not in refusals])
+        self._health.choose_probe([voice for voice in voices if voice.name not in refusals])
 
     def _apply_cancels(self) -> None:
         with self._changed:
@@ -226,7 +230,8 @@ class EngineThread:
                     self._deliver([(stream, failure(error))])
                     continue
                 log.exception("the engine failed to open a segment")
-                self._failed([stream], error)
+                self._failing.append(stream)
+                self._report_failing(error)
             else:
                 self._open[stream.slot] = stream
 
@@ -241,24 +246,36 @@ class EngineThread:
     def _step(self, paused: set[int]) -> None:
         began = perf_counter()
         try:
-            stepped = self._engine.step(paused)
+            stepped = self._engine_step(paused)
         except Exception as error:
-            log.exception("the engine failed in a step, with %d segments open", len(self._open))
             self._on_step(perf_counter() - began)
-            lost = list(self._open.values())
-            self._open.clear()
-            self._failed(lost, error)
+            log.exception("the engine failed in a step, with %d segments open", len(self._failing))
+            self._report_failing(error)
             return
         self._on_step(perf_counter() - began)
-        self._moved_at = monotonic()
-        failed, cause = self._hand_on(stepped)
-        if cause is not None:
-            self._failed(failed, cause)
+        if (failed := self._hand_on(stepped)) is not None:
+            self._report_failing(failed)
 
-    def _hand_on(self, stepped: list[Frames]) -> tuple[list[SegmentStream], EngineError | None]:
-        """Give frames to their readers; returns the segments that failed, not reported yet, and the last error."""
+    def _engine_step(self, paused: set[int]) -> list[Frames]:
+        """Step the engine. When that raises, every open segment is failing."""
+        try:
+            return self._engine.step(paused)
+        except Exception:
+            self._failing += self._open.values()
+            self._open.clear()
+            raise
+        finally:
+            self._moved_at = monotonic()
+
+    def _step_probe(self) -> list[Frames]:
+        """One step in which every open slot is paused; only the probe advances."""
+        stepped = self._engine_step(set(self._open))
+        self._hand_on(stepped)
+        return stepped
+
+    def _hand_on(self, stepped: list[Frames]) -> EngineError | None:
+        """Deliver frames to their readers, but not yet the failures; returns the last failure."""
         delivered: list[tuple[SegmentStream, Frames]] = []
-        failed: list[SegmentStream] = []
         error: EngineError | None = None
         for frames in stepped:
             stream = self._open.get(frames.slot)
@@ -269,69 +286,18 @@ class EngineThread:
             if frames.error is None or isinstance(frames.error, VoiceUnavailable):
                 delivered.append((stream, frames))
             else:
-                failed.append(stream)
+                self._failing.append(stream)
                 error = frames.error
         if any(frames.pcm.size for _, frames in delivered):
-            self.n_failures = 0
+            self._health.has_spoken()
         self._deliver(delivered)
-        return failed, error
+        return error
 
-    # Whose fault it was.
-
-    def _failed(self, streams: list[SegmentStream], error: Exception) -> None:
-        """These segments failed: tell their readers, once the engine has shown that it is well. Raises EngineSick."""
-        self._blamed += streams
-        self._count_failure(error)
-        while self._probe is not None and self.n_failures and not self._speaks(self._probe):
-            pass
-        blamed, self._blamed = self._blamed, []
-        self._deliver([(stream, failure(_as_engine_error(error))) for stream in blamed])
-
-    def _count_failure(self, error: Exception) -> None:
-        self.n_failures += 1
-        self._moved_at = monotonic()
-        if is_beyond_repair(error):
-            raise EngineSick(in_a_line(error)) from error
-        if self.n_failures >= SICK_AFTER:
-            raise EngineSick(
-                f"it failed {self.n_failures} times in a row; the last time: {in_a_line(error)}"
-            ) from error
-
-    def _speaks(self, probe: Segment) -> bool:
-        """Whether the engine speaks the known sentence now, while all other slots are paused. Raises EngineSick."""
-        try:
-            self._listen_to(self._engine.open(probe))
-        except EngineSick:
-            raise
-        except Exception as error:
-            log.warning("the engine does not speak a known sentence either: %s", in_a_line(error))
-            self._count_failure(error)
-            return False
-        self.n_failures = 0
-        return True
-
-    def _listen_to(self, slot: int) -> None:
-        is_heard = False
-        for _ in range(PROBE_STEPS):
-            try:
-                stepped = self._engine.step(set(self._open))
-            except Exception:
-                self._blamed += self._open.values()
-                self._open.clear()
-                raise
-            self._moved_at = monotonic()
-            self._blamed += self._hand_on(stepped)[0]
-            for frames in stepped:
-                if frames.slot == slot:
-                    is_heard = is_heard or frames.pcm.size > 0
-                    if frames.error is not None:
-                        raise frames.error
-                    if frames.ended and is_heard:
-                        return
-            if is_heard:
-                self._engine.cancel(slot)
-        self._engine.cancel(slot)
-        raise EngineError("the known sentence gave no sound")
+    def _report_failing(self, error: Exception) -> None:
+        """Deliver the failures once the engine has spoken the probe. Raises EngineSick."""
+        self._health.check_after(error)
+        failed, self._failing = self._failing, []
+        self._deliver([(stream, failure(error)) for stream in failed])
 
     def _deliver(self, delivered: list[tuple[SegmentStream, Frames]]) -> None:
         if not delivered:
@@ -341,7 +307,3 @@ class EngineThread:
                 stream.n_queued += frames.n_frames
                 self._n_unfinished -= frames.ended
         self._loop.call_soon_threadsafe(put_all, delivered)
-
-
-def _as_engine_error(error: Exception) -> EngineError:
-    return error if isinstance(error, EngineError) else EngineError(in_a_line(error))
