@@ -14,11 +14,10 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from worker.engine.base import FRAME_SAMPLES
+from worker.engine.base import CHUNK_RAMP, FRAME_SAMPLES
 from worker.engine.qwen.codec.decoder import Codec
 
-RAMP = (1, 2, 4, 8, 12)
-SCHEDULES = [(1,), RAMP, (25,)]
+SCHEDULES = [(1,), CHUNK_RAMP, (25,)]
 WINDOW = 20  # short, so that 60 frames go well beyond it
 N_FRAMES = 60
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -77,7 +76,7 @@ def pieces(codes: Tensor, schedule: Sequence[int]) -> Iterator[Tensor]:
         start += n
 
 
-def streamed(codec: Codec, codes: Tensor, slots: Tensor, schedule: Sequence[int] = RAMP) -> Tensor:
+def streamed(codec: Codec, codes: Tensor, slots: Tensor, schedule: Sequence[int] = CHUNK_RAMP) -> Tensor:
     return torch.cat([codec.decode(piece, slots) for piece in pieces(codes, schedule)], 1)
 
 

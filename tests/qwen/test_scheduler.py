@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engine.base import FRAME_S
-from worker.engine.qwen.chunks import LOW_LEAD_S, RAMP, ChunkBacklog, Group, Schedule
+from worker.engine.base import CHUNK_RAMP, FRAME_S
+from worker.engine.qwen.chunks import LOW_LEAD_S, ChunkBacklog, Group, Schedule
 
-WIDEST = len(RAMP)  # chunks given by a slot that is past the ramp
+WIDEST = len(CHUNK_RAMP)  # chunks given by a slot that is past the ramp
 
 backlogs_strategy = st.lists(
     st.builds(
@@ -26,7 +26,7 @@ backlogs_strategy = st.lists(
     max_size=12,
     unique_by=lambda backlog: backlog.slot,
 ).map(lambda backlogs: [replace(backlog, lead_s=inf) if backlog.is_first else backlog for backlog in backlogs])
-ramps = st.sampled_from([RAMP, (1,), (25,), (4,), (3, 7), (2, 50)])
+ramps = st.sampled_from([CHUNK_RAMP, (1,), (25,), (4,), (3, 7), (2, 50)])
 
 
 def bulk(slot: int, n_pending: int, lead_s: float = 5.0) -> ChunkBacklog:
@@ -64,7 +64,7 @@ def test_an_exact_schedule_is_kept_to_the_frame(n_frames: int) -> None:
     chunks = spoken(Schedule((25,), is_exact=True), n_frames)
     assert chunks[:whole] == [25] * whole
     assert sum(chunks[whole:]) == rest
-    assert spoken(Schedule(RAMP, is_exact=True), 42) == [1, 2, 4, 8, 12, 12, 2, 1]
+    assert spoken(Schedule(CHUNK_RAMP, is_exact=True), 42) == [1, 2, 4, 8, 12, 12, 2, 1]
 
 
 def test_exact_slots_share_a_call_only_when_both_are_to_have_that_chunk() -> None:
@@ -170,7 +170,7 @@ def test_no_other_sound_comes_before_first_audio(
 def test_an_exact_slot_gets_the_ramps_chunks_while_it_goes_on(backlogs: list[ChunkBacklog], busy: bool) -> None:
     chunks = decoded(Schedule(is_exact=True).plan(backlogs, busy))
     for backlog in backlogs:
-        step = RAMP[min(backlog.n_codec_calls, len(RAMP) - 1)]
+        step = CHUNK_RAMP[min(backlog.n_codec_calls, len(CHUNK_RAMP) - 1)]
         if not backlog.has_ended:
             assert chunks.get(backlog.slot, []) == ([step] if backlog.n_pending >= step else [])
 

@@ -27,7 +27,7 @@ N_SLOTS, N_POSITIONS, WIDTH = 2, 64, 64
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
     monkeypatch.setattr(runner_module, "GRAPH_KINDS", runner_module.GRAPH_KINDS[:1])
-    monkeypatch.setattr(runner_module, "RAMP", (1, 2))
+    monkeypatch.setattr(runner_module, "CHUNK_RAMP", (1, 2))
     with fake_tensors(), torch.inference_mode(), watched(monkeypatch) as watch:
         yield watch
 

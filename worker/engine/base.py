@@ -27,6 +27,12 @@ SAMPLE_RATE_HZ = 24_000
 FRAME_SAMPLES = 1920  # SAMPLE_RATE_HZ / FRAME_RATE_HZ: one frame is 80 ms
 N_CODEBOOKS = 16
 
+# Frames of the first, second, … chunk; the last size repeats. A short first chunk sounds early. Long ones cost less: a
+# codec call of one frame takes two to three times as long a frame as one of twelve, and each message is a stream entry.
+# engine.qwen.chunks sizes a segment's codec calls by it, utterance.delivery the most frames of an utterance's messages:
+# with one ramp, most codec calls become one message each.
+CHUNK_RAMP = (1, 2, 4, 8, 12)
+
 NO_CODES: NDArray[np.uint16] = np.zeros((0, N_CODEBOOKS), dtype=np.uint16)
 SILENCE: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
 

@@ -11,15 +11,12 @@ from schemas.messages import Audio, Complete
 from schemas.wire import pack_codes
 from worker.audio.chain import Chain
 from worker.audio.encode import bytes_per_sample
-from worker.engine.base import Finish, Frames
+from worker.engine.base import CHUNK_RAMP, Finish, Frames
 from worker.engine.segment_stream import SegmentStream
 from worker.engine.thread import EngineThread
 from worker.stream.lease import Lease
 from worker.stream.session_writer import SessionWriter
 from worker.utterance.plan import SpeechPlan
-
-# The most frames of the first, second, … chunk: sound early, then fewer entries.
-RAMP_FRAMES = (1, 2, 4, 8, 12)
 
 
 class Delivery:
@@ -85,9 +82,9 @@ class Delivery:
                 return
 
     async def _next(self, stream: SegmentStream) -> Frames:
-        n_before = len(RAMP_FRAMES) if self._to_drop else self._n_written
+        n_before = len(CHUNK_RAMP) if self._to_drop else self._n_written
         with self._lease.in_engine():  # a slot that is not free yet counts as the engine too
-            return await stream.take(RAMP_FRAMES[min(n_before, len(RAMP_FRAMES) - 1)])
+            return await stream.take(CHUNK_RAMP[min(n_before, len(CHUNK_RAMP) - 1)])
 
     def _through_chain(self, frames: Frames, is_last: bool) -> bytes:
         if not frames.ended:

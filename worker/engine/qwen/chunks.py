@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
 
-from worker.engine.base import FRAME_S
+from worker.engine.base import CHUNK_RAMP, FRAME_S
 
-RAMP = (1, 2, 4, 8, 12)  # frames: of a slot's first chunk, of its second, …; the last goes on
 LOW_LEAD_S = 0.06  # less than a frame left to play: whatever there is, is decoded now
 
 
@@ -64,7 +63,7 @@ class Schedule:
     together, the first one excepted. Raises ValueError for a ramp that is none.
     """
 
-    ramp: tuple[int, ...] = RAMP
+    ramp: tuple[int, ...] = CHUNK_RAMP
     is_exact: bool = False
 
     def __post_init__(self) -> None:
@@ -144,4 +143,4 @@ class Schedule:
 
 @cache
 def _sizes(ramp: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(sorted({*ramp, *(size for size in RAMP if size < max(ramp))}))
+    return tuple(sorted({*ramp, *(size for size in CHUNK_RAMP if size < max(ramp))}))

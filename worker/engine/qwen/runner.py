@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from worker.engine.base import N_CODEBOOKS
+from worker.engine.base import CHUNK_RAMP, N_CODEBOOKS
 from worker.engine.qwen.active_segment import ActiveSegment
-from worker.engine.qwen.chunks import RAMP
 from worker.engine.qwen.codec.decoder import Codec
 from worker.engine.qwen.cuda import HostCopy, Replayer, attention, upload
 from worker.engine.qwen.frame import FrameStep, Plan
@@ -159,7 +158,7 @@ class ModelRunner:
             self.arena.positions.zero_()
             self._graphs.capture(plan, partial(self._step, plan))
         with torch.cuda.stream(self._codec_stream):
-            for n_rows, n_frames in product(self._buckets(), RAMP):
+            for n_rows, n_frames in product(self._buckets(), CHUNK_RAMP):
                 self._warm_codec(n_rows, n_frames)
         if self._is_cuda:
             torch.cuda.synchronize(self.device)
