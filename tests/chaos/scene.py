@@ -52,7 +52,7 @@ class Cast:
     @contextmanager
     def expected(self, folder: Path) -> Iterator[Expected]:
         if self.engine == "qwen":
-            from worker.engine.torch_threads import threads
+            from worker.engine.exactness import threads
 
             with threads(1):  # as the workers do
                 yield Qwen.load(folder / "tiny", QWEN_DTYPE, folder / "voices", folder / "prompts")

@@ -17,8 +17,8 @@ import torch
 from benchmarks import soak
 from worker import cli
 from worker.bench import engine_codec
-from worker.bench.engine import Bench
 from worker.bench.engine_rates import _Listener
+from worker.bench.engine_settings import Bench
 from worker.engine.checkpoint import packages
 from worker.engine.qwen import QwenEngine
 

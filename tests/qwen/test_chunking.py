@@ -19,10 +19,9 @@ from torch import Tensor
 
 from tests.qwen.test_codec import codes_of, decoder_of, pieces
 from worker.engine.base import FRAME_SAMPLES
-from worker.engine.exactness import check
+from worker.engine.exactness import check, threads
 from worker.engine.qwen.codec.decoder import Codec
 from worker.engine.qwen.codec.transformer import silu
-from worker.engine.torch_threads import threads
 
 pytestmark = pytest.mark.timeout(900)  # beside other busy programs two threads wait for each other at every step
 

@@ -17,9 +17,8 @@ from tests.shell import ENVIRONMENT
 from worker.engine.base import EngineError
 from worker.engine.checkpoint import memory as footprint
 from worker.engine.checkpoint import packages
-from worker.engine.checkpoint.files import read
+from worker.engine.checkpoint.files import ModelError, read
 from worker.engine.qwen import loader
-from worker.engine.qwen.errors import ModelError
 from worker.engine.qwen.loader import Model, load
 
 NO_GPU = "this machine has a CUDA device"

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from worker.bench.upstream import CodecWays
 from worker.engine.base import N_CODEBOOKS
+from worker.engine.exactness import threads
 from worker.engine.qwen.loader import Model
 from worker.engine.qwen.prompt import N_CODES
-from worker.engine.torch_threads import threads
 
 N_FRAMES, N_CHUNK, N_CONTEXT = 48, 4, 25
 N_ROWS = 8

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from worker.bench.engine_streams import FRAME_S, Streams, first_audio_ms
+from worker.bench.engine_streams import Streams, first_audio_ms
+from worker.engine.base import FRAME_S
 from worker.engine.qwen.chunks import Schedule
 
 

@@ -14,15 +14,17 @@ from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
-from worker.bench.engine import Bench
 from worker.bench.engine_codec import codec_report
 from worker.bench.engine_rates import open_loop
-from worker.bench.engine_streams import FRAME_S, LANGUAGE, TEXT, Round, Streams, first_audio_ms, recording, report
+from worker.bench.engine_settings import Bench
+from worker.bench.engine_streams import LANGUAGE, TEXT, Round, Streams, first_audio_ms, recording, report
 from worker.bench.engine_upstream import UpstreamPeer, upstream_report
+from worker.bench.report import processor_name
+from worker.engine.base import FRAME_S
 from worker.engine.checkpoint import packages
 from worker.engine.checkpoint.devices import probe
+from worker.engine.exactness import threads
 from worker.engine.qwen import QwenEngine
-from worker.engine.torch_threads import threads
 
 Report = dict[str, Any]
 
@@ -122,18 +124,10 @@ def _settings(bench: Bench, engine: QwenEngine) -> Report:
 def _machine(engine: QwenEngine, n_threads: int) -> Report:
     gpus = probe()["gpus"] if engine.model.device.type == "cuda" else []
     return {
-        "cpu": _cpu(),
+        "cpu": processor_name(),
         "gpus": [gpu["name"] for gpu in gpus],
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "packages": {name: packages.installed(name) for name in ("makima-tts", *packages.NEEDED)},
         "threads": n_threads,
     }
-
-
-def _cpu() -> str:
-    """Its name, where the system tells it as Linux does."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text("utf-8").splitlines() if told.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

@@ -13,16 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.bench.upstream import UpstreamClip
-from worker.engine.base import FRAME_RATE_HZ
+from worker.engine.base import FRAME_S, SAMPLE_RATE_HZ
 from worker.engine.qwen import QwenEngine, Sampling, SpeechRequest, Voice
 from worker.engine.qwen.chunks import Schedule
 
-FRAME_S = 1 / FRAME_RATE_HZ
 TEXT = "Hello there, this is a sentence of about four seconds."
 LANGUAGE = "English"
 TRANSCRIPT = "Some words that were recorded, five seconds of them."
 REFERENCE_S = 5
-SAMPLE_RATE_HZ = 24_000
 N_MORE_FIRSTS = 4  # first audio is short: a round takes it once with the whole utterance, and so many times more
 NEVER = 10**6  # frames of a chunk that no utterance reaches: the codec is not asked before its end
 

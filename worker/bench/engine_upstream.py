@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.bench.engine_streams import FRAME_S, LANGUAGE, TEXT, recording
+from worker.bench.engine_streams import LANGUAGE, TEXT, recording
 from worker.bench.upstream import Upstream
+from worker.engine.base import FRAME_S
 from worker.engine.qwen import QwenEngine, loader
 
 

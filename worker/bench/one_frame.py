@@ -10,11 +10,11 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from worker.engine.base import FRAME_SAMPLES, Finish, Frames, Segment
+from worker.engine.base import FRAME_SAMPLES, SAMPLE_RATE_HZ, Finish, Frames, Segment
 from worker.voices.card import Card
 
 HOLD = "Hold."
-_FRAME = np.sin(np.arange(FRAME_SAMPLES) * (2 * np.pi * 440 / 24_000)).astype(np.float32) / 2
+_FRAME = np.sin(np.arange(FRAME_SAMPLES) * (2 * np.pi * 440 / SAMPLE_RATE_HZ)).astype(np.float32) / 2
 
 
 class OneFrameEngine:

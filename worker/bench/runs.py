@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from time import monotonic, perf_counter, sleep
 from typing import Any
 
@@ -18,6 +16,7 @@ import redis
 
 from schemas.errors import MakimaError
 from worker.bench.peers import MAKIMA, NAMES, raw_audio, raw_jobs
+from worker.bench.report import processor_name, write
 from worker.embedded import EmbeddedError, embedded_valkey
 from worker.stream.keys import Keys
 
@@ -36,15 +35,11 @@ def run(out: str, redis_url: str | None, measure: Callable[[redis.Redis, str], d
     """Measure on an empty Redis (None: an embedded one) and write the JSON to a file, or to stdout for "-"."""
     try:
         with embedded_valkey() if redis_url is None else nullcontext() as server:
-            report = _report(server.url if server else str(redis_url), measure)
+            taken = _report(server.url if server else str(redis_url), measure)
     except (BenchError, EmbeddedError, redis.RedisError, OSError) as error:
         print(f"makima-tts: {error}", file=sys.stderr)
         return 1
-    text = json.dumps(report, indent=2)
-    if out == "-":
-        print(text)
-    else:
-        Path(out).write_text(text + "\n", "utf-8")
+    write(taken, out)
     return 0
 
 
@@ -123,17 +118,7 @@ def _machine(client: redis.Redis) -> dict[str, Any]:
     return {
         "server": version.get("valkey_version") or version["redis_version"],
         "python": platform.python_version(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2),
     }
-
-
-def _processor() -> str:
-    """The name that the kernel gives the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from worker.commands.terminal import complain
+from worker.engine.checkpoint import GIB
 from worker.engine.checkpoint.files import FETCHED, RECOMMENDED, ModelError, is_hub_name, read
 from worker.engine.checkpoint.packages import INSTALL
 
-GIB = 1024**3
 NOT_AUTHORISED = (401, 403)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)

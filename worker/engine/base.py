@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ErrorCode, MakimaError
+from worker.audio.resample import ENGINE_RATE_HZ
 from worker.voices.card import Card
 
 FRAME_RATE_HZ = 12.5
 FRAME_S = 1 / FRAME_RATE_HZ
-SAMPLE_RATE_HZ = 24_000
+SAMPLE_RATE_HZ = ENGINE_RATE_HZ
 FRAME_SAMPLES = 1920  # SAMPLE_RATE_HZ / FRAME_RATE_HZ: one frame is 80 ms
 N_CODEBOOKS = 16
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -19,7 +21,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.engine.base import EngineError
-from worker.engine.torch_threads import threads
 
 VARIABLE = "MKL_CBWR"
 STRICT = "AUTO,STRICT"
@@ -52,6 +53,17 @@ def check(wide: bool = False) -> EngineError | None:
         return None
     problem = f"{len(unequal)} of {n} products of this process change in their last bits, first {unequal[0]}"
     return EngineError(problem, _remedy())
+
+
+@contextmanager
+def threads(n: int | None) -> Iterator[int]:
+    """Compute with n threads on a CPU, or with torch's own number for None; yields the number."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(usual if n is None else n)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(usual)
 
 
 def _remedy() -> str:

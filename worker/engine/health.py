@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 
 from worker.engine.base import Engine, EngineError, EngineSick, Frames, Segment
+from worker.engine.checkpoint.files import first_line
 from worker.voices.card import Card
 
 log = logging.getLogger(__name__)
@@ -87,9 +88,8 @@ def is_beyond_repair(error: BaseException) -> bool:
 
 
 def in_a_line(error: BaseException) -> str:
-    """The error's type and the first line of its text: torch's texts are a page long."""
-    first = (str(error).strip().splitlines() or ["no reason was given"])[0]
-    return f"{type(error).__name__}: {first}"
+    """The error's type and the first line of its text."""
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _probe_of(card: Card) -> Segment:

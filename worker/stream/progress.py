@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from schemas.messages import Audio, Begin
 from schemas.wire import read_entry, unpack_codes
+from worker.engine.base import N_CODEBOOKS
 from worker.stream.transport.base import Link
 
 PAGE = 8  # entries; one holds up to 256 KiB of audio
-N_CODEBOOKS = 16
 
 
 @dataclass(frozen=True, slots=True)

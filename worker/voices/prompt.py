@@ -20,11 +20,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.audio.resample import ENGINE_RATE_HZ
 from worker.voices.card import Card
 from worker.voices.prompt_cache import PromptCache, Tensors
 from worker.voices.reference import Recording, UnusableReference, recording_of
 
-SAMPLE_RATE_HZ = 24_000  # what the model's encoders take
+SAMPLE_RATE_HZ = ENGINE_RATE_HZ  # what the model's encoders take
 SILENCE_S = 0.5  # after the reference: without it the model begins with the reference's last words
 FORMAT = "makima-tts prompt 1"  # part of every fingerprint: raise it when `prepare` or the encoder's tensors change
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from worker.commands.doctor.findings import Finding, fail, ok, unless, warn
+from worker.engine.checkpoint import GIB
 from worker.engine.checkpoint import memory as footprint
 from worker.engine.checkpoint.files import ModelError, Weights, read
 from worker.engine.checkpoint.packages import INSTALL, NEEDED, fits, installed
@@ -19,7 +20,6 @@ from worker.engine.processor import processor
 from worker.settings import Settings
 
 PROBE_TIMEOUT_S = 90.0  # importing torch from a cold disk takes its time
-GIB = 1024**3
 TIGHT = 0.85  # of the free memory: CUDA itself, its graphs and intermediate results take some too
 
 

@@ -9,9 +9,8 @@ import json
 from importlib import import_module
 from typing import Any
 
-from worker.engine.checkpoint.files import ModelError
-
-GIB = 1024**3
+from worker.engine.checkpoint import GIB
+from worker.engine.checkpoint.files import ModelError, first_line
 
 
 def probe() -> dict[str, Any]:
@@ -33,7 +32,7 @@ def why_no_gpu(torch: Any) -> str:
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:
-        return str(error).strip().splitlines()[0]
+        return first_line(error)
     return "torch sees no device"
 
 

@@ -108,7 +108,7 @@ def find(name: str) -> Path:
             f"{name} is no directory, and no model of that name was fetched", f"run: makima-tts model fetch {name}"
         ) from None
     except (HFValidationError, OSError) as error:
-        raise ModelError(f"{name} cannot be looked up ({_first_line(error)})", "name a directory") from None
+        raise ModelError(f"{name} cannot be looked up ({first_line(error)})", "name a directory") from None
 
 
 def _folder(name: str) -> Path:
@@ -205,6 +205,7 @@ def _fetch_again(name: str = "") -> str:
     return f"fetch it again: makima-tts model fetch {what}"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of the error's text: those of torch and the hub go on for a page."""
     lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,9 +1,9 @@
 """Qwen3-TTS: an exact, streaming, continuously batched engine. `QwenEngine` tells how it is used."""
 
 from worker.engine.base import EngineError, Finish
+from worker.engine.checkpoint.files import ModelError
 from worker.engine.exactness import ask_for_one_order
 from worker.engine.qwen.engine import Event, QwenEngine, SpeechRequest, SpeechResult
-from worker.engine.qwen.errors import ModelError
 from worker.engine.qwen.prompt import PromptError, Voice
 from worker.engine.qwen.sampler import Sampling
 

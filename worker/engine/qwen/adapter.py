@@ -28,6 +28,7 @@ from worker.engine.base import (
     Segment,
     VoiceUnavailable,
 )
+from worker.engine.checkpoint import GIB
 from worker.engine.qwen.arithmetic import arithmetic_of
 from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
@@ -42,7 +43,6 @@ from worker.voices.reference import UnusableReference
 
 log = logging.getLogger(__name__)
 
-GIB = 1024**3
 STATE = "state."  # before the names of the codec's state among a cached prompt's tensors
 
 

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from schemas.jobs import MAX_SEED
 from worker.engine.base import N_CODEBOOKS, NO_CODES, EngineError, Finish, Frames
 from worker.engine.qwen.active_segment import ActiveSegment, Codes
 from worker.engine.qwen.batch import Batch
@@ -32,7 +33,6 @@ from worker.engine.qwen.runner import ModelRunner
 from worker.engine.qwen.sampler import Sampling
 from worker.text.budget import frame_budget
 
-MAX_SEED = 2**63 - 1
 MIN_PROMPT_S = 0.2  # less does not fill the encoders' windows; a voice needs 3 s and more
 USUAL = Sampling()
 

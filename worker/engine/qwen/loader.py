@@ -24,17 +24,15 @@ from torch import Tensor, nn
 
 from worker.engine import exactness
 from worker.engine.caches import provide_caches
+from worker.engine.checkpoint import GIB, packages
 from worker.engine.checkpoint import memory as footprint
-from worker.engine.checkpoint import packages
 from worker.engine.checkpoint.devices import device_problem
-from worker.engine.checkpoint.files import CODEC_FOLDER, Weights, read
-from worker.engine.qwen.errors import ModelError
+from worker.engine.checkpoint.files import CODEC_FOLDER, ModelError, Weights, first_line, read
 
 log = logging.getLogger(__name__)
 
 DTYPES = {name: getattr(torch, name) for name in footprint.ELEMENT_BYTES}
 HALVES = (torch.bfloat16, torch.float16)
-GIB = 1024**3
 
 Attention = Literal["flash", "sdpa"]
 
@@ -171,10 +169,10 @@ def _upstream(weights: Weights, device: torch.device, dtype: torch.dtype) -> Any
     try:
         upstream = upstream_class.from_pretrained(str(weights.folder), **options)
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _too_little_memory(weights, _first_line(error)) from error
+        raise _too_little_memory(weights, first_line(error)) from error
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ModelError(
-            f"{weights.folder} cannot be loaded ({_first_line(error)})",
+            f"{weights.folder} cannot be loaded ({first_line(error)})",
             "its files do not fit each other, fetch the model again: makima-tts model fetch NAME",
         ) from error
     _refuse_missing(weights, upstream.model, of_the_codec=False)
@@ -199,7 +197,7 @@ def _import_upstream() -> Any:
         with redirect_stdout(said), _without_asking_for_sox():
             from qwen_tts import Qwen3TTSModel
     except (ImportError, OSError, RuntimeError) as error:
-        raise ModelError(f"qwen-tts cannot be imported ({_first_line(error)})", packages.INSTALL) from error
+        raise ModelError(f"qwen-tts cannot be imported ({first_line(error)})", packages.INSTALL) from error
     for line in filter(str.strip, said.getvalue().splitlines()):
         log.debug("qwen-tts: %s", line)
     return Qwen3TTSModel
@@ -223,8 +221,3 @@ def _without_asking_for_sox() -> Iterator[None]:
 
 def _is_no_sox_notice(record: logging.LogRecord) -> bool:
     return "SoX could not be found" not in record.getMessage()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from worker.engine.qwen.errors import ModelError
+from worker.engine.checkpoint.files import ModelError
 from worker.engine.qwen.matrix import Matrix
 
 Attend = Callable[["Cache", Tensor, Tensor, Tensor], Tensor]
