@@ -73,9 +73,7 @@ class EngineThread:
         self._loop = asyncio.get_running_loop()
         self._ready = self._loop.create_future()
         self._death: asyncio.Future[None] = self._loop.create_future()
-        self._voices = voices
-        with self._changed:
-            self._to_check = list(voices)
+        self._to_check = list(voices)
         self._thread.start()
         await self._ready
 
@@ -172,7 +170,7 @@ class EngineThread:
     def _warm_up(self) -> bool:
         assert self._ready is not None
         try:
-            self._engine.warm_up(self._voices)
+            self._engine.warm_up(self._to_check)
             self._check_voices()
         except Exception as error:
             self._engine.close()
