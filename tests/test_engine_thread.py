@@ -13,8 +13,8 @@ import pytest
 from tests.conftest import eventually
 from tests.tone import ToneEngine, tone
 from worker.engine.base import EngineClosed, EngineError, EngineSick, Finish, Frames, Segment
-from worker.engine.segment_stream import SegmentStream
-from worker.engine.thread import QUEUE_FRAMES, EngineThread
+from worker.engine.segment_stream import QUEUE_FRAMES, SegmentStream
+from worker.engine.thread import EngineThread
 from worker.voices.card import Card
 
 

@@ -1,11 +1,11 @@
-"""The protocol every speech engine implements: many segments spoken at once, one step at a time.
+"""The protocol of a speech engine: a running batch of segments, advanced one step at a time.
 
-An engine is owned by one thread (`worker.engine.thread`); none of its methods is called from two threads, and none
-does I/O with Redis. A *slot* is a row of the running batch. The owner opens a segment in a free slot, calls `step`
-as long as a slot is open, and hands each slot's frames on. A slot is free again when its `Frames.finish` is set.
+One thread owns an engine (`worker.engine.thread`) and makes every call. An engine does no I/O with Redis. A *slot* is a
+row of the running batch. The owner opens a segment in a free slot, calls `step` while any slot is open, and hands each
+slot's frames on. A slot is free again after the `Frames` that have `finish` or `error`.
 
-Errors: EngineError and its children VoiceUnavailable (this engine cannot speak this voice: say why and what to do),
-EngineClosed, and EngineSick, which only `worker.engine.thread` raises.
+Errors: EngineError and its subclasses VoiceUnavailable, EngineClosed, and EngineSick, which only
+`worker.engine.health` and `worker.engine.thread` raise.
 """
 
 from __future__ import annotations
@@ -39,41 +39,41 @@ SILENCE: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
 
 
 class EngineError(MakimaError):
-    """The engine could not speak; the attempt failed and may be retried."""
+    """The engine failed to speak; the attempt failed and may be retried."""
 
     code = ErrorCode.ENGINE_FAILED
 
 
 class VoiceUnavailable(EngineError):
-    """This engine cannot speak this voice, for example because its reference recording is missing."""
+    """The engine cannot speak a voice, for example because its reference recording is missing."""
 
     code = ErrorCode.VOICE_UNAVAILABLE
 
 
 class EngineClosed(EngineError):
-    """The engine was closed while, or before, the segment was spoken."""
+    """The engine was closed before the segment's end."""
 
 
 class EngineSick(EngineClosed):
-    """The engine is beyond repair, as after a CUDA error: its process must end, and other workers speak its jobs."""
+    """The engine is beyond repair, as after a CUDA error: its process must end; other workers take its jobs over."""
 
 
 class Finish(StrEnum):
     """Why a segment ended."""
 
-    STOP = "stop"  # it was spoken to its end
+    STOP = "stop"  # the model ended it
     LENGTH = "length"  # the frame budget was used up
-    RUNAWAY = "runaway"  # the model went on without speaking
+    RUNAWAY = "runaway"  # the model made silence or repeated itself
     CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """What of a segment was spoken before, by this or another worker.
+    """The part of a segment that an earlier attempt, here or on another worker, has spoken.
 
-    n_frames: frames already spoken. codes: [n_frames, 16], or None for an engine that repeats itself
-    deterministically. The engine emits these frames again, as fast as it can, with the very same samples, so that the
-    caller's audio chain stands where it stood; then it goes on with the next frame.
+    n_frames: its length. codes: [n_frames, 16], or None for an engine without codes, which speaks the same text in the
+    same way every time. The engine emits these frames again as fast as it can, with the same samples, which puts the
+    caller's audio chain into the state that it had; then the engine goes on with the next frame.
     """
 
     n_frames: int
@@ -82,11 +82,11 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of an utterance's text, as it is handed to the engine.
+    """A piece of an utterance's text, the unit of work of an engine.
 
     text: cleaned, with the voice's lexicon applied. language: an English name such as "English", or "Auto".
     temperature: None for the card's. seed: 0 to 2^63-1; the same segment and seed give the same frames.
-    max_frames: the frame budget, counting resumed frames.
+    max_frames: the frame budget, which counts resumed frames.
     """
 
     text: str
@@ -132,10 +132,10 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """What an engine's samples depend on beside the job and the voice.
+    """What an engine's samples depend on besides the job and the voice.
 
-    name: 1 to 256 characters of printable ASCII; it goes into begin.computed_on. is_exact: two engines of this name
-    make the same samples to the last bit, of the same codes or, where an engine has none, of the same segment.
+    name: 1 to 256 characters of printable ASCII, sent as begin.computed_on. is_exact: two engines of this name make
+    the same samples to the last bit from the same codes, or without codes from the same segment.
     """
 
     name: str
@@ -143,10 +143,10 @@ class Arithmetic:
 
 
 class Engine(Protocol):
-    """What speaks. `name` goes into begin.model; `n_slots` is how many segments it can have open at once.
+    """A speech engine. `name` is sent as begin.model; `n_slots` is the most segments open at once.
 
     An engine may also have `memory_bytes` (int, shown as a metric), `gpu` (its name, or None) and `arithmetic`
-    (Arithmetic), all asked from other threads than its own.
+    (Arithmetic), all read from other threads than its own.
     """
 
     @property
@@ -157,26 +157,26 @@ class Engine(Protocol):
 
     @property
     def has_codes(self) -> bool:
-        """True when a take-over may resume from codes, False when the engine repeats itself deterministically."""
+        """True when a take-over resumes from codes; False when the engine speaks a text the same way every time."""
 
     def warm_up(self, voices: Sequence[Card]) -> None:
-        """Prepare prompts and run one real segment. Voices that cannot be spoken are left out, not refused."""
+        """Make the voices' prompts and run one real segment. A voice that cannot be spoken is skipped."""
 
     def check(self, voice: Card) -> None:
-        """Return when this voice can be spoken. Raises VoiceUnavailable."""
+        """Return if this voice can be spoken. Raises VoiceUnavailable."""
 
     def open(self, segment: Segment) -> int:
-        """Begin a segment in a free slot and return the slot. Raises EngineError, VoiceUnavailable."""
+        """Start a segment in a free slot; returns the slot. Raises EngineError, VoiceUnavailable."""
 
     def step(self, paused: Collection[int] = (), /) -> list[Frames]:
-        """Advance every open slot but the paused ones (their reader is full); may return nothing for some of them.
+        """Advance every open slot that is not paused (its reader is behind). A slot may have no frames in a step.
 
-        A slot that fails alone is reported with `Frames.error`. Raises EngineError when the whole batch failed: every
-        segment is lost then and every slot free.
+        A slot that fails alone is reported with `Frames.error`. Raises EngineError when the whole batch failed: then
+        every segment is lost and every slot is free.
         """
 
     def wait_s(self, paused: Collection[int] = (), /) -> float:
-        """Seconds until the next step can have something to do: 0 at once, inf when no slot but paused ones is open."""
+        """Seconds until a step has something to do: 0 for now, inf when every open slot is paused."""
 
     def cancel(self, slot: int) -> None:
         """End this slot's segment; the next step reports it with Finish.CANCELLED."""

@@ -1,8 +1,4 @@
-"""One segment on its way from the engine's thread to the event loop: the frames as they come, cut and joined.
-
-A SegmentStream is read on the event loop. Its StreamOwner takes what concerns the engine's thread: frames taken, and
-a cancel.
-"""
+"""The frames of one segment, on their way from the engine's thread to a reader on the event loop."""
 
 from __future__ import annotations
 
@@ -15,35 +11,37 @@ import numpy as np
 from worker.engine.base import SILENCE, EngineClosed, EngineError, Frames, Segment
 from worker.engine.health import in_a_line
 
+QUEUE_FRAMES = 64
+
 
 class StreamOwner(Protocol):
-    """What runs the engine."""
+    """The engine thread's side of a SegmentStream. Called on the event loop."""
 
     def took(self, stream: SegmentStream, n: int) -> None:
-        """The reader took n frames."""
+        """The reader has taken n frames."""
 
     def cancel(self, stream: SegmentStream) -> None:
-        """The reader wants no more."""
+        """The reader wants no more frames."""
 
 
 class SegmentStream:
-    """The frames of one segment as they come; read on the event loop only."""
+    """The queue of one segment's frames. Read on the event loop only."""
 
     def __init__(self, owner: StreamOwner, segment: Segment) -> None:
         self.segment = segment
-        self.slot: int | None = None  # the engine thread's
+        self.slot: int | None = None  # read and written on the engine's thread
         self.is_cancelled = False
-        self.n_queued = 0  # frames not yet taken; written by both sides, each under the owner's lock
+        self.n_queued = 0  # frames not taken yet; both threads write it under the owner's lock
         self._owner = owner
         self._queue: deque[Frames] = deque()
         self._arrived = asyncio.Event()
         self._ended = False
 
     async def take(self, most_frames: int) -> Frames:
-        """The next 1 to `most_frames` frames that lie ready, as one. Raises EngineError, after an end EngineClosed."""
+        """Wait for frames; returns the next 1 to `most_frames`. Raises EngineError, and EngineClosed after the end."""
         while not self._queue:
             if self._ended:
-                raise EngineClosed("the segment has ended; there is nothing more to take")
+                raise EngineClosed("the segment has ended")
             self._arrived.clear()
             await self._arrived.wait()
         taken = [self._queue.popleft()]
@@ -67,6 +65,10 @@ class SegmentStream:
             self.is_cancelled = True
             self._owner.cancel(self)
 
+    def must_pause(self, is_paused: bool) -> bool:
+        """Whether the engine is to step without this segment: from a full queue on until the queue is half empty."""
+        return not self.is_cancelled and self.n_queued >= (QUEUE_FRAMES // 2 if is_paused else QUEUE_FRAMES)
+
     def put(self, frames: Frames) -> None:
         self._queue.append(frames)
         self._ended = self._ended or frames.ended
@@ -74,7 +76,7 @@ class SegmentStream:
 
 
 def put_all(delivered: list[tuple[SegmentStream, Frames]]) -> None:
-    """Hand frames to their readers; on the event loop."""
+    """Put frames into their streams. Runs on the event loop."""
     for stream, frames in delivered:
         stream.put(frames)
 

@@ -1,7 +1,7 @@
-"""The one thread that owns the engine, and the bounded queues between it and the event loop.
+"""The thread that owns the engine, and the bounded queues between it and the event loop.
 
-Policy of a full queue: its slot is paused (the engine steps without it) until the reader has taken half of the queue,
-so a slow Redis delays its own utterance and costs no memory. An open that finds no free slot waits for one.
+When a stream's queue is full, its slot is paused: the engine steps without it until the reader has taken half of the
+queue. So a slow Redis delays its own utterance and costs no memory. A segment that finds no free slot waits for one.
 
 A step that fails loses every open segment. Before their readers are sent the failure, the engine is probed
 (`worker.engine.health`). If it speaks the probe sentence, the segments fail with EngineError and their jobs are
@@ -30,17 +30,16 @@ from worker.engine.base import (
     VoiceUnavailable,
 )
 from worker.engine.health import EngineHealth, in_a_line, is_beyond_repair
-from worker.engine.segment_stream import SegmentStream, failure, put_all
+from worker.engine.segment_stream import QUEUE_FRAMES, SegmentStream, failure, put_all
 from worker.voices.card import Card
 
 log = logging.getLogger(__name__)
 
-QUEUE_FRAMES = 64
-NAP_S = 0.25  # the longest sleep with a slot open: how often the thread shows that it is alive
+NAP_S = 0.25  # the longest sleep while a slot is open, and so the longest interval between signs of life
 
 
 class EngineThread:
-    """Runs an engine. `open`, `close` and every SegmentStream belong to the event loop that called `start`."""
+    """Runs an engine on a thread. Every method is called on the event loop that called `start`."""
 
     def __init__(self, engine: Engine, on_step: Callable[[float], None] = lambda seconds: None) -> None:
         self._engine = engine
@@ -56,7 +55,7 @@ class EngineThread:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._to_check: list[Card] = []
         self._health = EngineHealth(engine, self._step_probe)
-        self._failing: list[SegmentStream] = []  # failed, and not reported yet
+        self._failing: list[SegmentStream] = []  # failed, and not reported to their readers yet
         self.refusals: dict[str, str] = {}  # voice -> why this engine cannot speak it
 
     @property
@@ -78,32 +77,32 @@ class EngineThread:
         await self._ready
 
     def open(self, segment: Segment) -> SegmentStream:
-        """Have a segment spoken as soon as a slot is free; a refusal comes out of the SegmentStream."""
+        """Queue a segment for the next free slot. A failure is raised by the stream's `take`. Raises EngineClosed."""
         if self._closing or not self._thread.is_alive():
             raise EngineClosed("the engine is closed")
         stream = SegmentStream(self, segment)
         with self._changed:
             if not self._n_unfinished:
-                self._moved_at = monotonic()  # it was idle until now, and not hung
+                self._moved_at = monotonic()  # an idle engine is not a hung one
             self._opening.append(stream)
             self._n_unfinished += 1
             self._changed.notify()
         return stream
 
     def check(self, voices: Sequence[Card]) -> None:
-        """Find out again which voices the engine refuses, after the cards have changed."""
+        """Update `refusals` after the cards have changed."""
         with self._changed:
             self._to_check = list(voices)
             self._changed.notify()
 
     def moves(self, within_s: float) -> bool:
-        """True when the engine is idle, or was seen to move that recently; False when it is closed or has died."""
+        """Liveness: the engine is idle, or has moved within these seconds. False once it is closed or has died."""
         if self._closing or not self._thread.is_alive():
             return False
         return self._n_unfinished == 0 or monotonic() - self._moved_at <= within_s
 
     async def died(self) -> None:
-        """Never return; raise EngineSick when the engine is beyond repair and its thread has ended."""
+        """Wait for ever. Raises EngineSick when the engine is beyond repair and its thread has ended."""
         await self._death
 
     async def close(self) -> None:
@@ -114,7 +113,7 @@ class EngineThread:
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, 10)
 
-    # Called by SegmentStream, on the event loop.
+    # StreamOwner.
 
     def took(self, stream: SegmentStream, n: int) -> None:
         with self._changed:
@@ -149,13 +148,13 @@ class EngineThread:
         self._deliver([(stream, failure(end)) for stream in unfinished])
         try:
             self._engine.close()
-        except Exception:  # a GPU that is lost cannot even be left in order
+        except Exception:  # a lost GPU refuses this too
             log.warning("the engine could not be closed", exc_info=True)
 
     def _die(self, error: EngineSick) -> None:
         if not self._death.done():
             self._death.set_exception(error)
-            self._death.exception()  # seen, also where nobody waits for it
+            self._death.exception()  # asyncio warns of an exception that was never retrieved
 
     def _serve(self) -> None:
         paused: set[int] = set()
@@ -163,7 +162,7 @@ class EngineThread:
             self._check_voices()
             self._apply_cancels()
             self._open_waiting()
-            paused = self._full(paused)
+            paused = self._to_pause(paused)
             if self._open and self._engine.wait_s(paused) <= 0:
                 self._step(paused)
 
@@ -180,12 +179,12 @@ class EngineThread:
         return True
 
     def _await_work(self, paused: set[int]) -> bool:
-        """Sleep until there may be something to do; False when the thread shall end."""
+        """Sleep until there may be something to do; False when the thread is to end."""
         with self._changed:
             self._moved_at = monotonic()
             can_open = self._opening and len(self._open) < self._engine.n_slots
             if not (self._closing or can_open or self._cancelled or self._to_check):
-                wait_s = self._engine.wait_s(self._full(paused)) if self._open else math.inf
+                wait_s = self._engine.wait_s(self._to_pause(paused)) if self._open else math.inf
                 if wait_s > 0:
                     self._changed.wait(min(wait_s, NAP_S) if self._open else None)
                     self._moved_at = monotonic()
@@ -233,13 +232,8 @@ class EngineThread:
             else:
                 self._open[stream.slot] = stream
 
-    def _full(self, paused: set[int]) -> set[int]:
-        """Slots whose reader is behind: paused from a full queue on until it is half empty."""
-        return {
-            slot
-            for slot, stream in self._open.items()
-            if not stream.is_cancelled and stream.n_queued >= (QUEUE_FRAMES // 2 if slot in paused else QUEUE_FRAMES)
-        }
+    def _to_pause(self, paused: set[int]) -> set[int]:
+        return {slot for slot, stream in self._open.items() if stream.must_pause(slot in paused)}
 
     def _step(self, paused: set[int]) -> None:
         began = perf_counter()
@@ -277,7 +271,7 @@ class EngineThread:
         error: EngineError | None = None
         for frames in stepped:
             stream = self._open.get(frames.slot)
-            if stream is None:  # the end of a segment that failed before
+            if stream is None:  # the probe, or the end of a segment that failed before
                 continue
             if frames.ended:
                 del self._open[frames.slot]
