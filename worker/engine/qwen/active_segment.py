@@ -1,4 +1,4 @@
-"""A segment in the running batch: the request, the queue of frames on their way to the caller, and the end."""
+"""A segment in the running batch, from the opening of its slot to its last frame."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Codes = NDArray[np.uint16]
 
 @dataclass(slots=True, eq=False)
 class ActiveSegment:
-    """One segment from the opening of its slot to its last frame. For one use: `Batch.open` gives it a slot.
+    """The state of one segment: its prompt and sampling, its codes on their way through the codec, and its end.
 
     prefill: the prompt's embeddings, then those of the resumed frames. state: the codec's state before the first frame.
     sampling: resolved. max_frames: the frame budget, which counts resumed frames. resumed: their codes, [n, 16];
-    emits_resumed: they are emitted again. wants_margins: see `Frames.margins`.
+    emits_resumed: they are emitted again. wants_margins: see `Frames.margins`. An object can be opened once.
     """
 
     prefill: Prefill
@@ -45,7 +45,7 @@ class ActiveSegment:
     margins: deque[NDArray[np.float32]] = field(init=False, default_factory=deque)
     n_codec_calls: int = field(init=False, default=0)
     first_emitted_at: float = field(init=False, default=inf)
-    finish: Finish | None = field(init=False, default=None)  # set as soon as no frame will follow the pending ones
+    finish: Finish | None = field(init=False, default=None)  # once set, no code follows the pending ones
 
     def __post_init__(self) -> None:
         self.n_launched = self.n_landed = len(self.resumed)
@@ -53,12 +53,12 @@ class ActiveSegment:
 
     @property
     def position(self) -> int:
-        """Where in the talker's cache the next step writes."""
+        """The position in the talker's KV cache that the next step writes."""
         return len(self.prefill.embeds) - 1 + self.n_launched - len(self.resumed)
 
     @property
     def text(self) -> Tensor:
-        """What the next step adds to its frame's embedding: [D]."""
+        """The text embedding that the next step adds to its frame's: [D]."""
         trailing = self.prefill.trailing
         return trailing[self.n_launched] if self.n_launched < len(trailing) else self.prefill.pad
 

@@ -1,8 +1,8 @@
-"""Which slots' frames the codec decodes now, in which groups and in which order.
+"""The schedule of codec calls: which slots' frames are decoded now, in which groups and in which order.
 
-A chunk of one frame sounds soonest and costs the codec two to three times as much a frame as a chunk of twelve. So a
-slot's chunks begin short and grow along a ramp, and slots of equal chunks are decoded together. All sizes come from a
-small set, because every (rows, frames) shape is warmed, or captured, before it is used. Time comes in as `lead_s`.
+A chunk is the frames of one slot in one codec call. A slot's chunks grow along `CHUNK_RAMP`, and slots with chunks of
+one size are decoded together. Sizes come from a small set, because every shape (rows, frames) is warmed up, or captured
+as a CUDA graph, before it is used. The schedule reads no clock: time enters as `lead_s`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from math import inf
 
 from worker.engine.base import CHUNK_RAMP, FRAME_S
 
-LOW_LEAD_S = 0.06  # less than a frame left to play: whatever there is, is decoded now
+LOW_LEAD_S = 0.06  # less than a frame left to play: decode whatever is pending
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkBacklog:
-    """What a slot has waiting for the codec.
+    """The frames of one slot that wait for the codec.
 
-    n_pending: frames generated and not decoded. n_codec_calls: chunks given so far. has_ended: no frame will follow.
-    lead_s: the audio given minus the time since the first of it was; below 0 the listener hears a gap.
+    n_pending: frames generated and not decoded. n_codec_calls: chunks decoded so far. has_ended: no frame will follow.
+    lead_s: the audio emitted minus the time since the first of it; below 0 playback has a gap (underrun).
     """
 
     slot: int
@@ -41,14 +41,14 @@ class ChunkBacklog:
         return self.is_first or self.lead_s < LOW_LEAD_S
 
     def after(self, n_frames: int) -> ChunkBacklog:
-        """This slot once so many of its frames are decoded."""
+        """The backlog after one more chunk of n frames."""
         lead_s = (0.0 if self.is_first else self.lead_s) + n_frames * FRAME_S
         return replace(self, n_pending=self.n_pending - n_frames, n_codec_calls=self.n_codec_calls + 1, lead_s=lead_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One call of the codec: the next `n_frames` frames of each of these slots."""
+    """One codec call: the next `n_frames` frames of each of these slots."""
 
     n_frames: int
     slots: tuple[int, ...]
@@ -58,9 +58,9 @@ class Group:
 class Schedule:
     """When chunks are decoded, and how long they are.
 
-    ramp: frames of a slot's first, second, … chunk; the last one goes on. is_exact: chunks are of the ramp's sizes
-    to the frame, but for what is left at a segment's end; otherwise they may differ so that slots can be decoded
-    together, the first one excepted. Raises ValueError for a ramp that is none.
+    ramp: frames of a slot's first, second, … chunk; the last size repeats. is_exact: chunks have exactly the ramp's
+    sizes, except at a segment's end. Otherwise every chunk but the first may be shorter or longer, so that slots can
+    be decoded together. Raises ValueError for an empty ramp or a size below 1.
     """
 
     ramp: tuple[int, ...] = CHUNK_RAMP
@@ -68,19 +68,18 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not self.ramp or min(self.ramp) < 1:
-            raise ValueError(f"a ramp is one or more chunk lengths of at least 1 frame, not {self.ramp}")
+            raise ValueError(f"chunk_frames is one or more sizes of at least 1 frame, not {self.ramp}")
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """All the chunk lengths that `plan` may choose, in ascending order: the shapes to warm."""
+        """All chunk sizes that `plan` may choose, in ascending order."""
         return _sizes(self.ramp)
 
     def plan(self, backlogs: Sequence[ChunkBacklog], is_busy: bool = False) -> list[Group]:
-        """The groups to decode now, in order; empty when all may wait for more frames. backlogs: one a slot.
+        """The groups to decode now, in order; empty when every slot can wait for more frames. backlogs: one a slot.
 
-        First audio first, then whoever is nearest to an underrun. A slot that goes on gets one chunk at most, one that
-        has ended all it has left. is_busy: the codec is short of time, so whoever is not urgent waits for the widest
-        chunk.
+        First audio first, then the slots nearest to an underrun. A slot gets one chunk, or all its frames if it has
+        ended. is_busy: the codec is short of time, so slots that are not urgent wait until the widest chunk is full.
         """
         due = {
             backlog.slot: backlog for backlog in backlogs if backlog.n_pending > 0 and self._is_due(backlog, is_busy)
@@ -116,9 +115,9 @@ class Schedule:
         return backlog.is_urgent or backlog.n_pending >= (max(self.ramp) if is_busy else self._step(backlog))
 
     def _chunks(self, backlog: ChunkBacklog, is_due: bool) -> tuple[int, int]:
-        """The shortest and the longest chunk that are worth it for this slot now; (1, 0) when none is.
+        """The range of chunk sizes that suit this slot now, empty as (1, 0).
 
-        Half of the chunk that it would get alone is worth the company.
+        Decoding together saves more than half-full chunks cost: half of the size that the slot would get alone suits.
         """
         is_bound = self.is_exact or backlog.is_first
         most = min(backlog.n_pending, self._step(backlog)) if is_bound else backlog.n_pending
@@ -131,7 +130,7 @@ class Schedule:
         return -(-(longest if is_due else self._step(backlog)) // 2), longest
 
     def _group_of(self, chunks: tuple[int, int], waiting: Mapping[int, tuple[int, int]]) -> Group:
-        """The group that decodes the most frames, of all those that a slot of these chunks may be in."""
+        """The group that decodes the most frames, of those with a size in this range of `chunks`."""
         slots_of = {
             size: [slot for slot, (shortest, longest) in waiting.items() if shortest <= size <= longest]
             for size in self.sizes

@@ -1,6 +1,6 @@
-"""One frame of every row that steps: talker, sampler, fifteen predictor passes, the next input.
+"""One frame of every stepping row: talker, sampler, fifteen predictor passes, the next input.
 
-The same function runs eagerly on a CPU and inside a CUDA graph: it branches on its plan alone, which the host knows,
+The same function runs eagerly on a CPU and inside a CUDA graph. So it branches on its plan alone, which the host knows,
 reads and writes the arena, and never waits for the device.
 """
 
@@ -21,7 +21,7 @@ from worker.engine.qwen.talker import Talker
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the host decides about a step. is_padded: rows beyond the live ones take part, and must not advance."""
+    """The shape of a step; the key of its CUDA graph. is_padded: rows beyond the live ones step without advancing."""
 
     n_rows: int
     n_attended: int
@@ -32,7 +32,7 @@ class Plan:
 
 
 class FrameStep:
-    """Holds the models over an arena. eos: the code that ends; suppressed: float32 [vocabulary], 0 or -inf."""
+    """A step of the models over an arena. eos: the end token. suppressed: float32 [vocabulary], 0 or -inf."""
 
     def __init__(self, talker: Talker, predictor: Predictor, arena: Arena, suppressed: Tensor, eos: int) -> None:
         self._talker = talker
@@ -41,10 +41,10 @@ class FrameStep:
         self._suppressed = suppressed
         self._eos = eos
         last = len(suppressed) - 1
-        self._never_drawn = last if eos != last else last - 1  # the vocabulary's end is suppressed but for eos
+        self._never_drawn = last if eos != last else last - 1  # suppressed, as all of the vocabulary's end but eos
 
     def __call__(self, plan: Plan) -> None:
-        """Step the first rows; the result is in the arena's codes (the end token in codebook 0 ends a row)."""
+        """Step the first rows. The result is arena.codes; the end token in codebook 0 ends a segment."""
         arena, n = self._arena, plan.n_rows
         frames = arena.frames[:n]
         hidden = self._talker.step(arena.inputs[:n], arena.rows[:n], arena.positions[:n], plan.n_attended)
@@ -55,7 +55,7 @@ class FrameStep:
         drawn = [sampler.draw(logits, draws, keys[:, 0], shape, plan.margins)]
         embedded = self._talker.embedding.index_select(0, drawn[0][0])
         draws, shape = _draws(arena.predictor_draws, plan, plan.predictor_shape), plan.predictor_shape
-        # On a GPU a kernel costs more than what it computes: the noise of every code, of all fifteen passes at once.
+        # On a GPU a kernel's launch costs more than its work: one kernel for the noise of all codes and passes.
         by_pass = (keys if keys.is_cpu or shape.k == 1 else sampler.noise(keys[:, :, None], draws.tokens)).unbind(1)
 
         def choose(logits: Tensor, codebook: int) -> Tensor:
@@ -73,7 +73,7 @@ class FrameStep:
         if plan.is_padded:
             live = arena.live[:n]
             inputs = torch.where(live[:, None] > 0, inputs, arena.inputs[:n])
-            first = torch.where(live > 0, first, self._never_drawn)  # so it does not matter that it counts as seen
+            first = torch.where(live > 0, first, self._never_drawn)  # the scatter below marks it as seen
         else:
             live = arena.ones[:n]
         arena.seen[:n].scatter_(1, first[:, None], True)
@@ -83,6 +83,6 @@ class FrameStep:
 
 
 def _draws(parameters: Parameters, plan: Plan, shape: SamplingShape) -> Rows:
-    """The rows' parameters. Rows that only fill up a step may have a wider top-k than it has candidates."""
+    """The rows' parameters. Padding rows may have a wider top-k than the step's shape, so theirs is clamped."""
     rows = parameters.rows(plan.n_rows)
     return replace(rows, last=rows.last.clamp_max(shape.k - 1)) if plan.is_padded and shape.k > 1 else rows

@@ -1,6 +1,6 @@
-"""What runs on the device: prefill, one frame of the batch, the codec; each in few shapes, captured at start on a GPU.
+"""The model runner: prefill, one frame of the batch, and the codec, each in few shapes.
 
-Shapes are rounded up to buckets, because every new one costs: a graph on a GPU, memory for good on a CPU.
+Shapes are rounded up to buckets. Every new shape costs a CUDA graph on a GPU, and memory that is never freed on a CPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from worker.engine.qwen.sampler import TOP_SIZES, Sampling, SamplingShape
 from worker.engine.qwen.state import Arena
 from worker.engine.qwen.talker import Talker
 
-N_SUPPRESSED = 1024  # of the talker's vocabulary, the last ids are no codes; only the end token of them is ever drawn
+N_SUPPRESSED = 1024  # ids at the end of the talker's vocabulary, which are no codes: only the end token is ever drawn
 PREFILL_STEP, ATTEND_STEP = 32, 64
 GRAPH_ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
 GRAPH_LENGTHS = (256, 512, 1024)
@@ -35,7 +35,7 @@ GRAPH_KINDS = ((False, False), (True, False), (False, True))  # (with the talker
 
 
 class ModelRunner:
-    """The models over their arenas. n_positions: the longest prompt and frames together.
+    """Talker, predictor and codec with the state of every slot. n_positions: the most of prompt and frames together.
 
     lag: how many steps the host may launch before it reads the first one's codes.
     """
@@ -47,7 +47,7 @@ class ModelRunner:
         self._is_cuda = model.device.type == "cuda"
         self.lag = 1 if self._is_cuda else 0
         self._is_flash = model.attention == "flash"
-        # a spare row to swap through, and on a GPU a spare slot of the codec's for the padding of its graphs
+        # One row more to swap through. The codec adds a scratch slot for the padding of its graphs.
         self._talker = Talker(model.talker, n_slots + 1, n_positions, model.attention)
         upstream: Any = model.talker
         self._predictor = Predictor(upstream.code_predictor, n_slots + 1)
@@ -63,21 +63,21 @@ class ModelRunner:
         self._follow()
 
     def upload(self, array: NDArray[np.generic]) -> Tensor:
-        """An array on the device, without waiting for what it has still to do."""
+        """An array on the device, without waiting for the work queued there."""
         return upload(array, self.device)
 
     def upload_codes(self, codes: NDArray[np.uint16]) -> Tensor:
-        """Codes on the device, where they are int64: torch computes with no uint16."""
+        """Codes on the device, as int64: torch has few operations on uint16."""
         return self.upload(codes.astype(np.int64))
 
     def embed(self, codes: NDArray[np.uint16]) -> Tensor:
-        """What the talker reads of spoken frames [n, 16], without their text: [n, D]."""
+        """The embeddings of frames [n, 16] without their text: [n, D]."""
         columns = self.upload_codes(codes).unbind(1)
         tables = (self._talker.embedding, *self._predictor.tables)
         return torch.stack([t.index_select(0, c) for t, c in zip(tables, columns, strict=True)], 1).sum(1)
 
     def begin(self, row: int, segment: ActiveSegment) -> None:
-        """Put a row where the segment's first step reads it, and prefill the talker's caches."""
+        """Set a row up for the segment's first step, and prefill its KV caches."""
         self.arena.begin(row, segment, self.upload_codes(segment.resumed[:, 0]))
         before = segment.prefill.embeds[:-1]
         if not len(before):
@@ -92,7 +92,7 @@ class ModelRunner:
         self._graphs.run(("prefill", n), lambda: self._talker.prefill(embeds, self._row))
 
     def frame(self, n_rows: int, n_attended: int, margins: bool) -> None:
-        """Step the first rows, none of which is at a position beyond n_attended - 1."""
+        """Step the first rows. n_attended: more than the position of each."""
         plan = self._plan(n_rows, n_attended, margins)
         if plan.is_padded and n_rows != self._n_live:
             self.arena.live.zero_()
@@ -106,7 +106,7 @@ class ModelRunner:
         return self._codec.layout
 
     def state_of(self, codes: Tensor) -> dict[str, Tensor]:
-        """The codec's state after codes [n, 16]. Waits for the codec: anybody may read it, on any stream."""
+        """The codec's state after codes [n, 16]. Waits for the codec, so the state may be read on any stream."""
         self._follow()
         with torch.cuda.stream(self._codec_stream), attention(self.device):
             state = self._codec.state_of(codes)
@@ -115,17 +115,17 @@ class ModelRunner:
         return state
 
     def reset(self, slot: int, state: Mapping[str, Tensor]) -> None:
-        """Put a slot of the codec to a state; an empty one is the very beginning."""
+        """Set the codec's state of a slot; an empty mapping is the start of a stream."""
         self._follow()  # a stored state may still be on its way
         if self._codec_stream is not None:
             for tensor in state.values():
-                if tensor.is_cuda:  # whose memory is not to be used again before the codec has read it
+                if tensor.is_cuda:  # its memory must not be reused before the codec has read it
                     tensor.record_stream(self._codec_stream)
         with torch.cuda.stream(self._codec_stream):
             self._codec.reset(slot, state or None)
 
     def decode(self, slots: Sequence[int], codes: NDArray[np.uint16]) -> HostCopy:
-        """The next n frames of each slot: codes [B, n, 16] -> pcm float32 [B, n * 1920], on its way."""
+        """Decode the next n frames of each slot: codes uint16 [B, n, 16] -> pcm float32 [B, n * 1920]."""
         with torch.cuda.stream(self._codec_stream):
             n_rows, n_frames = codes.shape[:2]
             bucket = self._bucket(n_rows)
@@ -143,7 +143,7 @@ class ModelRunner:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Run every usual shape once, or capture it. Nothing may be open."""
+        """Run every usual shape once; on a GPU capture it. No slot may be open."""
         usual = Sampling().resolved({})
         for row in range(self.n_slots):
             self.arena.talker_draws.set(row, *usual.talker())
@@ -164,7 +164,7 @@ class ModelRunner:
             torch.cuda.synchronize(self.device)
 
     def _follow(self) -> None:
-        """Have the codec's stream wait for what was launched until now."""
+        """Make the codec's stream wait for the work launched until now."""
         if self._codec_stream is not None:
             self._codec_stream.wait_stream(torch.cuda.current_stream(self.device))
 
@@ -180,7 +180,7 @@ class ModelRunner:
             yield from (self._plan(n_rows, ATTEND_STEP, margins=False) for n_rows in self._buckets())
             return
         lengths = {self._attended(n) for n in (*GRAPH_LENGTHS, self.n_positions)}
-        # The largest first: the others then find room in its memory.
+        # The largest first, so that the others fit its memory pool.
         for n_rows, n in sorted(product(self._buckets(), lengths), reverse=True):
             for top_p, margins in GRAPH_KINDS:
                 yield Plan(
@@ -215,7 +215,7 @@ class ModelRunner:
 
 
 def _captured(shape: SamplingShape) -> SamplingShape:
-    """One of few shapes that draw the same, for each is a graph; a greedy row is greedy in all of them."""
+    """The nearest of the few captured shapes. It draws the same codes; greedy rows are greedy in all of them."""
     return SamplingShape(max(shape.k, TOP_SIZES[0]), shape.top_p, mixed=True)
 
 

@@ -1,7 +1,7 @@
-"""The arena: what every row of the running batch carries from frame to frame, preallocated.
+"""The arena: the preallocated tensors that hold the state of every row of the running batch between frames.
 
-The rows that step are always the first ones. A row that ends is filled from behind, and a row that waits is swapped
-behind those that step, so that a step reads a plain prefix of every tensor.
+The rows that step are always the first ones, so that a step reads a plain prefix of every tensor. The last row moves
+into the place of a row that ends, and a paused row is swapped behind those that step.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from worker.engine.qwen.talker import Talker
 
 
 class Arena:
-    """`n_rows` rows and a spare one to swap through; n_predicted: the predictor's vocabulary.
+    """`n_rows` rows, and a spare one to swap through. n_predicted: the predictor's vocabulary.
 
-    inputs [rows, D]: what the next step reads. text [rows, D]: what is added to the embedding of the frame made by it.
-    positions, frames, seeds: int64 [rows]; frames count from the utterance's first. seen: bool [rows, vocabulary].
-    live: int64 [rows], 1 for rows that may advance. codes int64 [rows, 16] and margins float32 [rows, 16]: the result.
+    inputs [rows, D]: the embedding that the next step reads. text [rows, D]: the text embedding that it adds to its
+    frame's. positions, frames, seeds: int64 [rows]; frames count from the segment's first. seen: bool
+    [rows, vocabulary], codes of codebook 0 drawn so far. live: int64 [rows], 1 for rows that may advance. codes int64
+    [rows, 16] and margins float32 [rows, 16]: a step's result.
     """
 
     def __init__(self, n_rows: int, talker: Talker, n_predicted: int) -> None:
@@ -42,9 +43,9 @@ class Arena:
         self.predictor_draws = Parameters(total, n_predicted, device)
 
     def begin(self, row: int, segment: ActiveSegment, seen: Tensor) -> None:
-        """Put a row where the segment's first step reads it. seen: its resumed codes of codebook 0, int64 [n].
+        """Set a row up for the segment's first step. seen: its resumed codes of codebook 0, int64 [n].
 
-        The talker's caches are not touched: they are prefilled with all embeddings but the last.
+        The talker's KV caches are prefilled separately, with all embeddings but the last.
         """
         self.inputs[row].copy_(segment.prefill.embeds[-1])
         self.text[row].copy_(segment.text)
@@ -59,7 +60,7 @@ class Arena:
         self.predictor_draws.set(row, *segment.sampling.predictor())
 
     def move(self, source: int, target: int, n_positions: int) -> None:
-        """Copy a row, of its caches the first positions, onto another."""
+        """Copy a row onto another, with the first positions of its KV caches."""
         for kept in (self.inputs, self.text, self.positions, self.frames, self.seeds, self.seen, self.penalty):
             kept[target].copy_(kept[source])
         self.talker_draws.move(source, target)
