@@ -16,9 +16,10 @@ from tests.qwen.speakers import PLACEHOLDER, resumed, segment, speak
 from worker.engine.base import EngineClosed, EngineError, Finish, Resume
 from worker.engine.qwen import runaway
 from worker.engine.qwen.adapter import QwenSpeaker
-from worker.engine.qwen.engine import QwenEngine, SpeechRequest
+from worker.engine.qwen.engine import QwenEngine
 from worker.engine.qwen.runner import ModelRunner
 from worker.engine.qwen.sampler import Sampling
+from worker.engine.qwen.speech import SpeechRequest
 from worker.voices.prompt_cache import PromptCache
 
 N_SLOTS = 3

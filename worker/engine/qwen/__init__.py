@@ -3,9 +3,10 @@
 from worker.engine.base import EngineError, Finish
 from worker.engine.checkpoint.files import ModelError
 from worker.engine.exactness import ask_for_one_order
-from worker.engine.qwen.engine import Event, QwenEngine, SpeechRequest, SpeechResult
+from worker.engine.qwen.engine import QwenEngine
 from worker.engine.qwen.prompt import PromptError, Voice
 from worker.engine.qwen.sampler import Sampling
+from worker.engine.qwen.speech import Event, SpeechRequest, SpeechResult
 
 ask_for_one_order()  # before anything here multiplies
 

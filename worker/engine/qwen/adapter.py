@@ -32,10 +32,11 @@ from worker.engine.checkpoint import GIB
 from worker.engine.qwen.arithmetic import arithmetic_of
 from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
-from worker.engine.qwen.engine import QwenEngine, SpeechRequest
+from worker.engine.qwen.engine import QwenEngine
 from worker.engine.qwen.prompt import Voice
 from worker.engine.qwen.runaway import Runaway
 from worker.engine.qwen.sampler import Sampling
+from worker.engine.qwen.speech import SpeechRequest
 from worker.voices.card import Card
 from worker.voices.prompt import Reference, prompt_of
 from worker.voices.prompt_cache import PromptCache
