@@ -137,7 +137,7 @@ def test_a_missing_gpu_is_told_with_the_reason(tiny: Path) -> None:
 def test_a_gpu_number_that_is_not_there_is_told(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert "the last of 2 GPUs is cuda:1" in refusal(tiny, device="cuda:2")
+    assert "cuda:0 to cuda:1" in refusal(tiny, device="cuda:2")
 
 
 def test_too_little_memory_is_told_before_anything_is_read(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_versions_that_do_not_go_together_are_refused_before_the_import(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packages, "installed", lambda name: "2.12.0")
-    assert "torch 2.12.0 (needed: 2.11.x)" in refusal(tiny)
+    assert "torch 2.12.0 (needed:" in refusal(tiny)
 
 
 # Starting.
