@@ -1,4 +1,4 @@
-"""What a parser must not do beside parsing: print, touch files, start processes, take memory, come to no end."""
+"""Notices what a parser must not do: print, touch files, start processes, take much memory, never return."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 MIB = 1024 * 1024
-ROOM_MIB = 1024  # above what a child has before its first input; what asks for more gets a MemoryError
-HANG_SETTING = "FUZZ_HANG_S"
-HANG_S = float(os.environ.get(HANG_SETTING, "20"))  # of CPU
-STALL_S = 200  # of anything, on a machine that others use too
+ROOM_MIB = 1024  # above the memory of the process before its first input; beyond it lies a MemoryError
+STALL_S = 200  # wall clock
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _LIBRARIES = (str(_REPOSITORY), sys.prefix, sys.base_prefix, *sysconfig.get_paths().values())
 _READABLE = (*(str(Path(folder).resolve()) for folder in _LIBRARIES), "/proc/", "/dev/urandom")
-_COMPLAINTS = (b"Exception ignored", b"From cffi callback", b"Traceback")  # a decoder's own warnings are no matter
+_COMPLAINTS = (b"Exception ignored", b"From cffi callback", b"Traceback")  # a decoder may print warnings
 _FORBIDDEN = (
     "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod", "os.system",
     "os.exec", "os.fork", "os.kill", "os.posix_spawn", "subprocess.Popen", "socket.connect", "socket.bind",
@@ -30,16 +28,17 @@ _FORBIDDEN = (
 
 
 class _FormatsOnly(logging.Handler):
-    """Logs nothing, but fails where the real handlers would fail: in bringing a record into words."""
+    """Formats every record and drops it, so that a record that cannot be formatted fails."""
 
     def emit(self, record: logging.LogRecord) -> None:
         record.getMessage().encode()
 
 
 class Guard:
-    """Watches a whole process, which is never to be used for anything else afterwards."""
+    """Watches a whole process, for the rest of its life. hang_s: CPU seconds that one input may take."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hang_s: float) -> None:
+        self._hang_s = hang_s
         self._folder = str(folder.resolve())
         self._allowed: tuple[str, ...] = ()
         self._is_parsing = False
@@ -52,17 +51,17 @@ class Guard:
             signal.signal(number, signal.SIG_DFL)
 
     def limit_memory(self) -> None:
-        """Refuse what goes far beyond what the process has now, where the system tells how much that is."""
+        """Limit the address space to what the process has now and ROOM_MIB more; on Linux only."""
         if n_bytes := _bytes_of("VmSize"):
             resource.setrlimit(resource.RLIMIT_AS, (n_bytes + ROOM_MIB * MIB, resource.RLIM_INFINITY))
 
     def begin(self, allowed: tuple[str, ...] = ()) -> None:
-        """From here on an input is parsed. What never returns is ended by the kernel. allowed: deeds that are meant."""
+        """An input is parsed from here on; the kernel ends what never returns. allowed: audit events."""
         self._allowed = allowed
         with suppress(OSError), open("/proc/self/clear_refs", "w") as clear:  # noqa: PTH123
-            clear.write("5")  # the peak begins anew
+            clear.write("5")  # reset the peak
         self._rss = _bytes_of("VmRSS")
-        signal.setitimer(signal.ITIMER_PROF, HANG_S)
+        signal.setitimer(signal.ITIMER_PROF, self._hang_s)
         signal.alarm(STALL_S)
         self._is_parsing = True
 
@@ -72,11 +71,11 @@ class Guard:
         signal.alarm(0)
 
     def grown_mib(self) -> float:
-        """How much more memory the last input had at its peak than there was before it."""
+        """MiB between the memory before the last input and its peak."""
         return max(0, _bytes_of("VmHWM") - self._rss) / MIB
 
     def deeds(self) -> list[str]:
-        """What was done since the last call that is no parser's business."""
+        """Forbidden actions since the last call."""
         found, self._deeds = self._deeds, []
         said, complained = self._printed
         self._printed = _n_printed()
@@ -105,7 +104,7 @@ def _n_printed() -> tuple[int, int]:
 
 
 def _bytes_of(field: str) -> int:
-    """A figure of this process that Linux tells; 0 elsewhere."""
+    """A figure of this process from /proc; 0 on other systems than Linux."""
     with suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
         for line in status:
             if line.startswith(field):

@@ -1,21 +1,18 @@
-"""What is fuzzed: a parser with its seeds, its mutator and the errors it declares."""
+"""What is fuzzed: a parser, the strategy of its inputs, and the errors that it declares."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgpack
-
-Mutate: TypeAlias = Callable[[Random, bytes, bytes], bytes]
+from hypothesis.strategies import SearchStrategy
 
 
 class Broken(Exception):
-    """A property of the parser does not hold: what it returned is not what the contract allows."""
+    """The parser returned something that the contract does not allow."""
 
 
 def require(holds: bool, what: str) -> None:
@@ -28,36 +25,50 @@ def require(holds: bool, what: str) -> None:
 class Target:
     """One parser.
 
-    place: "module:NAME", by which a child process finds it. mutate: draws an input from two that are known. lay: puts
-    an input's files into an empty folder, which is all that parse may read. parse: returns whether the input was
-    accepted, or raises one of `declared`, or Broken. weight: its share of the inputs. modules: whose lines are watched.
-    cpu_s, memory_mib, message_chars: what one input may cost, and how long an error's message may be. allowed: audit
-    events that parsing it raises rightly.
+    parse: returns whether the input was accepted, or raises one of `declared`, or Broken.
+    seeds: known inputs, parsed first.
+    inputs: the strategy of all further inputs.
+    weight: its share of the inputs.
+    lay: writes an input's files into an empty folder, the only one that parse may read.
+    cpu_s, memory_mib, message_chars: limits of one input's cost, and of an error message's length.
+    allowed: audit events that parsing may raise.
     """
 
-    place: str
-    seeds: Callable[[], Sequence[bytes]]
-    mutate: Mutate
+    name: str
     parse: Callable[[bytes, Path], bool]
+    seeds: Callable[[], Sequence[bytes]]
+    inputs: Callable[[], SearchStrategy[bytes]]
     declared: tuple[type[Exception], ...]
-    weight: float
-    modules: tuple[str, ...] = ()
+    weight: float = 1.0
     lay: Callable[[bytes, Path], None] = lambda data, folder: None
     cpu_s: float = 1.0
     memory_mib: int = 64
     message_chars: int = 1000
     allowed: tuple[str, ...] = ()
 
-    @property
-    def name(self) -> str:
-        return self.place.partition(":")[2].lower()
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was wrong, where, and the shortest input (base64) that showed it."""
+
+    target: str
+    kind: str
+    what: str
+    where: str
+    input: str
 
 
-def found(place: str) -> Target:
-    """The target at "module:NAME"."""
-    module, _, name = place.partition(":")
-    target: Target = getattr(import_module(module), name)
-    return target
+@dataclass(slots=True)
+class Tally:
+    """The result of one target's inputs."""
+
+    target: str
+    n_inputs: int = 0
+    n_accepted: int = 0
+    seconds: float = 0.0
+    slowest_s: float = 0.0
+    most_mib: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
 
 
 def packed(value: Any) -> bytes:
@@ -68,7 +79,3 @@ def packed(value: Any) -> bytes:
 
 def unpacked(data: bytes) -> Any:
     return msgpack.unpackb(data, unicode_errors="surrogatepass")
-
-
-def write(file: Path, data: bytes) -> None:
-    file.write_bytes(data)

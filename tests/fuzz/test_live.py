@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ import redis
 from schemas import JobError, WireError, parse_job, session_id_of
 from tests.conftest import eventually, running
 from tests.flow.listening import KEYS, check_complete, check_queue_is_empty, read_session, until_ended
+from tests.fuzz.strategies import examples
 from tests.fuzz.target import Target, unpacked
 from tests.fuzz.targets.job import JOB, Words
 from tests.fuzz.targets.wire import ENTRY, ENTRY_ID, TRAIL, Fields
@@ -103,9 +103,7 @@ async def test_a_listener_is_told_of_garbage_and_of_nothing_else(valkey: redis.R
 
 
 def fuzzed(target: Target, n: int) -> list[Any]:
-    seeds = target.seeds()
-    draws = [Random(f"live {number}") for number in range(n)]
-    return [unpacked(target.mutate(draw, draw.choice(seeds), draw.choice(seeds))) for draw in draws]
+    return [unpacked(data) for data in examples(target.inputs(), n, 1)]
 
 
 def xadd(valkey: redis.Redis, key: str, stream_id: str, fields: Fields) -> str:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import tomllib
+from functools import cache
 from pathlib import Path
-from random import Random
 
-from tests.fuzz import mutate as plain
-from tests.fuzz import odd
-from tests.fuzz.mutate import rearranged, replaced
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from tests.fuzz.strategies import Change, edited, indices, replaced, several, strings
 from tests.fuzz.target import Target, packed, require, unpacked
 from worker.text import frame_budget, plan
 from worker.voices.card import CARD_FILE, LANGUAGES, MAX_CARD_BYTES, Card, CardError, load_card
 from worker.voices.registry import Registry, RegistryError
 
 VOICES = Path(__file__).resolve().parents[3] / "voices"
-MODULES = ("worker.voices.card", "worker.voices.registry")
 NAME = "alice"
 EVERY_FIELD = """\
 name = "alice"
@@ -59,59 +59,58 @@ KEYS = (
     "[lexicon]", "[preview]", "[[lexicon]]", "[a.b]", "[[a.b]]", "x y", "=", "#", "__class__", "model_config",
 )  # fmt: skip
 UNITS = (
-    b"a.", b'"a".', b"'a' . ", b"[a]\n", b"[[a]]\n", b"[a.b]\n", b"#\n", b"\n", b" ", b"a=1\n", b"x=[", b"{a=", b"[1,",
-    b'"', b"'", b"'''", b'"""', b"\\", b"a={b=1}\n", b'"\\u0041"', b"[a.a.a.a.a.a.a.a.a.a]\n", b"9", b"1_", b"a",
-    b"\xe3\x81\x82",
+    "a.", '"a".', "'a' . ", "[a]\n", "[[a]]\n", "[a.b]\n", "#\n", "\n", " ", "a=1\n", "x=[", "{a=", "[1,", '"', "'",
+    "'''", '"""', "\\", "a={b=1}\n", '"\\u0041"', "[a.a.a.a.a.a.a.a.a.a]\n", "9", "1_", "a", "あ",
 )  # fmt: skip
-Lines = list[bytes]
+Lines = list[str]
 
 
+@cache
 def cards() -> list[bytes]:
     shipped = [(VOICES / name / CARD_FILE).read_text("utf-8") for name in ("makima", "placeholder")]
     renamed = [card.replace('name = "', 'name = "alice"\n#', 1) for card in shipped]
     return [text.encode() for text in (EVERY_FIELD, *renamed)]
 
 
-def a_card(draw: Random, data: bytes, other: bytes) -> bytes:
-    if draw.random() < 0.3:
-        return plain.mutate(draw, data, other)
-    lines = plain.several(draw, data.split(b"\n"), (_value, _value, _key, _line, _lines, _table, _blown_up))
-    return b"\n".join(lines)[: MAX_CARD_BYTES + 1]
+values = st.sampled_from(VALUES) | strings.map(lambda string: f'"{string}"')
+keys = st.sampled_from(KEYS)
+tables = st.sampled_from(("[lexicon]", "[preview]", "[sampling]", "[a.b]", "[preview.espeak_voices]"))
+numbered = st.builds(
+    lambda n, stem: "\n".join(f"{stem}{number} = 'x'" for number in range(n)),
+    st.sampled_from((3, 30, 300, 6000)),
+    st.just("k") | st.sampled_from(KEYS),
+)
+blown_up = st.builds(
+    lambda unit, n, end: unit * (n // len(unit)) + end,
+    st.sampled_from(UNITS),
+    st.sampled_from((40, 400, 4000, MAX_CARD_BYTES)),
+    st.sampled_from(("", "a=1", "1", "]")),
+)
 
 
-def _value(draw: Random, lines: Lines) -> Lines:
-    at = draw.randrange(len(lines))
-    key, equals, _ = lines[at].partition(b"=")
-    value = draw.choice(VALUES) if draw.random() < 0.7 else f'"{odd.string(draw)}"'
-    return replaced(lines, at, key + (equals or b"=") + value.encode())
+def _change_line(at: int, how: str, new: str) -> Change[Lines]:
+    """A line with another value or key, left out, doubled or followed by a new one."""
+
+    def change(lines: Lines) -> Lines:
+        line = lines[at % len(lines)]
+        key, _, value = line.partition("=")
+        by = {"value": [f"{key}={new}"], "key": [f"{new}={value}"], "drop": [], "double": [line, line]}
+        return replaced(lines, at, *by.get(how, [line, new])) or [""]
+
+    return change
 
 
-def _key(draw: Random, lines: Lines) -> Lines:
-    at = draw.randrange(len(lines))
-    _, equals, value = lines[at].partition(b"=")
-    return replaced(lines, at, draw.choice(KEYS).encode() + equals + value)
+line_changes = st.one_of(
+    st.builds(_change_line, indices, st.just("value"), values),
+    st.builds(_change_line, indices, st.sampled_from(("key", "drop", "double")), keys),
+    st.builds(_change_line, indices, st.just("new"), numbered | blown_up | tables),
+)
 
 
-def _line(draw: Random, lines: Lines) -> Lines:
-    return rearranged(draw, lines) or [b""]
-
-
-def _lines(draw: Random, lines: Lines) -> Lines:
-    """Many fields nobody knows, or many words in the lexicon."""
-    stem = odd.string(draw).encode() if draw.random() < 0.1 else b"k"
-    at = draw.randrange(len(lines) + 1)
-    return [*lines[:at], *(b"%s%d = 'x'" % (stem, n) for n in range(draw.choice((3, 30, 300, 6000)))), *lines[at:]]
-
-
-def _table(draw: Random, lines: Lines) -> Lines:
-    names = b"lexicon", b"preview", b"sampling", b"a.b", b"preview.espeak_voices"
-    return [*lines, b"[%s]" % draw.choice(names), *lines[:2]]
-
-
-def _blown_up(draw: Random, lines: Lines) -> Lines:
-    at, unit = draw.randrange(len(lines) + 1), draw.choice(UNITS)
-    long = unit * (draw.choice((40, 400, 4000, MAX_CARD_BYTES)) // len(unit))
-    return [*lines[:at], long + draw.choice((b"", b"a=1", b"1", b"]")), *lines[at:]]
+def a_card() -> SearchStrategy[bytes]:
+    lines = several(st.sampled_from([card.decode().split("\n") for card in cards()]), line_changes)
+    written = lines.map(lambda changed: "\n".join(changed).encode()[: MAX_CARD_BYTES + 1])
+    return written | edited(*cards())
 
 
 def lay_card(data: bytes, folder: Path) -> None:
@@ -140,17 +139,7 @@ def check_card(card: Card, name: str) -> None:
         frame_budget(piece.spoken, card.languages[0])
 
 
-CARD = Target(
-    place="tests.fuzz.targets.cards:CARD",
-    seeds=cards,
-    mutate=a_card,
-    lay=lay_card,
-    parse=parse_card,
-    declared=(CardError,),
-    weight=8,
-    modules=MODULES,
-    message_chars=8000,
-)
+CARD = Target("card", parse_card, cards, a_card, (CardError,), weight=8, lay=lay_card, message_chars=8000)
 
 
 def folders() -> list[bytes]:
@@ -164,13 +153,11 @@ FOLDER_NAMES = (
 )  # fmt: skip
 
 
-def a_folder(draw: Random, data: bytes, other: bytes) -> bytes:
-    voices = unpacked(data) or [[b"x", b""]]
-    at = draw.randrange(len(voices))
-    name, card = voices[at]
-    names = (*FOLDER_NAMES, plain.mutate(draw, name, name))
-    changed = draw.choice(([name, a_card(draw, card, card)], [draw.choice(names), card]))
-    return packed([*replaced(voices, at, changed), *(unpacked(other) if draw.random() < 0.2 else [])][:8])
+def a_folder() -> SearchStrategy[bytes]:
+    known = (NAME.encode(), b"makima", b".git", b"placeholder")
+    names = st.sampled_from((*known, *known)) | st.sampled_from(FOLDER_NAMES) | edited(*known)
+    voices = st.tuples(names, st.sampled_from([*cards(), b""]) | a_card())
+    return st.lists(voices, min_size=1, max_size=8).map(packed)
 
 
 def lay_folder(data: bytes, folder: Path) -> None:
@@ -190,13 +177,5 @@ def parse_folder(data: bytes, folder: Path) -> bool:
 
 
 REGISTRY = Target(
-    place="tests.fuzz.targets.cards:REGISTRY",
-    seeds=folders,
-    mutate=a_folder,
-    lay=lay_folder,
-    parse=parse_folder,
-    declared=(RegistryError,),
-    weight=3,
-    modules=MODULES,
-    message_chars=64_000,
+    "registry", parse_folder, folders, a_folder, (RegistryError,), weight=3, lay=lay_folder, message_chars=64_000
 )

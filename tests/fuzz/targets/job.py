@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
+from typing import Any
+
+from hypothesis import strategies as st
 
 from schemas import Error, JobError, field_of, job_fields, job_id_of, parse_job, session_id_of
 from schemas.golden import JOBS
 from schemas.jobs import JOB_FIELDS
 from schemas.wire import pack, unpack
-from tests.fuzz import odd, oracle
-from tests.fuzz.mutate import mutate, rearranged, replaced, several
+from tests.fuzz import oracle
+from tests.fuzz.strategies import blobs, edits, mostly, seldom
 from tests.fuzz.target import Broken, Target, packed, require, unpacked
 
 ENTRY_ID = "1760000000000-0"
@@ -37,62 +39,42 @@ VALID: dict[str, tuple[bytes, ...]] = {
 def seeds() -> list[bytes]:
     everything = [word for name, values in VALID.items() for word in (name.encode(), values[0])]
     golden = [[word for name, value in job for word in (name.encode(), value)] for job in JOBS.values()]
-    return [packed(everything)] * len(golden) + [packed(job) for job in golden]
+    return [packed(everything), *map(packed, golden)]
 
 
-def change(draw: Random, data: bytes, other: bytes) -> bytes:
-    words = several(draw, unpacked(data), CHANGES)
-    return packed(words + unpacked(other) if draw.random() < 0.05 else words)
+valid_fields = st.sampled_from([(name, value) for name, values in VALID.items() for value in values])
+edited_fields = st.builds(lambda field, edit: (field[0], edit(field[1])), valid_fields, edits)
+odd_fields = st.tuples(st.sampled_from(JOB_FIELDS), blobs)
+odd_names = st.tuples(st.sampled_from([name.upper().encode() for name in JOB_FIELDS]) | blobs, blobs)
+required = st.builds(lambda *values: list(zip(("session_id", "text"), values, strict=True)), *(
+    st.sampled_from(VALID[name]) for name in ("session_id", "text")
+))  # fmt: skip
+too_many = st.sampled_from((50, 57, 62, 64, 3000)).map(lambda n: [(b"n%d" % number, b"x") for number in range(n)])
 
 
-def _a_valid_value(draw: Random, words: Words) -> Words:
-    name = draw.choice(JOB_FIELDS)
-    return _with(words, name, draw.choice(VALID[name]))
+def inputs() -> st.SearchStrategy[bytes]:
+    """Mostly fields of the contract with valid and nearly valid values; at times twice, in another order, too many."""
+    return st.builds(
+        _written,
+        required,
+        st.lists(valid_fields, max_size=6),
+        st.lists(edited_fields | odd_fields | odd_names, max_size=2),
+        mostly(st.just([]), too_many),
+        seldom,
+        st.integers(-40, 4),
+        seldom,
+    )
 
 
-def _an_odd_value(draw: Random, words: Words) -> Words:
-    value = draw.choice(odd.NUMERALS).encode() if draw.random() < 0.5 else odd.bytes_of_some_kind(draw)
-    return _with(words, draw.choice(JOB_FIELDS), value)
-
-
-def _a_value(draw: Random, words: Words) -> Words:
-    if len(words) < 2:
-        return [b"session_id", b"s", *words]
-    at = draw.randrange(len(words) // 2) * 2 + 1
-    return replaced(words, at, mutate(draw, words[at], draw.choice(words)))
-
-
-def _a_name(draw: Random, words: Words) -> Words:
-    name = draw.choice(JOB_FIELDS)
-    names = name.encode(), name.upper().encode(), odd.bytes_of_some_kind(draw)
-    return replaced(words, draw.randrange(len(words) // 2 + 1) * 2, draw.choice(names))
-
-
-def _fields(draw: Random, words: Words) -> Words:
-    """Fields left out, repeated or moved; at times one without a value at the end."""
-    pairs = rearranged(draw, [words[at : at + 2] for at in range(0, len(words), 2)])
-    flat = [word for pair in pairs for word in pair]
-    return flat[:-1] if draw.random() < 0.2 else flat
-
-
-def _many(draw: Random, words: Words) -> Words:
-    noise = [
-        word
-        for n in range(draw.choice((50, 62, 64, 3000)))
-        for word in (b"%s%d" % (odd.string(draw).encode(), n), b"x")
-    ]
-    return draw.choice((noise + words, words + noise, words * 3))
-
-
-def _with(words: Words, name: str, value: bytes) -> Words:
-    """The same with another value of a field, or with one field more."""
-    for at in range(0, len(words) - 1, 2):
-        if words[at] == name.encode():
-            return replaced(words, at + 1, value)
-    return [*words, name.encode(), value]
-
-
-CHANGES = (_a_valid_value, _a_valid_value, _a_valid_value, _a_value, _a_value, _an_odd_value, _a_name, _fields, _many)
+def _written(
+    named: list[Any], valid: list[Any], odd: list[Any], more: list[Any], has_twice: bool, turn: int, is_cut: bool
+) -> bytes:
+    fields = [*named, *valid, *odd, *more]
+    if not has_twice:
+        fields = list(dict(fields).items())
+    fields = fields[max(turn, 0) :] + (fields[:turn] if turn > 1 else [])
+    words = [word.encode() if isinstance(word, str) else word for field in fields for word in field]
+    return packed(words[:-1] if is_cut else words)
 
 
 def parse(data: bytes, folder: Path) -> bool:
@@ -131,12 +113,4 @@ def _check_answer(flat: Words, error: JobError) -> None:
         require(unpack(pack(answer)) == answer, "the answer to its session is another one once written and read")
 
 
-JOB = Target(
-    place="tests.fuzz.targets.job:JOB",
-    seeds=seeds,
-    mutate=change,
-    parse=parse,
-    declared=(JobError,),
-    weight=20,
-    modules=("schemas.jobs",),
-)
+JOB = Target("job", parse, seeds, inputs, (JobError,), weight=20)

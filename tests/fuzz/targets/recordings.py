@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import soundfile
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 from numpy.typing import NDArray
 
-from tests.fuzz import mutate as plain
-from tests.fuzz import odd
-from tests.fuzz.mutate import rearranged, replaced
-from tests.fuzz.target import Target, packed, require, unpacked, write
+from tests.fuzz.strategies import Change, edited, edits, indices, mostly, replaced, several, strings
+from tests.fuzz.target import Target, packed, require, unpacked
 from worker.audio import AudioError
 from worker.audio.decode import decode
 from worker.audio.encode import bytes_per_sample, encoder
@@ -79,44 +79,63 @@ def chunks_of(data: bytes) -> Chunks:
     return chunks
 
 
-def a_recording(draw: Random, data: bytes, other: bytes) -> bytes:
-    if data[:4] == b"RIFF" and draw.random() < 0.6:
-        chunks = chunks_of(data) or [(b"data", other[:4000])]
-        data = riff(plain.several(draw, chunks, (_format, _format, _chunk, _order, _samples)))
-        if draw.random() < 0.8:
-            return data
-    return plain.mutate(draw, data, other)
+formats = st.builds(
+    lambda tag, channels, rate, bits, block, extra: (
+        struct.pack("<HHIIHH", tag, channels, rate, rate * block % 2**32, block or channels * bits // 8 % 65536, bits)
+        + extra
+    ),
+    st.sampled_from((1, 1, 1, 2, 3, 6, 7, 0x11, 0x31, 0x55, 0xFFFE)) | st.integers(0, 65535),
+    st.sampled_from((1, 1, 1, 2, 6, 255, 1024, 1025, 0, 65535)),
+    st.sampled_from((8000, 8000, 24_000, 384_000, 0, 1, 7999, 2**31 - 1, 2**32 - 1)),
+    st.sampled_from((16, 16, 8, 24, 32, 64, 0, 1, 12, 65535)),
+    st.just(0) | st.integers(0, 65535),
+    st.sampled_from((b"", b"\0\0", struct.pack("<H", 22) + bytes(range(22)))) | st.binary(max_size=24),
+)
+samples = st.builds(
+    lambda unit, n_bytes: (unit * n_bytes)[:n_bytes],
+    st.sampled_from((b"\0", b"\xff\x7f", b"\0\0\xc0\x7f", b"\0\0\x80\xff", b"\xff\xff\x7f\x7f", bytes(range(64)))),
+    st.sampled_from((0, 1, 3, 4000, 50_000, 200_000)),
+)
 
 
-def _format(draw: Random, chunks: Chunks) -> Chunks:
-    """A format chunk that may say anything: codec, channels, rate, bytes a second, bytes a frame, bits."""
-    tag = draw.choice((1, 1, 1, 2, 3, 6, 7, 0x11, 0x31, 0x55, 0xFFFE, odd.integer(draw) % 65536))
-    channels = draw.choice((1, 1, 1, 2, 6, 255, 1024, 1025, 0, 65535))
-    rate = draw.choice((8000, 8000, 24_000, 384_000, 0, 1, 7999, 2**31 - 1, odd.integer(draw) % 2**32))
-    bits = draw.choice((16, 16, 8, 24, 32, 64, 0, 1, 12, 65535))
-    block = draw.choice((channels * bits // 8 % 65536, odd.integer(draw) % 65536))
-    extra = draw.choice((b"", b"\0\0", draw.randbytes(24), struct.pack("<H", 22) + draw.randbytes(22)))
-    packed_format = struct.pack("<HHIIHH", tag, channels, rate, rate * block % 2**32, block, bits) + extra
-    return [(name, packed_format if name == b"fmt " else part) for name, part in chunks]
+def _with_part(tag: bytes) -> Callable[[bytes], Change[Chunks]]:
+    return lambda new: lambda chunks: [(name, new if name == tag else part) for name, part in chunks]
 
 
-def _chunk(draw: Random, chunks: Chunks) -> Chunks:
-    at = draw.randrange(len(chunks))
-    name, part = chunks[at]
-    tag = draw.choice(TAGS)
-    changed = draw.choice(((name, plain.mutate(draw, part, part)), (tag, part), (tag, draw.randbytes(60))))
-    return draw.choice((replaced(chunks, at, changed), replaced(chunks, at, changed, chunks[at])))
+def _rearrange(at: int, to: int, how: str, tag: bytes, edit: Change[bytes]) -> Change[Chunks]:
+    """A chunk edited, renamed, moved, doubled or left out, or all of them many times."""
+
+    def change(chunks: Chunks) -> Chunks:
+        name, part = one = chunks[at % len(chunks)]
+        rest = replaced(chunks, at)
+        instead = {"edit": [(name, edit(part))], "rename": [(tag, part)], "double": [one, one], "drop": []}
+        if how in instead:
+            return replaced(chunks, at, *instead[how]) or chunks
+        return [*rest[:to], one, *rest[to:]] if how == "move" else [one] * 300 + rest
+
+    return change
 
 
-def _order(draw: Random, chunks: Chunks) -> Chunks:
-    return draw.choice((rearranged(draw, chunks), chunks * 2, chunks[:1] * 300 + chunks)) or chunks
+rearranged = st.builds(
+    _rearrange,
+    indices,
+    st.integers(0, 5),
+    st.sampled_from(("edit", "edit", "rename", "double", "drop", "move", "many")),
+    st.sampled_from(TAGS),
+    edits,
+)
 
 
-def _samples(draw: Random, chunks: Chunks) -> Chunks:
-    """Silence, noise, extremes or no numbers where the samples are."""
-    n_bytes = draw.choice((0, 1, 3, 4000, 50_000, 200_000))
-    unit = draw.choice((b"\0", b"\xff\x7f", b"\0\0\xc0\x7f", b"\0\0\x80\xff", b"\xff\xff\x7f\x7f", draw.randbytes(64)))
-    return [(name, (unit * n_bytes)[:n_bytes] if name == b"data" else part) for name, part in chunks]
+def a_recording() -> SearchStrategy[bytes]:
+    """Chunks of a WAV file changed, or the bytes of any file edited."""
+    known = st.sampled_from([chunks_of(data) for data in seeds() if data[:4] == b"RIFF"])
+    with_format = formats.map(_with_part(b"fmt "))
+    waves = several(known, with_format, samples.map(_with_part(b"data")), rearranged).map(riff)
+    return waves | edited(*seeds())
+
+
+def _lay(data: bytes, folder: Path) -> None:
+    (folder / "reference.wav").write_bytes(data)
 
 
 def parse_recording(data: bytes, folder: Path) -> bool:
@@ -145,29 +164,28 @@ def parse_recording(data: bytes, folder: Path) -> bool:
 
 
 RECORDING = Target(
-    place="tests.fuzz.targets.recordings:RECORDING",
-    seeds=seeds,
-    mutate=a_recording,
-    lay=lambda data, folder: write(folder / "reference.wav", data),
-    parse=parse_recording,
-    declared=(UnusableReference,),
+    "recording",
+    parse_recording,
+    seeds,
+    a_recording,
+    (UnusableReference,),
     weight=7,
-    modules=("worker.voices.reference", "worker.voices.prompt"),
+    lay=_lay,
     cpu_s=2.0,
     memory_mib=256,
 )
 
 
+@cache
 def encoded() -> list[bytes]:
     sound = (_sound(0.05) / 32768).astype(np.float32)
     names = ("pcm_s16le", "pcm_f32le", "mulaw", "alaw")
     return [packed([name, encoder(name).encode(sound)]) for name in names] + [packed(["mp3", b""])]
 
 
-def other_samples(draw: Random, data: bytes, other: bytes) -> bytes:
-    (encoding, samples), (another, others) = unpacked(data), unpacked(other)
-    odd_name = odd.string(draw) if draw.random() < 0.05 else another
-    return packed([draw.choice((encoding, encoding, odd_name)), plain.mutate(draw, samples, others)])
+def other_samples() -> SearchStrategy[bytes]:
+    names = mostly(st.sampled_from([unpacked(data)[0] for data in encoded()]), strings)
+    return st.tuples(names, edited(*(unpacked(data)[1] for data in encoded()))).map(packed)
 
 
 def parse_samples(data: bytes, folder: Path) -> bool:
@@ -181,12 +199,4 @@ def parse_samples(data: bytes, folder: Path) -> bool:
     return True
 
 
-SAMPLES = Target(
-    place="tests.fuzz.targets.recordings:SAMPLES",
-    seeds=encoded,
-    mutate=other_samples,
-    parse=parse_samples,
-    declared=(AudioError,),
-    weight=2,
-    modules=("worker.audio.decode",),
-)
+SAMPLES = Target("samples", parse_samples, encoded, other_samples, (AudioError,), weight=2)

@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from tests.fuzz import odd
-from tests.fuzz.mutate import mutate
+from hypothesis import strategies as st
+
+from tests.fuzz.strategies import FLOATS, edited, edits, mostly, numerals, several, strings
 from tests.fuzz.target import Target, packed, require, unpacked
-from tests.fuzz.targets.urls import URLS, changed_url
+from tests.fuzz.targets.urls import URLS, urls
 from worker.settings import ENV_FILE, Settings, SettingsError, env_name, unknown_keys, without_password
 from worker.stream.transport.address import Address, AddressError
 
@@ -64,23 +64,20 @@ def seeds() -> list[bytes]:
     ]
 
 
-def change(draw: Random, data: bytes, other: bytes) -> bytes:
-    flags, environment, lines, password = unpacked(data)
-    for _ in range(draw.choice((1, 1, 2, 4))):
-        name = draw.choice(list(VALUES))
-        url = changed_url(draw, draw.choice(URLS), URLS[0])
-        value = draw.choice((draw.choice(VALUES[name]), draw.choice(odd.NUMERALS), odd.string(draw), url))
-        kind = draw.randrange(5)
-        if kind == 0 and name in Settings.model_fields:
-            flags[name] = draw.choice((value, str(odd.integer(draw)), draw.choice(odd.FLOATS), None))
-        elif kind < 3:
-            environment[name] = value.encode("utf-8", "ignore").decode().replace("\0", "")
-        elif kind == 3:
-            line = draw.choice((draw.choice(LINES), f"{env_name(name)}={value}".encode("utf-8", "surrogatepass")))
-            lines = draw.choice((lines + b"\n" + line, line + b"\n" + lines, mutate(draw, lines, line)))
-        else:
-            password = mutate(draw, password, lines)
-    return packed([flags, environment, lines, password])
+known = st.sampled_from([(name, value) for name, values in VALUES.items() for value in values])
+odd = st.tuples(st.sampled_from(list(VALUES)), numerals | strings | urls)
+fields = st.sampled_from([(name, value) for name in VALUES for value in (*FLOATS, None)])
+flags = (known | odd | fields).map(lambda pair: pair if pair[0] in Settings.model_fields else ("slots", pair[1]))
+printable = (known | odd).map(lambda pair: (pair[0], pair[1].encode("utf-8", "ignore").decode()))
+variables = printable.map(lambda pair: (pair[0], pair[1].replace("\0", "")))
+assignments = (known | odd).map(lambda pair: f"{env_name(pair[0])}={pair[1]}".encode("utf-8", "surrogatepass"))
+lines = st.lists(assignments | st.sampled_from(LINES), max_size=4).map(b"\n".join)
+
+
+def inputs() -> st.SearchStrategy[bytes]:
+    few = [st.lists(one, max_size=3).map(dict) for one in (flags, variables)]
+    passwords = st.sampled_from((b"secret\n", b"", b"\xff")) | edited(b"secret\n")
+    return st.tuples(*few, mostly(lines, several(lines, edits)), passwords).map(packed)
 
 
 def lay(data: bytes, folder: Path) -> None:
@@ -116,14 +113,13 @@ def _environment(extra: dict[str, Any]) -> Iterator[None]:
 
 
 SETTINGS = Target(
-    place="tests.fuzz.targets.setup:SETTINGS",
-    seeds=seeds,
-    mutate=change,
-    lay=lay,
-    parse=parse,
-    declared=(SettingsError, AddressError),
+    "settings",
+    parse,
+    seeds,
+    inputs,
+    (SettingsError, AddressError),
     weight=2,
-    modules=(),  # pydantic-settings is all Python, and many times slower while lines are watched
+    lay=lay,
     message_chars=8000,
-    allowed=("open",),  # the files that settings name
+    allowed=("open",),
 )

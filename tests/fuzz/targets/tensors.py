@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from math import prod
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 from safetensors.numpy import save
 
-from tests.fuzz import mutate as plain
-from tests.fuzz import odd, trees
-from tests.fuzz.target import Target, require, write
+from tests.fuzz.strategies import MAX_BYTES, Pairs, as_json, edited, integers, mostly, tree_changes, tree_of
+from tests.fuzz.target import Target, require
 from worker.engine.checkpoint.headers import read_header
 from worker.voices.prompt_cache import FORMAT, PromptCache, _checksum
 
@@ -22,6 +23,7 @@ MODEL_FILE = "model.safetensors"
 N_HEADER = 8
 
 
+@cache
 def files() -> list[bytes]:
     tensors: dict[str, np.ndarray] = {
         "codes": np.arange(32, dtype=np.int64).reshape(2, 16),
@@ -33,43 +35,54 @@ def files() -> list[bytes]:
     return [save(tensors, metadata), save(tensors), save({}, metadata), save({"a": np.zeros(1, np.uint8)})]
 
 
-def a_file(draw: Random, data: bytes, other: bytes) -> bytes:
-    if draw.random() < 0.3:
-        return plain.mutate(draw, data, other)
-    n_bytes = int.from_bytes(data[:N_HEADER], "little")
-    tree = trees.read(data[N_HEADER : N_HEADER + n_bytes], json.loads)
-    body = data[N_HEADER + n_bytes :] or other[-64:]
-    if tree is None:
-        tree = trees.tree_of({"a": {"dtype": "U8", "shape": [len(body)], "data_offsets": [0, len(body)]}})
-    changed = plain.several(draw, tree, (trees.changed, trees.changed, _a_tensor, _no_metadata))
-    header = trees.as_json(changed).encode()[: plain.MAX_BYTES]
-    header += b" " * draw.choice((0, 0, 7, 100_000 if draw.random() < 0.1 else 1))
-    told = len(header) if draw.random() < 0.9 else odd.integer(draw) % 2**64
-    return told.to_bytes(N_HEADER, "little") + header + draw.choice((body, body, body[:-1], body + b"\0"))
+numbers = st.sampled_from((0, 1, 4, 64, 2**31, 2**63, 2**64, -1, 1.5, 1e999, "8", True, None, [1], 10**400))
+shapes = st.lists(numbers, max_size=3) | st.just([2**40] * 3000) | numbers
+offsets = st.sampled_from(([0, 8], [0, 0], [8, 0], [0], "00", {})) | st.lists(numbers, min_size=2, max_size=2)
+dtypes = st.sampled_from(("F32", "BF16", "F8_E4M3", "F8_E8M0", "BOOL", "U64", "C64", "", "f32", "V", 1))
+names = st.sampled_from(("a", "codes", "", "__metadata__"))
+metadata: SearchStrategy[Any] = st.sampled_from(
+    (None, [], {}, "x", 1, {"format": None}, {"format": FORMAT}, {"format": [FORMAT]})
+)
 
 
-def _a_tensor(draw: Random, tree: Any) -> Any:
-    """A tensor that says anything of itself."""
-    numbers = (0, 1, 4, 64, 2**31, 2**63, 2**64, -1, 1.5, 1e999, "8", True, None, [1], 10**400)
-    shape = draw.choice(
-        ([draw.choice(numbers) for _ in range(draw.choice((0, 1, 2, 9)))], [2**40] * 3000, draw.choice(numbers))
+def _pairs(tree: Any, without: str = "") -> list[Any]:
+    return [pair for pair in tree if pair[0] != without] if isinstance(tree, Pairs) else []
+
+
+abouts = st.fixed_dictionaries({"dtype": dtypes, "shape": shapes, "data_offsets": offsets})
+with_a_tensor = st.tuples(names, abouts.map(tree_of)).map(lambda pair: lambda tree: Pairs([*_pairs(tree), pair]))
+with_metadata = metadata.map(tree_of).map(
+    lambda value: lambda tree: Pairs([("__metadata__", value), *_pairs(tree, "__metadata__")])
+)
+
+
+def _written(known: tuple[Any, bytes], tree: Any, padding: int, size: int | None, tail: int) -> bytes:
+    header = as_json(tree).encode()[:MAX_BYTES] + b" " * padding
+    body = known[1]
+    size = len(header) if size is None else size % 2**64
+    return size.to_bytes(N_HEADER, "little") + header + (body + bytes(max(tail, 0)))[: len(body) + tail]
+
+
+def a_file() -> SearchStrategy[bytes]:
+    """A file whose header's tree was changed, whose size lies, or whose bytes were edited."""
+    headers = [data[N_HEADER : N_HEADER + int.from_bytes(data[:N_HEADER], "little")] for data in files()]
+    known = [
+        (tree_of(json.loads(header)), data[N_HEADER + len(header) :])
+        for header, data in zip(headers, files(), strict=True)
+    ]
+    written = st.builds(
+        lambda one, changes, *rest: _written(one, changes(one[0]), *rest),
+        st.sampled_from(known),
+        tree_changes | with_a_tensor | with_metadata,
+        st.sampled_from((0, 0, 0, 1, 7, 100_000)),
+        mostly(st.none(), integers),
+        st.sampled_from((0, 0, 0, -1, 1)),
     )
-    about: dict[str, Any] = {
-        "dtype": draw.choice(("F32", "BF16", "F8_E4M3", "F8_E8M0", "BOOL", "U64", "C64", "", "f32", "V", 1)),
-        "shape": shape,
-        "data_offsets": draw.choice(
-            ([0, 8], [0, 0], [8, 0], [draw.choice(numbers), draw.choice(numbers)], [0], "00", {})
-        ),
-    }
-    pairs = tree if isinstance(tree, trees.Pairs) else trees.Pairs()
-    return trees.Pairs([*pairs, (draw.choice(("a", "codes", "", "__metadata__")), trees.tree_of(about))])
+    return written | edited(*files())
 
 
-def _no_metadata(draw: Random, tree: Any) -> Any:
-    metadata: Any = draw.choice((None, [], {}, "x", 1, {"format": None}, {"format": FORMAT}, {"format": [FORMAT]}))
-    pairs = tree if isinstance(tree, trees.Pairs) else trees.Pairs()
-    kept = [(key, value) for key, value in pairs if key != "__metadata__"]
-    return trees.Pairs([("__metadata__", trees.tree_of(metadata)), *kept])
+def _lay_prompt(data: bytes, folder: Path) -> None:
+    PromptCache(folder).file_of(VOICE, KEY).write_bytes(data)
 
 
 def parse_prompt(data: bytes, folder: Path) -> bool:
@@ -83,16 +96,11 @@ def parse_prompt(data: bytes, folder: Path) -> bool:
     return True
 
 
-PROMPT = Target(
-    place="tests.fuzz.targets.tensors:PROMPT",
-    seeds=files,
-    mutate=a_file,
-    lay=lambda data, folder: write(PromptCache(folder).file_of(VOICE, KEY), data),
-    parse=parse_prompt,
-    declared=(),
-    weight=6,
-    modules=("worker.voices.prompt_cache",),
-)
+PROMPT = Target("prompt", parse_prompt, files, a_file, (), weight=6, lay=_lay_prompt)
+
+
+def _lay_weights(data: bytes, folder: Path) -> None:
+    (folder / MODEL_FILE).write_bytes(data)
 
 
 def parse_header(data: bytes, folder: Path) -> bool:
@@ -106,13 +114,4 @@ def parse_header(data: bytes, folder: Path) -> bool:
     return True
 
 
-HEADER = Target(
-    place="tests.fuzz.targets.tensors:HEADER",
-    seeds=files,
-    mutate=a_file,
-    lay=lambda data, folder: write(folder / MODEL_FILE, data),
-    parse=parse_header,
-    declared=(ValueError,),
-    weight=5,
-    modules=("worker.engine.checkpoint.headers",),
-)
+HEADER = Target("header", parse_header, files, a_file, (ValueError,), weight=5, lay=_lay_weights)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import unicodedata
 from functools import cache
 from pathlib import Path
-from random import Random
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from schemas import LANGUAGES
-from tests.fuzz import odd
-from tests.fuzz.mutate import several
+from tests.fuzz.strategies import CHARACTERS, Change, several, splices, strings
 from tests.fuzz.target import Target, packed, require, unpacked
 from worker.engine.preview.espeak import Espeak, Request
 from worker.engine.preview.synthesiser import wait_for_samples
@@ -37,62 +38,34 @@ MARKUP = (
 )  # fmt: skip
 
 
+LEXICON = [["Makima", "マキマ"], ["New York", "NY"], ["c++", "C plus plus"], ["です", "desu"]]
+
+
 def seeds() -> list[bytes]:
-    lexicon = [["Makima", "マキマ"], ["New York", "NY"], ["c++", "C plus plus"], ["です", "desu"]]
     return [
-        packed([language, text, pairs]) for text in SEEDS for language, pairs in (("English", lexicon), ("Auto", []))
+        packed([language, text, words]) for text in SEEDS for language, words in (("English", LEXICON), ("Auto", []))
     ]
 
 
-def a_text(draw: Random, data: bytes, other: bytes) -> bytes:
-    language, text, lexicon = unpacked(data)
-    _, another, other_lexicon = unpacked(other)
-    if draw.random() < 0.2:
-        text = text[: draw.randrange(len(text) + 1)] + another[draw.randrange(len(another) + 1) :]
-    text = several(draw, text, CHANGES)[: MAX_TEXT_CHARS if draw.random() < 0.02 else 5000]
-    if draw.random() < 0.1:
-        lexicon = [*other_lexicon, [odd.string(draw), odd.string(draw)]]
-    return packed([draw.choice(LANGUAGES) if draw.random() < 0.4 else language, text, lexicon[-8:]])
+any_characters = st.characters(exclude_categories=["Cs"]) | st.characters(max_codepoint=0x3000)
+marks = st.lists(st.sampled_from(MARKUP), min_size=1, max_size=8).map("".join)
+units = st.lists(st.sampled_from((*CHARACTERS, *MARKUP, *MARKUP)), min_size=1, max_size=6).map("".join)
+lexicons = st.sampled_from(([], LEXICON, LEXICON)) | st.lists(st.lists(strings, min_size=2, max_size=2), max_size=3)
 
 
-def _at(draw: Random, text: str) -> int:
-    return draw.randrange(len(text) + 1)
+def _blow_up(unit: str, n: int, at: int, end: str) -> Change[str]:
+    """A few characters or marks again and again, up to the limit, which shows cost that is not linear."""
+    return lambda text: text[:at] + unit * (n // len(unit)) + end
 
 
-def _characters(draw: Random, text: str) -> str:
-    at = _at(draw, text)
-    return text[:at] + odd.string(draw) + text[at + draw.choice((0, 0, 1, 5)) :]
+lengths = st.sampled_from((20, 60, 300, 300, 2000, 2000, 5000, 5000, 5000, MAX_TEXT_CHARS))
+blown_up = st.builds(_blow_up, units, lengths, st.integers(0, 40), st.sampled_from(("", "x", "a\n", " b", SEEDS[0])))
+spliced = splices(strings | marks | any_characters | st.just(""))
 
 
-def _markup(draw: Random, text: str) -> str:
-    at = _at(draw, text)
-    return text[:at] + "".join(draw.choices(MARKUP, k=draw.choice((1, 2, 5, 40)))) + text[at:]
-
-
-def _any_character(draw: Random, text: str) -> str:
-    code = draw.choice((draw.randrange(0x110000), draw.randrange(0x3000), draw.randrange(0x300, 0x370)))
-    at = _at(draw, text)
-    return text[:at] + ("" if 0xD800 <= code < 0xE000 else chr(code)) * draw.choice((1, 1, 3)) + text[at:]
-
-
-def _part(draw: Random, text: str) -> str:
-    start = _at(draw, text)
-    end = start + draw.choice((1, 5, 30, 300))
-    return draw.choice(
-        (text[:start] + text[end:], text[:end] + text[start:], text[start:end] + text[:start] + text[end:])
-    )
-
-
-def _blown_up(draw: Random, text: str) -> str:
-    """A few characters or marks again and again, up to the limit: what is not linear takes for ever."""
-    units = (odd.CHARACTERS, MARKUP, MARKUP)
-    unit = "".join(draw.choice(draw.choice(units)) for _ in range(draw.choice((1, 1, 2, 2, 3, 6))))
-    long = unit * (draw.choice((20, 60, 300, 2000, 5000, MAX_TEXT_CHARS)) // len(unit))
-    at = _at(draw, text)
-    return draw.choice((text[:at], "")) + long + draw.choice((text[at:], "", "x", "a\n", " b"))
-
-
-CHANGES = (_characters, _characters, _markup, _markup, _any_character, _part, _blown_up)
+def a_text(max_chars: int = MAX_TEXT_CHARS) -> SearchStrategy[bytes]:
+    texts = several(st.sampled_from(SEEDS), spliced, blown_up).map(lambda text: text[:max_chars])
+    return st.tuples(st.sampled_from(LANGUAGES), texts, lexicons).map(packed)
 
 
 def parse_text(data: bytes, folder: Path) -> bool:
@@ -137,28 +110,12 @@ def _fed_in_parts(text: str, language: str) -> list[str]:
     return fed + splitter.flush()
 
 
-TEXT = Target(
-    place="tests.fuzz.targets.texts:TEXT",
-    seeds=seeds,
-    mutate=a_text,
-    parse=parse_text,
-    declared=(),
-    weight=8,
-    modules=tuple(
-        f"worker.text.{name}" for name in ("boundary", "budget", "characters", "clean", "lexicon", "markup", "split")
-    ),
-    cpu_s=4.0,
-)
+TEXT = Target("text", parse_text, seeds, a_text, (), weight=8, cpu_s=4.0)
 
 
 @cache
 def espeak() -> Espeak:
     return Espeak()
-
-
-def a_short_text(draw: Random, data: bytes, other: bytes) -> bytes:
-    language, text, lexicon = unpacked(a_text(draw, data, other))
-    return packed([language, text[:400], lexicon])
 
 
 def speak(data: bytes, folder: Path) -> bool:
@@ -180,11 +137,11 @@ def speak(data: bytes, folder: Path) -> bool:
 
 
 SPOKEN = Target(
-    place="tests.fuzz.targets.texts:SPOKEN",
-    seeds=seeds,
-    mutate=a_short_text,
-    parse=speak,
-    declared=(),
+    "spoken",
+    speak,
+    seeds,
+    lambda: a_text(400),
+    (),
     weight=0.5,
     allowed=("subprocess.Popen", "os.fork", "os.posix_spawn"),
 )

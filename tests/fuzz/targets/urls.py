@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from pathlib import Path
-from random import Random
 from typing import Any, TypeVar, cast
 
+import msgpack
 import redis
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
-from tests.fuzz import odd, trees
+from tests.fuzz.strategies import as_msgpack, mostly, several, splices, strings, tree_changes, tree_of
 from tests.fuzz.target import Target, packed, require, unpacked
 from worker.stream.transport.address import Address, AddressError
 from worker.stream.transport.cluster import ClusterLink
@@ -46,21 +48,10 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def a_url(draw: Random, data: bytes, other: bytes) -> bytes:
-    url = changed_url(draw, data.decode("utf-8", "surrogatepass"), other.decode("utf-8", "surrogatepass"))
-    return url.encode("utf-8", "surrogatepass")
-
-
-def changed_url(draw: Random, url: str, other: str) -> str:
-    for _ in range(draw.choice((1, 1, 2, 4))):
-        if draw.random() < 0.2:
-            url += draw.choice("??&") + draw.choice(OPTIONS)
-            continue
-        start = draw.randrange(len(url) + 1)
-        end = start + draw.choice((0, 0, 0, 1, 3, 10))
-        put = draw.choice((draw.choice(PARTS), draw.choice(PARTS), odd.string(draw), url[start:end] * 2, other[start:]))
-        url = url[:start] + put + url[end:]
-    return url[:20_000]
+options = st.tuples(st.sampled_from("??&"), st.sampled_from(OPTIONS)).map("".join)
+with_option = options.map(lambda option: lambda url: url + option)
+parts = mostly(st.sampled_from(PARTS), strings | st.sampled_from(URLS))
+urls = several(st.sampled_from(URLS), splices(parts), with_option)
 
 
 def parse_url(data: bytes, folder: Path) -> bool:
@@ -83,13 +74,12 @@ def parse_url(data: bytes, folder: Path) -> bool:
 
 
 URL = Target(
-    place="tests.fuzz.targets.urls:URL",
-    seeds=lambda: [url.encode() for url in URLS],
-    mutate=a_url,
-    parse=parse_url,
-    declared=(AddressError,),
+    "url",
+    parse_url,
+    lambda: [url.encode() for url in URLS],
+    lambda: urls.map(lambda url: url.encode("utf-8", "surrogatepass")),
+    (AddressError,),
     weight=6,
-    modules=("worker.stream.transport.address",),
 )
 
 
@@ -121,15 +111,15 @@ def answers() -> list[bytes]:
     return [packed(one), packed(three), packed([[0, 16383, [b"", 6379, b"id", []]]])]
 
 
-def an_answer(draw: Random, data: bytes, other: bytes) -> bytes:
-    tree = trees.read(data, unpacked) or unpacked(answers()[0])
-    for _ in range(draw.choice((1, 1, 2, 3))):
-        tree = trees.changed(draw, tree)
-    return trees.as_msgpack(draw, tree)
+def an_answer() -> SearchStrategy[bytes]:
+    return several(st.sampled_from([tree_of(unpacked(one)) for one in answers()]), tree_changes).map(as_msgpack)
 
 
 def parse_slots(data: bytes, folder: Path) -> bool:
-    link = _MappedLink(trees.read(data, unpacked))
+    try:
+        link = _MappedLink(unpacked(data))
+    except (ValueError, TypeError, msgpack.StackError):  # no value that a parser of answers could return
+        return False
     for key in (None, b"makima:{speak}:jobs", "x"):
         host, port = _at_once(link._owner(key))
         require(isinstance(host, str) and isinstance(port, int), "a server that is no place")
@@ -147,11 +137,5 @@ def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 SLOTS = Target(
-    place="tests.fuzz.targets.urls:SLOTS",
-    seeds=answers,
-    mutate=an_answer,
-    parse=parse_slots,
-    declared=(redis.ConnectionError, redis.exceptions.ClusterDownError),
-    weight=2,
-    modules=("worker.stream.transport.cluster",),
+    "slots", parse_slots, answers, an_answer, (redis.ConnectionError, redis.exceptions.ClusterDownError), weight=2
 )

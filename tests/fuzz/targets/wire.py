@@ -3,42 +3,66 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
-from random import Random
 from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from schemas import WireError, pack, read_entry, unpack
 from schemas.golden import CODES, MESSAGES, files
 from schemas.messages import Audio, Message
 from schemas.wire import pack_codes, stream_fields, unpack_codes
-from tests.fuzz import mutate as plain
-from tests.fuzz import odd, trees
-from tests.fuzz.mutate import rearranged, replaced
+from tests.fuzz.strategies import (
+    Change,
+    Pairs,
+    as_msgpack,
+    blobs,
+    edited,
+    edits,
+    indices,
+    integers,
+    mostly,
+    several,
+    tree_changes,
+    tree_of,
+)  # fmt: skip
 from tests.fuzz.target import Target, packed, require, unpacked
 from worker.stream.progress import PAGE, read_progress
 
-MODULES = ("schemas.wire", "schemas.messages")
 ENTRY_ID = "1760000000000-0"
 Fields = list[bytes]
 
 
-def a_message(draw: Random, data: bytes, other: bytes) -> bytes:
-    """The message's tree changed and written again, or its bytes changed; now and then both."""
-    if draw.random() < 0.7:
-        tree = trees.read(data, unpacked) or trees.Pairs([("type", "audio")])
-        data = trees.as_msgpack(draw, plain.several(draw, tree, (trees.changed, _to_the_limit)))
-        if draw.random() < 0.8:
-            return data
-    return plain.mutate(draw, data, other)
+@cache
+def _messages() -> list[bytes]:
+    return [data for name, data in files().items() if name.endswith(".msgpack")]
 
 
-def _to_the_limit(draw: Random, tree: Any) -> Any:
+def _to_the_limit(name: str, item: Any, n: int) -> Change[Any]:
     """Texts and samples about as long as a message may be."""
-    key, item = draw.choice((("text_spoken", "a"), ("message", "あ"), ("data", b"\0"), ("mood", "x")))
-    n = draw.choice((4096, 4097, 65_536, 262_144, 262_145, 278_300, 278_400, 278_528))
-    if not isinstance(tree, trees.Pairs):
-        return tree
-    return trees.Pairs([(name, item * n if name == key else value) for name, value in tree] + [("mood", item)])
+
+    def lengthen(tree: Any) -> Any:
+        pairs = tree if isinstance(tree, Pairs) else []
+        return Pairs([*((key, item * n if key == name else value) for key, value in pairs), ("mood", item)])
+
+    return lengthen
+
+
+lengthenings = st.builds(
+    lambda unit, n: _to_the_limit(unit[0], unit[1], n),
+    st.sampled_from([("text_spoken", "a"), ("message", "あ"), ("data", b"\0"), ("mood", "x")]),
+    st.sampled_from((4096, 4097, 65_536, 262_144, 262_145, 278_300, 278_400, 278_528)),
+)
+
+
+@cache
+def a_message() -> SearchStrategy[bytes]:
+    """A golden message's tree changed, its bytes edited, or both."""
+    trees = st.sampled_from([tree_of(unpacked(data)) for data in _messages()])
+    written = several(trees, mostly(tree_changes, lengthenings)).map(as_msgpack)
+    return mostly(written, several(written, edits)) | edited(*_messages())
 
 
 def parse_message(data: bytes, folder: Path) -> bool:
@@ -62,17 +86,10 @@ def _check_ranges(message: Message) -> None:
             require(len(value) <= 256 * 1024, f"{name} has {len(value)} bytes")
 
 
-MESSAGE = Target(
-    place="tests.fuzz.targets.wire:MESSAGE",
-    seeds=lambda: [data for name, data in files().items() if name.endswith(".msgpack")],
-    mutate=a_message,
-    parse=parse_message,
-    declared=(WireError,),
-    weight=20,
-    modules=MODULES,
-)
+MESSAGE = Target("message", parse_message, _messages, a_message, (WireError,), weight=20)
 
 
+@cache
 def entries() -> list[Fields]:
     """Flat fields of every kind of entry."""
     codes = [pack_codes(*value) for value in CODES.values()]
@@ -84,27 +101,25 @@ def entries() -> list[Fields]:
     return [*flat, [b"type", b"cancel", b"upto", ENTRY_ID.encode()]]
 
 
-def an_entry(draw: Random, data: bytes, other: bytes) -> bytes:
-    return packed(changed_fields(draw, unpacked(data), unpacked(other)))
-
-
-def changed_fields(draw: Random, fields: Fields, other: Fields) -> Fields:
-    """One field's value changed, exchanged for another entry's, left out or given an odd one."""
-    at = draw.randrange(len(fields) // 2) * 2 + 1 if len(fields) > 1 else 0
-    if not at:
-        return other
-    name, value, rest = fields[at - 1], fields[at], (fields[: at - 1], fields[at + 1 :])
-    if draw.random() < 0.15:
-        return rest[0] + rest[1] or other
-    if draw.random() < 0.3 and name in other[::2]:
-        value = other[other.index(name) + 1]
-    elif name == b"data":
-        value = a_message(draw, value, other[-1])
-    elif draw.random() < 0.5:
-        value = plain.mutate(draw, value, other[-1])
+def _with_value(fields: Fields, other: Fields, at: int, value: bytes, edit: Change[bytes], how: str) -> Fields:
+    """An entry's fields with one value edited, replaced, exchanged for another entry's, or left out."""
+    at = at % (len(fields) // 2) * 2
+    name, old = fields[at], fields[at + 1]
+    if how == "other":
+        old = other[other.index(name) + 1] if name in other[::2] else b""
+    elif how == "edited":
+        old = edit(old)
     else:
-        value = draw.choice((odd.bytes_of_some_kind(draw), b"%d" % odd.integer(draw)))
-    return [*rest[0], name, value, *rest[1]]
+        old = value
+    return [*fields[:at], *([] if how == "gone" else [name, old]), *fields[at + 2 :]]
+
+
+@cache
+def some_fields() -> SearchStrategy[Fields]:
+    golden = st.sampled_from(entries())
+    values = blobs | integers.map(lambda number: b"%d" % number) | a_message()
+    hows = st.sampled_from(("other", "edited", "edited", "new", "new", "new", "gone"))
+    return st.builds(_with_value, golden, golden, indices, values, edits, hows)
 
 
 def parse_entry(data: bytes, folder: Path) -> bool:
@@ -125,13 +140,12 @@ def parse_entry(data: bytes, folder: Path) -> bool:
 
 
 ENTRY = Target(
-    place="tests.fuzz.targets.wire:ENTRY",
-    seeds=lambda: [packed(fields) for fields in entries()],
-    mutate=an_entry,
-    parse=parse_entry,
-    declared=(WireError,),
+    "entry",
+    parse_entry,
+    lambda: [packed(fields) for fields in entries()],
+    lambda: some_fields().map(packed),
+    (WireError,),
     weight=14,
-    modules=MODULES,
 )
 
 
@@ -167,13 +181,13 @@ def _progresses() -> list[bytes]:
     ]
 
 
-def a_progress(draw: Random, data: bytes, other: bytes) -> bytes:
-    stream, others = unpacked(data), unpacked(other)
-    for _ in range(draw.choice((1, 2, 5))):
-        at = draw.randrange(len(stream))
-        changed = changed_fields(draw, stream[at], draw.choice(others))
-        stream = draw.choice((replaced(stream, at, changed), rearranged(draw, stream), others + stream)) or others
-    return packed(stream[:200])
+def a_progress() -> SearchStrategy[bytes]:
+    """Streams of golden and changed entries."""
+    golden = st.sampled_from(entries())
+    audio = st.sampled_from(entries()[2:4])
+    streams = st.lists(golden | audio | some_fields(), min_size=1, max_size=12)
+    long = st.builds(lambda stream, entry, n: [*stream, *[entry] * n, *stream], streams, audio, st.just(90))
+    return mostly(streams, long).map(lambda stream: packed([entries()[0], *stream]))
 
 
 def parse_progress(data: bytes, folder: Path) -> bool:
@@ -190,12 +204,4 @@ def parse_progress(data: bytes, folder: Path) -> bool:
     return bool(progress.marks)
 
 
-TRAIL = Target(
-    place="tests.fuzz.targets.wire:TRAIL",
-    seeds=_progresses,
-    mutate=a_progress,
-    parse=parse_progress,
-    declared=(WireError,),
-    weight=6,
-    modules=("worker.stream.progress",),
-)
+TRAIL = Target("trail", parse_progress, _progresses, a_progress, (WireError,), weight=6)
