@@ -198,10 +198,10 @@ def parse_progress(data: bytes, folder: Path) -> bool:
     except StopIteration as ended:
         progress = ended.value
     require(progress.next_seq <= 2**53, "next_seq is beyond every count")
-    for mark in progress.marks:
-        codes = progress.codes_of(mark.segment)
+    for chunk in progress.chunks:
+        codes = progress.codes_of(chunk.segment)
         require(codes is None or codes.shape[1:] == (16,), "codes of another shape")
-    return bool(progress.marks)
+    return bool(progress.chunks)
 
 
 TRAIL = Target("trail", parse_progress, _progresses, a_progress, (WireError,), weight=6)
