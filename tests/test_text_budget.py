@@ -13,6 +13,7 @@ LANGUAGES = ["English", "Japanese", "Chinese", "Korean", "German", "Russian", "A
 languages = st.sampled_from(LANGUAGES)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=300), st.text(max_size=50), languages)
 def test_more_text_never_has_a_smaller_budget(text: str, more: str, language: str) -> None:
     assert frame_budget(text + more, language) >= frame_budget(text, language)

@@ -182,6 +182,7 @@ for n in range(40):
 """
 
 
+@pytest.mark.slow
 def test_workers_that_write_at_once_never_show_a_reader_half_a_file(
     cache: PromptCache, caplog: pytest.LogCaptureFixture
 ) -> None:
