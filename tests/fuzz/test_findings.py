@@ -221,22 +221,25 @@ def test_a_cached_prompt_without_metadata_is_of_no_use(
     [
         b"[" * 100_000,
         b'{"a":' * 100_000,
-        {"a": {"shape": [float("inf")], "data_offsets": [0, 8]}},
-        {"a": {"shape": [1], "data_offsets": [0, float("inf")]}},
-        {"a": {"shape": [float("nan")], "data_offsets": [0, 8]}},
-        {"a": {"shape": [-1], "data_offsets": [0, 8]}},
-        {"a": {"shape": [True], "data_offsets": [0, 8]}},
-        {"a": {"shape": "8", "data_offsets": "08"}},
-        {"a": {"shape": [2**40, 2**40], "data_offsets": [0, 8]}},
-        {"a": {"shape": [1] * 100_000, "data_offsets": [0, 8]}},
-        {"a": {"shape": [8], "data_offsets": [8, 0]}},
-        {"a": {"shape": [1], "data_offsets": [4, 8]}},
-        {"a": {"shape": [8], "data_offsets": [0, 8]}, "b": {"shape": [8], "data_offsets": [0, 8]}},
+        {"a": {"dtype": "U8", "shape": [float("inf")], "data_offsets": [0, 8]}},
+        {"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, float("inf")]}},
+        {"a": {"dtype": "U8", "shape": [float("nan")], "data_offsets": [0, 8]}},
+        {"a": {"dtype": "U8", "shape": [-1], "data_offsets": [0, 8]}},
+        {"a": {"dtype": "U8", "shape": [True], "data_offsets": [0, 8]}},
+        {"a": {"dtype": "U8", "shape": "8", "data_offsets": "08"}},
+        {"a": {"dtype": "U8", "shape": [2**40, 2**40], "data_offsets": [0, 8]}},
+        {"a": {"dtype": "U8", "shape": [1] * 100_000, "data_offsets": [0, 8]}},
+        {"a": {"dtype": "U8", "shape": [8], "data_offsets": [8, 0]}},
+        {"a": {"dtype": "U8", "shape": [1], "data_offsets": [4, 8]}},
+        {
+            "a": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]},
+            "b": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]},
+        },
     ],
 )
 def test_a_header_that_cannot_be_is_damaged(tmp_path: Path, header: object) -> None:
     (tmp_path / "model.safetensors").write_bytes(tensors(header, bytes(8)))
-    with pytest.raises(ValueError, match="its header cannot be read"):
+    with pytest.raises(ValueError, match="header"):
         read_header(tmp_path / "model.safetensors", "model.safetensors")
 
 

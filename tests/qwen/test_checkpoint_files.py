@@ -56,11 +56,11 @@ def test_a_whole_model_is_measured(tiny: Path) -> None:
         (replace("config.json", b"{"), "config.json is no JSON"),
         (replace("config.json", b"[]"), "config.json is no JSON object"),
         (replace("config.json", b"\xff\xfe"), "config.json is no JSON"),
-        (truncate("model.safetensors", 1), "model.safetensors is damaged (it has"),
+        (truncate("model.safetensors", 1), "model.safetensors is damaged ("),
         (truncate(f"{CODEC}/model.safetensors", 1000), "is damaged"),
-        (replace("model.safetensors", b""), "does not begin as a safetensors file"),
-        (replace("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n"), "does not begin as"),
-        (replace("model.safetensors", (9).to_bytes(8, "little") + b'{"a": {}}'), "its header cannot be read"),
+        (replace("model.safetensors", b""), "is damaged ("),
+        (replace("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n"), "is damaged ("),
+        (replace("model.safetensors", (9).to_bytes(8, "little") + b'{"a": {}}'), "is damaged ("),
     ],
 )
 def test_what_is_wrong_is_named(broken: Break, said: str, tiny: Path, tmp_path: Path) -> None:

@@ -177,6 +177,8 @@ def _weights_files(folder: Path, part: str) -> Iterator[TensorFile]:
 def _weights_file(path: Path, name: str) -> TensorFile:
     try:
         return read_header(path, name)
+    except ImportError:
+        raise ModelError("the package safetensors is missing", "pip install 'makima-tts[qwen]'") from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror})", _fetch_again()) from None
     except ValueError as error:
