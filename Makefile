@@ -6,7 +6,7 @@ UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 TEXT   ?= Hello, I am Makima. Tell me what you would like to hear.
 OUT    ?= demo.wav
 # Tests without a server and without a model.
-QUICK  ?= $(foreach name,admission architecture audio docs engine log metrics settings text voice,$(wildcard tests/test_$(name)*.py)) tests/contract
+QUICK  ?= $(foreach name,admission architecture audio docs engine errors log metrics settings text voice,$(wildcard tests/test_$(name)*.py)) tests/contract
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check test quick lint types fmt bench chaos takeover roll fuzz clean

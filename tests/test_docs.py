@@ -10,6 +10,7 @@ from functools import cache
 import pytest
 
 from tests.conftest import REPOSITORY
+from worker.stream.keys import JOB_PLANE
 
 GLOSSARY_WORDS = (
     "session", "job", "utterance", "segment", "frame", "chunk", "voice", "prompt", "slot", "lease", "fence", "epoch",
@@ -140,6 +141,20 @@ def test_a_decision_fits_a_page_and_has_its_four_parts() -> None:
     for page in decisions:
         assert len(text_of(page).splitlines()) <= 40, page
         assert {"context", "decision", "consequences", "alternatives"} <= anchors(page), page
+
+
+def test_the_protocol_names_every_key_every_script_and_every_answer() -> None:
+    page = text_of("docs/protocol.md")
+    assert [key for key in JOB_PLANE if f"| `{key}` |" not in page] == []
+    folder = REPOSITORY / "worker" / "stream" / "scripts"
+    for source in sorted(folder.glob("[!_]*.lua")):
+        name, text = source.stem, source.read_text("utf-8")
+        assert f"| {name.upper()} |" in page or f"`{name}.lua`" in page, name
+        if f"| {name.upper()} |" in page:
+            returned = re.findall(r"\breturn \{(.*)\}", text)
+            answers = {word for line in returned for word in re.findall(r"'([A-Z]{2,})'", line)}
+            (row,) = re.findall(rf"^\| {name.upper()} \| .*$", page, re.MULTILINE)
+            assert [answer for answer in answers if answer not in row] == [], name
 
 
 # Pictures.
