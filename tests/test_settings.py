@@ -88,14 +88,16 @@ def test_every_kind_of_redis_url_is_accepted(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "advice"),
     [
-        ("localhost:6379", "must begin with one of redis://"),
-        ("http://h", "must begin with one of redis://"),
-        ("", "must begin with one of redis://"),
+        ("localhost:6379", "use one of redis://"),
+        ("http://h", "use one of redis://"),
+        ("", "use one of redis://"),
         ("redis://", "names no host"),
         ("redis://user@/0", "names no host"),
         ("unix://", "names no socket"),
         ("redis+sentinel://a:26379", "names the service"),
-        ("redis://[::1", "is no URL"),
+        ("redis://[::1", "looks like redis://"),
+        ("redis://h/voice", "looks like redis://"),
+        ("redis://h?ssl_cert_reqs=none", "db, username, password"),
     ],
 )
 def test_a_wrong_redis_url_is_answered_with_a_right_one(url: str, advice: str) -> None:

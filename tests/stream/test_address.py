@@ -72,12 +72,12 @@ def test_sentinels_and_cluster_nodes_are_listed_with_their_ports(url: str, hosts
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("http://localhost", "begin with 'http'"),
-        ("redis+ring://localhost", "begin with 'redis"),
-        ("localhost:6379", "begin with 'localhost'"),
-        ("", "begin with ''"),
-        ("redis+sentinel://host:26379", "looks like redis"),
-        ("redis+sentinel://host:26379/voice/x", "looks like redis"),
+        ("http://localhost", "use one of redis://"),
+        ("redis+ring://localhost", "use one of redis://"),
+        ("localhost:6379", "use one of redis://"),
+        ("", "use one of redis://"),
+        ("redis+sentinel://host:26379", "names the service"),
+        ("redis+sentinel://host:26379/voice/x", "names the service"),
         ("redis+cluster://host:port", "'host:port'"),
         ("redis+cluster://a,,b", "no host:port"),
         ("redis+sentinel:///voice", "no host:port"),
@@ -87,7 +87,7 @@ def test_sentinels_and_cluster_nodes_are_listed_with_their_ports(url: str, hosts
         ("redis://host/voice", "looks like redis"),
         ("redis://user:pass#word@host", "%23"),
         ("redis+cluster://host:1/2", "one database"),
-        ("unix://", "looks like redis"),
+        ("unix://", "names no socket"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_with_how_one_looks(url: str, says: str) -> None:

@@ -1,8 +1,7 @@
 """How Redis is reached: standalone, Unix socket, Sentinel and Cluster URLs, TLS, user and password.
 
-`redis://` `rediss://` `unix://` as redis-py reads them, with few of its options; also with `rediss+`:
-`redis+sentinel://host:26379,host:26379/service/db` and `redis+cluster://host:6379,host:6379`. A user and password given
-apart from the URL (from a setting or a file) win over those inside it.
+`worker.settings.redis_url` has the rules of the URLs. A user and password given apart from the URL (from a setting or a
+file) win over those inside it.
 
 What a connection needs (the password's file, certificates, names) is read when it is made, so that what was changed
 meanwhile counts from the next connection on.
@@ -14,29 +13,19 @@ failures, and cut blocking reads short by a default time-out. `worker.stream.tra
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from schemas.errors import MakimaError
-from worker.settings import Settings, password_in
+from worker.settings import AddressError, RedisUrl, Settings, password_in
+
+__all__ = ["Address", "AddressError", "addresses"]
 
 CONNECT_TIMEOUT_S = 5.0
-
-SCHEMES = frozenset(
-    {"redis", "rediss", "unix"}
-    | {f"{scheme}+{kind}" for scheme in ("redis", "rediss") for kind in ("sentinel", "cluster")}
-)
-
-
-class AddressError(MakimaError):
-    """The Redis URL cannot be used; the message says why and how one looks, and never holds the URL itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +44,15 @@ class Address:
     key_file: Path | None = None
     password_file: Path | None = None
     is_part: bool = False
+    _parsed: RedisUrl = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        scheme = self._parts.scheme
-        if scheme not in SCHEMES:
-            raise AddressError(f"a Redis URL cannot begin with {scheme!r}; use one of {', '.join(sorted(SCHEMES))}")
-        if self._parts.fragment:
-            raise _unreadable()
-        if self.kind != "standalone" and self._parts.query:
-            raise AddressError("a Sentinel or Cluster URL has no options behind a ?; set them apart from the URL")
-        if self.kind == "standalone":
-            self._url_options()
-        elif self.hosts and self.kind == "sentinel":
-            self._service()
-        elif self._parts.path not in ("", "/", "/0"):
-            raise AddressError("a Cluster has one database; its URL looks like redis+cluster://host:6379,host:6379")
+        object.__setattr__(self, "_parsed", RedisUrl.parse(self.url))  # as frozen dataclasses set a field
 
     @property
     def kind(self) -> str:
         """standalone, sentinel or cluster."""
-        return self._parts.scheme.partition("+")[2] or "standalone"
+        return self._parsed.kind
 
     @property
     def is_cluster(self) -> bool:
@@ -82,24 +60,13 @@ class Address:
 
     @property
     def hosts(self) -> list[tuple[str, int]]:
-        """[(host, port)] of a Sentinel or Cluster URL."""
-        default_port = 26379 if self.kind == "sentinel" else 6379
-        hosts = []
-        for part in self._parts.netloc.rpartition("@")[2].split(","):
-            try:
-                one = urlsplit(f"//{part}")
-                host, port = one.hostname, one.port
-            except ValueError:
-                host = port = None
-            if not host:
-                raise AddressError(f"{part[:80]!r} in the Redis URL is no host:port; write host:6379,host:6379")
-            hosts.append((host, port or default_port))
-        return hosts
+        """[(host, port)] of the URL; empty for a Unix socket."""
+        return list(self._parsed.hosts)
 
     @property
     def service(self) -> str:
-        """What the Sentinels of the URL call the service."""
-        return self._service()[0]
+        """The service's name, as its Sentinels know it."""
+        return self._parsed.service
 
     def node(self, host: str, port: int) -> Address:
         """The address of one server of a Cluster, with the same user, password and files."""
@@ -107,7 +74,7 @@ class Address:
 
     def master(self, host: str, port: int) -> Address:
         """The address of a Sentinel service's master, with the same user, password and files."""
-        return replace(self._at(host, port, db=self._service()[1]), is_part=False)
+        return replace(self._at(host, port, db=self._parsed.db), is_part=False)
 
     def sentinel(self, host: str, port: int) -> Address:
         """The address of one Sentinel, which may know neither the servers' user nor their password."""
@@ -119,15 +86,24 @@ class Address:
         It holds user, password and database, but `worker.stream.transport.handshake` logs in. TCP and TLS together may
         take twice the time-out. Raises SettingsError when the password's file cannot be read.
         """
-        options = self._url_options() | self._tls_options()
-        make: type[AbstractConnection] = options.pop("connection_class", Connection)
-        options |= {
+        url = self._parsed
+        make: type[AbstractConnection] = Connection
+        options: dict[str, Any] = {
+            "db": url.db,
             "protocol": 2,
             "redis_connect_func": _no_login,
             "socket_timeout": timeout_s,
             "socket_connect_timeout": min(2 * timeout_s, max(CONNECT_TIMEOUT_S, timeout_s)),
             "retry": Retry(NoBackoff(), 0),
         }
+        if url.socket:
+            make = UnixDomainSocketConnection
+            options["path"] = url.socket
+        else:
+            options["host"], options["port"] = url.hosts[0]
+            if url.is_tls:
+                make = SSLConnection
+                options |= self._tls_options()
         username, password = self._credentials()
         if self.password_file is not None:
             password = password_in(self.password_file)
@@ -136,47 +112,18 @@ class Address:
         return make(**options)
 
     def _at(self, host: str, port: int, db: int = 0) -> Address:
-        scheme = self._parts.scheme.partition("+")[0]
+        scheme = "rediss" if self._parsed.is_tls else "redis"
         username, password = self._credentials()
         netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return replace(self, url=f"{scheme}://{netloc}/{db}", username=username, password=password, is_part=True)
 
-    @property
-    def _parts(self) -> SplitResult:
-        try:
-            return urlsplit(self.url)
-        except ValueError:
-            raise _unreadable() from None
-
-    def _url_options(self) -> dict[str, Any]:
-        scheme, path = self._parts.scheme, self._parts.path.strip("/")
-        if (scheme == "unix" and not path) or (scheme != "unix" and path and not _is_database(path)):
-            raise _unreadable()  # redis-py would take the database 0
-        try:
-            given = parse_qs(self._parts.query, keep_blank_values=True, strict_parsing=bool(self._parts.query))
-            options = dict(parse_url(self.url))
-        except ValueError:
-            raise _unreadable() from None
-        if any(name not in _OPTIONS or not _OPTIONS[name](value) for name, (value, *_) in given.items()):
-            raise AddressError(f"behind the ? of a Redis URL may stand {', '.join(_OPTIONS)}, each with a usable value")
-        return options
-
     def _credentials(self) -> tuple[str | None, str | None]:
-        username, _, password = self._parts.netloc.rpartition("@")[0].partition(":")
         return (
-            self.username if self.username is not None else unquote(username) or None,
-            self.password if self.password is not None else unquote(password) or None,
+            self.username if self.username is not None else self._parsed.username,
+            self.password if self.password is not None else self._parsed.password,
         )
 
-    def _service(self) -> tuple[str, int]:
-        service, _, db = self._parts.path.strip("/").partition("/")
-        if not service or (db and not _is_database(db)):
-            raise AddressError("a Sentinel URL looks like redis+sentinel://host:26379,host:26379/service/0")
-        return service, int(db or 0)
-
     def _tls_options(self) -> dict[str, Any]:
-        if self._parts.scheme != "rediss":
-            return {}
         files = {
             "ssl_ca_certs": self.ca_file,
             "ssl_certfile": self.cert_file,
@@ -196,19 +143,3 @@ def addresses(settings: Settings) -> tuple[Address, Address]:
 
 def _no_login(connection: AbstractConnection) -> None:
     """redis-py would ask for one thing after the other, a round trip each."""
-
-
-def _is_database(number: str) -> bool:
-    return number.isdecimal() and len(number) < 10
-
-
-# redis-py takes any argument of its connections from a URL, also such as would change how they are spoken on or leave
-# out the check of a server's certificate; its files are settings of their own.
-_OPTIONS: dict[str, Callable[[str], bool]] = {"db": _is_database, "username": bool, "password": bool}
-
-
-def _unreadable() -> AddressError:
-    return AddressError(
-        "the Redis URL cannot be read; it looks like redis://user:password@host:6379/0, with characters such as "
-        "@ / # : of a password written as %40 %2F %23 %3A (or give the password apart from the URL)"
-    )

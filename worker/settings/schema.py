@@ -12,42 +12,33 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qs, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.errors import MakimaError
-
-ENV_PREFIX = "MAKIMA_TTS_"
-ENV_FILE = ".env"
-
-MAX_PASSWORD_BYTES = 64 * 1024
-
-PLAIN_SCHEMES = ("redis", "unix", "redis+sentinel", "redis+cluster")
-TLS_SCHEMES = ("rediss", "rediss+sentinel", "rediss+cluster")
+from worker.settings.env import (
+    ENV_FILE,
+    ENV_PREFIX,
+    SettingsError,
+    check_readable,
+    env_file_problem,
+    env_name,
+    explain,
+    is_readable,
+    password_in,
+)  # fmt: skip
+from worker.settings.redis_url import AddressError, RedisUrl, without_password
 
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,2})?")
-_USER_INFO = re.compile(r"(?<=://)[^\s]*@")
-_SECRET_QUERY = re.compile(r"(?i)(?<=[?&])(password|username)=[^&\s]*")
-
-
-class SettingsError(MakimaError):
-    """A setting is wrong; the message names it and says what to do."""
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be logged: user and password replaced by ***."""
-    return _SECRET_QUERY.sub(r"\1=***", _USER_INFO.sub("***@", url))
 
 
 def default_voices_dir() -> Path:
     """./voices where there is one, else the repository's."""
     here = Path("voices")
     is_there = os.path.isdir(here)  # noqa: PTH112 (Path.is_dir raises in a folder that is closed to this user)
-    return here if is_there else Path(__file__).resolve().parent.parent / "voices"
+    return here if is_there else Path(__file__).resolve().parents[2] / "voices"
 
 
 def default_cache_dir() -> Path | None:
@@ -61,47 +52,15 @@ def default_cache_dir() -> Path | None:
         return None
 
 
-def _is_file(path: Path) -> bool:
-    """As Path.is_file, which raises in a folder that is closed to this user: to them there is no file."""
-    return os.path.isfile(path)  # noqa: PTH113
-
-
-def _is_readable(path: Path) -> bool:
-    return _is_file(path) and os.access(path, os.R_OK)
-
-
-def _env_file_problem() -> list[SettingsError]:
-    """Whether a .env is there that may not be read."""
-    if not _is_file(Path(ENV_FILE)) or _is_readable(Path(ENV_FILE)):
-        return []
-    return [SettingsError(f"{ENV_FILE} may not be read by this user and is ignored", "make it readable, or remove it")]
-
-
-def env_name(field: str) -> str:
-    """The environment variable of a setting."""
-    return ENV_PREFIX + field.upper()
-
-
 def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
 def _redis_url(url: str) -> str:
-    schemes = PLAIN_SCHEMES + TLS_SCHEMES
     try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ValueError("this is no URL; write for example redis://127.0.0.1:6379/0") from None
-    if parts.scheme not in schemes or not url.lower().startswith(f"{parts.scheme}://"):
-        known = ", ".join(f"{scheme}://" for scheme in schemes)
-        raise ValueError(f"the URL must begin with one of {known}; for example redis://127.0.0.1:6379/0")
-    if parts.scheme == "unix":
-        if not parts.path.strip("/"):
-            raise ValueError("the URL names no socket; write for example unix:///run/redis.sock")
-    elif not parts.netloc.rpartition("@")[2]:
-        raise ValueError("the URL names no host; write for example redis://127.0.0.1:6379/0")
-    if "sentinel" in parts.scheme and not parts.path.strip("/"):
-        raise ValueError("a Sentinel URL names the service: redis+sentinel://host:26379,host:26379/service/0")
+        RedisUrl.parse(url)
+    except AddressError as error:
+        raise ValueError(str(error)) from None  # which pydantic names with the setting
     return url
 
 
@@ -120,7 +79,7 @@ def _device(device: str) -> str:
 
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32", "float64"]
-RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+Url = Annotated[str, AfterValidator(_redis_url)]
 
 
 class Settings(BaseSettings):
@@ -136,8 +95,8 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    redis_url: RedisUrl = "redis://127.0.0.1:6379/0"
-    session_redis_url: RedisUrl | None = None
+    redis_url: Url = "redis://127.0.0.1:6379/0"
+    session_redis_url: Url | None = None
     redis_username: str | None = None
     redis_password: SecretStr | None = None
     redis_password_file: Path | None = None
@@ -174,7 +133,7 @@ class Settings(BaseSettings):
         """
         given = {name: value for name, value in flags.items() if value is not None}
         try:
-            return cls(_env_file=ENV_FILE if _is_readable(Path(ENV_FILE)) else None, **given)
+            return cls(_env_file=ENV_FILE if is_readable(Path(ENV_FILE)) else None, **given)
         except ValidationError as error:
             raise SettingsError(explain(error)) from None
         except (OSError, UnicodeDecodeError) as error:
@@ -206,7 +165,7 @@ class Settings(BaseSettings):
             if getattr(self, field) is not None
         ]
         for field, url in self._urls.items():
-            if named and _has_credentials(url):
+            if named and (url.username is not None or url.password is not None):
                 raise ValueError(
                     f"{env_name(field)} holds a user or password and {named[0]} is set too; take it out of the URL"
                 )
@@ -216,18 +175,18 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{env_name('redis_cert_file')} and {env_name('redis_key_file')} belong together; set both or none"
             )
-        tls_is_used = any(urlsplit(url).scheme in TLS_SCHEMES for url in self._urls.values())
+        tls_is_used = any(url.is_tls for url in self._urls.values())
         for field in ("redis_ca_file", "redis_cert_file"):
             if getattr(self, field) is not None and not tls_is_used:
                 raise ValueError(f"{env_name(field)} is set but no URL uses TLS; write rediss:// for redis://")
         for field in ("redis_ca_file", "redis_cert_file", "redis_key_file"):
             if (path := getattr(self, field)) is not None:
-                _check_readable(env_name(field), path)
+                check_readable(env_name(field), path)
 
     @property
-    def _urls(self) -> dict[str, str]:
+    def _urls(self) -> dict[str, RedisUrl]:
         urls = {"redis_url": self.redis_url, "session_redis_url": self.session_redis_url}
-        return {field: url for field, url in urls.items() if url is not None}
+        return {field: RedisUrl.parse(url) for field, url in urls.items() if url is not None}
 
     @property
     def session_url(self) -> str:
@@ -248,51 +207,7 @@ class Settings(BaseSettings):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in vars(self).items():
-            yield name, without_password(value) if name in self._urls else value
-
-
-def password_in(file: Path) -> str:
-    """What MAKIMA_TTS_REDIS_PASSWORD_FILE holds at this moment. Raises SettingsError."""
-    name = env_name("redis_password_file")
-    try:
-        with file.open("rb") as opened:  # which may be a pipe, or never end
-            password = opened.read(MAX_PASSWORD_BYTES + 1).decode().rstrip("\r\n")
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise SettingsError(
-            f"{name}: {file} cannot be read ({reason}); name a file with the password alone that this user may read"
-        ) from None
-    if not 0 < len(password) <= MAX_PASSWORD_BYTES:
-        what = f"{file} is empty or has more than {MAX_PASSWORD_BYTES >> 10} KiB"
-        raise SettingsError(f"{name}: {what}; write the password into it, alone")
-    return password
-
-
-def _check_readable(name: str, path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            file.read(1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error  # no path may hold a null
-        raise ValueError(f"{name}: {path} cannot be read ({reason}); name a PEM file that this user may read") from None
-
-
-def _has_credentials(url: str) -> bool:
-    parts = urlsplit(url)
-    return "@" in parts.netloc or bool({"username", "password"} & parse_qs(parts.query).keys())
-
-
-def explain(error: ValidationError) -> str:
-    """One line per wrong setting: its variable, its flag and what to do."""
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False):
-        reason = problem["msg"].removeprefix("Value error, ")
-        if problem["loc"]:
-            field = str(problem["loc"][0])
-            lines.append(f"{env_name(field)} (--{field.replace('_', '-')}): {reason}")
-        else:
-            lines.append(reason)
-    return "\n".join(lines)
+            yield name, without_password(value) if name.endswith("redis_url") and value else value
 
 
 def unknown_keys(environ: dict[str, str] | None = None, env_file: Path | None = None) -> list[SettingsError]:
@@ -303,10 +218,11 @@ def unknown_keys(environ: dict[str, str] | None = None, env_file: Path | None = 
     file = env_file or Path(ENV_FILE)
     sources: dict[str, Iterable[str]] = {
         "the environment": environ if environ is not None else dict(os.environ),
-        str(file): dotenv_values(file) if _is_readable(file) else {},
+        str(file): dotenv_values(file) if is_readable(file) else {},
     }
     known = [env_name(field) for field in Settings.model_fields]
-    return _env_file_problem() + [
+    unreadable = env_file_problem()
+    return ([unreadable] if unreadable else []) + [
         _unknown(key, source, known)
         for source, keys in sources.items()
         for key in sorted(key.upper() for key in keys)
