@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import Server
-from worker.loop import COLLECT_EVERY, run, spare_what_stays
+from worker.loop import COLLECT_EVERY, freeze_heap, run
 from worker.stream.transport.address import Address
 from worker.stream.transport.open import open_link
 
@@ -68,7 +68,7 @@ def test_a_connection_serves_breaks_and_is_made_again(loop_kind: str, valkey_ser
 
 
 def test_what_is_loaded_is_spared_and_new_garbage_is_not(collector: None) -> None:
-    spare_what_stays()
+    freeze_heap()
     assert gc.get_freeze_count() > 10_000
     assert gc.get_threshold()[0] == COLLECT_EVERY
     garbage: list[object] = []

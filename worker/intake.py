@@ -55,7 +55,7 @@ class Intake:
     slots: Slots
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _is_over: bool = False
-    _rung: asyncio.Task[None] | None = None
+    _bell_task: asyncio.Task[None] | None = None
     _reclaim_at: float = 0.0
     _refused: dict[str, tuple[float, str]] = field(default_factory=dict)  # what Redis refuses: since when, and why
 
@@ -70,8 +70,8 @@ class Intake:
 
     def close(self) -> None:
         """Let go of the doorbell."""
-        if self._rung is not None:
-            self._rung.cancel()
+        if self._bell_task is not None:
+            self._bell_task.cancel()
 
     def problems(self) -> list[str]:
         """A sentence for each thing that Redis has refused for longer than a lease; called from other threads."""
@@ -148,21 +148,21 @@ class Intake:
         else:
             if claim.wait_ms is not None:
                 delay_s = min(delay_s, claim.wait_ms / 1000)
-            if self._rung is None and self._n_free > 0:
-                self._rung = asyncio.create_task(self._listen(claim), name="doorbell")
+            if self._bell_task is None and self._n_free > 0:
+                self._bell_task = asyncio.create_task(self._wait_for_bell(claim), name="doorbell")
         timer = asyncio.get_running_loop().call_later(delay_s, self._woken.set)
         await self._woken.wait()
         self._woken.clear()
         timer.cancel()
 
-    async def _listen(self, claim: Claim) -> None:
+    async def _wait_for_bell(self, claim: Claim) -> None:
         try:
             await self.bell_retry(lambda: self.doorbell.wait(claim))
         except Refusal as error:
             log.error("the doorbell cannot be heard: %s", sentence_on(error))
             await asyncio.sleep(1)
         finally:
-            self._rung = None
+            self._bell_task = None
             self.wake()
 
     @property

@@ -30,7 +30,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def spare_what_stays() -> None:
+def freeze_heap() -> None:
     """To be called once everything is loaded: the collector no longer looks at it.
 
     Modules, torch's above all, are some 100,000 objects that stay; going through them stops every utterance.

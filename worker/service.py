@@ -25,7 +25,7 @@ from worker.stream.heartbeat import BeatingWorker, Heartbeat
 from worker.stream.integrity.damage_log import DamageLog
 from worker.stream.keys import Keys
 from worker.stream.lease import Lease
-from worker.stream.masters import OneMaster
+from worker.stream.masters import MasterCheck
 from worker.stream.queue import Doorbell, JobQueue
 from worker.stream.session_writer import SessionPlane
 from worker.stream.transport.retry import PASSING, RedisError, Refusal
@@ -79,7 +79,10 @@ class Worker:
             report=damage.report,
         )
         slots = Slots(
-            self._is_taking, lambda: self._masters.is_one, lambda: self._n_slots - len(self._running), self._begin_all
+            self._is_taking,
+            lambda: self._masters.has_one_master,
+            lambda: self._n_slots - len(self._running),
+            self._begin_all,
         )
         self._intake = Intake(
             queue=self._queue,
@@ -100,7 +103,7 @@ class Worker:
             card=self._card,
         )
         self._heartbeat = Heartbeat(links.job_address, keys, self.name, self._lease_s, beating)
-        self._masters = OneMaster([links.job_link, links.bell_link], self._heartbeat)
+        self._masters = MasterCheck([links.job_link, links.bell_link], self._heartbeat)
         self.metrics.watch_round_trip(lambda: self._heartbeat.round_trips.median_s or math.nan)
         self._context = WorkerContext(
             queue=self._queue,

@@ -21,7 +21,7 @@ SCRIPTS: Mapping[str, Script] = {
         script.BEAT,
         script.RECLAIM,
         script.SWEEP,
-        script.MEND,
+        script.SET_ASIDE,
         script.BEGIN,
         script.APPEND,
         script.END,
@@ -103,7 +103,7 @@ class Plane:
             try:
                 return run()
             except redis.ResponseError as error:
-                if not self.heals or not (self._has_made_group(error) or self.mend()):
+                if not self.heals or not (self._has_made_group(error) or self.set_aside()):
                     raise
 
     def _has_made_group(self, error: redis.ResponseError) -> bool:
@@ -175,10 +175,10 @@ class Plane:
         self.client.delete(self.key("sweeping"))
         return n_pages
 
-    def mend(self) -> list[tuple[str, str]]:
+    def set_aside(self) -> list[tuple[str, str]]:
         """What was put aside: key, what was wrong with it."""
         aside = (self.keys.aside_prefix, ":", 60_000)
-        odd = self._run("mend", self.keys.job_plane, self.keys.seen_prefix, *aside)
+        odd = self._run("set_aside", self.keys.job_plane, self.keys.seen_prefix, *aside)
         return list(zip(odd[::2], odd[1::2], strict=True))
 
     def go_silent(self, entry_id: str) -> None:

@@ -50,15 +50,19 @@ def broken(name: str, text: str, replacement: str) -> Mapping[str, Script]:
 BLINDLY = "if not last then return { 'GONE' } end if pad(at) <= pad(last) then ARGV[5] = '*' end"
 ALWAYS_YES = "if true then return true end"
 BREAKS = {
-    "append without its comparison": ("append", "if last ~= before then return elsewhere(id, last, at) end", BLINDLY),
-    "begin without its fence": ("begin", "known.fence > tonumber(fence)", "false"),
-    "end without its mark": ("end", "if known.kind then", "if false then"),
-    "every entry may run": ("claim", "if named and lives(sid, named) then\n", f"{ALWAYS_YES}\n  if false then\n"),
+    "append without its comparison": (
+        "append",
+        "if last ~= before then return not_appended(id, last, at) end",
+        BLINDLY,
+    ),
+    "begin without its fence": ("begin", "record.fence > tonumber(fence)", "false"),
+    "end without its mark": ("end", "if record.kind then", "if false then"),
+    "every entry may run": ("claim", "if named and is_live(sid, named) then\n", f"{ALWAYS_YES}\n  if false then\n"),
     "the gate is not passed on": ("settle", "then pass_gate_on(sid) end", "then end"),
     "duplicates are spoken": ("claim", "local first = first_of(sid, id, fields)", "local first = nil"),
     "cuts are not looked at": ("begin", "if is_cancelled(id) then", "if false then"),
-    "delivered samples are forgotten": ("begin", "if known.has_begun then delivered =", "if false then delivered ="),
-    "the stream is kept for ever": ("begin", "keep(audio)", ""),
+    "delivered samples are forgotten": ("begin", "if record.has_begun then delivered =", "if false then delivered ="),
+    "the stream is kept for ever": ("begin", "renew_ttl(audio)", ""),
     "the sweep keeps old counts": ("sweep", "  redis.call('HDEL', attempts, id)\n", ""),
 }
 RARELY_SEEN = {

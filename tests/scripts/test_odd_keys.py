@@ -204,7 +204,7 @@ def test_a_key_of_another_type_is_put_aside_for_some_time(plane: Plane, name: st
     plane.heals = True
     client.delete(key)
     plane.call(*MAKE[kind][:1], key, *MAKE[kind][1:])
-    has_other_type = bool(plane.mend())
+    has_other_type = bool(plane.set_aside())
     aside = list(client.scan_iter(f"{plane.keys.aside_prefix}*"))
     assert [key.rpartition(":")[2] for key in aside] == ([name] if has_other_type else [])
     assert all(client.pttl(key) > 0 for key in aside)
@@ -220,7 +220,7 @@ def test_jobs_keep_their_order_when_a_key_of_another_type_was_put_aside(plane: P
     ids = [plane.publish() for _ in range(3)]
     lease = plane.claim_one("w1")
     plane.client.set(plane.key(name), "x")
-    plane.mend()
+    plane.set_aside()
     ids.append(plane.publish())
     assert plane.beat(lease) == "OK"
     assert plane.claim("w2").ids == []

@@ -50,7 +50,7 @@ class World(RuleBasedStateMachine):
 
     def _check_expiry(self) -> None:
         kept = {key for key in self.plane.client.scan_iter(count=1000) if self.plane.client.pttl(key) == -1}
-        self.plane.mend()
+        self.plane.set_aside()
         law(kept <= set(self.plane.keys.job_plane), f"{kept} never expire")
 
     def teardown(self) -> None:
@@ -116,4 +116,4 @@ class World(RuleBasedStateMachine):
         law(self.plane.pending() == [], f"{self.plane.pending()} are pending")
         for name in ("ready", "delayed", "gates", "waiting", "attempts"):
             law(not self.plane.client.exists(self.plane.key(name)), f"{name} is not empty")
-        law(not self.plane.mend(), "a key has another type still")
+        law(not self.plane.set_aside(), "a key has another type still")

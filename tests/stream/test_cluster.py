@@ -17,7 +17,7 @@ from redis.exceptions import ClusterDownError
 
 from tests import conftest
 from tests.stream.servers import HOST, Server, cli, needs_cli, until
-from worker.stream.integrity.check import look
+from worker.stream.integrity.check import check_job_plane
 from worker.stream.integrity.repair import repair
 from worker.stream.keys import Keys
 from worker.stream.queue import Doorbell, JobQueue
@@ -316,9 +316,9 @@ async def test_a_look_and_a_repair_reach_the_server_that_has_the_keys(nodes: lis
     await link.call("HSET", KEYS.job_plane_key("gates"), "A", "oops")
     await link.call("XADD", KEYS.jobs, f"{2**64 - 1}-{2**64 - 1}", "session_id", "A", "text", "x")
     await link.call("SET", KEYS.job_plane_key("tomorrow"), "x")
-    found = await look(link, KEYS, pause_s=0)
+    found = await check_job_plane(link, KEYS, pause_s=0)
     assert [damage.name for damage in found.damage if damage.kind in ("unwritten", "exhausted")] == ["gates", "jobs"]
     assert "tomorrow" in found.notes[0]
     done = await repair(link, KEYS, found)
-    assert (done.after.damage, done.why) == ([], [])
+    assert (done.after.damage, done.problems) == ([], [])
     assert cli(owner, "XLEN", KEYS.jobs).strip() == "1"

@@ -25,7 +25,7 @@ from tests.stream.clocks import HandClock
 from tests.stream.servers import Server, needs_cli
 from worker.embedded import embedded_valkey
 from worker.stream.clock import Clock
-from worker.stream.heartbeat import MOST_TURNS, BeatingWorker, Heartbeat
+from worker.stream.heartbeat import MAX_TURNS, BeatingWorker, Heartbeat
 from worker.stream.keys import GROUP, Keys
 from worker.stream.lease import Lease
 from worker.stream.queue import JobQueue
@@ -393,11 +393,11 @@ async def test_no_more_beats_than_a_leases_worth_wait_for_a_dead_server(clock: H
             await beats_of(lease, clock)
             n_before, before = n_beats(client), lease.last_beat
             os.kill(server.pid, signal.SIGSTOP)
-            for _ in range(3 * MOST_TURNS):
+            for _ in range(3 * MAX_TURNS):
                 await clock.forward(QUARTER_S)
             os.kill(server.pid, signal.SIGCONT)
-            await eventually(lambda: lease.last_beat == before + MOST_TURNS * QUARTER_S)
-            assert n_beats(client) == n_before + MOST_TURNS
+            await eventually(lambda: lease.last_beat == before + MAX_TURNS * QUARTER_S)
+            assert n_beats(client) == n_before + MAX_TURNS
             await clock.forward(QUARTER_S)
             await beats_of(lease, clock)
 

@@ -15,8 +15,8 @@ from tests.stream.damages import DAMAGES, FAR_MS, LAST
 from tests.stream.session_writers import LossyLink
 from worker.stream.client import Client
 from worker.stream.integrity import repair as mending
-from worker.stream.integrity.check import TYPES, Soundness, look
-from worker.stream.integrity.kinds import Damage, Kind, id_of, shown, waiting_member, waiting_of
+from worker.stream.integrity.check import TYPES, IntegrityReport, check_job_plane
+from worker.stream.integrity.kinds import Damage, Kind, parse_id, parse_waiting, printable, waiting_member
 from worker.stream.integrity.repair import repair
 from worker.stream.keys import JOB_PLANE, Keys
 from worker.stream.queue import JobQueue
@@ -55,8 +55,8 @@ async def busy(valkey: redis.Redis, link: LossyLink) -> dict[str, str]:
     return ids | {"new": publish(valkey, "E")}
 
 
-async def a_look(link: LossyLink) -> Soundness:
-    return await look(link, KEYS, pause_s=0)
+async def a_look(link: LossyLink) -> IntegrityReport:
+    return await check_job_plane(link, KEYS, pause_s=0)
 
 
 async def only(link: LossyLink) -> Damage:
@@ -66,7 +66,7 @@ async def only(link: LossyLink) -> Damage:
 
 async def mend_all(link: LossyLink) -> None:
     done = await repair(link, KEYS, await a_look(link), busy_s=0)
-    assert done.why == []
+    assert done.problems == []
     assert [damage.sentence for damage in done.after.damage] == []
     assert (await a_look(link)).is_sound
 
@@ -183,7 +183,7 @@ async def test_a_job_whose_id_is_ahead_is_not_repeated_while_it_is_spoken(valkey
     first, second = (await queue.claim(10)).leases
     done = await repair(link, KEYS, await a_look(link), busy_s=0)
     assert [damage.kind for damage in done.after.damage] == [Kind.AHEAD]
-    assert "2 jobs whose ids are ahead of the clock are being spoken" in done.why[0]
+    assert "2 jobs whose ids are ahead of the clock are being spoken" in done.problems[0]
     assert await queue.settle(first, "ok") == await queue.settle(second, "ok") == "ok"
     await mend_all(link)
     assert valkey.xlen(KEYS.jobs) == 0
@@ -197,7 +197,7 @@ async def test_a_job_whose_id_is_ahead_is_given_again_where_no_worker_lives(
     await JobQueue(link, KEYS, "w1").claim(10)
     valkey.hset(KEYS.workers, "w1", json.dumps({"beat": now_ms(valkey)}))
     done = await repair(link, KEYS, await a_look(link), busy_s=30)
-    assert (done.after.damage, done.why) == ([], [])
+    assert (done.after.damage, done.problems) == ([], [])
     assert await settle_all(link) == 1
 
 
@@ -205,7 +205,7 @@ async def test_letters_that_workers_put_aside_come_back(valkey: redis.Redis, lin
     for n in range(5):
         valkey.xadd(KEYS.dead, {"n": str(n)})
     valkey.xadd(KEYS.dead, {"n": "5"}, id=LAST)
-    assert await JobQueue(link, KEYS, "w1").mend()
+    assert await JobQueue(link, KEYS, "w1").set_aside()
     (damage,) = (await a_look(link)).damage
     assert (damage.kind, damage.count, len(damage.examples)) == (Kind.LEFT_ASIDE, 6, 3)
     assert "holds 6 dead letters of a stream that was put aside" in damage.sentence
@@ -243,7 +243,7 @@ async def test_a_missing_right_is_named_and_hides_only_its_own_part(
     )
     half = open_link(Address(valkey_server.url, "half", "x"))
     try:
-        found = await look(half, KEYS, pause_s=0)
+        found = await check_job_plane(half, KEYS, pause_s=0)
     finally:
         await half.close()
         valkey.acl_deluser("half")
@@ -278,8 +278,8 @@ async def hammer(client: Client) -> None:
 
 
 def test_ids_are_read_exactly() -> None:
-    assert id_of(b"0-1") == (0, 1)
-    assert id_of(f"{2**64 - 1}-{2**64 - 1}".encode()) == (2**64 - 1, 2**64 - 1)
+    assert parse_id(b"0-1") == (0, 1)
+    assert parse_id(f"{2**64 - 1}-{2**64 - 1}".encode()) == (2**64 - 1, 2**64 - 1)
     for odd in (
         b"",
         b"1",
@@ -294,13 +294,13 @@ def test_ids_are_read_exactly() -> None:
         b"+1-0",
         "١-٠".encode(),
     ):
-        assert id_of(odd) is None
+        assert parse_id(odd) is None
     member = waiting_member(b"s:1", b"1700000000000-3")
-    assert waiting_of(member) == (b"s:1", b"1700000000000-3")
-    assert waiting_of(member[:-1]) is None
+    assert parse_waiting(member) == (b"s:1", b"1700000000000-3")
+    assert parse_waiting(member[:-1]) is None
 
 
 def test_what_is_shown_is_short_and_printable() -> None:
     for raw in (b"\x1b]0;x\x07", b"\xff" * 1000, "\u202eabc\u2028".encode(), b"a\r\nb", b"x" * 10**6):
-        assert shown(raw).isprintable()
-        assert len(shown(raw)) <= 48
+        assert printable(raw).isprintable()
+        assert len(printable(raw)) <= 48

@@ -22,13 +22,13 @@ async def test_a_worker_that_finds_two_masters_connects_again_and_loses_nothing(
     async with running(make_settings(valkey_server.url), ToneEngine(2, frame_s=0.03)) as worker:
         entry_id = await client.publish({"session_id": "s", "text": "A sentence that is spoken for some time. " * 2})
         await eventually(lambda: valkey.xlen(KEYS.audio("s")) > 1)
-        assert worker._masters.is_one
+        assert worker._masters.has_one_master
         connection = worker._links.job_link._pipeline  # type: ignore[attr-defined]
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr(Heartbeat, "server", "another:6379")
-            assert not worker._masters.is_one
+            assert not worker._masters.has_one_master
             await eventually(lambda: worker._links.job_link._pipeline is not connection)
-        await eventually(lambda: worker._masters.is_one)
+        await eventually(lambda: worker._masters.has_one_master)
         await until_ended(client, "s", within_s=30)
     check_complete(read_session(valkey, "s")[entry_id])
     assert "there are two masters" in caplog.text

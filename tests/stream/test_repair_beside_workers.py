@@ -11,7 +11,7 @@ from tests.conftest import Server, eventually, make_settings, running
 from tests.stream.damages import FAR_MS, LAST
 from tests.stream.session_writers import LossyLink
 from worker.stream.client import Client
-from worker.stream.integrity.check import look
+from worker.stream.integrity.check import check_job_plane
 from worker.stream.integrity.repair import repair
 from worker.stream.keys import Keys
 
@@ -48,10 +48,10 @@ async def test_jobs_are_spoken_once_and_in_order_while_their_stream_is_built_ane
     async with running(settings), running(settings):
         taken = await publish(client, 0)
         valkey.xadd(KEYS.jobs, {"session_id": "odd", "text": "Hello.", "job_id": "odd"}, id=odd_id)
-        found = await look(link, KEYS)
+        found = await check_job_plane(link, KEYS)
         assert not found.is_sound
         done = await repair(link, KEYS, found)
-        assert ([damage.sentence for damage in done.after.damage], done.why) == ([], [])
+        assert ([damage.sentence for damage in done.after.damage], done.problems) == ([], [])
         taken += await publish(client, N_JOBS)
         await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=60)
     assert ends(valkey) == sorted(taken, key=lambda one: (one[0], int(one[1][1:])))
@@ -60,7 +60,7 @@ async def test_jobs_are_spoken_once_and_in_order_while_their_stream_is_built_ane
         b"begin",
         b"complete",
     ]
-    assert (await look(link, KEYS)).is_sound
+    assert (await check_job_plane(link, KEYS)).is_sound
 
 
 MEMBERS = {
@@ -86,8 +86,8 @@ async def test_a_queue_damaged_in_every_key_is_sound_after_one_repair(
         for name in ("bell", "dead", "attempts", "delayed"):
             valkey.delete(KEYS.job_plane_key(name))
             valkey.sadd(KEYS.job_plane_key(name), "x")
-        done = await repair(link, KEYS, await look(link, KEYS))
-        assert ([damage.sentence for damage in done.after.damage], done.why) == ([], [])
+        done = await repair(link, KEYS, await check_job_plane(link, KEYS))
+        assert ([damage.sentence for damage in done.after.damage], done.problems) == ([], [])
         await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=60)
     assert ends(valkey) == sorted(taken, key=lambda one: (one[0], int(one[1][1:])))
-    assert (await look(link, KEYS)).is_sound
+    assert (await check_job_plane(link, KEYS)).is_sound

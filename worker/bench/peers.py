@@ -19,7 +19,7 @@ import redis
 
 from worker import intake, service
 from worker.bench.one_frame import OneFrameEngine
-from worker.loop import run, spare_what_stays
+from worker.loop import freeze_heap, run
 from worker.settings import Settings
 
 MAKIMA, RAW, BATCHED = "makima-tts", "raw redis-py", "raw redis-py, batched"
@@ -47,7 +47,7 @@ def serve_makima(url: str, n_slots: int, sweep_every_s: float | None) -> None:
 
     async def serve() -> None:
         worker = service.Worker(settings, OneFrameEngine(n_slots))
-        spare_what_stays()
+        freeze_heap()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         await worker.run()
 

@@ -11,7 +11,7 @@ from worker.commands.signals import Signals
 from worker.embedded import EmbeddedError, embedded_valkey
 from worker.engine.base import EngineSick
 from worker.engine.choose import make_engine
-from worker.loop import run, spare_what_stays
+from worker.loop import freeze_heap, run
 from worker.observe.health import HealthServer
 from worker.service import Worker
 from worker.settings import Settings
@@ -71,7 +71,7 @@ async def _serve(settings: Settings, ends_on_hangup: bool) -> None:
     signals = Signals(ends_on_hangup)
     worker = Worker(settings, make_engine(settings))
     worker.on_ready = lambda: signals.listen(worker.stop, worker.reload_voices)
-    spare_what_stays()
+    freeze_heap()
     if settings.health_port is None:
         await worker.run()
         return

@@ -43,8 +43,8 @@ class Client:
 
     async def publish(self, fields: Mapping[str, str]) -> str:
         """Publish one speak job; returns its entry id."""
-        words = [word for pair in fields.items() for word in pair]
-        entry_id: bytes = await self._jobs.call("XADD", self._keys.jobs, "*", *words)
+        arguments = [part for pair in fields.items() for part in pair]
+        entry_id: bytes = await self._jobs.call("XADD", self._keys.jobs, "*", *arguments)
         return entry_id.decode()
 
     async def listen(self, session_id: str, after: str = "0") -> AsyncIterator[tuple[str, Entry]]:
@@ -64,9 +64,9 @@ class Client:
         audio, cut = self._keys.audio(session_id), self._keys.cut(session_id)
         mark: tuple[Word, ...] = ("XADD", cut, "MAXLEN", 1, upto, "type", "cancel")
         renew: tuple[Word, ...] = ("PEXPIRE", cut, SESSION_TTL_MS)
-        answers = await self._sessions.transaction(mark, renew, await self._interruption(audio, upto))
+        answers = await self._sessions.transaction(mark, renew, await self._cancel_command(audio, upto))
         while isinstance(answers[-1], redis.ResponseError):  # a newer begin came between: above that one
-            answers = [await self._interrupt(audio, upto)]
+            answers = [await self._append_cancel(audio, upto)]
         return upto
 
     async def leave(self, session_id: str) -> None:
@@ -74,14 +74,14 @@ class Client:
         await self.cancel(session_id)
         await self._sessions.call("PEXPIRE", self._keys.audio(session_id), LEAVE_TTL_MS)
 
-    async def _interruption(self, audio: str, upto: str) -> tuple[Word, ...]:
+    async def _cancel_command(self, audio: str, upto: str) -> tuple[Word, ...]:
         tail = await self._sessions.call("XREVRANGE", audio, "+", "-", "COUNT", 1)
         epoch = int(tail[0][0].partition(b"-")[0]) + 1 if tail else 1
         return ("XADD", audio, "NOMKSTREAM", f"{epoch}-0", "type", "cancel", "upto", upto)
 
-    async def _interrupt(self, audio: str, upto: str) -> object:
+    async def _append_cancel(self, audio: str, upto: str) -> object:
         await asyncio.sleep(0)
         try:
-            return await self._sessions.call(*await self._interruption(audio, upto))
+            return await self._sessions.call(*await self._cancel_command(audio, upto))
         except redis.ResponseError as error:
             return error

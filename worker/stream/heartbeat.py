@@ -36,9 +36,9 @@ from worker.stream.transport.round_trips import RoundTrips
 
 log = logging.getLogger(__name__)
 BEATS_A_LEASE = 4
-MOST_TURNS = BEATS_A_LEASE  # without an answer; later ones would say nothing more
+MAX_TURNS = BEATS_A_LEASE  # without an answer; later ones would say nothing more
 ANNOUNCE_EVERY_S = 1.0
-SAY_AGAIN_S = 60.0
+LOG_AGAIN_S = 60.0
 T = TypeVar("T")
 
 
@@ -55,7 +55,7 @@ class BeatingWorker:
     loop_moves: Callable[[], bool] = lambda: True
     on_lost: Callable[[Lease], None] = lambda lease: None
     on_failure: Callable[[], None] = lambda: None
-    report: Callable[[Sequence[bytes]], None] = lambda odd: None
+    report: Callable[[Sequence[bytes]], None] = lambda damage: None
     card: Callable[[], Mapping[str, Any]] = dict
 
 
@@ -87,7 +87,7 @@ class Heartbeat:
         self._announcing: asyncio.Task[None] | None = None
         self._announced_at = -ANNOUNCE_EVERY_S
         self._has_answered = False  # since the last failure
-        self._said: dict[str, tuple[float, str]] = {}
+        self._logged: dict[str, tuple[float, str]] = {}
         self._link: Link | None = None
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self.round_trips = RoundTrips(lease_s)
@@ -111,7 +111,7 @@ class Heartbeat:
     def renew(self) -> None:
         """Have the connection made again; called from another thread."""
         if isinstance(self._link, PipelinedLink):
-            _soon(self._loop, self._link.renew)
+            _call_on(self._loop, self._link.renew)
 
     def add(self, lease: Lease) -> None:
         """Keep this lease from now on."""
@@ -154,7 +154,7 @@ class Heartbeat:
     def _begin_turn(self, link: Link, queue: JobQueue) -> None:
         """Send a beat for every lease that is to be kept, unless as many are on their way as may help."""
         leases = self._to_beat()
-        if leases and len(self._turns) < (MOST_TURNS if self._has_answered else 1):
+        if leases and len(self._turns) < (MAX_TURNS if self._has_answered else 1):
             turn = asyncio.create_task(self._turn(link, queue, leases))
             self._turns.add(turn)
             turn.add_done_callback(self._turns.discard)
@@ -163,26 +163,26 @@ class Heartbeat:
         with self._lock:
             leases = [lease for lease in self._leases if not lease.is_lost]
         if leases and not self._worker.loop_moves():
-            self._say("loop", "the event loop has not moved for a lease: its jobs are left to other workers")
+            self._log_once("loop", "the event loop has not moved for a lease: its jobs are left to other workers")
             return []
         engine_moves = self._worker.engine_moves()
         left = [lease.entry_id for lease in leases if not engine_moves and not lease.is_waiting]
         if left:
-            self._say("engine", f"the engine has not moved for a lease: left to other workers: {', '.join(left)}")
+            self._log_once("engine", f"the engine has not moved for a lease: left to other workers: {', '.join(left)}")
         return [lease for lease in leases if engine_moves or lease.is_waiting]
 
     async def _turn(self, link: Link, queue: JobQueue, leases: list[Lease]) -> None:
-        stood = self._has_answered
+        had_answered = self._has_answered
         while True:
             try:
                 await self._timed(link, self._beat_all(queue, leases))
             except PASSING as error:
                 self._failed(error)
-                if not stood:
+                if not had_answered:
                     return
-                stood = False  # the connection broke just now: over a new one at once
+                had_answered = False  # the connection broke just now: over a new one at once
             except Refusal as error:
-                self._say("beat", f"the leases of this worker cannot be kept: {sentence_on(error)}")
+                self._log_once("beat", f"the leases of this worker cannot be kept: {sentence_on(error)}")
                 return
             except Exception:
                 log.exception("heartbeat: an unforeseen error; beating goes on")
@@ -199,9 +199,9 @@ class Heartbeat:
     async def _beat(self, queue: JobQueue, lease: Lease) -> None:
         at = self._clock.now()
         with lease.beating():
-            self._note(lease, at, await queue.beat(lease))
+            self._apply_answer(lease, at, await queue.beat(lease))
 
-    def _note(self, lease: Lease, at: float, is_mine: bool) -> None:
+    def _apply_answer(self, lease: Lease, at: float, is_mine: bool) -> None:
         with self._lock:
             if lease not in self._leases or lease.is_lost:  # settled meanwhile, or reported before
                 return
@@ -227,17 +227,17 @@ class Heartbeat:
         except PASSING as error:
             self._failed(error)
         except Refusal as error:
-            self._say("card", f"this worker cannot write itself into the list of workers: {sentence_on(error)}")
+            self._log_once("card", f"this worker cannot write itself into the list of workers: {sentence_on(error)}")
         except Exception as error:
-            self._say("card", f"this worker's card cannot be made: {type(error).__name__}: {error}")
+            self._log_once("card", f"this worker's card cannot be made: {type(error).__name__}: {error}")
 
     # What became of them.
 
     async def _timed(self, link: Link, answer: Awaitable[T]) -> T:
         """What was asked; its round trip counts when no connection had to be made for it."""
-        at, stood = self._clock.now(), link.is_connected
+        at, was_connected = self._clock.now(), link.is_connected
         found = await answer
-        if stood:
+        if was_connected:
             self._measured(self._clock.now() - at)
         self._has_answered = True
         return found
@@ -254,15 +254,15 @@ class Heartbeat:
         self._worker.on_failure()
         log.debug("heartbeat: Redis does not answer: %s", error)
 
-    def _say(self, subject: str, sentence: str) -> None:
+    def _log_once(self, subject: str, sentence: str) -> None:
         """Log it, but the same of one subject only once a minute."""
         now = self._clock.now()
-        said_at, said = self._said.get(subject, (-inf, ""))
-        if said != sentence or now - said_at >= SAY_AGAIN_S:
-            self._said[subject] = (now, sentence)
+        logged_at, logged = self._logged.get(subject, (-inf, ""))
+        if logged != sentence or now - logged_at >= LOG_AGAIN_S:
+            self._logged[subject] = (now, sentence)
             log.error("%s", sentence)
 
 
-def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+def _call_on(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
     with suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(call)

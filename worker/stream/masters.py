@@ -20,7 +20,7 @@ AGAIN_AFTER_S = 1.0
 log = logging.getLogger(__name__)
 
 
-class OneMaster:
+class MasterCheck:
     """Compares the first link's server with the heartbeat's. Belongs to the event loop of the links."""
 
     def __init__(self, links: Sequence[Link], heartbeat: Heartbeat) -> None:
@@ -29,14 +29,14 @@ class OneMaster:
         self._renewed_at = -AGAIN_AFTER_S
 
     @property
-    def is_one(self) -> bool:
+    def has_one_master(self) -> bool:
         """False while the two are known to speak with different servers."""
         servers = [self._links[0].server if self._links else None, self._heartbeat.server]
         return None in servers or servers[0] == servers[1]
 
     def check(self) -> None:
         """Where there are two, have every connection made again: the Sentinels say which one is the master."""
-        if self.is_one or monotonic() - self._renewed_at < AGAIN_AFTER_S:
+        if self.has_one_master or monotonic() - self._renewed_at < AGAIN_AFTER_S:
             return
         self._renewed_at = monotonic()
         log.warning(

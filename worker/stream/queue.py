@@ -18,7 +18,7 @@ import redis
 
 from worker.stream.keys import GROUP, Keys
 from worker.stream.lease import Lease
-from worker.stream.scripts import BEAT, CLAIM, MEND, RECLAIM, SETTLE, SWEEP, Script
+from worker.stream.scripts import BEAT, CLAIM, RECLAIM, SET_ASIDE, SETTLE, SWEEP, Script
 from worker.stream.transport.base import Link, run_script
 from worker.stream.transport.retry import PASSING, PLANE_REFUSALS, RetryPolicy, is_no_group
 
@@ -96,7 +96,7 @@ class JobQueue:
         lease_s: float = 2.0,
         retry: RetryPolicy | None = None,
         max_field_bytes: int = MAX_FIELD_BYTES,
-        report: Callable[[Sequence[bytes]], None] = lambda odd: None,
+        report: Callable[[Sequence[bytes]], None] = lambda damage: None,
     ) -> None:
         self.lease_s = lease_s
         self.retry = retry or RetryPolicy("job")
@@ -157,7 +157,7 @@ class JobQueue:
         )  # fmt: skip
         return _SETTLED[answer]
 
-    async def note_sick_engine(self, lease: Lease) -> bool:
+    async def record_sick_engine(self, lease: Lease) -> bool:
         """Note that the engine went beyond repair with this job open; False when that was noted of it before."""
         digest = sha1(b"\0sick " + lease.entry_id.encode(), usedforsecurity=False).hexdigest()
         key = self._keys.seen_prefix + digest
@@ -198,12 +198,12 @@ class JobQueue:
         """Remove this worker from the list of workers, which its heartbeat has written it into."""
         await self._link.call("HDEL", self._keys.workers, self._worker)
 
-    async def mend(self) -> bool:
+    async def set_aside(self) -> bool:
         """Put aside what no script can use; True when there was any."""
         aside = (self._keys.aside_prefix, ":", KEEP_ASIDE_MS)
-        odd = await run_script(self._link, MEND, self._keys.job_plane, self._keys.seen_prefix, *aside)
-        self._report(odd)
-        return bool(odd)
+        damage = await run_script(self._link, SET_ASIDE, self._keys.job_plane, self._keys.seen_prefix, *aside)
+        self._report(damage)
+        return bool(damage)
 
     def _lease(self, raw: list[Any], claimed_at: float) -> Lease:
         """The lease of one given entry. claimed_at: monotonic seconds just before the claim, the first renewal."""
@@ -246,7 +246,7 @@ class JobQueue:
                     raise
             else:
                 return True
-        return await self.mend()
+        return await self.set_aside()
 
     async def _create_group(self) -> None:
         """Behind what was looked at: who reads the group by itself is not given what others speak."""

@@ -259,8 +259,8 @@ class SessionWriter:
 
     async def _run(self, script: Script, *arguments: Any, keys: tuple[str, ...] | None = None) -> list[Any]:
         link, lease = self._plane.link, self._lease
-        words = (lease.entry_id, self._job_id, lease.fence, *arguments)
-        answer: list[Any] = await self._plane.retry(lambda: run_script(link, script, keys or self._keys, *words))
+        argv = (lease.entry_id, self._job_id, lease.fence, *arguments)
+        answer: list[Any] = await self._plane.retry(lambda: run_script(link, script, keys or self._keys, *argv))
         return answer
 
     def _stop(self, answer: list[Any]) -> Exception:

@@ -136,7 +136,7 @@ class Outcome:
         The text may be what broke the engine, so the attempt counts from the second time on, and max_attempts ends it.
         """
         queue = self.context.queue
-        is_first = await queue.retry(lambda: queue.note_sick_engine(self.lease))
+        is_first = await queue.retry(lambda: queue.record_sick_engine(self.lease))
         await (self.settle("release") if is_first else self.settle("retry", 0))
 
     def log(self, what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from worker.commands.doctor.findings import Finding, ok, warn
-from worker.stream.integrity.check import look
+from worker.stream.integrity.check import check_job_plane
 from worker.stream.keys import Keys
 from worker.stream.transport.base import Link
 
@@ -18,7 +18,7 @@ async def check_queue(link: Link, prefix: str) -> list[Finding]:
     """One row when the queue is sound, else one for each damage, or one for what this user may not look at."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            found = await look(link, Keys(prefix))
+            found = await check_job_plane(link, Keys(prefix))
     except TimeoutError:
         slow = f"not looked over within {TIMEOUT_S:.0f} s: it is long, or Redis is slow"
         return [warn("queue", slow, "run makima-tts queue status, which takes its time")]

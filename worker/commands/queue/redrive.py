@@ -10,7 +10,7 @@ from schemas.jobs import field_of, parse_job, session_id_of
 from worker.commands.queue.operator import on_queue
 from worker.commands.terminal import complain, redis_problem
 from worker.settings import Settings
-from worker.stream.integrity.kinds import id_of, shown
+from worker.stream.integrity.kinds import parse_id, printable
 from worker.stream.integrity.pages import entries
 from worker.stream.keys import Keys
 from worker.stream.scripts import load_alone
@@ -31,9 +31,9 @@ def redrive(settings: Settings, dead_ids: list[str], every: bool) -> int:
     if bool(dead_ids) == every:
         complain("name dead letters by id (see queue dead), or --all for every one")
         return 2
-    odd = [one for one in dead_ids if id_of(one.encode("utf-8", "replace")) is None]
+    odd = [one for one in dead_ids if parse_id(one.encode("utf-8", "replace")) is None]
     for one in odd:
-        complain(f"{shown(one.encode('utf-8', 'replace'))} is not an id; a letter's is <ms>-<seq>, see queue dead")
+        complain(f"{printable(one.encode('utf-8', 'replace'))} is not an id; a letter's is <ms>-<seq>, see queue dead")
     if odd:
         return 2
     return on_queue(settings, lambda link, keys: _Redrive(link, keys).run(dead_ids))
@@ -87,11 +87,11 @@ class _Redrive:
         """Publish the job and take the letter out, both or neither. Returns why it was not done, or ""."""
         cut, fields = job_of(flat)
         if cut:
-            return f"its {shown(cut)} was too long to be kept whole; publish the job yourself"
+            return f"its {printable(cut)} was too long to be kept whole; publish the job yourself"
         try:
             parse_job("0-1", fields, MOST_CHARS)
         except JobError as error:
-            return f"it is no job that can be spoken: {shown(str(error).encode('utf-8', 'replace'), 300)}"
+            return f"it is no job that can be spoken: {printable(str(error).encode('utf-8', 'replace'), 300)}"
         session, job_id = session_id_of(fields) or "", field_of(fields, "job_id")
         seen = self._keys.dead
         if job_id is not None:

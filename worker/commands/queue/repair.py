@@ -8,7 +8,7 @@ from worker.commands.queue.operator import on_queue
 from worker.commands.queue.status import told
 from worker.commands.terminal import complain
 from worker.settings import Settings
-from worker.stream.integrity.check import Soundness, look
+from worker.stream.integrity.check import IntegrityReport, check_job_plane
 from worker.stream.integrity.repair import Repair
 from worker.stream.integrity.repair import repair as mend
 from worker.stream.keys import Keys
@@ -21,21 +21,21 @@ def repair(settings: Settings, yes: bool, as_json: bool) -> int:
 
 
 async def _repair(link: Link, keys: Keys, yes: bool, as_json: bool) -> int:
-    found = await look(link, keys)
+    found = await check_job_plane(link, keys)
     if not as_json:
         _list(found)
     done = Repair(found, found)
     if yes and found.damage:
         done = await mend(link, keys, found)
     if as_json:
-        left = {**told(done.after), "why": done.why}
+        left = {**told(done.after), "why": done.problems}
         print(json.dumps({"found": [damage.as_json() for damage in found.damage], **left}))
     else:
         _tell(done, yes)
     return 0 if done.after.is_sound else 1
 
 
-def _list(found: Soundness) -> None:
+def _list(found: IntegrityReport) -> None:
     for damage in found.damage:
         print(f"{damage.sentence}; to mend it: {damage.remedy}")
     for note in found.notes:
@@ -52,5 +52,5 @@ def _tell(done: Repair, yes: bool) -> None:
     elif yes:
         for damage in done.after.damage:
             complain(f"left: {damage.sentence}")
-        for why in done.why:
+        for why in done.problems:
             complain(why)

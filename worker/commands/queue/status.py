@@ -13,7 +13,7 @@ from worker.commands.queue.operator import on_queue
 from worker.commands.terminal import foreign, table_console
 from worker.settings import Settings
 from worker.stream.depths import read_depths
-from worker.stream.integrity.check import Soundness, look
+from worker.stream.integrity.check import IntegrityReport, check_job_plane
 from worker.stream.integrity.kinds import Kind
 from worker.stream.integrity.pages import scan_pairs
 from worker.stream.integrity.scan import beat_of
@@ -33,7 +33,7 @@ def status(settings: Settings, as_json: bool) -> int:
 async def _status(link: Link, keys: Keys, as_json: bool) -> int:
     depths = asdict(await read_depths(link, keys))
     workers = await _cards(link, keys)
-    found = await look(link, keys)
+    found = await check_job_plane(link, keys)
     if as_json:
         print(json.dumps({**depths, "workers": workers, **told(found)}))
         return 0
@@ -51,7 +51,7 @@ async def _status(link: Link, keys: Keys, as_json: bool) -> int:
     return 0
 
 
-def told(found: Soundness) -> dict[str, Any]:
+def told(found: IntegrityReport) -> dict[str, Any]:
     """What a look found, as JSON."""
     return {
         "sound": found.is_sound,
@@ -61,7 +61,7 @@ def told(found: Soundness) -> dict[str, Any]:
     }
 
 
-def lines(found: Soundness) -> list[str]:
+def lines(found: IntegrityReport) -> list[str]:
     """What a look found, a plain line each."""
     if found.is_sound:
         first = "the queue is sound"
@@ -78,7 +78,7 @@ def lines(found: Soundness) -> list[str]:
     ]
 
 
-def _unreadable(found: Soundness, name: str) -> str:
+def _unreadable(found: IntegrityReport, name: str) -> str:
     key = _KEY_OF.get(name, name)
     odd = [damage.detail for damage in found.damage if (damage.name, damage.kind) == (key, Kind.OTHER_TYPE)]
     return f"unreadable: {odd[0] if odd else 'Redis refuses to tell'}"

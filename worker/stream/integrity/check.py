@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from time import time
 from typing import Any
 
-from worker.stream.integrity.kinds import N_EXAMPLES, Damage, Item, Kind, shown
+from worker.stream.integrity.kinds import N_EXAMPLES, Damage, Item, Kind, printable
 from worker.stream.integrity.pages import keys_under
 from worker.stream.integrity.scan import Suspects
 from worker.stream.integrity.streams import check_streams
@@ -38,11 +38,11 @@ _SEEN = re.compile(rb"seen:[0-9a-f]{40}").fullmatch
 _OF_A_SESSION = re.compile(rb"audio|cut|job:.*", re.DOTALL).fullmatch  # of one that is named like the tag
 _LEFT_ASIDE = re.compile(r"aside:[0-9]+:(dead|jobs)").fullmatch
 _SIZE = {"stream": "XLEN", "list": "LLEN", "zset": "ZCARD", "hash": "HLEN", "set": "SCARD", "string": "STRLEN"}
-_WHAT = {"stream": "entries", "string": "bytes", "hash": "fields"}
+_UNITS = {"stream": "entries", "string": "bytes", "hash": "fields"}
 
 
 @dataclass(slots=True)
-class Soundness:
+class IntegrityReport:
     """What a look found. notes: keys that harm nothing, a line each. unread: why parts could not be looked at."""
 
     damage: list[Damage] = field(default_factory=list)
@@ -54,23 +54,23 @@ class Soundness:
         return not self.damage and not self.unread
 
 
-async def look(link: Link, keys: Keys, pause_s: float | None = None) -> Soundness:
+async def check_job_plane(link: Link, keys: Keys, pause_s: float | None = None) -> IntegrityReport:
     """Look over the whole job plane. pause_s: how long a suspicion must last; PAUSE_S by default.
 
     Raises redis-py's errors where Redis is away; a missing right hides only what it is needed for.
     """
-    return await _Look(OperatorLink(link), keys, PAUSE_S if pause_s is None else pause_s).run()
+    return await _Check(OperatorLink(link), keys, PAUSE_S if pause_s is None else pause_s).run()
 
 
-class _Look:
+class _Check:
     def __init__(self, link: Link, keys: Keys, pause_s: float) -> None:
         self._link = link
         self._keys = keys
         self._tag = keys.job_plane_key("")
         self._pause_s = pause_s
-        self._found = Soundness()
+        self._found = IntegrityReport()
 
-    async def run(self) -> Soundness:
+    async def run(self) -> IntegrityReport:
         usable = await self._usable()
         suspects = Suspects(self._link, self._keys, usable, await self._now_ms())
         for part in suspects.parts():
@@ -116,7 +116,7 @@ class _Look:
         if kind == "none":
             return
         if kind != TYPES[name]:
-            detail = f"a {_plain(kind)} where a {_plain(TYPES[name])} belongs"
+            detail = f"a {_type_name(kind)} where a {_type_name(TYPES[name])} belongs"
             self._damaged(name, Kind.OTHER_TYPE, detail)
             return
         usable.add(name)
@@ -156,11 +156,13 @@ class _Look:
                 items = (*[(entry_id, b"") for entry_id, _ in some], *[(b"", b"")] * n_more)
                 self._found.damage.append(Damage(self._tag, name, Kind.LEFT_ASIDE, items))
                 return
-        size = f" with {await self._link.call(_SIZE[kind], key)} {_WHAT.get(kind, 'elements')}" if kind in _SIZE else ""
+        size = (
+            f" with {await self._link.call(_SIZE[kind], key)} {_UNITS.get(kind, 'elements')}" if kind in _SIZE else ""
+        )
         left_s = (await self._link.call("PTTL", key)) / 1000
         until = f"; Redis drops it in {left_s / 3600:.0f} h" if left_s > 0 else ""
         what = "was put aside" if name.startswith("aside:") else "is not of this version"
-        self._found.notes.append(f"{shown(key, 128)} {what}: a {_plain(kind)}{size}{until}")
+        self._found.notes.append(f"{printable(key, 128)} {what}: a {_type_name(kind)}{size}{until}")
 
     async def _confirm(self, suspicions: list[Suspicion]) -> None:
         left = await confirmed(self._link, suspicions)
@@ -173,5 +175,5 @@ class _Look:
         self._found.damage += [Damage(self._tag, name, kind, tuple(items)) for (name, kind), items in groups.items()]
 
 
-def _plain(kind: str) -> str:
+def _type_name(kind: str) -> str:
     return {"zset": "sorted set"}.get(kind, kind)

@@ -21,23 +21,23 @@ _attempt = re.compile(rb"([0-9]{1,15}) ([0-9]{1,15})(?: .*)?", re.DOTALL).fullma
 is_session = re.compile(rb"[A-Za-z0-9._:-]{1,128}").fullmatch
 
 
-def id_of(raw: bytes) -> tuple[int, int] | None:
+def parse_id(raw: bytes) -> tuple[int, int] | None:
     """(ms, seq) of an entry id as Redis writes it; None for anything else."""
     found = _id(raw)
     numbers = (int(found[1]), int(found[2])) if found else None
     return numbers if numbers and max(numbers) < 2**64 else None
 
 
-def written(ms: int, seq: int) -> bytes:
+def format_id(ms: int, seq: int) -> bytes:
     return b"%d-%d" % (ms, seq)
 
 
-def waiting_of(member: bytes) -> tuple[bytes, bytes] | None:
+def parse_waiting(member: bytes) -> tuple[bytes, bytes] | None:
     """(session, entry id) of a member of `waiting`; None for one that no worker wrote."""
     found = _waiting(member)
     if not found or max(int(found[2]), int(found[3])) >= 2**64:
         return None
-    return found[1], written(int(found[2]), int(found[3]))
+    return found[1], format_id(int(found[2]), int(found[3]))
 
 
 def waiting_member(session: bytes, entry_id: bytes) -> bytes:
@@ -45,13 +45,13 @@ def waiting_member(session: bytes, entry_id: bytes) -> bytes:
     return session + b" " + ms.rjust(20, b"0") + b"-" + seq.rjust(20, b"0")
 
 
-def fence_of(value: bytes) -> int | None:
+def parse_fence(value: bytes) -> int | None:
     """The fence in ms of an attempts record `<count> <fence>`, behind which newer workers may write more; or None."""
     found = _attempt(value)
     return int(found[2]) if found and int(found[1]) <= MAX_ATTEMPT else None
 
 
-def shown(raw: bytes, max_chars: int = SHOWN_CHARS) -> str:
+def printable(raw: bytes, max_chars: int = SHOWN_CHARS) -> str:
     """Foreign bytes as short printable text: no control characters, no line breaks, nothing that a terminal obeys."""
     text = raw[: 4 * max_chars].decode("utf-8", "backslashreplace")
     printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -78,7 +78,7 @@ class Kind(StrEnum):
 
 
 _REMOVE = "remove it; nothing else is kept there"
-_OF_ITEMS = {  # {n}: how many of what
+_ITEM_DAMAGE = {  # {n}: how many of what
     Kind.UNWRITTEN: ("holds {n} that no worker wrote", "remove"),
     Kind.GONE: ("holds {n} of jobs that are gone", "remove"),
     Kind.ELSEWHERE: ("holds {n} that name a job of another session", "remove"),
@@ -88,7 +88,7 @@ _OF_ITEMS = {  # {n}: how many of what
     Kind.STUCK: ("holds {n} that wait behind nobody", "give their turn to"),
     Kind.LEFT_ASIDE: ("holds {n} of a stream that was put aside", "bring back"),
 }
-_OF_KEYS = {
+_KEY_DAMAGE = {
     Kind.OTHER_TYPE: ("is {detail}", "rename it to {aside}, where Redis keeps it for 7 days"),
     Kind.EXHAUSTED: ("takes no entry any more: its last id is {detail}", "{rebuild}"),
     Kind.AHEAD: ("gives out ids that are more than 60 s ahead: its last id is {detail}", "{rebuild}"),
@@ -145,24 +145,24 @@ class Damage:
 
     def _example(self, item: Item) -> str:
         name = item[0].removeprefix(self.tag.encode())
-        return f"'{shown(name)}'" + (f" → '{shown(item[1])}'" if self.name in _HAS_VALUE else "")
+        return f"'{printable(name)}'" + (f" → '{printable(item[1])}'" if self.name in _HAS_VALUE else "")
 
     @property
     def sentence(self) -> str:
         """What is wrong, in one printable line."""
-        if self.kind not in _OF_ITEMS:
-            return f"{self.key} {_OF_KEYS[self.kind][0].format(detail=self.detail)}"
+        if self.kind not in _ITEM_DAMAGE:
+            return f"{self.key} {_KEY_DAMAGE[self.kind][0].format(detail=self.detail)}"
         more = ", …" if self.count > N_EXAMPLES else ""
-        return f"{self.key} {_OF_ITEMS[self.kind][0].format(n=self._n)}: {', '.join(self.examples)}{more}"
+        return f"{self.key} {_ITEM_DAMAGE[self.kind][0].format(n=self._n)}: {', '.join(self.examples)}{more}"
 
     @property
     def remedy(self) -> str:
         """What `queue repair` does about it."""
-        if self.kind in _OF_ITEMS:
-            verb = "make due now" if (self.name, self.kind) == ("delayed", Kind.FUTURE) else _OF_ITEMS[self.kind][1]
+        if self.kind in _ITEM_DAMAGE:
+            verb = "make due now" if (self.name, self.kind) == ("delayed", Kind.FUTURE) else _ITEM_DAMAGE[self.kind][1]
             return f"{verb} {self._n}"
         about = {"aside": f"{self.tag}aside:<ms>:{self.name}", "rebuild": _REBUILD.get(self.name, _REMOVE)}
-        return _OF_KEYS[self.kind][1].format(**about)
+        return _KEY_DAMAGE[self.kind][1].format(**about)
 
     @property
     def _n(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
-from worker.stream.integrity.check import Soundness, look
+from worker.stream.integrity.check import IntegrityReport, check_job_plane
 from worker.stream.integrity.kinds import AHEAD_MS, KEPT_ASIDE_MS, Damage, Kind, is_session
 from worker.stream.integrity.pages import scan_pairs
 from worker.stream.keys import GROUP, Keys
@@ -24,41 +24,41 @@ BATCH = 200
 SILENT_MS = 30_000  # a job without a beat for so long is not being spoken
 ALL_DEAD_S = 10.0  # living workers announce themselves several times within it
 BUSY_S = 60.0
-ME = "queue repair"
+WORKER_NAME = "queue repair"
 SWEPT = frozenset({Kind.LOST, Kind.STUCK, Kind.ELSEWHERE})
 REBUILD, RETURN = load_alone("rebuild"), load_alone("return")
 
 
 @dataclass(slots=True)
 class Repair:
-    """before: as it was seen first. after: what is left. why: what kept the rest from being mended, a line each."""
+    """before: what was found first. after: what is left. problems: why the rest is not repaired, one line each."""
 
-    before: Soundness
-    after: Soundness
-    why: list[str] = field(default_factory=list)
+    before: IntegrityReport
+    after: IntegrityReport
+    problems: list[str] = field(default_factory=list)
 
 
-async def repair(link: Link, keys: Keys, found: Soundness, busy_s: float = BUSY_S) -> Repair:
+async def repair(link: Link, keys: Keys, found: IntegrityReport, busy_s: float = BUSY_S) -> Repair:
     """Mend what was found, and what shows then, until the queue is sound or nothing changes any more.
 
     busy_s: how long to wait for jobs that are being spoken and stand in the way. Raises redis-py's errors.
     """
-    mender = _Mender(OperatorLink(link), keys, busy_s)
-    after, why = found, []
+    repairer = _Repairer(OperatorLink(link), keys, busy_s)
+    after, problems = found, []
     for _ in range(N_ROUNDS):
         if not after.damage:
             break
-        why = await mender.mend(after.damage)
-        after = await look(link, keys)
-    return Repair(found, after, why)
+        problems = await repairer.repair_all(after.damage)
+        after = await check_job_plane(link, keys)
+    return Repair(found, after, problems)
 
 
-class _Mender:
+class _Repairer:
     def __init__(self, link: Link, keys: Keys, busy_s: float) -> None:
         self._link = link
         self._keys = keys
         self._busy_s = busy_s
-        self._why: list[str] = []
+        self._problems: list[str] = []
         self._of_kind: dict[Kind, Callable[[Damage], Awaitable[None]]] = {
             Kind.OTHER_TYPE: self._put_aside,
             Kind.EXPIRES: self._keep,
@@ -76,16 +76,16 @@ class _Mender:
             Kind.LEFT_ASIDE: self._bring_back,
         }  # SWEEP does the others, and sessions' gates
 
-    async def mend(self, found: Sequence[Damage]) -> list[str]:
+    async def repair_all(self, found: Sequence[Damage]) -> list[str]:
         """One round: keys before their members. Returns why something was not mended."""
-        self._why = []
+        self._problems = []
         order = list(self._of_kind)
         for damage in sorted(found, key=lambda one: order.index(one.kind) if one.kind in order else len(order)):
             if damage.kind in self._of_kind:
                 await self._try(self._of_kind[damage.kind](damage), damage.key)
         if any(damage.name == "gates" or damage.kind in SWEPT for damage in found):
             await self._try(self._sweep(), "the queue")
-        return self._why
+        return self._problems
 
     async def _try(self, step: Awaitable[None], where: str) -> None:
         try:
@@ -93,7 +93,7 @@ class _Mender:
         except Refusal as error:
             if isinstance(error, PASSING):
                 raise
-            self._why.append(f"{where}: Redis refused: {' '.join(str(error).split())}")
+            self._problems.append(f"{where}: Redis refused: {' '.join(str(error).split())}")
 
     async def _limit_ms(self) -> int:
         """The highest time in ms that is not too far ahead, by the clock of the server that has the keys."""
@@ -104,7 +104,7 @@ class _Mender:
 
     async def _put_aside(self, damage: Damage) -> None:
         if damage.name != "seen:*":
-            await JobQueue(self._link, self._keys, ME).mend()
+            await JobQueue(self._link, self._keys, WORKER_NAME).set_aside()
         if damage.name == "jobs":
             await self._make_group(damage)
 
@@ -138,13 +138,13 @@ class _Mender:
         keys = (self._keys.jobs, f"{aside}:new", aside, self._keys.job_plane_key("taken"))
         began_s, silent_ms, cards = monotonic(), SILENT_MS, await self._cards()
         while True:
-            said, *numbers = await run_script(self._link, REBUILD, keys, GROUP, limit_ms, silent_ms, KEPT_ASIDE_MS)
+            answer, *numbers = await run_script(self._link, REBUILD, keys, GROUP, limit_ms, silent_ms, KEPT_ASIDE_MS)
             waited_s = monotonic() - began_s
-            if said != b"BUSY":
+            if answer != b"BUSY":
                 return
             if waited_s > self._busy_s:
-                why = f"{numbers[0]} jobs whose ids are ahead of the clock are being spoken"
-                self._why.append(f"{self._keys.jobs}: {why}; run queue repair again when they have ended")
+                problem = f"{numbers[0]} jobs whose ids are ahead of the clock are being spoken"
+                self._problems.append(f"{self._keys.jobs}: {problem}; run queue repair again when they have ended")
                 return
             if waited_s > ALL_DEAD_S and await self._cards() == cards:
                 silent_ms = (
@@ -210,7 +210,7 @@ class _Mender:
         while part:
             part, cursor, _ = await run_script(
                 self._link, SWEEP, self._keys.job_plane, self._keys.seen_prefix,
-                ME, part, cursor, SWEEP_PAGE, SWEEP_EVERY_MS, FORGET_WORKER_MS, FORGET_CONSUMER_MS,
+                WORKER_NAME, part, cursor, SWEEP_PAGE, SWEEP_EVERY_MS, FORGET_WORKER_MS, FORGET_CONSUMER_MS,
             )  # fmt: skip
 
     async def _has_group(self) -> bool:

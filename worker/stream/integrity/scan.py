@@ -8,14 +8,23 @@ from functools import partial
 from typing import Any
 
 from schemas.jobs import session_id_of
-from worker.stream.integrity.kinds import AHEAD_MS, Item, Kind, fence_of, id_of, is_session, waiting_member, waiting_of
+from worker.stream.integrity.kinds import (
+    AHEAD_MS,
+    Item,
+    Kind,
+    is_session,
+    parse_fence,
+    parse_id,
+    parse_waiting,
+    waiting_member,
+)
 from worker.stream.integrity.pages import elements, entries, pending_ids, scan_pairs
 from worker.stream.integrity.suspicion import Suspicion
 from worker.stream.keys import GROUP, Keys
 from worker.stream.transport.base import Link, Word
 
-IsSo = Callable[[list[Any]], bool]
-Named = list[tuple[str, bytes, bytes, tuple[Word, ...]]]  # key, member, value, the command that reads it again
+IsDamaged = Callable[[list[Any]], bool]
+References = list[tuple[str, bytes, bytes, tuple[Word, ...]]]  # key, member, value, the command that reads it again
 ID_BYTES = 100  # of a string that should be an id; nothing longer is one
 
 
@@ -33,135 +42,135 @@ class Suspects:
         self._limit_ms = now_ms + AHEAD_MS
         self._unread = {"jobs", "pending", "ready", "delayed", "waiting", "gates"}
         self._entries: dict[bytes, bytes] = {}  # {id: session, b"" for none that is usable}
-        self._placed: set[bytes] = set()  # ids that are pending, ready or delayed
+        self._queued: set[bytes] = set()  # ids that are pending, ready or delayed
         self._waiting: dict[bytes, bytes] = {}  # {id: member}
         self._gates: dict[bytes, bytes] = {}
 
     def parts(self) -> Iterator[Coroutine[Any, Any, None]]:
         """The look in parts, to be run in turn: one that may not be read keeps the others from nothing."""
         # Members before the entries that they name: what is published meanwhile is no reference to nothing.
-        named: Named = []
+        references: References = []
         members = (self._read_gates, self._read_attempts, self._read_ready, self._read_delayed, self._read_waiting)
         for read in members:
-            yield read(named)
+            yield read(references)
         yield self._read_workers()
-        yield self._read_pending(named)
+        yield self._read_pending(references)
         yield self._read_entries()
-        yield self._match(named)
+        yield self._match(references)
         yield self._find_lost()
 
-    def _suspect(self, name: str, kind: Kind, item: Item, is_so: IsSo, *commands: tuple[Word, ...]) -> None:
-        self.found.append(Suspicion(name, kind, item, commands, is_so))
+    def _suspect(self, name: str, kind: Kind, item: Item, is_damaged: IsDamaged, *commands: tuple[Word, ...]) -> None:
+        self.found.append(Suspicion(name, kind, item, commands, is_damaged))
 
-    def _there(self, name: str) -> bool:
+    def _is_usable(self, name: str) -> bool:
         """False for a key that is absent or of another type; one that is absent counts as read."""
         return name in self._usable
 
-    async def _read_gates(self, named: Named) -> None:
-        if self._there("gates"):
+    async def _read_gates(self, references: References) -> None:
+        if self._is_usable("gates"):
             async for session, entry_id in scan_pairs(self._link, "HSCAN", self._key("gates")):
-                held = ("HGET", self._key("gates"), session)
+                reread = ("HGET", self._key("gates"), session)
                 self._gates[session] = entry_id
-                if not is_session(session) or id_of(entry_id) is None:
-                    self._suspect("gates", Kind.UNWRITTEN, (session, entry_id), _equals(entry_id), held)
+                if not is_session(session) or parse_id(entry_id) is None:
+                    self._suspect("gates", Kind.UNWRITTEN, (session, entry_id), _equals(entry_id), reread)
                 else:
-                    named.append(("gates", session, entry_id, held))
+                    references.append(("gates", session, entry_id, reread))
         self._unread.discard("gates")
 
-    async def _read_attempts(self, named: Named) -> None:
-        if not self._there("attempts"):
+    async def _read_attempts(self, references: References) -> None:
+        if not self._is_usable("attempts"):
             return
         async for entry_id, value in scan_pairs(self._link, "HSCAN", self._key("attempts")):
-            held = ("HGET", self._key("attempts"), entry_id)
-            fence = fence_of(value)
-            if id_of(entry_id) is None or fence is None:
-                self._suspect("attempts", Kind.UNWRITTEN, (entry_id, value), _equals(value), held)
+            reread = ("HGET", self._key("attempts"), entry_id)
+            fence = parse_fence(value)
+            if parse_id(entry_id) is None or fence is None:
+                self._suspect("attempts", Kind.UNWRITTEN, (entry_id, value), _equals(value), reread)
                 continue
-            named.append(("attempts", entry_id, value, held))
-            self._suspect_time("attempts", (entry_id, value), fence, held)
+            references.append(("attempts", entry_id, value, reread))
+            self._suspect_time("attempts", (entry_id, value), fence, reread)
 
-    def _suspect_time(self, name: str, item: Item, ms: float, held: tuple[Word, ...]) -> None:
+    def _suspect_time(self, name: str, item: Item, ms: float, reread: tuple[Word, ...]) -> None:
         if ms > self._limit_ms:
-            self._suspect(name, Kind.FUTURE, item, partial(_is_ahead, item[1], ms), held, ("TIME",))
+            self._suspect(name, Kind.FUTURE, item, partial(_is_ahead, item[1], ms), reread, ("TIME",))
 
-    async def _read_ready(self, named: Named) -> None:
-        if self._there("ready"):
+    async def _read_ready(self, references: References) -> None:
+        if self._is_usable("ready"):
             async for element in elements(self._link, self._key("ready")):
-                held = ("LPOS", self._key("ready"), element)
-                if id_of(element) is None:
-                    self._suspect("ready", Kind.UNWRITTEN, (element, b""), _is_there, held)
+                reread = ("LPOS", self._key("ready"), element)
+                if parse_id(element) is None:
+                    self._suspect("ready", Kind.UNWRITTEN, (element, b""), _is_there, reread)
                 else:
-                    self._placed.add(element)
-                    named.append(("ready", element, b"", held))
+                    self._queued.add(element)
+                    references.append(("ready", element, b"", reread))
         self._unread.discard("ready")
 
-    async def _read_delayed(self, named: Named) -> None:
-        if self._there("delayed"):
+    async def _read_delayed(self, references: References) -> None:
+        if self._is_usable("delayed"):
             async for member, score in scan_pairs(self._link, "ZSCAN", self._key("delayed")):
-                held = ("ZSCORE", self._key("delayed"), member)
-                if id_of(member) is None:
-                    self._suspect("delayed", Kind.UNWRITTEN, (member, score), _is_there, held)
+                reread = ("ZSCORE", self._key("delayed"), member)
+                if parse_id(member) is None:
+                    self._suspect("delayed", Kind.UNWRITTEN, (member, score), _is_there, reread)
                     continue
-                self._placed.add(member)
-                named.append(("delayed", member, score, held))
-                self._suspect_time("delayed", (member, score), float(score), held)
+                self._queued.add(member)
+                references.append(("delayed", member, score, reread))
+                self._suspect_time("delayed", (member, score), float(score), reread)
         self._unread.discard("delayed")
 
-    async def _read_waiting(self, named: Named) -> None:
-        if self._there("waiting"):
+    async def _read_waiting(self, references: References) -> None:
+        if self._is_usable("waiting"):
             async for member, score in scan_pairs(self._link, "ZSCAN", self._key("waiting")):
-                held = ("ZSCORE", self._key("waiting"), member)
-                waiting = waiting_of(member)
+                reread = ("ZSCORE", self._key("waiting"), member)
+                waiting = parse_waiting(member)
                 if waiting is None:
-                    self._suspect("waiting", Kind.UNWRITTEN, (member, score), _is_there, held)
+                    self._suspect("waiting", Kind.UNWRITTEN, (member, score), _is_there, reread)
                     continue
                 self._waiting[waiting[1]] = member
-                named.append(("waiting", member, score, held))
+                references.append(("waiting", member, score, reread))
                 if float(score) != 0:
-                    self._suspect("waiting", Kind.SCORE, (member, score), _is_scored, held)
+                    self._suspect("waiting", Kind.SCORE, (member, score), _is_scored, reread)
         self._unread.discard("waiting")
 
     async def _read_workers(self) -> None:
-        if not self._there("workers"):
+        if not self._is_usable("workers"):
             return
         async for name, card in scan_pairs(self._link, "HSCAN", self._key("workers")):
-            held = ("HGET", self._key("workers"), name)
+            reread = ("HGET", self._key("workers"), name)
             beat_ms = beat_of(_card_of(card))
             if beat_ms is None:
-                self._suspect("workers", Kind.UNWRITTEN, (name, card), _equals(card), held)
+                self._suspect("workers", Kind.UNWRITTEN, (name, card), _equals(card), reread)
             else:
-                self._suspect_time("workers", (name, card), beat_ms, held)
+                self._suspect_time("workers", (name, card), beat_ms, reread)
 
-    async def _read_pending(self, named: Named) -> None:
-        if self._there("jobs"):
+    async def _read_pending(self, references: References) -> None:
+        if self._is_usable("jobs"):
             async for entry_id in pending_ids(self._link, self._key("jobs")):
-                self._placed.add(entry_id)
-                named.append(("jobs", entry_id, b"", self._pending(entry_id)))
+                self._queued.add(entry_id)
+                references.append(("jobs", entry_id, b"", self._pending(entry_id)))
         self._unread.discard("pending")
 
     def _pending(self, entry_id: bytes) -> tuple[Word, ...]:
         return ("XPENDING", self._key("jobs"), GROUP, entry_id, entry_id, 1)
 
     async def _read_entries(self) -> None:
-        if self._there("jobs"):
+        if self._is_usable("jobs"):
             async for entry_id, fields in entries(self._link, self._key("jobs")):
                 self._entries[entry_id] = (session_id_of(fields) or "").encode()
         self._unread.discard("jobs")
 
-    async def _match(self, named: Named) -> None:
+    async def _match(self, references: References) -> None:
         """References to entries that are gone, and to another session's."""
         if "jobs" in self._unread or ("jobs" not in self._usable and await self._is_jobs_there()):
             return
-        for name, member, value, held in named:
+        for name, member, value, reread in references:
             session, entry_id = _reference(name, member, value)
             owner = self._entries.get(entry_id)
             item = (member, value)
             same = _equals(value) if name == "gates" else _is_there
             if owner is None:
                 gone = ("XRANGE", self._key("jobs"), entry_id, entry_id)
-                self._suspect(name, Kind.GONE, item, partial(_is_gone, same), held, gone)
+                self._suspect(name, Kind.GONE, item, partial(_is_gone, same), reread, gone)
             elif session is not None and owner != session:
-                self._suspect(name, Kind.ELSEWHERE, item, same, held)
+                self._suspect(name, Kind.ELSEWHERE, item, same, reread)
 
     async def _is_jobs_there(self) -> bool:
         return bool(await self._link.call("TYPE", self._key("jobs")) != b"none")
@@ -172,7 +181,7 @@ class Suspects:
             return
         looked_at = await self._looked_at()
         for entry_id, session in self._entries.items():
-            if entry_id in self._placed or (looked_at is None or id_of(entry_id) > looked_at):  # type: ignore[operator]
+            if entry_id in self._queued or (looked_at is None or parse_id(entry_id) > looked_at):  # type: ignore[operator]
                 continue
             member = waiting_member(session, entry_id)
             waits = entry_id in self._waiting
@@ -191,9 +200,9 @@ class Suspects:
 
     async def _looked_at(self) -> tuple[int, int] | None:
         """The highest id that a CLAIM has looked at; None where every entry will be looked at again."""
-        if not self._there("taken"):
+        if not self._is_usable("taken"):
             return None
-        return id_of(await self._link.call("GETRANGE", self._key("taken"), 0, ID_BYTES))
+        return parse_id(await self._link.call("GETRANGE", self._key("taken"), 0, ID_BYTES))
 
     async def check_seen(self, seen: list[bytes]) -> None:
         """Marks of job ids that are no entry's id. Redis gives None for those of another type, and for expired ones."""
@@ -201,7 +210,7 @@ class Suspects:
             if value is None:
                 of_other_type = ("TYPE", key)
                 self._suspect("seen:*", Kind.UNWRITTEN, (key, b"another type"), _is_no_string, of_other_type)
-            elif id_of(value) is None:
+            elif parse_id(value) is None:
                 self._suspect("seen:*", Kind.UNWRITTEN, (key, value), _equals(value), ("GET", key))
 
 
@@ -224,11 +233,11 @@ def _reference(name: str, member: bytes, value: bytes) -> tuple[bytes | None, by
     if name == "gates":
         return member, value
     if name == "waiting":
-        return waiting_of(member) or (None, member)
+        return parse_waiting(member) or (None, member)
     return None, member
 
 
-def _equals(value: bytes) -> IsSo:
+def _equals(value: bytes) -> IsDamaged:
     return lambda answers: answers[0] == value
 
 
@@ -236,7 +245,7 @@ def _is_there(answers: list[Any]) -> bool:
     return answers[0] is not None and answers[0] != []
 
 
-def _is_gone(is_held: IsSo, answers: list[Any]) -> bool:
+def _is_gone(is_held: IsDamaged, answers: list[Any]) -> bool:
     return is_held(answers) and answers[1] == []
 
 
@@ -245,8 +254,8 @@ def _is_scored(answers: list[Any]) -> bool:
 
 
 def _is_ahead(value: bytes, ms: float, answers: list[Any]) -> bool:
-    held, (seconds, _) = answers
-    return held == value and ms > int(seconds) * 1000 + 999 + AHEAD_MS
+    current, (seconds, _) = answers
+    return current == value and ms > int(seconds) * 1000 + 999 + AHEAD_MS
 
 
 def _is_no_string(answers: list[Any]) -> bool:
@@ -255,6 +264,6 @@ def _is_no_string(answers: list[Any]) -> bool:
 
 def _is_lost(waits: bool, entry_id: bytes, answers: list[Any]) -> bool:
     there, pending, delayed, ready, waiting, gate = answers
-    is_placed = bool(pending) or delayed is not None or ready is not None
+    is_queued = bool(pending) or delayed is not None or ready is not None
     waits_behind_nobody = waiting is not None and gate in (None, entry_id)
-    return bool(there) and not is_placed and (waits_behind_nobody if waits else waiting is None)
+    return bool(there) and not is_queued and (waits_behind_nobody if waits else waiting is None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.stream.integrity.kinds import AHEAD_MS, Damage, Kind, id_of, shown
+from worker.stream.integrity.kinds import AHEAD_MS, Damage, Kind, parse_id, printable
 from worker.stream.keys import GROUP, Keys
 from worker.stream.transport.base import Link, Word
 
@@ -65,8 +65,8 @@ def _group(tag: str, groups: list[list[Any]], last: bytes, usable: set[str]) -> 
 
 
 def _taken(tag: str, taken: bytes, last: bytes) -> list[Damage]:
-    looked_at = id_of(taken)
+    looked_at = parse_id(taken)
     if looked_at is None:
         return [Damage(tag, "taken", Kind.UNWRITTEN, ((taken, b""),))]
     is_ahead = looked_at > _numbers(last)
-    return [Damage(tag, "taken", Kind.TAKEN_AHEAD, detail=shown(taken))] if is_ahead else []
+    return [Damage(tag, "taken", Kind.TAKEN_AHEAD, detail=printable(taken))] if is_ahead else []

@@ -6,11 +6,11 @@ local attempts, bell, dead, workers, taken, sweeping = KEYS[6], KEYS[7], KEYS[8]
 local LAST_ID = '18446744073709551615-18446744073709551615'
 
 -- What was found that no worker wrote: flat name of the key, what it was; the last part of every answer.
-local odd = {}
-local function note(key, what)
-  if #odd < 40 then
-    odd[#odd + 1] = key
-    odd[#odd + 1] = string.sub(what, 1, 200)
+local damage = {}
+local function report(key, what)
+  if #damage < 40 then
+    damage[#damage + 1] = key
+    damage[#damage + 1] = string.sub(what, 1, 200)
   end
 end
 
@@ -47,19 +47,19 @@ end
 local function taken_id()
   local id = redis.call('GET', taken)
   if id and pad(id) then return id end
-  if id then note('taken', id) end
+  if id then report('taken', id) end
   return '0-0'
 end
 
-local function ring() redis.call('XADD', bell, 'MAXLEN', '~', 100, '*', 'ready', '1') end
+local function ring_bell() redis.call('XADD', bell, 'MAXLEN', '~', 100, '*', 'ready', '1') end
 
 local function make_ready(id)
   redis.call('RPUSH', ready, id)
-  ring()
+  ring_bell()
 end
 
 local function wait(sid, id) redis.call('ZADD', waiting, 0, sid .. ' ' .. pad(id)) end
-local function unwait(sid, id) redis.call('ZREM', waiting, sid .. ' ' .. pad(id)) end
+local function stop_waiting(sid, id) redis.call('ZREM', waiting, sid .. ' ' .. pad(id)) end
 
 -- '!' is the character after the space.
 local function lowest_waiting(sid)
@@ -68,7 +68,7 @@ end
 
 -- True when the entry is there, and this session's. Many entries of a script ask for the same one: it is read once.
 local sessions = {}
-local function lives(sid, id)
+local function is_live(sid, id)
   if not sessions[id] then
     local fields = entry(id)
     if not fields then return false end
@@ -84,7 +84,7 @@ local function level_waiting()
   local n = 0
   for _, range in ipairs({ { '-inf', '(0' }, { '(0', '+inf' } }) do
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', waiting, range[1], range[2], 'LIMIT', 0, 50)) do
-      note('waiting', member)
+      report('waiting', member)
       redis.call('ZADD', waiting, 0, member)
       n = n + 1
     end
@@ -101,15 +101,15 @@ local function pop_waiting(sid)
     if not member then return nil end
     redis.call('ZREM', waiting, member)
     local id = unpad(string.sub(member, #sid + 2))
-    if id and lives(sid, id) then return id end
-    if not id then note('waiting', member) end
+    if id and is_live(sid, id) then return id end
+    if not id then report('waiting', member) end
   end
 end
 
 -- The lowest of the session's entries that have begun, or may, and are not ended: of about 1,000 with a count of attempts
 -- and 1,000 each that are running, delayed and ready. Found once a script: it is asked for only where a gate was lost.
 local begun
-local function begun_of(sid)
+local function earliest_begun(sid)
   if not begun then
     begun = {}
     local function add(id)
@@ -131,7 +131,7 @@ end
 local function restore_gates()
   local has_lost = false
   if redis.call('EXISTS', gates) == 1 then return false end
-  begun_of('')
+  earliest_begun('')
   for sid, id in pairs(begun) do
     if sid ~= '' then
       redis.call('HSET', gates, sid, id)
@@ -167,15 +167,15 @@ local function may_run(sid, id)
   if sid == '' then return true end
   local named = redis.call('HGET', gates, sid)
   if named == id then
-    unwait(sid, id)
+    stop_waiting(sid, id)
     return true
   end
-  if named and lives(sid, named) then
+  if named and is_live(sid, named) then
     wait(sid, id)
     return false
   end
-  if named and not pad(named) then note('gates', sid .. ' = ' .. named) end
-  local earlier = named and begun_of(sid)
+  if named and not pad(named) then report('gates', sid .. ' = ' .. named) end
+  local earlier = named and earliest_begun(sid)
   if earlier and pad(earlier) < pad(id) then
     redis.call('HSET', gates, sid, earlier)
     wait(sid, id)
@@ -190,7 +190,7 @@ local function may_run(sid, id)
   end
   redis.call('HSET', gates, sid, next)
   if next == id then
-    if lowest then unwait(sid, id) end
+    if lowest then stop_waiting(sid, id) end
     return true
   end
   if not owner(next) then make_ready(next) end
@@ -204,7 +204,7 @@ local function attempt_of(id)
   local count, fence = string.match((text or '') .. ' ', '^(%d+) (%d+) ')
   count, fence = number(count), number(fence)
   if not count or not fence or count > 1e6 then
-    if text then note('attempts', id .. ' = ' .. text) end
+    if text then report('attempts', id .. ' = ' .. text) end
     return 0, nil
   end
   return count, fence
@@ -229,7 +229,7 @@ end
 
 -- What of an entry the worker needs to see: each field of the contract, cut to a length that is still too long; of a field
 -- given again only that it was; and of an entry with far too many fields enough names to show it.
-local function essence(fields, max_bytes)
+local function contract_fields(fields, max_bytes)
   local kept, times = {}, {}
   local is_flood = #fields > 2 * MAX_FIELDS
   for i = 1, #fields, 2 do
@@ -253,8 +253,8 @@ local function seen_key(sid, fields)
 end
 
 -- repeats: the id of the entry, ended by now, that published the same job before; or ''; nil to find it out.
-local given = {}
-local function give(me, id, fields, sid, max_bytes, repeats)
+local granted = {}
+local function grant(me, id, fields, sid, max_bytes, repeats)
   redis.call('XCLAIM', jobs, GROUP, me, 0, id, 'FORCE', 'JUSTID', 'LASTID', id)
   local count, before = attempt_of(id)
   local fence = raise_fence(id, count + 1, before)
@@ -263,5 +263,5 @@ local function give(me, id, fields, sid, max_bytes, repeats)
     local first = key and redis.pcall('GET', key)
     repeats = type(first) == 'string' and first ~= id and pad(first) and first
   end
-  given[#given + 1] = { id, count + 1, fence, sid, essence(fields, max_bytes), repeats or '' }
+  granted[#granted + 1] = { id, count + 1, fence, sid, contract_fields(fields, max_bytes), repeats or '' }
 end

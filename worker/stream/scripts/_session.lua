@@ -15,7 +15,7 @@ end
 -- of the three types or absent. A fence from the future is none that a worker wrote. `at`: the id of the end's entry, ''
 -- where none could be written, nil from an older worker or another hand: then the end itself is looked for.
 local ENDS = { complete = true, cancelled = true, error = true }
-local function known_of(key, id)
+local function job_record(key, id)
   local fence, began, kind, base, at = unpack(redis.call('HMGET', key, 'fence', 'began', 'end', 'base', 'at'))
   fence = number(fence)
   if fence and fence > now() + FENCE_AHEAD_MS then fence = nil end
@@ -35,7 +35,7 @@ end
 -- Somebody wrote an entry with an absurd id (ms of 16 digits or more): nothing sensible can follow it.
 local function is_exhausted(last) return last and #string.match(last, '^%d+') > 15 end
 
-local function keep(key)
+local function renew_ttl(key)
   if redis.call('PTTL', key) < TTL_MS then redis.call('PEXPIRE', key, TTL_MS) end
 end
 
@@ -62,7 +62,7 @@ end
 -- Why a writer may not append its entry `at` to a stream whose last id is not the one it expects:
 -- {GONE} without a stream; {CANCELLED, samples delivered, or '' where that is unknown}; {LANDED} when `at` is there, written
 -- by a command whose reply was lost; {STALE, id, type, entry, job_id of the last entry} for anything else.
-local function elsewhere(id, last, at)
+local function not_appended(id, last, at)
   if not last then return { 'GONE' } end
   if is_cancelled(id) then return { 'CANCELLED', delivered_of(id) or '' } end
   local mine = at ~= '' and redis.call('XREVRANGE', audio, at, at)[1]

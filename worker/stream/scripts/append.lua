@@ -3,7 +3,7 @@
 -- Returns {OK}, or why nothing was written: see `elsewhere`.
 local id, before, at = ARGV[1], ARGV[4], ARGV[5]
 local last = last_id(audio)
-if last ~= before then return elsewhere(id, last, at) end
+if last ~= before then return not_appended(id, last, at) end
 redis.call('XADD', audio, unpack(ARGV, 5))
 if redis.call('PTTL', audio) < TTL_MS - RENEW_MS then
   redis.call('PEXPIRE', audio, TTL_MS)

@@ -2,8 +2,8 @@
 -- Returns {answer, what was odd}. Answers: OK; LOST when the entry is another worker's; GONE when it is nobody's, since
 -- somebody took it out of the stream: who speaks it may go on. What an accident took of the lease is written again.
 local me, id, fence, sid, count = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-if not entry(id) then return { 'GONE', odd } end
-if not is_mine(me, id, fence) then return { 'LOST', odd } end
+if not entry(id) then return { 'GONE', damage } end
+if not is_mine(me, id, fence) then return { 'LOST', damage } end
 redis.call('XCLAIM', jobs, GROUP, me, 0, id, 'FORCE', 'JUSTID', 'LASTID', id)
 local known, newest = attempt_of(id)
 if count ~= '' or newest ~= tonumber(fence) then
@@ -14,4 +14,4 @@ if sid ~= '' and not (named and pad(named)) then
   restore_gates()
   redis.call('HSET', gates, sid, id)
 end
-return { 'OK', odd }
+return { 'OK', damage }

@@ -4,39 +4,39 @@
 -- Returns {OK, epoch, attempts without progress with this one, now ms}, {DONE, type}, {FENCED}, {CANCELLED, delivered}, {EXPIRED},
 -- {GONE}, {LOST}, {FULL}, {SPENT, delivered}, or, when the writer's belief is wrong and nothing was written,
 -- {MOVED, delivered, attempt, attempts without progress with this one}.
-local id, job_id, fence, believed, body, deadline_ms, attempt, most, told, sure = unpack(ARGV)
-local is_sure = sure == '1'
-local known = known_of(job, id)
-if known.kind then return { 'DONE', known.kind } end
-if not is_sure and known.fence and known.fence > tonumber(fence) then return { 'FENCED' } end
+local id, job_id, fence, expected, body, deadline_ms, attempt, max_attempts, reported_attempt, confirmed = unpack(ARGV)
+local is_confirmed = confirmed == '1'
+local record = job_record(job, id)
+if record.kind then return { 'DONE', record.kind } end
+if not is_confirmed and record.fence and record.fence > tonumber(fence) then return { 'FENCED' } end
 
 local last = last_id(audio)
 local delivered = '0'
-if known.has_begun then delivered = last and delivered_of(id) end
+if record.has_begun then delivered = last and delivered_of(id) end
 
 if is_cancelled(id) then
   redis.call('HSET', job, 'fence', fence)
   redis.call('PEXPIRE', job, TTL_MS)
   return { 'CANCELLED', delivered or '0' }
 end
-if not known.has_begun and now() > tonumber(deadline_ms) then return { 'EXPIRED' } end
-if known.has_begun and not last then return { 'GONE' } end
+if not record.has_begun and now() > tonumber(deadline_ms) then return { 'EXPIRED' } end
+if record.has_begun and not last then return { 'GONE' } end
 if not delivered then return { 'LOST' } end
 if is_exhausted(last) then return { 'FULL' } end
 
 -- `began` is what was delivered at an attempt's first BEGIN, `base` the attempts that came before the last one that saw
 -- new samples: those do not count. Both stay as they are when the same attempt begins again.
-local is_new = not known.has_begun or known.fence ~= tonumber(fence)
-local base = known.base < tonumber(attempt) and known.base or 0
-local number_told = math.max(1, attempt - base)
-if is_new and known.has_begun and tonumber(delivered) > (known.began or 0) then base = attempt - 1 end
+local is_new = not record.has_begun or record.fence ~= tonumber(fence)
+local base = record.base < tonumber(attempt) and record.base or 0
+local attempt_number = math.max(1, attempt - base)
+if is_new and record.has_begun and tonumber(delivered) > (record.began or 0) then base = attempt - 1 end
 local fruitless = math.max(1, attempt - base)
-if fruitless > tonumber(most) then return { 'SPENT', delivered } end
-if delivered ~= believed or (is_new and number_told ~= tonumber(told)) then return { 'MOVED', delivered, number_told, fruitless } end
+if fruitless > tonumber(max_attempts) then return { 'SPENT', delivered } end
+if delivered ~= expected or (is_new and attempt_number ~= tonumber(reported_attempt)) then return { 'MOVED', delivered, attempt_number, fruitless } end
 
 local epoch = next_epoch(fence, last)
 redis.call('XADD', audio, epoch .. '-0', 'type', 'begin', 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body)
-keep(audio)
+renew_ttl(audio)
 if is_new then redis.call('HSET', job, 'fence', fence, 'began', delivered, 'base', base) end
 redis.call('PEXPIRE', job, TTL_MS)
 return { 'OK', epoch, fruitless, string.format('%.0f', now()) }

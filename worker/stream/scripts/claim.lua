@@ -5,9 +5,9 @@
 -- Returns {jobs, last id looked at, last id of bell, ms until a delayed entry is due or -1, or 0: call again, duplicates
 -- deleted, now ms, what was odd}
 local me, count, max_bytes, turn = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local bound = 64
-local is_full = count == 0
-if is_full then count = bound end
+local n_steps_left = 64
+local only_expired = count == 0
+if only_expired then count = n_steps_left end
 
 local function has_expired(id, fields)
   local ttl_ms = fields and (number(field(fields, 'ttl_ms')) or DEFAULT_TTL_MS)
@@ -29,21 +29,21 @@ end
 
 -- Where gates were lost more may be: all entries are looked at again.
 local has_lost = restore_gates()
-local looked = has_lost and '0-0' or taken_id()
+local scanned = has_lost and '0-0' or taken_id()
 
 -- What was not looked at yet is met in its order, and nobody makes it ready before.
 local function take_ready()
   local id = redis.call('LINDEX', ready, 0)
   if not id then return false end
   local padded = pad(id)
-  local fields = padded and padded <= pad(looked) and entry(id)
-  if is_full and fields and not has_expired(id, fields) then return false end
+  local fields = padded and padded <= pad(scanned) and entry(id)
+  if only_expired and fields and not has_expired(id, fields) then return false end
   redis.call('LPOP', ready)
   if fields and not owner(id) and not is_delayed(id) then
     local sid = session_of(fields)
-    if may_run(sid, id) then give(me, id, fields, sid, max_bytes) end
+    if may_run(sid, id) then grant(me, id, fields, sid, max_bytes) end
   elseif not padded then
-    note('ready', id)
+    report('ready', id)
   end
   return true
 end
@@ -55,7 +55,7 @@ local function first_of(sid, id, fields)
   local first = redis.pcall('GET', key)
   if first == id then return nil end
   if type(first) == 'string' and pad(first) then return first end
-  note('seen', type(first) == 'string' and first or 'a key of another type')
+  report('seen', type(first) == 'string' and first or 'a key of another type')
   redis.call('SET', key, id, 'PX', SEEN_TTL_MS)
 end
 
@@ -68,12 +68,12 @@ local function take(id, fields)
     return
   end
   local first = first_of(sid, id, fields)
-  if first and lives(sid, first) then
+  if first and is_live(sid, first) then
     redis.call('XACK', jobs, GROUP, id)
     redis.call('XDEL', jobs, id)
     duplicates = duplicates + 1
   elseif may_run(sid, id) then
-    give(me, id, fields, sid, max_bytes, first or '')
+    grant(me, id, fields, sid, max_bytes, first or '')
   end
 end
 
@@ -81,12 +81,12 @@ local page, n_read, is_last, has_moved = {}, 0, false, has_lost
 local function next_new()
   if n_read == #page and not is_last then
     page, n_read = {}, 0
-    local n = math.max(1, math.min(16, count - #given))
-    if looked ~= LAST_ID then page = redis.call('XRANGE', jobs, '(' .. looked, '+', 'COUNT', n) end
+    local n = math.max(1, math.min(16, count - #granted))
+    if scanned ~= LAST_ID then page = redis.call('XRANGE', jobs, '(' .. scanned, '+', 'COUNT', n) end
     is_last = #page < n
-    if #page == 0 and not has_moved and pad(last_id(jobs) or '0-0') < pad(looked) then
-      note('taken', looked .. ' is ahead of the last entry')
-      looked, has_moved, is_last = '0-0', true, false
+    if #page == 0 and not has_moved and pad(last_id(jobs) or '0-0') < pad(scanned) then
+      report('taken', scanned .. ' is ahead of the last entry')
+      scanned, has_moved, is_last = '0-0', true, false
       return next_new()
     end
   end
@@ -95,15 +95,15 @@ end
 
 local function take_new()
   local next = next_new()
-  if not next or (is_full and not has_expired(next[1], next[2])) then return false end
-  looked, n_read, has_moved = next[1], n_read + 1, true
+  if not next or (only_expired and not has_expired(next[1], next[2])) then return false end
+  scanned, n_read, has_moved = next[1], n_read + 1, true
   take(next[1], next[2])
   return true
 end
 
 local more_ready, more_new = true, true
-while #given < count and bound > 0 and (more_ready or more_new) do
-  bound = bound - 1
+while #granted < count and n_steps_left > 0 and (more_ready or more_new) do
+  n_steps_left = n_steps_left - 1
   if turn == 0 then
     more_ready = more_ready and take_ready()
   else
@@ -111,11 +111,11 @@ while #given < count and bound > 0 and (more_ready or more_new) do
   end
   turn = 1 - turn
 end
-if has_moved then redis.call('SET', taken, looked) end
+if has_moved then redis.call('SET', taken, scanned) end
 
 local wait_ms = -1
 local due = has_delayed and redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if due then wait_ms = math.max(1, math.min(AHEAD_MS, math.ceil(tonumber(due) - now()))) end
-if (more_ready or more_new) and #given < count then wait_ms = 0 end
-local rung = redis.call('XREVRANGE', bell, '+', '-', 'COUNT', 1)[1]
-return { given, looked, rung and rung[1] or '0-0', wait_ms, duplicates, string.format('%.0f', now()), odd }
+if (more_ready or more_new) and #granted < count then wait_ms = 0 end
+local last_bell = redis.call('XREVRANGE', bell, '+', '-', 'COUNT', 1)[1]
+return { granted, scanned, last_bell and last_bell[1] or '0-0', wait_ms, duplicates, string.format('%.0f', now()), damage }

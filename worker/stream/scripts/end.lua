@@ -2,21 +2,21 @@
 -- 6 samples delivered, 7 body, 8 and 9 code and message of an error, 10 as BEGIN's.
 -- Returns {OK, type}, {GONE, type} (the relay left or the stream is full, nothing written), {DONE, type} (ended before),
 -- {FENCED}; and for a complete, which must follow the writer's last entry, CANCELLED, GONE or STALE as `elsewhere`.
-local id, job_id, fence, kind, at, delivered, body, code, message, sure = unpack(ARGV)
-local is_sure = sure == '1'
-local known = known_of(job, id)
-if known.kind then return { 'DONE', known.kind } end
-if not is_sure and known.fence and known.fence > tonumber(fence) then return { 'FENCED' } end
+local id, job_id, fence, kind, at, delivered, body, code, message, confirmed = unpack(ARGV)
+local is_confirmed = confirmed == '1'
+local record = job_record(job, id)
+if record.kind then return { 'DONE', record.kind } end
+if not is_confirmed and record.fence and record.fence > tonumber(fence) then return { 'FENCED' } end
 
 local last = last_id(audio)
 local result, written = 'OK', ''
-if (not last and (known.has_begun or at ~= '')) or is_exhausted(last) then
+if (not last and (record.has_begun or at ~= '')) or is_exhausted(last) then
   result = 'GONE'
 else
   local epoch, n = string.match(at, '^(%d+)%-(%d+)$')
   local is_tail = epoch and last == epoch .. '-' .. string.format('%.0f', tonumber(n) - 1)
-  if kind == 'complete' and not is_tail then return elsewhere(id, last, '') end
-  if known.has_begun and kind == 'error' then
+  if kind == 'complete' and not is_tail then return not_appended(id, last, '') end
+  if record.has_begun and kind == 'error' then
     delivered = delivered_of(id) or delivered -- a worker that could not begin again does not know it
   end
   local entry = { 'type', kind, 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body }
@@ -24,7 +24,7 @@ else
     for _, extra in ipairs({ 'code', code, 'message', message }) do entry[#entry + 1] = extra end
   end
   written = redis.call('XADD', audio, is_tail and at or next_epoch(fence, last) .. '-0', unpack(entry))
-  keep(audio)
+  renew_ttl(audio)
 end
 redis.call('HSET', job, 'fence', fence, 'end', kind, 'at', written)
 redis.call('PEXPIRE', job, TTL_MS)

@@ -9,7 +9,7 @@ local jobs, fresh, aside, taken = unpack(KEYS)
 local group, limit_ms, silent_ms, keep_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local last = limit_ms .. '-18446744073709551615' -- the highest id that is not ahead
 local PAGE = 200
-local MOST_WORDS = 4000 -- of XADD; more fields no valid job has by far, and the first of them say so
+local MAX_ARGUMENTS = 4000 -- of XADD; more fields no valid job has by far, and the first of them say so
 
 local function id_of(info)
   for i = 1, #info, 2 do
@@ -20,11 +20,11 @@ if tonumber(string.match(id_of(redis.call('XINFO', 'STREAM', jobs)), '^%d+')) <=
 
 -- Pages of a command that takes a start, an end and a count, and gives what begins with an id.
 local function each(from, to, visit, command, ...)
-  local words = { ... }
+  local arguments = { ... }
   repeat
-    words[#words + 1], words[#words + 2], words[#words + 3] = from, to, PAGE
-    local page = redis.call(command, unpack(words))
-    words = { ... }
+    arguments[#arguments + 1], arguments[#arguments + 2], arguments[#arguments + 3] = from, to, PAGE
+    local page = redis.call(command, unpack(arguments))
+    arguments = { ... }
     for _, found in ipairs(page) do visit(found) end
     if #page > 0 then from = '(' .. page[#page][1] end
   until #page < PAGE or from == '(18446744073709551615-18446744073709551615'
@@ -53,7 +53,7 @@ local from = '-'
 repeat
   local page = redis.call('XRANGE', jobs, from, last, 'COUNT', PAGE)
   for _, found in ipairs(page) do
-    redis.call('XADD', fresh, found[1], unpack(found[2], 1, math.min(#found[2], MOST_WORDS)))
+    redis.call('XADD', fresh, found[1], unpack(found[2], 1, math.min(#found[2], MAX_ARGUMENTS)))
     from = '(' .. found[1]
   end
 until #page < PAGE
@@ -76,7 +76,7 @@ else
 end
 
 -- The jobs that were looked at are in their places still; where that is not known each is looked at again.
-local looked = redis.call('TYPE', taken)['ok'] == 'string' and redis.call('GET', taken) or ''
-local ms = string.match(looked, '^(%d+)%-%d+$')
+local scanned = redis.call('TYPE', taken)['ok'] == 'string' and redis.call('GET', taken) or ''
+local ms = string.match(scanned, '^(%d+)%-%d+$')
 if not ms or tonumber(ms) > tonumber(limit_ms) then redis.call('DEL', taken) end
 return { 'OK', n_kept, n_left }

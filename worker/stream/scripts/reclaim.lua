@@ -8,7 +8,7 @@ local PAGE = 128
 -- A server that stood still kept everybody from beating: let them, and look again.
 local sent_ms = tonumber(ARGV[6])
 if sent_ms and now() - sent_ms > silent_ms / 3 then
-  return { given, math.ceil(silent_ms / 3), string.format('%.0f', now()), '', odd }
+  return { granted, math.ceil(silent_ms / 3), string.format('%.0f', now()), '', damage }
 end
 
 check_types()
@@ -22,7 +22,7 @@ local function take_over(id)
   end
   local sid = session_of(fields)
   if may_run(sid, id) then
-    give(me, id, fields, sid, max_bytes)
+    grant(me, id, fields, sid, max_bytes)
   else
     redis.call('XACK', jobs, GROUP, id)
   end
@@ -31,16 +31,16 @@ end
 local due_ms, cursor = silent_ms, ''
 local page = redis.call('XPENDING', jobs, GROUP, ARGV[7], '+', PAGE)
 for _, pending in ipairs(page) do
-  local id, whose, idle_ms = pending[1], pending[2], pending[3]
+  local id, holder, idle_ms = pending[1], pending[2], pending[3]
   if idle_ms >= silent_ms then
-    if #given == count then break end
+    if #granted == count then break end
     take_over(id)
   else
     -- Delivered now, or in a future that the clock has left since: then it would never be silent.
-    if idle_ms == 0 then redis.call('XCLAIM', jobs, GROUP, whose, 0, id, 'JUSTID') end
+    if idle_ms == 0 then redis.call('XCLAIM', jobs, GROUP, holder, 0, id, 'JUSTID') end
     due_ms = math.min(due_ms, silent_ms - idle_ms)
   end
   cursor = after(id)
 end
-if #page < PAGE or #given == count then cursor = '' end
-return { given, math.max(1, due_ms), string.format('%.0f', now()), cursor, odd }
+if #page < PAGE or #granted == count then cursor = '' end
+return { granted, math.max(1, due_ms), string.format('%.0f', now()), cursor, damage }

@@ -4,7 +4,7 @@
 -- Returns how many came back; 0 when nothing is left.
 local aside, home, ready, delayed, gates, waiting, attempts = unpack(KEYS)
 local page_size, seen_prefix, limit_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local MOST_WORDS = 4000
+local MAX_ARGUMENTS = 4000
 
 local function field(fields, name)
   for i = 1, #fields, 2 do
@@ -33,7 +33,7 @@ end
 
 local page = redis.call('XRANGE', aside, '-', '+', 'COUNT', page_size)
 for _, found in ipairs(page) do
-  local id, fields = found[1], { unpack(found[2], 1, math.min(#found[2], MOST_WORDS)) }
+  local id, fields = found[1], { unpack(found[2], 1, math.min(#found[2], MAX_ARGUMENTS)) }
   if ready then
     forget(id, fields, redis.call('XADD', home, '*', unpack(fields)))
   else

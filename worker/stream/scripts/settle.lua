@@ -3,9 +3,9 @@
 -- Verdicts: ok, retry (again after so many ms), release (again at once; so many attempts count), dead (the reason).
 -- Returns {answer, what was odd}. Answers: OK; FENCED when another worker has the entry; GONE when somebody took it out of the stream.
 local me, id, fence, sid, verdict, argument = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local max_bytes, is_forgotten = tonumber(ARGV[8]), ARGV[9] == '1'
-if not is_mine(me, id, fence) then return { 'FENCED', odd } end
-local fields = (verdict ~= 'ok' or is_forgotten) and entry(id)
+local max_bytes, may_come_again = tonumber(ARGV[8]), ARGV[9] == '1'
+if not is_mine(me, id, fence) then return { 'FENCED', damage } end
+local fields = (verdict ~= 'ok' or may_come_again) and entry(id)
 
 -- A new fence: a beat that is still on its way must not take the entry back.
 if fields and (verdict == 'retry' or verdict == 'release') then
@@ -15,11 +15,11 @@ if fields and (verdict == 'retry' or verdict == 'release') then
   redis.call('XACK', jobs, GROUP, id)
   if verdict == 'retry' then
     redis.call('ZADD', delayed, now() + tonumber(argument), id)
-    ring()
+    ring_bell()
   else
     make_ready(id)
   end
-  return { 'OK', odd }
+  return { 'OK', damage }
 end
 
 -- A letter holds the contract's fields whole, or names in dead_cut what it does not hold whole.
@@ -27,15 +27,15 @@ local function letter_of()
   local letter, cut, seen = {}, {}, {}
   for i = 1, #fields, 2 do
     local name, value = fields[i], fields[i + 1]
-    local most = JOB_FIELDS[name] and not seen[name] and max_bytes or 4096
+    local limit = JOB_FIELDS[name] and not seen[name] and max_bytes or 4096
     seen[name] = true
     if #letter == 2 * MAX_FIELDS then
       cut[#cut + 1] = '*'
       break
     end
-    if #value > most or #name > 4096 then cut[#cut + 1] = string.sub(name, 1, 64) end
+    if #value > limit or #name > 4096 then cut[#cut + 1] = string.sub(name, 1, 64) end
     letter[#letter + 1] = string.sub(name, 1, 4096)
-    letter[#letter + 1] = #value > most and string.sub(value, 1, 4096) or value
+    letter[#letter + 1] = #value > limit and string.sub(value, 1, 4096) or value
   end
   return letter, table.concat(cut, ' ')
 end
@@ -47,10 +47,10 @@ if fields and verdict == 'dead' then
     head[#head + 1] = 'dead_cut'
     head[#head + 1] = cut
   end
-  for _, word in ipairs(letter) do head[#head + 1] = word end
+  for _, part in ipairs(letter) do head[#head + 1] = part end
   redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', unpack(head))
 end
-if fields and is_forgotten then
+if fields and may_come_again then
   local key = seen_key(sid, fields)
   if key and redis.pcall('GET', key) == id then redis.call('SET', key, id, 'PX', 1) end
 end
@@ -58,7 +58,7 @@ redis.call('XACK', jobs, GROUP, id)
 local n_deleted = redis.call('XDEL', jobs, id)
 redis.call('HDEL', attempts, id)
 if sid ~= '' then
-  unwait(sid, id)
+  stop_waiting(sid, id)
   if redis.call('HGET', gates, sid) == id then pass_gate_on(sid) end
 end
-return { n_deleted == 1 and 'OK' or 'GONE', odd }
+return { n_deleted == 1 and 'OK' or 'GONE', damage }

@@ -11,7 +11,7 @@ local function may_sweep()
   if redis.call('SET', sweeping, me, 'NX', 'PX', every_ms) then return true end
   local left_ms = redis.call('PTTL', sweeping)
   if left_ms >= 0 and left_ms <= every_ms then return false end
-  note('sweeping', 'it had no time at which it ends')
+  report('sweeping', 'it had no time at which it ends')
   redis.call('SET', sweeping, me, 'PX', every_ms)
   return true
 end
@@ -39,7 +39,7 @@ local function sweep_jobs()
         if not is_ready(id) then make_ready(id) end
       else
         wait(sid, id)
-        if not named or not lives(sid, named) then pass_gate_on(sid) end
+        if not named or not is_live(sid, named) then pass_gate_on(sid) end
       end
     end
     cursor = after(id)
@@ -47,7 +47,7 @@ local function sweep_jobs()
   if #page == page_size then return cursor end
   local last = last_id(jobs)
   local last_ms = last and tonumber(string.match(last, '^%d+'))
-  if last_ms and last_ms > now() + AHEAD_MS then note('jobs', 'its last id is ' .. last .. ', ahead of the clock') end
+  if last_ms and last_ms > now() + AHEAD_MS then report('jobs', 'its last id is ' .. last .. ', ahead of the clock') end
   return ''
 end
 
@@ -59,9 +59,9 @@ local function scan(command, key, visit)
 end
 
 local function sweep_gate(sid, id)
-  if lives(sid, id) then return end
-  if not pad(id) or not string.match(sid, '^[%w._:%-]+$') then note('gates', sid .. ' = ' .. id) end
-  local earlier = begun_of(sid)
+  if is_live(sid, id) then return end
+  if not pad(id) or not string.match(sid, '^[%w._:%-]+$') then report('gates', sid .. ' = ' .. id) end
+  local earlier = earliest_begun(sid)
   if earlier then
     redis.call('HSET', gates, sid, earlier)
   else
@@ -71,15 +71,15 @@ end
 
 local function sweep_attempt(id)
   if entry(id) then return end
-  if not pad(id) then note('attempts', id) end
+  if not pad(id) then report('attempts', id) end
   redis.call('HDEL', attempts, id)
 end
 
 local function sweep_waiting(member, score)
   local sid, padded = string.match(member, '^([%w._:%-]+) (.*)$')
   local id = unpad(padded)
-  if not id or tonumber(score) ~= 0 then note('waiting', member) end
-  if not id or not lives(sid, id) then
+  if not id or tonumber(score) ~= 0 then report('waiting', member) end
+  if not id or not is_live(sid, id) then
     redis.call('ZREM', waiting, member)
   elseif tonumber(score) ~= 0 then
     redis.call('ZADD', waiting, 0, member)
@@ -88,10 +88,10 @@ end
 
 local function sweep_delayed(id, due_ms)
   if not entry(id) then
-    if not pad(id) then note('delayed', id) end
+    if not pad(id) then report('delayed', id) end
     redis.call('ZREM', delayed, id)
   elseif tonumber(due_ms) > now() + AHEAD_MS then
-    note('delayed', id .. ' is due at ' .. due_ms)
+    report('delayed', id .. ' is due at ' .. due_ms)
     redis.call('ZADD', delayed, now(), id)
   end
 end
@@ -99,7 +99,7 @@ end
 local function sweep_worker(name, card)
   local ok, worker = pcall(cjson.decode, card)
   local beat = ok and type(worker) == 'table' and tonumber(worker['beat'])
-  if not beat or beat > now() + AHEAD_MS then note('workers', name .. ' = ' .. card) end
+  if not beat or beat > now() + AHEAD_MS then report('workers', name .. ' = ' .. card) end
   if not beat or math.abs(now() - beat) > silent_ms then redis.call('HDEL', workers, name) end
 end
 
@@ -127,10 +127,10 @@ local PARTS = {
 
 restore_gates()
 if part == 1 and cursor == '' then
-  if not may_sweep() then return { 0, '', odd } end
+  if not may_sweep() then return { 0, '', damage } end
 else
   redis.call('SET', sweeping, me, 'PX', every_ms)
 end
 local next_cursor = PARTS[part]()
-if next_cursor ~= '' then return { part, next_cursor, odd } end
-return { part < #PARTS and part + 1 or 0, '', odd }
+if next_cursor ~= '' then return { part, next_cursor, damage } end
+return { part < #PARTS and part + 1 or 0, '', damage }

@@ -3,25 +3,25 @@
 -- Returns flat name of the key, what was wrong.
 local TYPES = { 'stream', 'list', 'zset', 'hash', 'zset', 'hash', 'stream', 'stream', 'hash', 'string', 'string' }
 
-local function put_aside(key, what)
+local function set_aside(key, what)
   local name = string.match(key, '([^:]*)$')
   local aside = ARGV[2] .. string.format('%.0f', now()) .. ARGV[3] .. name
   redis.call('RENAME', key, aside)
   redis.call('PEXPIRE', aside, tonumber(ARGV[4]))
-  note(name, what .. '; it is now ' .. aside)
+  report(name, what .. '; it is now ' .. aside)
 end
 
 for i, key in ipairs(KEYS) do
   local kind = redis.call('TYPE', key)['ok']
   if kind ~= 'none' and kind ~= TYPES[i] then
-    put_aside(key, 'a ' .. kind .. ' where a ' .. TYPES[i] .. ' belongs')
+    set_aside(key, 'a ' .. kind .. ' where a ' .. TYPES[i] .. ' belongs')
   elseif (key == bell or key == dead) and last_id(key) == LAST_ID then
-    put_aside(key, 'a stream whose last id is the last there is')
+    set_aside(key, 'a stream whose last id is the last there is')
   end
 end
 -- What was in it is lost: every entry is looked at again, in order, before a newer one can overtake it.
-if #odd > 0 then
+if #damage > 0 then
   redis.call('SET', taken, '0-0')
   restore_gates()
 end
-return odd
+return damage
