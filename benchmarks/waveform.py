@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from worker.audio.onset import first_audible
+from worker.audio.edges import first_audible
 
 WIDTH, HEIGHT, MARGIN = 1200, 240, 28
 TEXT = "Hello, I am Makima. Tell me what you would like to hear."

@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from worker.audio.edges import BLOCK_SAMPLES, FADE_SAMPLES, PREROLL_BLOCKS, Fader, LeadingTrim
-from worker.audio.onset import AUDIBLE, OnsetMeter, first_audible
+from worker.audio.edges import (
+    AUDIBLE,
+    BLOCK_SAMPLES,
+    FADE_SAMPLES,
+    PREROLL_BLOCKS,
+    Fader,
+    LeadingTrim,
+    OnsetMeter,
+    first_audible,
+)
 
 Pcm = NDArray[np.float32]
 

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.audio import AudioError
-from worker.audio.edges import MAX_TRIM_MS, NOTHING, Fader, LeadingTrim
+from worker.audio.edges import MAX_TRIM_MS, NOTHING, Fader, LeadingTrim, OnsetMeter
 from worker.audio.encode import encoder
-from worker.audio.onset import OnsetMeter
 from worker.audio.resample import ENGINE_RATE_HZ, Resampler
 
 
@@ -93,7 +92,8 @@ class Chain:
         if self._flushed:
             return b""
         self._flushed = True
-        return self._encode(self._resampler.process(self._trim.flush())) + self._encode(self._resampler.flush())
+        rest = self._encode(self._resampler.process(self._trim.flush())) + self._encode(self._resampler.flush())
+        return rest + self._encoder.flush()
 
     def _check(self, pcm: NDArray[np.float32]) -> None:
         if not self._in_segment:

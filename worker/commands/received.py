@@ -17,8 +17,8 @@ from schemas.errors import MakimaError
 from schemas.messages import Audio, Begin, Cancelled, Complete, Error
 from schemas.wire import Entry
 from worker.audio.decode import decode
+from worker.audio.edges import first_audible
 from worker.audio.encode import bytes_per_sample
-from worker.audio.onset import first_audible
 from worker.stream.client import TERMINAL, Client
 
 
