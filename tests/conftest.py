@@ -198,6 +198,11 @@ async def eventually(is_true: Callable[[], bool], within_s: float = 5.0) -> None
         await asyncio.sleep(0.01)
 
 
+def sample(worker: Worker, name: str, **labels: str) -> float:
+    """A worker's metric without its prefix, 0 where no label of it was ever counted."""
+    return worker.metrics.registry.get_sample_value(f"makima_tts_{name}", labels) or 0.0
+
+
 async def http_status(port: int, path: str) -> int:
     """What a worker's health port answers on 127.0.0.1."""
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import redis
 
-from tests.conftest import eventually, http_status, make_settings, running
+from tests.conftest import eventually, http_status, make_settings, running, sample
 from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_empty, read_session, until_ended
 from tests.tone import ToneEngine
 from worker.embedded import Embedded, embedded_valkey
@@ -65,7 +65,7 @@ async def test_a_redis_that_restarts_is_waited_for(
         await asyncio.to_thread(server.restart, hard)
         await _check_heard_whole(own, server, entry_id)
         second = await _spoken_after(own, server)
-    assert sum(worker.metrics.reconnects.labels(plane)._value.get() for plane in ("jobs", "sessions")) > 0
+    assert sum(sample(worker, "reconnects_total", connection=plane) for plane in ("jobs", "sessions")) > 0
     check_complete(second)
 
 

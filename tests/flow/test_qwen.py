@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from schemas.messages import Audio
-from tests.conftest import REPOSITORY, Server, eventually, http_status, make_settings, running
+from tests.conftest import REPOSITORY, Server, eventually, http_status, make_settings, running, sample
 from tests.flow.conftest import QWEN_SLOTS
 from tests.flow.listening import KEYS, Heard, check_complete, check_queue_is_empty, read_session, until_ended
 from tests.recordings import babble, make_voice, replace_recording, set_digest
@@ -146,8 +146,8 @@ async def test_a_model_that_goes_on_without_speaking_is_reported(
     async with running(settings, speaker) as worker:
         monkeypatch.setattr(runaway, "QUIET_RMS", 2.0)  # all that this random model says counts as silence
         job = await _heard(valkey, client, "s")
-        finished = worker.metrics.finished.labels("runaway", "placeholder", "tiny")
-        await eventually(lambda: finished._value.get() == 1)
+        labels = {"finish": "runaway", "voice": "placeholder", "model": "tiny"}
+        await eventually(lambda: sample(worker, "finished_total", **labels) == 1)
     check_complete(job)
     assert job.complete.finish == "runaway"
     assert job.complete.audio_ms <= runaway.MAX_QUIET_FRAMES_AT_START * 80
