@@ -188,12 +188,13 @@ def _refuse_ambiguity(fields: Sequence[bytes]) -> None:
     names = fields[: len(fields) - 1 : 2]
     if len(names) > MAX_FIELDS:
         unknown = next((name for name in names if name not in _KNOWN), b"")
-        message = f"the entry has more than {MAX_FIELDS} fields, and the contract {len(JOB_FIELDS)}; send only those"
-        raise JobError(ErrorCode.INVALID_FIELD, message, unknown.decode() if _is_name(unknown) else None)
+        problem = f"the entry has more than {MAX_FIELDS} fields, and the contract {len(JOB_FIELDS)}"
+        field = unknown.decode() if _is_name(unknown) else None
+        raise JobError(ErrorCode.INVALID_FIELD, problem, field, "send only those")
     if len(set(names)) < len(names):
         for name in JOB_FIELDS:
             if names.count(name.encode()) > 1:
-                raise JobError(ErrorCode.INVALID_FIELD, f"{name} is given more than once; send it once", name)
+                raise JobError(ErrorCode.INVALID_FIELD, f"{name} is given more than once", name, "send it once")
 
 
 def _session_id(given: Fields) -> str:
@@ -201,8 +202,9 @@ def _session_id(given: Fields) -> str:
     if value is None:
         raise JobError(
             ErrorCode.INVALID_FIELD,
-            "session_id is missing; every job names the session that is to hear it",
+            "session_id is missing",
             "session_id",
+            "name the session that receives the audio",
         )
     if not _is_id(value):
         _refuse_id("session_id", value)
@@ -232,32 +234,32 @@ def _version(given: Fields) -> int:
 def _text(given: Fields, max_chars: int) -> str:
     value = given.get("text")
     if value is None:
-        raise JobError(ErrorCode.TEXT_EMPTY, "text is missing; send what is to be spoken", "text")
+        raise JobError(ErrorCode.TEXT_EMPTY, "text is missing", "text", "send the text to speak")
     if len(value) > max_chars * MAX_UTF8_BYTES_PER_CHAR:
         raise _too_long(f"{len(value):,} bytes", max_chars)
     text = _decoded("text", value)
     if len(text) > max_chars:
         raise _too_long(f"{len(text):,} characters", max_chars)
     if not text or text.isspace():
-        raise JobError(ErrorCode.TEXT_EMPTY, "text is empty; send what is to be spoken", "text")
+        raise JobError(ErrorCode.TEXT_EMPTY, "text is empty", "text", "send the text to speak")
     return text
 
 
 def _too_long(length: str, max_chars: int) -> JobError:
-    message = f"text has {length}, at most {max_chars:,} characters are spoken; split it into several jobs"
-    return JobError(ErrorCode.TEXT_TOO_LONG, message, "text")
+    problem = f"text has {length}, at most {max_chars:,} characters are spoken"
+    return JobError(ErrorCode.TEXT_TOO_LONG, problem, "text", "split it into several jobs")
 
 
 def _voice(given: Fields) -> str | None:
     value = given.get("voice")
     if value is None:
         return None
-    advice = f"use the name of a voice, 1 to {MAX_VOICE_BYTES} bytes of printable text, or leave the field out"
+    remedy = f"use the name of a voice, 1 to {MAX_VOICE_BYTES} bytes of printable text, or leave the field out"
     if not 0 < len(value) <= MAX_VOICE_BYTES:
-        _refuse("voice", value, advice, MAX_VOICE_BYTES)
+        _refuse("voice", value, remedy, MAX_VOICE_BYTES)
     voice = _decoded("voice", value)
     if not voice.isprintable():
-        _refuse("voice", value, advice, MAX_VOICE_BYTES)
+        _refuse("voice", value, remedy, MAX_VOICE_BYTES)
     return voice
 
 
@@ -277,8 +279,8 @@ def _sample_rate(given: Fields) -> int:
         return DEFAULT_SAMPLE_RATE_HZ
     rate = _RATE_OF.get(value)
     if rate is None:
-        advice = f"use one of {', '.join(map(str, SAMPLE_RATES))}"
-        _refuse("sample_rate", value, advice, MAX_NUMBER_CHARS, ErrorCode.UNSUPPORTED_FORMAT)
+        remedy = f"use one of {', '.join(map(str, SAMPLE_RATES))}"
+        _refuse("sample_rate", value, remedy, MAX_NUMBER_CHARS, ErrorCode.UNSUPPORTED_FORMAT)
     return rate
 
 
@@ -288,10 +290,10 @@ def _encoding(given: Fields) -> Encoding:
         return Encoding.PCM_S16LE
     encoding = _ENCODING_OF.get(value)
     if encoding is None:
-        advice = f"use one of {', '.join(Encoding)}"
+        remedy = f"use one of {', '.join(Encoding)}"
         if value[:6].lower() == b"pcm16":
-            advice = "pcm16 is the WebSocket protocol's word; on a job use pcm_s16le"
-        _refuse("encoding", value, advice, MAX_NUMBER_CHARS, ErrorCode.UNSUPPORTED_FORMAT)
+            remedy = "pcm16 is the WebSocket protocol's word; on a job use pcm_s16le"
+        _refuse("encoding", value, remedy, MAX_NUMBER_CHARS, ErrorCode.UNSUPPORTED_FORMAT)
     return encoding
 
 
@@ -325,15 +327,15 @@ def _traceparent(given: Fields) -> str | None:
 def _decoded(name: str, value: bytes) -> str:
     try:
         return value.decode("utf-8")
-    except UnicodeDecodeError as problem:
-        message = f"{name} is not UTF-8 (byte {problem.start}); encode it as UTF-8"
-        raise JobError(ErrorCode.INVALID_FIELD, message, name) from None
+    except UnicodeDecodeError as error:
+        problem = f"{name} is not UTF-8 (byte {error.start})"
+        raise JobError(ErrorCode.INVALID_FIELD, problem, name, "encode it as UTF-8") from None
 
 
 def _refuse(
-    name: str, value: bytes, advice: str, max_bytes: int, code: ErrorCode = ErrorCode.INVALID_FIELD
+    name: str, value: bytes, remedy: str, max_bytes: int, code: ErrorCode = ErrorCode.INVALID_FIELD
 ) -> NoReturn:
     """Raise the JobError of a bad value: too long, not UTF-8, or else just not one of those allowed."""
     if len(value) > max_bytes:
-        raise JobError(code, f"{name} has {len(value):,} bytes; {advice}", name)
-    raise JobError(code, f"{name} is {_decoded(name, value)!r}; {advice}", name)
+        raise JobError(code, f"{name} has {len(value):,} bytes", name, remedy)
+    raise JobError(code, f"{name} is {_decoded(name, value)!r}", name, remedy)

@@ -60,7 +60,7 @@ def unpack(data: bytes) -> Message:
     kind = fields.get("type")
     model = MESSAGE_OF.get(kind) if isinstance(kind, str) else None
     if model is None:
-        raise WireError(f"no message has the type {str(kind)[:40]!r}; there are {', '.join(MESSAGE_OF)}")
+        raise WireError(f"no message has the type {str(kind)[:40]!r}", f"there are {', '.join(MESSAGE_OF)}")
     try:
         return model.model_validate(fields)
     except ValidationError as problem:

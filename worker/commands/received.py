@@ -101,7 +101,7 @@ async def follow(client: Client, session_id: str, entry_id: str, timeout_s: floa
                     _, entry = await anext(entries)
             except TimeoutError:
                 raise NothingHeard(
-                    f"nothing came for {timeout_s:.0f} s; see whether a worker runs (makima-tts queue status)"
+                    f"nothing came for {timeout_s:.0f} s", "see whether a worker runs (makima-tts queue status)"
                 ) from None
             if entry.entry == entry_id:
                 yield entry

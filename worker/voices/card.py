@@ -168,7 +168,9 @@ def load_card(folder: Path) -> Card:
     file = folder / CARD_FILE
     card = _validated(file, _table(file) | {"folder": folder.absolute()})
     if card.reference_path is not None and not lies_inside(card.reference_path, folder):
-        raise CardError(f"{file}: reference: {card.reference!r} leads out of the voice's folder; copy the file into it")
+        raise CardError(
+            f"{file}: reference: {card.reference!r} leads out of the voice's folder", "copy the file into it"
+        )
     return card
 
 
@@ -184,29 +186,29 @@ def _table(file: Path) -> dict[str, object]:
     text = _text(file)
     try:
         if _DEEP_KEY.search(text):  # the time and the memory that tomllib takes grow with the cube of a key's parts
-            raise CardError(f"{file}: a key of more than 16 parts; write each table under its own [name]")
+            raise CardError(f"{file}: a key of more than 16 parts", "write each table under its own [name]")
         table: dict[str, object] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a plain ValueError
         raise CardError(f"{file}: not valid TOML: {_shortened(str(error))}") from error
     for name in ("folder", "reference_problem", "reference_warnings"):
         if name in table:
-            raise CardError(f"{file}: {name}: not a field of a card; remove it")
+            raise CardError(f"{file}: {name}: not a field of a card", "remove it")
     return table
 
 
 def _text(file: Path) -> str:
     try:
         if file.exists() and not file.is_file():
-            raise CardError(f"{file}: not a plain file; make it one")
+            raise CardError(f"{file}: not a plain file", "make it one")
         if file.stat().st_size > MAX_CARD_BYTES:
-            raise CardError(f"{file}: larger than {MAX_CARD_BYTES // 1024} KiB; a card holds text only")
+            raise CardError(f"{file}: larger than {MAX_CARD_BYTES // 1024} KiB", "a card holds text only")
         return file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise CardError(f"{file}: not found; every voice folder needs a {CARD_FILE}") from error
+        raise CardError(f"{file}: not found", f"every voice folder needs a {CARD_FILE}") from error
     except OSError as error:
-        raise CardError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
+        raise CardError(f"{file}: cannot be read ({error.strerror})", "check its permissions") from error
     except UnicodeDecodeError as error:
-        raise CardError(f"{file}: not UTF-8; save it as UTF-8") from error
+        raise CardError(f"{file}: not UTF-8", "save it as UTF-8") from error
 
 
 def _validated(file: Path, table: dict[str, object]) -> Card:

@@ -64,7 +64,7 @@ def prepare(card: Card) -> Reference:
     try:
         recording = recording_of(card)
     except UnusableReference as error:
-        raise UnusableReference(f"{card.name}: {error}") from error
+        raise UnusableReference(f"{card.name}: {error.problem}", error.remedy) from error
     silence = np.zeros(int(SILENCE_S * SAMPLE_RATE_HZ), dtype=np.float32)
     transcript = card.transcript if card.mode == "icl" else None
     return Reference(np.concatenate((_resampled(recording), silence)), SAMPLE_RATE_HZ, transcript, card.mode)

@@ -84,13 +84,17 @@ def recording_of(card: Card) -> Recording:
     """Read and check the card's recording, whatever the card says of it. Raises UnusableReference."""
     file = card.reference_path
     if file is None:
-        raise UnusableReference("no reference recording; put one into the voice's folder and name it in `reference`")
+        raise UnusableReference("no reference recording", "put one into the voice's folder and name it in `reference`")
     try:
         data = _bytes_of(file)
     except OSError as error:
-        raise UnusableReference(f"{card.reference} cannot be read ({error.strerror}); check its permissions") from error
+        raise UnusableReference(
+            f"{card.reference} cannot be read ({error.strerror})", "check its permissions"
+        ) from error
     if card.mode == "icl" and card.transcript is None:
-        raise UnusableReference('mode "icl" needs `transcript`: write down every word spoken, or set mode = "x_vector"')
+        raise UnusableReference(
+            'mode "icl" needs `transcript`', 'write down every word spoken, or set mode = "x_vector"'
+        )
     _compare_digest(file, data, card.reference_sha256)
     return _decoded(file, data)
 
@@ -98,10 +102,10 @@ def recording_of(card: Card) -> Recording:
 def _bytes_of(file: Path) -> bytes:
     if not file.is_file():
         raise UnusableReference(
-            f"{file.name} is missing; put 5 to 15 s of clean speech there and run `makima-tts voices check`"
+            f"{file.name} is missing", "put 5 to 15 s of clean speech there and run `makima-tts voices check`"
         )
     if file.stat().st_size > MAX_REFERENCE_BYTES:
-        raise UnusableReference(f"{file.name} is larger than {MAX_REFERENCE_BYTES >> 20} MiB; cut it to 5 to 15 s")
+        raise UnusableReference(f"{file.name} is larger than {MAX_REFERENCE_BYTES >> 20} MiB", "cut it to 5 to 15 s")
     return file.read_bytes()
 
 
@@ -109,12 +113,13 @@ def _compare_digest(file: Path, data: bytes, expected: str | None) -> None:
     digest = hashlib.sha256(data).hexdigest()
     if expected is None:
         raise UnusableReference(
-            f'no reference_sha256; once {file.name} is the right one, add reference_sha256 = "{digest}"'
+            "no reference_sha256", f'once {file.name} is the right one, add reference_sha256 = "{digest}"'
         )
     if expected != digest:
         raise UnusableReference(
-            f"{file.name} is not the recording the card was made for; put that one back, or, if the new one "
-            f'is meant, check transcript, licence and consent and set reference_sha256 = "{digest}"'
+            f"{file.name} is not the recording the card was made for",
+            f"put that one back; if the new one is meant, "
+            f'check transcript, licence and consent and set reference_sha256 = "{digest}"',
         )
 
 
@@ -123,32 +128,32 @@ def _decoded(file: Path, data: bytes) -> Recording:
 
     remedy = "save it as 24 kHz mono 16-bit WAV"
     if _is_text(data):
-        raise UnusableReference(f"{file.name} holds text and cannot be decoded as a recording; {remedy}")
+        raise UnusableReference(f"{file.name} holds text and cannot be decoded as a recording", remedy)
     if not _CONTAINER.match(data):
-        raise UnusableReference(f"{file.name} cannot be decoded (no WAV, AIFF, CAF, AU, FLAC, Ogg or MP3); {remedy}")
+        raise UnusableReference(f"{file.name} cannot be decoded (no WAV, AIFF, CAF, AU, FLAC, Ogg or MP3)", remedy)
     try:
         with soundfile.SoundFile(_Seekable(data)) as sound:
             rate_hz = sound.samplerate
             if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
-                raise UnusableReference(f"{file.name} has a rate of {rate_hz} Hz; record it at 24000 or more")
+                raise UnusableReference(f"{file.name} has a rate of {rate_hz} Hz", "record it at 24000 or more")
             n_channels = sound.channels
             if n_channels > MAX_CHANNELS:
-                raise UnusableReference(f"{file.name} has {n_channels} channels; {remedy}")
+                raise UnusableReference(f"{file.name} has {n_channels} channels", remedy)
             _require_length(file, sound.frames / rate_hz)  # before an hour of it is decoded
             audio, is_clipped = _mixed(_blocks(sound))
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error))
-        raise UnusableReference(f"{file.name} cannot be decoded ({reason.rstrip('.')}); {remedy}") from error
+        raise UnusableReference(f"{file.name} cannot be decoded ({reason.rstrip('.')})", remedy) from error
     _require_length(file, audio.size / rate_hz)
     _require_level(file, audio)
     loudness = _loudness(audio, rate_hz)
     if not loudness.max() >= MIN_LOUDNESS:
         mixed = " once its channels are mixed" if n_channels > 1 else ""
-        raise UnusableReference(f"{file.name} is silent{mixed}; record it again")
+        raise UnusableReference(f"{file.name} is silent{mixed}", "record it again")
     n_loud = int((loudness >= loudness.max() * SILENT_BELOW).sum())
     sound_s = n_loud * _window(rate_hz) / rate_hz
     if sound_s < MIN_SOUND_S:
-        raise UnusableReference(f"{file.name} has only {sound_s:.1f} s of sound in it; use 5 to 15 s of speech")
+        raise UnusableReference(f"{file.name} has only {sound_s:.1f} s of sound in it", "use 5 to 15 s of speech")
     return Recording(audio, rate_hz, n_channels, is_clipped, sound_s)
 
 
@@ -169,16 +174,16 @@ def _is_text(data: bytes) -> bool:
 
 def _require_length(file: Path, duration_s: float) -> None:
     if not MIN_S <= duration_s <= MAX_S:
-        raise UnusableReference(f"{file.name} lasts {duration_s:.1f} s; use 5 to 15 s (at least {MIN_S:.0f})")
+        raise UnusableReference(f"{file.name} lasts {duration_s:.1f} s", f"use 5 to 15 s (at least {MIN_S:.0f})")
 
 
 def _require_level(file: Path, audio: NDArray[np.float32]) -> None:
     peak = np.abs(audio).max()
     if not np.isfinite(peak):
-        raise UnusableReference(f"{file.name} has samples that are no numbers; export it again as 16-bit WAV")
+        raise UnusableReference(f"{file.name} has samples that are no numbers", "export it again as 16-bit WAV")
     if peak > MAX_PEAK:
         raise UnusableReference(
-            f"{file.name} has samples of {peak:.0f} where full scale is 1; export it again as 16-bit WAV"
+            f"{file.name} has samples of {peak:.0f} where full scale is 1", "export it again as 16-bit WAV"
         )
 
 

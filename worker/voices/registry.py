@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from schemas.errors import MakimaError
+from schemas.errors import ErrorCode, MakimaError
 from worker.voices.card import CARD_FILE, Card, CardError, is_voice_name, lies_inside, load_card
 from worker.voices.reference import checked
 
@@ -29,10 +29,12 @@ class RegistryError(MakimaError):
 class UnknownVoice(MakimaError):
     """No card has this name; the message lists those that exist, and fits into an error message however many."""
 
+    code = ErrorCode.UNKNOWN_VOICE
+
     def __init__(self, name: str, names: tuple[str, ...]) -> None:
         more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
         listed = ", ".join(names[:MAX_NAMES_SHOWN]) + more
-        super().__init__(f"unknown voice {name[:64]!r}; available: {listed or 'none'}")
+        super().__init__(f"unknown voice {name[:64]!r}", f"available: {listed or 'none'}")
         self.name = name
 
 
@@ -95,7 +97,7 @@ def _voice_folders(folder: Path) -> list[Path]:
 
 def _card_inside(voice: Path, folder: Path) -> Card:
     if not is_voice_name(voice.name):
-        raise CardError(f"{folder}: {voice.name!r} is not a usable voice name; use letters, digits and `_.-`")
+        raise CardError(f"{folder}: {voice.name!r} is not a usable voice name", "use letters, digits and `_.-`")
     if not lies_inside(voice / CARD_FILE, folder):
-        raise CardError(f"{voice}: leads out of the folder of the voices; copy it in")
+        raise CardError(f"{voice}: leads out of the folder of the voices", "copy it in")
     return load_card(voice)
