@@ -159,8 +159,8 @@ def test_the_first_audible_sample_is_the_first_above_the_threshold_of_either_sig
 
 
 def test_a_watch_counts_samples_across_calls_and_remembers_the_first_sound_only() -> None:
-    watch = OnsetMeter()
+    meter = OnsetMeter()
     for pcm in (silence(1), tone(0), silence(2), join(silence(1), tone(4)), tone(9)):
-        watch.see(pcm)
-    assert watch.audible_at == 4 * 24
-    assert watch.n_samples == 4 * 24 + 13
+        meter.add(pcm)
+    assert meter.audible_at == 4 * 24
+    assert meter.n_samples == 4 * 24 + 13

@@ -1,6 +1,6 @@
-"""From the engine's frames to the bytes a session hears: fades, trimming, resampling, encoding. No I/O.
+"""From the engine's frames to a chunk's bytes: fades, trimming, resampling, encoding. No I/O.
 
-Errors: AudioError for samples, rates and encodings that cannot be used; RuntimeError for calls out of order.
+Raises AudioError for samples, rates and encodings that cannot be used, RuntimeError for calls out of order.
 """
 
 from schemas.errors import MakimaError

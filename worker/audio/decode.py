@@ -1,4 +1,4 @@
-"""Encoded samples back to float32, for those who listen: the command line, the benchmarks and the tests."""
+"""Encoded samples back to float32, for the command line, the benchmarks and the tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.audio.encode import bytes_per_sample
 
 
 def decode(encoding: str, data: bytes) -> NDArray[np.float32]:
-    """float32 [samples] in -1..1. A sample cut in half at the end is left out. Raises AudioError."""
+    """Return float32 [samples] in -1..1, without an incomplete sample at the end. Raises AudioError."""
     whole = data[: len(data) - len(data) % bytes_per_sample(encoding)]
     if encoding == "pcm_f32le":
         return np.frombuffer(whole, "<f4").astype(np.float32)

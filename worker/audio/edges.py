@@ -1,7 +1,7 @@
-"""The edges of speech: short fades where segments meet, and less silence before the first sound.
+"""The edges of speech: short fades where segments meet, less silence before the first sound, and where that sound is.
 
-Both work on the engine's 24 kHz and obey one law: what comes out, put together, depends on what went in and
-on where segments end, never on how it was cut into calls.
+Fades and trimming work at 24 kHz. Invariant: the concatenated output depends on the input and on where segments end,
+never on how the input was cut into calls.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 FADE_SAMPLES = 120  # 5 ms: too short to hear, long enough that a step between two segments does not click
 BLOCK_SAMPLES = 240  # 10 ms: silence is dropped in whole blocks, counted from the utterance's first sample
-PREROLL_BLOCKS = 2  # 20 ms before the block of the onset stay: breath and the soft start of a consonant
+PREROLL_BLOCKS = 2  # 20 ms before the block of the onset are kept: breath and the soft start of a consonant
 AUDIBLE = 0.005  # of full scale, -46 dBFS: above the hiss of a codec's silence, below the softest onset of speech
-_LOOK = 480  # samples looked at first: what sounds at all mostly begins there
-MAX_TRIM_MS = 800  # engine.md: users of the model see 125 to 740 ms
+_LOOK = 480  # samples searched first: audible input is mostly audible there
+MAX_TRIM_MS = 800  # users of the model report 125 to 740 ms of leading silence
 
 NOTHING: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
 NOTHING.flags.writeable = False
 
 
 def first_audible(pcm: NDArray[np.float32]) -> int | None:
-    """Give the index of the first sample above AUDIBLE, or None. pcm: float32 [n]."""
+    """Return the index of the first sample above AUDIBLE, or None. pcm: float32 [n]."""
     for start, part in ((0, pcm[:_LOOK]), (_LOOK, pcm[_LOOK:])):
         if part.size:
             loud = np.abs(part) > AUDIBLE
@@ -32,7 +32,7 @@ def first_audible(pcm: NDArray[np.float32]) -> int | None:
 
 
 class OnsetMeter:
-    """Counts the samples that pass and remembers where the first audible one was."""
+    """Counts samples and keeps the index of the first audible one."""
 
     __slots__ = ("audible_at", "n_samples")
 
@@ -40,8 +40,8 @@ class OnsetMeter:
         self.n_samples = 0
         self.audible_at: int | None = None
 
-    def see(self, pcm: NDArray[np.float32]) -> None:
-        """Take note of the next samples. pcm: float32 [n]."""
+    def add(self, pcm: NDArray[np.float32]) -> None:
+        """Count the next samples. pcm: float32 [n]."""
         if self.audible_at is None:
             index = first_audible(pcm)
             if index is not None:
@@ -60,9 +60,9 @@ _FALL = _RISE[::-1]
 
 
 class Fader:
-    """Fades every segment in over its first and out over its last 5 ms, the utterance's two ends included.
+    """Fades every segment in over its first 5 ms and out over its last 5 ms.
 
-    The last 5 ms are held back until the segment ends. A segment shorter than both fades gets both.
+    It holds the last 5 ms back until the segment ends. A segment shorter than both fades gets both.
     """
 
     __slots__ = ("_held", "_n_faded_in")
@@ -72,14 +72,14 @@ class Fader:
         self._n_faded_in = 0
 
     def feed(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take the segment's next samples, give those that are certain. pcm: float32 [n]."""
+        """Add the segment's next samples; return those that are final. pcm: float32 [n]."""
         pcm = self._faded_in(pcm)
         n_ready = max(pcm.size - FADE_SAMPLES, 0)
         self._held = pcm[n_ready:].copy()
         return pcm[:n_ready]
 
     def end(self, pcm: NDArray[np.float32] = NOTHING) -> NDArray[np.float32]:
-        """Take the segment's last samples, give what is left with its faded end; ready for the next segment."""
+        """Add the segment's last samples; return the rest, faded out. The next `feed` begins another segment."""
         pcm = self._faded_in(pcm)
         self._held, self._n_faded_in = NOTHING, 0
         n_falling = min(FADE_SAMPLES, pcm.size)
@@ -87,8 +87,8 @@ class Fader:
         return pcm
 
     def _faded_in(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What is held and these samples behind it, in an array of their own."""
-        start = self._held.size  # what is held has been faded in already
+        """The held samples followed by these, in a new array."""
+        start = self._held.size  # held samples are faded in already
         n_rising = min(FADE_SAMPLES - self._n_faded_in, pcm.size)
         pcm = np.concatenate((self._held, pcm))
         if n_rising > 0:
@@ -100,8 +100,8 @@ class Fader:
 class LeadingTrim:
     """Drops near-silence before an utterance's first sound, at most `max_trim_ms` of it.
 
-    Holds back less than three blocks while it waits for the first sound, and gives them at once when it hears
-    it. An utterance without any sound loses the bound and keeps the rest.
+    It holds back less than three blocks until the first sound. An utterance without any sound loses `max_trim_ms`
+    and keeps the rest.
     """
 
     __slots__ = ("_held", "_max_blocks", "_n_blocks", "_open")
@@ -118,7 +118,7 @@ class LeadingTrim:
         return self._n_blocks * BLOCK_SAMPLES
 
     def feed(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take the utterance's next samples, give those that are to be heard. pcm: float32 [n]."""
+        """Add the utterance's next samples; return those that are kept and final. pcm: float32 [n]."""
         if self._open:
             return pcm
         onset = first_audible(pcm)
@@ -133,6 +133,6 @@ class LeadingTrim:
         return pcm if self._open else NOTHING
 
     def flush(self) -> NDArray[np.float32]:
-        """End the utterance: give what was held back waiting for a sound that never came."""
+        """End the utterance; return the samples still held back."""
         pcm, self._held, self._open = self._held, NOTHING, True
         return pcm

@@ -1,8 +1,8 @@
-"""Samples to bytes: the encodings a job can ask for, each a class with `encode` and `flush`.
+"""Samples to bytes: the encodings of the contract, each a class with `encode` and `flush`.
 
-Samples beyond ±1 clip. 16-bit is round(x * 32768), so audio that was 16-bit at 24 kHz comes out as it went
-in. µ-law and A-law are ITU-T G.711 of the 16-bit samples (their upper 14 and 13 bits), negative ones by
-one's complement as in the ITU's own software (G.191), by a table of all 65,536 samples.
+Samples beyond ±1 clip. A 16-bit sample is round(x * 32768), so 16-bit audio at 24 kHz keeps its bits. µ-law and A-law
+are ITU-T G.711 of the 16-bit samples (their upper 14 and 13 bits), from a table of all 65,536 samples. Negative
+samples take the one's complement, as in the ITU's reference software (G.191).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from worker.audio import AudioError
 
 
 class Encoder(Protocol):
-    """Turns float32 samples into an encoding's bytes; what it holds back comes with `flush`."""
+    """Turns float32 samples into an encoding's bytes."""
 
     bytes_per_sample: int
 
     def encode(self, pcm: NDArray[np.float32]) -> bytes:
-        """Give the bytes of these samples. pcm: float32 [n] in -1..1."""
+        """Return the bytes that are final. pcm: float32 [n] in -1..1."""
 
     def flush(self) -> bytes:
-        """Give the bytes still held back."""
+        """Return the bytes still held back."""
 
 
 class _Stateless:
@@ -70,12 +70,12 @@ _ENCODERS: dict[str, type[PcmS16Le | PcmF32Le | MuLaw | ALaw]] = {
 
 
 def encoder(encoding: str) -> Encoder:
-    """Make an encoder. Raises AudioError for an encoding that is not offered."""
+    """Return a new encoder. Raises AudioError for an unknown encoding."""
     return _kind(encoding)()
 
 
 def bytes_per_sample(encoding: str) -> int:
-    """Give the size of one encoded sample. Raises AudioError for an encoding that is not offered."""
+    """Return the size of one encoded sample. Raises AudioError for an unknown encoding."""
     return _kind(encoding).bytes_per_sample
 
 
@@ -93,7 +93,7 @@ _INT16_LE = np.dtype("<i2")
 def _sixteen_bits(pcm: NDArray[np.float32]) -> NDArray[np.int16]:
     scaled = pcm * _SCALE
     np.rint(scaled, out=scaled)
-    np.maximum(scaled, _LEAST, out=scaled)  # np.clip takes as long again to find out what it was given
+    np.maximum(scaled, _LEAST, out=scaled)  # faster than np.clip, which inspects its arguments first
     np.minimum(scaled, _MOST, out=scaled)
     return scaled.astype(_INT16_LE)
 
@@ -105,13 +105,13 @@ def _mulaw_table() -> NDArray[np.uint8]:
     magnitude = np.minimum(np.where(sample < 0, ~sample, sample) >> 2, 8158) + 33  # 14 bits and the bias
     segment = _bit_length(magnitude) - 6
     step = (magnitude >> (segment + 1)) & 0x0F
-    code = (segment << 4 | step) ^ np.where(sample < 0, 0x7F, 0xFF)  # the line carries inverted bits
+    code = (segment << 4 | step) ^ np.where(sample < 0, 0x7F, 0xFF)  # G.711 transmits inverted bits
     return np.asarray(code, dtype=np.uint8)
 
 
 @cache
 def _alaw_table() -> NDArray[np.uint8]:
-    """G.711 A-law codes of all 16-bit samples, indexed by their bits; even bits inverted as on the line."""
+    """G.711 A-law codes of all 16-bit samples, indexed by their bits; even bits inverted as transmitted."""
     sample = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
     magnitude = np.where(sample < 0, ~sample, sample) >> 3  # 12 bits: A-law takes 13 with the sign
     segment = np.maximum(_bit_length(magnitude) - 5, 0)

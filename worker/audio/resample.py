@@ -1,8 +1,7 @@
-"""One stateful resampler per utterance, from the engine's 24 kHz to what the job asked for.
+"""A stateful resampler per utterance, from the engine's 24 kHz to the job's rate.
 
-soxr's stream gives the same bits however its input is cut (a test holds that for every rate), so frames go
-in as they come. It looks up to 20 ms ahead and works in blocks: the last of an utterance comes out with
-`flush` only.
+soxr's stream returns the same bits however its input is cut; a test checks that for every rate. It looks up to 20 ms
+ahead and works in blocks, so `flush` returns an utterance's last samples.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ ENGINE_RATE_HZ = 24_000
 
 
 class Resampler:
-    """24 kHz in, `rate_hz` out; at 24 kHz samples pass untouched and soxr is not even loaded.
+    """24 kHz in, `rate_hz` out. At 24 kHz samples pass unchanged and soxr is not loaded.
 
     Raises AudioError for a rate that is not in SAMPLE_RATES.
     """
@@ -36,13 +35,13 @@ class Resampler:
         self._stream = None if rate_hz == ENGINE_RATE_HZ else _stream(rate_hz)
 
     def process(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take the next samples, give what can be told by now. pcm: float32 [n]."""
+        """Add the next samples; return those that are final. pcm: float32 [n]."""
         if self._stream is None or not pcm.size:
             return pcm
         return np.asarray(self._stream.resample_chunk(pcm), dtype=np.float32)
 
     def flush(self) -> NDArray[np.float32]:
-        """End the stream and give its last samples; nothing may be processed after it."""
+        """End the stream; return its last samples. `process` must not follow."""
         if self._stream is None:
             return NOTHING
         return np.asarray(self._stream.resample_chunk(NOTHING, last=True), dtype=np.float32)

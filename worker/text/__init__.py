@@ -1,4 +1,4 @@
-"""Text: from what a client wrote to the segments an engine speaks. Pure; no I/O."""
+"""From a job's text to the segments that an engine speaks: cleaning, splitting, lexicon, frame budget. No I/O."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Lexicon", "SegmentText", "Splitter", "clean", "frame_budget", "is_sp
 
 
 class SegmentText(NamedTuple):
-    """One segment's text: as cleaned, for `text_spoken`, and as the voice's lexicon respells it, for the engine."""
+    """One segment's text. written: cleaned, for `text_spoken`. spoken: with the lexicon applied, for the engine."""
 
     written: str
     spoken: str
 
 
 def plan(text: str, language: str, lexicon: Lexicon | Mapping[str, str]) -> tuple[SegmentText, ...]:
-    """The segments of an utterance, in order; empty when the text says nothing.
+    """The segments of an utterance, in order, without those that have only punctuation.
 
-    language: an English name such as "English", or "Auto". lexicon: a voice's. A segment that is only punctuation is
-    left out. Raises ValueError for a lexicon that cannot be used.
+    language: an English name such as "English", or "Auto". lexicon: the voice's. Raises ValueError for a lexicon with
+    an empty word.
     """
     written = split(clean(text), language)
     if not lexicon:
@@ -37,7 +37,7 @@ def plan(text: str, language: str, lexicon: Lexicon | Mapping[str, str]) -> tupl
 
 
 def join(pieces: Sequence[SegmentText]) -> str:
-    """The pieces as written, with a blank between them except after Chinese and Japanese characters."""
+    """The written texts, with a blank between them except after Chinese and Japanese characters."""
     text = ""
     for piece in pieces:
         text += (" " if text and not _WRITTEN_WITHOUT_BLANKS.match(text[-1]) else "") + piece.written

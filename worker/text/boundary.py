@@ -1,7 +1,7 @@
-"""Boundaries: where in a text a sentence or a clause ends, judged from a few characters on either side.
+"""Boundaries: where a sentence or a clause ends, decided from a few characters on either side.
 
-What an abbreviation is depends on the language. In doubt a sentence goes on: a segment that is too long costs nothing,
-a pause after "Dr." is heard.
+Abbreviations depend on the language. In doubt there is no boundary: a long segment costs nothing, a pause after "Dr."
+is audible.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from enum import IntEnum
 
-LOOKAHEAD_CHARS = 16  # how much of what follows a boundary may decide whether it is one
+LOOKAHEAD_CHARS = 16  # characters after a mark that may decide whether it is a boundary
 
 _WIDE_STOPS = "。！？｡．"
 _QUOTES = "\"'"
@@ -50,7 +50,7 @@ _BEFORE_A_NUMBER = {
 
 
 class Rank(IntEnum):
-    """How good a place to cut is, best first."""
+    """Kinds of boundaries, best first."""
 
     SENTENCE = 0
     CLAUSE = 1
@@ -58,7 +58,7 @@ class Rank(IntEnum):
 
 
 class Language:
-    """The abbreviations of one language; of all of them for Auto."""
+    """The abbreviations of one language, or of all languages for Auto."""
 
     __slots__ = ("_before_a_name", "_before_a_number", "_has_ordinals")
 
@@ -68,7 +68,7 @@ class Language:
         self._has_ordinals = name == "German"
 
     def goes_on(self, word: str, follows: str) -> bool:
-        """Whether a full stop after this word leaves its sentence open, given the next word's first character."""
+        """True when a full stop after this word does not end the sentence. follows: the next word's first character."""
         lower = word.lower()
         if _DOTTED.fullmatch(word):
             return lower not in _MAY_END_SENTENCE
@@ -85,9 +85,9 @@ def _words(lists: dict[str, str], language: str) -> frozenset[str]:
 
 
 def marks(window: str, limit: int, language: Language) -> Iterator[tuple[int, Rank]]:
-    """Where the window may be cut, up to limit: (index after the mark, its rank), in order.
+    """The boundaries up to `limit`, in order: (index after the mark, its rank).
 
-    The window has single blanks, and LOOKAHEAD_CHARS more than limit unless the text ends with it.
+    window: text with single blanks; at least LOOKAHEAD_CHARS longer than `limit` unless the text ends with it.
     """
     for mark in _MARK.finditer(window):
         end = mark.end()
@@ -110,7 +110,7 @@ def marks(window: str, limit: int, language: Language) -> Iterator[tuple[int, Ra
 
 
 def joins_on(char: str) -> bool:
-    """Whether this character belongs to the one before it: a combining mark, a joiner, a Hangul vowel or final."""
+    """True for a character that belongs to the one before it: a combining mark, a joiner, a Hangul vowel or final."""
     if char < "\u0300":
         return False
     return (
@@ -122,7 +122,7 @@ def joins_on(char: str) -> bool:
 
 
 def may_part(before: str, after: str) -> bool:
-    """Whether a cut between these two characters, where there is no mark, harms neither a number nor a syllable."""
+    """True when a cut between these two characters splits neither a number nor a syllable."""
     if joins_on(after) or before == "\u200d" or after in _NEVER_FIRST or before in _NEVER_LAST:
         return False
     if before.isdecimal():
@@ -135,7 +135,7 @@ def _is_flag(char: str) -> bool:
 
 
 def is_wide_letter(char: str) -> bool:
-    """Whether this is a letter of a script written without blanks, or of Hangul."""
+    """True for a letter of a script written without blanks, or of Hangul."""
     return char >= "\u3040" and char.isalnum()
 
 

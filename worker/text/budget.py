@@ -1,9 +1,9 @@
-"""The frame budget: how much audio a segment may become before the engine is stopped.
+"""The frame budget: the most frames of a segment before the engine stops it.
 
-An end token that never comes must not hold a slot for minutes, and no honest speech may be cut off. So each character
-is given the time that a slow speaker would take at most, and the floor and the margin cover what is not in the text: a
-breath before, a pause after. All figures are our own choice; they are above what espeak-ng took at 160 words a minute
-for a few texts of letters, capitals, digits and symbols in eight of the ten languages.
+A missing end token must not hold a slot for minutes, and speech must not be cut off. So each character counts with the
+longest time that a slow speaker takes for it. The floor and the margin cover what is not in the text: a breath before,
+a pause after. The figures are estimates. They exceed what espeak-ng took at 160 words a minute for a few texts of
+letters, capitals, digits and symbols in eight of the ten languages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _FLOOR_MS = 4000
 _MARGIN_MS = 2000
 
 _LETTER_MS = 170  # about six letters a second, half of an easy reading pace
-_SPELT_MS = 900  # a letter said by its name: capitals, and Latin letters in a language of another script
+_SPELT_MS = 900  # a letter read by its name: a capital, or a Latin letter in a language of another script
 _DIGIT_MS = 1500  # 777 is "seven hundred and seventy-seven"
 _KANA_MS = 350
 _IDEOGRAPH_MS = 1200  # up to five kana: 志 is kokorozashi
@@ -27,9 +27,9 @@ _SPELLS_LATIN = frozenset({"Japanese", "Chinese", "Korean", "Russian", "Auto"})
 
 
 def frame_budget(text: str, language: str) -> int:
-    """The most frames of 80 ms that a segment may take: a generous upper bound, never below 75.
+    """The most frames of 80 ms that a segment may take, at least 75.
 
-    language: an English name such as "English", or "Auto", which takes the slowest.
+    language: an English name such as "English", or "Auto", which counts as the slowest language.
     """
     costs = _SPELT_COSTS if language in _SPELLS_LATIN else _COSTS
     ideograph_ms = _HANZI_MS if language == "Chinese" else _IDEOGRAPH_MS

@@ -1,7 +1,7 @@
-"""Cleaning: what a chat model wrote, as it should be spoken.
+"""Cleaning: a chat model's text without what should not be spoken.
 
-`clean` is idempotent. Taking one mark away may bring another to light, so markup is peeled until nothing changes; a
-text that still changes after a few rounds was nested to make trouble and loses its special characters altogether.
+`clean` is idempotent. The removal of one mark may uncover another, so it is repeated until nothing changes. A text that
+still changes after six rounds was nested on purpose and loses all its special characters.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _SPEAKABLE = re.compile(r"[^\W_]")
 
 
 def is_speakable(text: str) -> bool:
-    """Whether there is anything to say: a letter or a digit."""
+    """True when the text has a letter or a digit."""
     return _SPEAKABLE.search(text) is not None
 
 
 def clean(text: str) -> str:
-    """The text as it should be spoken, or "" when it says nothing.
+    """The text as it should be spoken, or "" when it has no letter and no digit.
 
-    Takes out markdown, tags, special tokens, emoji and control characters, shortens URLs to their host, and brings
-    quotes, dashes, widths and whitespace into one spelling. Lines are separated by \\n. Words are never dropped.
+    It removes Markdown, tags, special tokens, emoji and control characters, shortens URLs to their host, and normalises
+    quotes, dashes, widths and whitespace. Lines are separated by \\n. Words are never dropped.
     """
     if _is_plain(text):
         return text if is_speakable(text) else ""
@@ -46,7 +46,7 @@ def clean(text: str) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether the text is already what `clean` would make of it; says no when in doubt."""
+    """True when `clean` would not change the text. May return False for such a text too."""
     if _NOT_PLAIN.search(text) or not text or text[0] in " -" or text[-1] == " ":
         return False
     return "www." not in text.lower() and "mailto:" not in text and not any(pair in text for pair in _NOT_PLAIN_PAIRS)

@@ -1,4 +1,4 @@
-"""A voice's lexicon: how to spell the words that the engine would mispronounce."""
+"""A voice's lexicon: respellings of words that the engine mispronounces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from worker.text.characters import normalise
 
-# Scripts whose words follow each other without a blank, or (hangul) carry their particles with them.
+# Scripts written without blanks between words, or (hangul) with particles attached to words.
 _UNSPACED = re.compile(
     "[\u1100-\u11ff\u3005-\u3007\u3041-\u30ff\u3130-\u318f\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
@@ -15,10 +15,10 @@ _UNSPACED = re.compile(
 
 
 class Lexicon:
-    """Replaces whole words, the longest entry first; entries match in any case, an entry in the very case wins.
+    """Replaces whole words, the longest entry first. An entry in the same case wins over one in another case.
 
-    A word in Japanese, Chinese or Korean may stand against other characters of these scripts, and so may a Latin word
-    beside them. What was put in is not looked at again. Raises ValueError for an entry without a word.
+    A word in Japanese, Chinese or Korean may touch other characters of these scripts, and so may a Latin word.
+    Replacements are not searched again. Raises ValueError for an entry without a word.
     """
 
     __slots__ = ("_any_case", "_exact", "_lengths", "_starts")
@@ -30,7 +30,7 @@ class Lexicon:
         for word, spoken in entries.items():
             key = " ".join(normalise(word).split())
             if not key:
-                raise ValueError(f"lexicon entry {word!r} has no word to look for: remove it or write the word")
+                raise ValueError(f"lexicon entry {word!r} has no word; remove it or write the word")
             self._exact[key] = spoken
             self._any_case.setdefault(_folded(key), spoken)
             lengths.setdefault(_folded(key)[0], set()).add(len(key))
@@ -38,7 +38,7 @@ class Lexicon:
         self._starts = re.compile(f"[{re.escape(''.join(lengths))}]") if lengths else None
 
     def apply(self, text: str) -> str:
-        """The text with its words respelt."""
+        """The text with the lexicon's words replaced."""
         if self._starts is None:
             return text
         folded = _folded(text)
@@ -53,7 +53,7 @@ class Lexicon:
         return "".join(parts) + text[kept:]
 
     def _end(self, folded: str, at: int) -> int | None:
-        """Where the longest entry ends that stands here as a whole word; None when none does."""
+        """Where the longest entry ends that matches a whole word at this index, or None."""
         if at and _is_one_word(folded[at - 1], folded[at]):
             return None
         for length in self._lengths[folded[at]]:

@@ -1,6 +1,9 @@
 """Markup: the words of a marked-up text without its marks.
 
-Every pattern here is linear in the text's length: its repeated classes exclude what would start the pattern again.
+Each pattern takes time linear in the text's length: its repeated classes exclude what starts the pattern.
+
+Not by markdown-it-py 4.3: CommonMark reads `a<b and c>d` as a tag and loses its words, `2*3*4` as emphasis, and the
+marks of **「重要」**です as text; it takes the numbers from a list, and 7 s for 100,000 `[` where this takes 0.1 s.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ _HEADING = re.compile(r"#{1,6}\s+")
 _HEADING_END = re.compile(r"\s#+$")
 _BULLET = re.compile(r"(?:(?:[-*+•‣◦○]\s+|[•‣◦・●■◆]\s*)+(?:\[[ xX]\]\s+)?)")
 _DEFINITION = re.compile(r"\[[^\[\]]{1,200}\]:\s*(?:https?://|www\.|[/#])")
-_SAID_ITSELF = ".!?…:;,。！？、：；，—"  # a line that ends so needs no full stop
+_CLOSING_MARKS = ".!?…:;,。！？、：；，—"  # a line that ends so needs no full stop
 _SENTENCE_END = ".!?…:;。！？：；"
 
 _ESCAPE = re.compile(r"(?<!\\)\\+(?=[*_`~#\[\]()<>|!])")
@@ -41,7 +44,7 @@ _REPEATED = re.compile(r"([.,!?。、！？~〜=*#_-])\1{3,}|…{2,}|—{2,}")
 def strip_lines(text: str) -> str:
     """The lines without block marks: quotes, headings, lists, tables, rules and code fences.
 
-    A line that was broken off in mid-sentence is joined with the next; every other one but the last ends in a mark.
+    A line that ends inside a sentence is joined with the next. Every other line but the last ends in a mark.
     """
     lines: list[str] = []
     may_join = False
@@ -60,7 +63,7 @@ def strip_lines(text: str) -> str:
 
 
 def strip_inline(text: str) -> str:
-    """The text without special tokens, tags, links, code marks and emphasis; URLs as their host name."""
+    """The text without special tokens, tags, links, code marks and emphasis, and with URLs as their host name."""
     if "\\" in text:
         text = _ESCAPE.sub("", text)
     if "<" in text:
@@ -77,7 +80,7 @@ def strip_inline(text: str) -> str:
 
 
 def _strip_line(line: str) -> tuple[str, bool]:
-    """The line without its block mark, and whether it had one that makes it stand for itself."""
+    """The line without its block mark, and whether that mark makes it a block that joins no other line."""
     if line.startswith(">"):
         line = _QUOTE.sub("", line, count=1) if _QUOTE.match(line) else line
     if _FENCE.fullmatch(line) or _RULE.fullmatch(line) or _DEFINITION.match(line):
@@ -92,7 +95,7 @@ def _strip_line(line: str) -> tuple[str, bool]:
 
 
 def _closed(line: str, needs_mark: bool) -> str:
-    if not needs_mark or line[-1] in _SAID_ITSELF:
+    if not needs_mark or line[-1] in _CLOSING_MARKS:
         return line
     is_japanese = line[-1] >= "\u3001" and not "\uac00" <= line[-1] <= "\ud7a3"
     return line + ("。" if is_japanese else ".")
@@ -103,7 +106,7 @@ def _host(url: re.Match[str]) -> str:
 
 
 def _without_emphasis(line: str) -> str:
-    """Take out the pairs of emphasis marks; 2 * 3, snake_case and *args have none."""
+    """The line without its pairs of emphasis marks; 2 * 3, snake_case and *args have none."""
     opened: dict[str, list[list[int]]] = {"*": [], "_": [], "~": []}
     cuts: list[tuple[int, int]] = []
     for run in _EMPHASIS.finditer(line):

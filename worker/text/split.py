@@ -1,11 +1,11 @@
-"""Splitting: an utterance's text into the segments that are spoken one after another.
+"""Splitting: an utterance's text into segments, which are spoken one after another.
 
-Written here because no library kept the laws when tried: sentence-stream 1.3.0 streams but drops asterisks and has no
-longest segment, pysbd 0.3.4 and sentencex 1.0.32 want the whole text at once and have none either.
+No library that was tried fits: sentence-stream 1.3.0 streams but drops asterisks and does not limit a segment's
+length; pysbd 0.3.4 and sentencex 1.0.32 need the whole text at once and do not limit it either.
 
-A cut is decided from the text before it and at most LOOKAHEAD_CHARS after it, never from where a piece of the input
-ended, so the segments do not depend on how the text was fed. Lengths are weights: a wide character (kana, kanji,
-hangul) takes about as long to say as two letters, and counts as two, also in max_chars.
+A cut depends on the text before it and on at most LOOKAHEAD_CHARS after it, never on where a piece of the input ended:
+the segments do not depend on how the text was fed. Lengths are weights: a wide character (kana, kanji, hangul) takes
+about as long to speak as two letters and counts as two, also in max_chars.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from worker.text.boundary import LOOKAHEAD_CHARS, Language, Rank, is_wide_letter
 FIRST_CHARS = 80
 MAX_CHARS = 250
 _LEAST_FIRST = 16  # shorter than this a first segment sounds clipped
-_LEAST = 60  # later segments gather sentences up to this, for an even voice
+_LEAST = 60  # later segments collect sentences up to this, for an even voice
 _LEAST_REST = 12  # a shorter rest stays with what it follows
 _HARD_CUT_SEARCH = 48
 
 _BLANKS = re.compile(r"\s+")
 _NOT_SINGLE = re.compile(r"\s\s|[^\S \n]")
 _LINE_END = re.compile("[\n\r\x85\u2028\u2029]")
-_FIRST_WIDE = "\u2e80"  # CJK radicals; kana, ideographs, hangul syllables, full-width forms and emoji come after
+_FIRST_WIDE = "\u2e80"  # CJK radicals; kana, ideographs, hangul syllables, full-width forms and emoji follow
 _language = lru_cache(maxsize=16)(Language)
 
 
 def split(text: str, language: str) -> list[str]:
-    """The segments of a whole text, in order. Their characters, blanks aside, are the text's."""
+    """The segments of a whole text, in order. Without blanks, their characters are the text's."""
     splitter = Splitter(language)
     splitter._take(text)
     return splitter.flush()
 
 
 class Splitter:
-    """Takes a text in any pieces, gives each segment as soon as it is decided.
+    """Takes a text in pieces of any size and returns each segment as soon as it is decided.
 
-    language: an English name such as "English", or "Auto". first_chars: by then the first segment ends, at a clause
-    where there is one, so that sound starts early. max_chars: no segment is longer; at least 40.
+    language: an English name such as "English", or "Auto". first_chars: the most of the first segment, which ends at a
+    clause if possible, so that sound starts early. max_chars: the most of any segment; at least 40.
     """
 
     __slots__ = (
@@ -58,18 +58,18 @@ class Splitter:
 
     def __init__(self, language: str, first_chars: int = FIRST_CHARS, max_chars: int = MAX_CHARS) -> None:
         if max_chars < 40:
-            raise ValueError(f"max_chars is {max_chars}, which would cut words: give 40 or more")
+            raise ValueError(f"max_chars is {max_chars}, which would cut words; use 40 or more")
         self._language = _language(language)
         self._first_chars = min(first_chars, max_chars)
         self._max_chars = max_chars
         self._window_chars = max_chars + LOOKAHEAD_CHARS
-        self._buffer = ""  # single blanks, none at either end
-        self._blank = ""  # what came after the buffer: a newline, a blank or nothing
+        self._buffer = ""  # with single blanks, and no blank at either end
+        self._blank = ""  # the blank after the buffer: a newline, a blank or nothing
         self._sums = [0]  # the weight of the buffer up to each of its characters
         self._is_first = True
 
     def feed(self, text: str) -> list[str]:
-        """Add a piece of the text; return the segments now decided."""
+        """Add a piece of the text; return the segments that are now decided."""
         return self._decided(is_end=False) if self._take(text) else []
 
     def _take(self, text: str) -> bool:
@@ -115,9 +115,9 @@ class Splitter:
         return segments
 
     def _cut(self, window: _Window, *, is_whole: bool, is_open: bool) -> int | None:
-        """Where the segment that starts the window ends; None while more of the text may change that.
+        """Where the window's first segment ends; None while more text may change that.
 
-        is_whole: the text ends with the window. is_open: more may come, and the window has room for it.
+        is_whole: the text ends with the window. is_open: more text may follow, and the window has room for it.
         """
         n_chars = len(window.text)
         furthest = window.reach(self._max_chars)
@@ -133,7 +133,7 @@ class Splitter:
         return best if best is not None else _hard_cut(window.text, limit)
 
     def _best(self, window: _Window, limit: int) -> tuple[int | None, bool]:
-        """The best place to cut up to limit, and whether it is good enough whatever follows."""
+        """The best cut up to `limit`, and whether it holds whatever follows."""
         least = window.reach(_LEAST_FIRST if self._is_first else _LEAST)
         early = window.reach(self._first_chars) if self._is_first else -1
         too_short = window.reach(self._max_chars // 4)
@@ -151,12 +151,12 @@ class Splitter:
             if order <= best_order:
                 best, best_order = end, order
         if best_order[0] and is_wide_letter(window.text[limit : limit + 1]):
-            best = None  # rather than leave a few characters alone, cut between two letters
+            best = None  # a cut between two letters is better than a segment of a few characters
         return (clause, True) if clause is not None and limit >= early else (best, False)
 
 
 class _Window:
-    """What may become the next segment, with room to look ahead, and how much of it fits into a weight."""
+    """The text from which the next segment is cut, with its lookahead, and the weights of its prefixes."""
 
     __slots__ = ("_from", "_sums", "_until", "text", "total")
 
