@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from schemas.errors import ErrorCode, JobError
+from schemas.errors import SESSION_UNWRITABLE, ErrorCode, JobError
 from schemas.messages import Cancelled, Error
 from worker.stream import session_writer as stream
 from worker.stream.lease import Lease, LeaseLost
@@ -17,7 +17,6 @@ from worker.utterance.delivery import Delivery
 
 log = logging.getLogger(__name__)
 
-SESSION_UNWRITABLE = "session_unwritable"  # a dead letter's reason: no entry could be written for its session
 _DELETED = (
     "the job's entry was deleted from the job stream while it was spoken, and the session's next job began; publish it "
     "again, and cancel a job instead of deleting its entry"

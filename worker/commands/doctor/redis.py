@@ -12,6 +12,7 @@ from time import perf_counter, time
 from schemas.errors import MakimaError
 from worker.commands.doctor.findings import Finding, fail, unless, warn
 from worker.commands.doctor.queue import check_queue
+from worker.commands.doctor.redis_config import check_configuration
 from worker.engine.checkpoint.packages import fits
 from worker.settings import Settings, without_password
 from worker.stream.scripts import APPEND, BEAT, BEGIN, CLAIM, END, RECLAIM, SETTLE, SWEEP, Script
@@ -28,10 +29,9 @@ PINGS_S = 3.0  # of which to spend no more on them
 SLOW_PING_MS = 5.0
 ANSWER_TIMEOUT_S = 3.0
 PLANE_TIMEOUT_S = 20.0
-MAX_BULK_BYTES = 1024 * 1024
 JOB_SCRIPTS = (CLAIM, SETTLE, BEAT, RECLAIM, SWEEP)
 SESSION_SCRIPTS = (BEGIN, APPEND, END)
-TROUBLE = (RedisError, OSError, TimeoutError, AddressError, ValueError)
+TROUBLE = (RedisError, MakimaError, OSError, ValueError)
 
 
 @dataclass(slots=True)
@@ -90,11 +90,8 @@ async def _examine(plane: RedisRole, lease_ms: int) -> None:
         plane.found(await _server(link, said, plane))
         plane.found(await _latency(link, lease_ms if plane.keeps_jobs else None))
         plane.found(await _scripts(link, plane.scripts))
-        if plane.keeps_jobs:
-            plane.found(await _appendonly(link, said))
-        plane.found(await _eviction(link, said))
-        if plane.keeps_jobs:
-            plane.found(await _bulk_length(link))
+        for finding in await check_configuration(link, said, plane.keeps_jobs):
+            plane.found(finding)
         plane.found(await _clock(link, plane, lease_ms))
         if plane.keeps_jobs:
             for finding in await check_queue(link, plane.prefix):
@@ -175,48 +172,6 @@ async def _scripts(link: Link, scripts: tuple[Script, ...]) -> Finding:
         n_loaded += sha == script.sha.encode()
     detail = f"{n_loaded} of {len(scripts)} loaded"
     return unless(n_loaded == len(scripts), fail("scripts", detail, "the server changes scripts: is it a Redis?"))
-
-
-async def _setting(link: Link, name: str) -> str | None:
-    """A directive's value; None when this user may not ask, or the server does not know it."""
-    try:
-        flat = await link.call("CONFIG", "GET", name)
-    except Refusal:  # an ACL, or a provider without CONFIG
-        return None
-    return flat[1].decode() if len(flat) > 1 else None
-
-
-async def _appendonly(link: Link, said: dict[str, str]) -> Finding:
-    value: str | None
-    if "aof_enabled" in said:
-        value = "yes" if said["aof_enabled"] == "1" else "no"
-    else:
-        value = await _setting(link, "appendonly")
-    if value is None:
-        return _kept("appendonly", "yes")
-    advice = "set `appendonly yes`: without it queued jobs are lost when Redis restarts"
-    return unless(value == "yes", warn("appendonly", value, advice))
-
-
-async def _eviction(link: Link, said: dict[str, str]) -> Finding:
-    value = said.get("maxmemory_policy") or await _setting(link, "maxmemory-policy")
-    if value is None:
-        return _kept("maxmemory-policy", "noeviction")
-    advice = "set `maxmemory-policy noeviction`: an evicted key is a lost job or a silent session"
-    return unless(value == "noeviction", warn("maxmemory-policy", value, advice))
-
-
-async def _bulk_length(link: Link) -> Finding:
-    value = await _setting(link, "proto-max-bulk-len")
-    if value is None or not value.isdigit():
-        return _kept("proto-max-bulk-len", "1mb")
-    detail = f"{int(value):,} bytes"
-    advice = "set `proto-max-bulk-len 1mb`: otherwise anybody can publish a field of many megabytes"
-    return unless(int(value) <= MAX_BULK_BYTES, warn("proto-max-bulk-len", detail, advice))
-
-
-def _kept(directive: str, wanted: str) -> Finding:
-    return warn(directive, "not known: this user may not ask (CONFIG GET, INFO)", f"see that it is `{wanted}`")
 
 
 async def _clock(link: Link, plane: RedisRole, lease_ms: int) -> Finding:
