@@ -277,8 +277,7 @@ def test_an_option_or_number_that_redis_py_would_stumble_over_is_refused(url: st
 
 @pytest.mark.parametrize("url", ["redis://h/2", "redis://h?db=2", "unix:///s?db=2", "rediss://u:p@h/2?db=2"])
 def test_the_number_of_a_database_is_kept(url: str) -> None:
-    connection = Address(url).connection(1.0)
-    assert connection.db == 2
+    assert Address(url).login()[-1] == ("SELECT", "2")
 
 
 def test_a_unix_url_without_slashes_would_show_its_password_and_is_refused() -> None:

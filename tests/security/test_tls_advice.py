@@ -13,7 +13,7 @@ from tests.security.test_tls_setups import tls_sentinel
 from tests.shell import Run, complaint
 from tests.stream.servers import Certificates, needs_tls
 from worker.commands.doctor.redis import check_redis
-from worker.stream.transport import address as connect
+from worker.stream.transport import handshake
 
 pytestmark = needs_tls
 
@@ -72,7 +72,7 @@ def test_plain_on_a_tls_port_is_told_with_rediss(tls_only_server: Deployed, run:
 def test_tls_on_a_plain_port_is_told_with_redis(
     plain_server: Deployed, papers: Certificates, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connect, "CONNECT_TIMEOUT_S", 0.5)  # Redis waits for the rest of a line
+    monkeypatch.setattr(handshake, "CONNECT_TIMEOUT_S", 0.5)  # Redis waits for the rest of a line
     access = plain_server.access
     url = access.url.replace("redis", "rediss")
     advised(replace(access, url=url, ca_file=papers["ca.pem"]), "write redis://", run)

@@ -105,9 +105,10 @@ def test_any_text_is_an_address_or_refused(text: str, scheme: str) -> None:
     if address.is_cluster:
         address = address.node(*address.hosts[0])
     elif address.kind == "sentinel":
-        address.sentinel(*address.hosts[0]).connection(1.0)
+        assert address.sentinel(*address.hosts[0]).target
         address = address.master(*address.hosts[0])
-    address.connection(1.0)
+    assert address.target
+    address.login()
 
 
 def test_an_address_shows_neither_its_password_nor_the_one_in_its_url() -> None:

@@ -11,8 +11,8 @@ from tests.stream.servers import Server, needs_cli, needs_redis, server
 from worker.commands.terminal import redis_problem
 from worker.stream.transport.address import Address
 from worker.stream.transport.advice import advice_on, sentence_on
-from worker.stream.transport.connection import _refusal
 from worker.stream.transport.open import open_link
+from worker.stream.transport.refusal import refusal
 from worker.stream.transport.retry import RetryPolicy, UnwillingError
 
 SAID = {
@@ -45,7 +45,7 @@ SAID = {
 
 @pytest.mark.parametrize(("words", "mends"), SAID.items(), ids=[words[:30] for words in SAID])
 def test_each_refusal_of_a_server_has_its_remedy(words: str, mends: str) -> None:
-    error = _refusal(words)
+    error = refusal(words)
     advice = advice_on(error)
     assert advice is not None
     assert mends in advice.remedy

@@ -3,29 +3,18 @@
 `worker.settings.redis_url` has the rules of the URLs. A user and password given apart from the URL (from a setting or a
 file) win over those inside it.
 
-What a connection needs (the password's file, certificates, names) is read when it is made, so that what was changed
-meanwhile counts from the next connection on.
-
-redis-py opens the connections (addresses, TLS, log-in) and no more: its clients retry by themselves, which hides
-failures, and cut blocking reads short by a default time-out. `worker.stream.transport.handshake` makes connections,
-`worker.stream.transport.link` speaks on them, `worker.stream.transport.retry` waits and repeats.
+Files (password, certificates) are read for each connection, so a changed file counts from the next connection on.
 """
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from worker.settings import AddressError, RedisUrl, Settings, password_in
 
 __all__ = ["Address", "AddressError", "addresses"]
-
-CONNECT_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,36 +69,41 @@ class Address:
         """The address of one Sentinel, which may know neither the servers' user nor their password."""
         return replace(self._at(host, port), username=None, password=None, password_file=None)
 
-    def connection(self, timeout_s: float) -> AbstractConnection:
-        """What connects to this server (`node`, `master` and `sentinel` give those of a Cluster or service).
+    @property
+    def target(self) -> tuple[str, int] | str:
+        """(host, port) of the server, or the path of its Unix socket."""
+        return self._parsed.socket or self._parsed.hosts[0]
 
-        It holds user, password and database, but `worker.stream.transport.handshake` logs in. TCP and TLS together may
-        take twice the time-out. Raises SettingsError when the password's file cannot be read.
+    def login(self) -> list[tuple[str, ...]]:
+        """The commands that a connection begins with: AUTH and SELECT, where they are needed.
+
+        Raises SettingsError when the password file cannot be read.
         """
-        url = self._parsed
-        make: type[AbstractConnection] = Connection
-        options: dict[str, Any] = {
-            "db": url.db,
-            "protocol": 2,
-            "redis_connect_func": _no_login,
-            "socket_timeout": timeout_s,
-            "socket_connect_timeout": min(2 * timeout_s, max(CONNECT_TIMEOUT_S, timeout_s)),
-            "retry": Retry(NoBackoff(), 0),
-        }
-        if url.socket:
-            make = UnixDomainSocketConnection
-            options["path"] = url.socket
-        else:
-            options["host"], options["port"] = url.hosts[0]
-            if url.is_tls:
-                make = SSLConnection
-                options |= self._tls_options()
         username, password = self._credentials()
         if self.password_file is not None:
             password = password_in(self.password_file)
-        options |= {"username": username} if username is not None else {}
-        options |= {"password": password} if password is not None else {}
-        return make(**options)
+        commands: list[tuple[str, ...]] = []
+        if username:
+            commands.append(("AUTH", username, password or ""))
+        elif password:
+            commands.append(("AUTH", password))
+        if self._parsed.db:
+            commands.append(("SELECT", str(self._parsed.db)))
+        return commands
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What checks the server's certificate and its host name; None without TLS.
+
+        The authority of `ca_file` counts beside those of the system. Raises OSError for a file that cannot be used.
+        """
+        if not self._parsed.is_tls:
+            return None
+        context = ssl.create_default_context()
+        if self.cert_file is not None or self.key_file is not None:
+            context.load_cert_chain(self.cert_file or "", self.key_file)
+        if self.ca_file is not None:
+            context.load_verify_locations(self.ca_file)
+        return context
 
     def _at(self, host: str, port: int, db: int = 0) -> Address:
         scheme = "rediss" if self._parsed.is_tls else "redis"
@@ -123,14 +117,6 @@ class Address:
             self.password if self.password is not None else self._parsed.password,
         )
 
-    def _tls_options(self) -> dict[str, Any]:
-        files = {
-            "ssl_ca_certs": self.ca_file,
-            "ssl_certfile": self.cert_file,
-            "ssl_keyfile": self.key_file,
-        }
-        return {name: str(path) for name, path in files.items() if path is not None}
-
 
 def addresses(settings: Settings) -> tuple[Address, Address]:
     """Where the job plane and the session plane are. Raises SettingsError for an unreadable password file."""
@@ -139,7 +125,3 @@ def addresses(settings: Settings) -> tuple[Address, Address]:
     who = (username, None if file else password)
     files = (settings.redis_ca_file, settings.redis_cert_file, settings.redis_key_file, file)
     return Address(settings.redis_url, *who, *files), Address(settings.session_url, *who, *files)
-
-
-def _no_login(connection: AbstractConnection) -> None:
-    """redis-py would ask for one thing after the other, a round trip each."""

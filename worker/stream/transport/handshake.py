@@ -11,7 +11,6 @@ from typing import Any
 
 import hiredis
 import redis
-from redis.asyncio.connection import AbstractConnection
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import NoPermissionError, ResponseError
 
@@ -19,6 +18,8 @@ from schemas.errors import MakimaError
 from worker.stream.transport.address import Address
 from worker.stream.transport.connection import PipelinedConnection
 from worker.stream.transport.retry import PASSING, UnwillingError
+
+CONNECT_TIMEOUT_S = 5.0
 
 
 class WrongServerError(MakimaError, redis.ConnectionError):
@@ -41,25 +42,42 @@ async def open_connection(address: Address, timeout_s: float) -> PipelinedConnec
 
 
 async def _open(address: Address, timeout_s: float) -> PipelinedConnection:
-    connection = address.connection(timeout_s)
+    pipeline = await _connect(address, timeout_s)
     try:
-        await connection.connect()  # type: ignore[no-untyped-call]
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-    pipeline = PipelinedConnection(connection, timeout_s)
-    try:
-        await _greet(pipeline, connection, address.is_part)
+        await _greet(pipeline, address)
     except BaseException as error:
         pipeline.give_up(error if isinstance(error, Exception) else redis.ConnectionError("given up"))
         raise
     return pipeline
 
 
-async def _greet(pipeline: PipelinedConnection, connection: AbstractConnection, is_part: bool) -> None:
+async def _connect(address: Address, timeout_s: float) -> PipelinedConnection:
+    """A connection over TCP, TLS or a Unix socket, before the log-in. TCP and TLS together have `timeout_s` twice."""
+    target = address.target
+    server = target if isinstance(target, str) else f"{target[0]}:{target[1]}"
+    loop = asyncio.get_running_loop()
+    within_s = min(2 * timeout_s, max(CONNECT_TIMEOUT_S, timeout_s))
+
+    def make() -> PipelinedConnection:
+        return PipelinedConnection(server, timeout_s)
+
+    try:
+        async with asyncio.timeout(within_s):
+            if isinstance(target, str):
+                _, pipeline = await loop.create_unix_connection(make, target)
+            else:
+                _, pipeline = await loop.create_connection(make, *target, ssl=address.tls())
+    except TimeoutError as error:
+        raise redis.TimeoutError(f"no connection within {within_s:g} s to {server}") from error
+    except OSError as error:
+        raise redis.ConnectionError(f"no connection to {server}: {error}") from error
+    return pipeline
+
+
+async def _greet(pipeline: PipelinedConnection, address: Address) -> None:
     """Log in, and hear that it is a Redis and no other than the URL says; all goes out at once, for one round trip."""
-    commands = [*_login(connection), ("PING",)]
-    if not is_part:
+    commands = [*address.login(), ("PING",)]
+    if not address.is_part:
         commands.append(("CLUSTER", "SLOTS"))
     answers = await asyncio.gather(*[_ask(pipeline, *words) for words in commands], return_exceptions=True)
     for words, answer in zip(commands, answers, strict=True):
@@ -73,18 +91,6 @@ async def _greet(pipeline: PipelinedConnection, connection: AbstractConnection, 
             raise answer
         elif answer != (b"PONG" if words[0] == "PING" else b"OK"):
             raise redis.ConnectionError(f"what answers there is no Redis: it does not know {words[0]}")
-
-
-def _login(connection: AbstractConnection) -> list[tuple[str, ...]]:
-    username, password = connection.username, connection.password
-    commands: list[tuple[str, ...]] = []
-    if username:
-        commands.append(("AUTH", username, password or ""))
-    elif password:
-        commands.append(("AUTH", password))
-    if connection.db:
-        commands.append(("SELECT", str(connection.db)))
-    return commands
 
 
 async def _check_kind(pipeline: PipelinedConnection, slots: Any) -> None:
