@@ -144,7 +144,7 @@ def test_arguments_that_do_not_fit_a_message_are_a_line_and_no_traceback_on_stde
     wrong = logging.LogRecord("worker.test", logging.INFO, __file__, 1, "%d jobs", ("many",), None)
     [handler] = [handler for handler in logging.getLogger().handlers if isinstance(handler.formatter, TextLines)]
     handler.handle(wrong)
-    assert "a log line of worker.test could not be made" in stream.getvalue()
+    assert "a log line of worker.test cannot be formatted" in stream.getvalue()
     assert capsys.readouterr().err == ""
 
 

@@ -1,1 +1,1 @@
-"""What operators see of a worker: logs, metrics, health pages."""
+"""Observability: logs, metrics, health pages."""

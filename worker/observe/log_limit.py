@@ -1,6 +1,6 @@
-"""How often a message of one kind is written: a burst of them, then one line that says how many more there were.
+"""Rate limit of the log: a burst of messages of one kind, then one line with the number of those held back.
 
-A kind is a logger, a level and a message before its arguments are put in: `job %s of session %s: %s`.
+A kind is a logger, a level and a message before its arguments are filled in: `job %s of session %s: %s`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Burst:
 
 
 class Limiter:
-    """Lets 10 messages of a kind through in 10 s. Debug messages are not limited: who asks for them wants them all."""
+    """Passes 10 messages of a kind in 10 s. Debug messages are not limited: at that level all are wanted."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -33,37 +33,37 @@ class Limiter:
         self._lock = RLock()
 
     def admit(self, record: logging.LogRecord) -> list[logging.LogRecord]:
-        """What to write now: the record, or nothing; before it what became known of earlier ones of its kind."""
+        """The records to write now: the summary of an ended burst of this kind, then this record unless limited."""
         if record.levelno <= logging.DEBUG:
             return [record]
         kind = (record.name, record.levelno, str(record.msg))
         now = self._clock()
         with self._lock:
-            said = self._end({kind}, now)
+            summaries = self._end({kind}, now)
             if kind not in self._windows:
                 self._make_room(now)
                 self._windows[kind] = _Burst(now)
             window = self._windows[kind]
             window.n += 1
-            return [*said, record] if window.n <= BURST else said
+            return [*summaries, record] if window.n <= BURST else summaries
 
     def due(self, is_end: bool = False) -> list[logging.LogRecord]:
-        """A line for each kind of which more was held back and whose time is over; of every kind at the end."""
+        """A summary for each kind whose burst has ended, or, with `is_end`, for every kind with messages held back."""
         with self._lock:
             return self._end(set(self._windows), self._clock(), is_end)
 
     def _end(self, kinds: set[Kind], now: float, is_end: bool = False) -> list[logging.LogRecord]:
-        said = []
+        summaries = []
         for kind in [kind for kind in self._windows if kind in kinds]:
             window = self._windows[kind]
             if is_end or now - window.began_at >= WINDOW_S:
                 del self._windows[kind]
                 if window.n > BURST:
-                    said.append(_summary(kind, window.n - BURST, now - window.began_at))
-        return said
+                    summaries.append(_summary(kind, window.n - BURST, now - window.began_at))
+        return summaries
 
     def _make_room(self, now: float) -> None:
-        """A library may put its arguments in itself: its kinds have no end."""
+        """Bound the number of kinds: a library that fills in its own arguments makes a kind of every message."""
         if len(self._windows) >= MOST_KINDS:
             quiet = [kind for kind, window in self._windows.items() if window.n <= BURST]
             for kind in quiet or list(self._windows)[:1]:

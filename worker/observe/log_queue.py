@@ -1,7 +1,7 @@
-"""Lines of the log on their way to a file that may block, such as a pipe that nobody reads.
+"""A bounded queue in front of a log file that may block, such as a pipe without a reader.
 
-A caller only puts a line into a bounded queue; a thread writes. What does not fit is dropped and counted, and a line
-says how many were dropped as soon as lines flow again.
+A caller puts a line into the queue; a thread writes it. Lines that do not fit are dropped and counted. The number is
+logged as soon as lines are written again.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ MOST_LINES = 2000
 MOST_CHARS = 1_000_000
 LINE_CHARS = 100_000  # a longer line is cut
 TICK_S = 1.0
-STUCK_S = 0.3  # without a line written: whoever waits for the rest gives up
-FLUSH_S = 2.0  # the most that anybody waits for a reader that is only slow
+STUCK_S = 0.3  # without a line written: `flush` gives up
+FLUSH_S = 2.0  # the most that `flush` waits for a slow reader
 
 
 class LineQueue:
-    """Writes lines in the order they were put, from a thread that starts with the first.
+    """Writes lines in order from a thread, which the first line starts.
 
-    write: may block, raises nothing. note: the line that says how many were dropped. on_tick: called about once a
-    second from the writing thread.
+    write: may block, raises nothing. note: returns the line that reports a number of dropped lines. on_tick: called
+    about once a second from the writing thread.
     """
 
     def __init__(
@@ -38,23 +38,23 @@ class LineQueue:
         self._lines: deque[str] = deque()
         self._n_chars = 0
         self._is_writing = False
-        self._is_dropping = False  # from a full queue on until it is half empty
-        self._n_unsaid = 0
+        self._is_dropping = False  # set by a full queue, cleared when it is half empty
+        self._n_unreported = 0
         self._thread: threading.Thread | None = None
         self.n_dropped = 0
         self.n_written = 0
 
     def put(self, line: str) -> None:
-        """Have a line written, or drop it; never blocks."""
+        """Queue a line, or drop it when the queue is full. Never blocks."""
         if len(line) > LINE_CHARS:
             line = line[:LINE_CHARS] + "..."
         with self._changed:
             if self._is_dropping or self._is_full(line):
                 self._is_dropping = True
                 self.n_dropped += 1
-                self._n_unsaid += 1
+                self._n_unreported += 1
                 return
-            self._say_what_was_dropped()
+            self._report_dropped()
             self._append(line)
             if self._thread is None or not self._thread.is_alive():  # as after a fork
                 self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -62,7 +62,7 @@ class LineQueue:
             self._changed.notify_all()
 
     def flush(self) -> bool:
-        """Wait until everything is written; False when nobody reads it: after 0.3 s without progress, 2 s in all."""
+        """Wait until the queue is empty. False after 0.3 s without progress, or 2 s in all."""
         end = monotonic() + FLUSH_S
         with self._changed:
             while self._lines or self._is_writing:
@@ -85,7 +85,7 @@ class LineQueue:
             self.n_written += 1
             if self._is_dropping and len(self._lines) <= MOST_LINES // 2 and self._n_chars <= MOST_CHARS // 2:
                 self._is_dropping = False
-                self._say_what_was_dropped()
+                self._report_dropped()
             self._changed.notify_all()
 
     def _is_full(self, line: str) -> bool:
@@ -95,10 +95,10 @@ class LineQueue:
         self._lines.append(line)
         self._n_chars += len(line)
 
-    def _say_what_was_dropped(self) -> None:
-        if self._n_unsaid:
-            self._append(self._note(self._n_unsaid))
-            self._n_unsaid = 0
+    def _report_dropped(self) -> None:
+        if self._n_unreported:
+            self._append(self._note(self._n_unreported))
+            self._n_unreported = 0
 
     def _run(self) -> None:
         ticked_at = monotonic()
@@ -113,7 +113,7 @@ class LineQueue:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write to a descriptor that may block, or be one that does not. A reader that is gone is no error of ours."""
+    """Write to a descriptor, blocking or not. A reader that has gone is ignored."""
     while data:
         try:
             data = data[os.write(fd, data) :]

@@ -1,11 +1,11 @@
-"""Logging: standard library only, one line an event on stderr, as text or as JSON.
+"""Logging with the standard library: one line for each event on stderr, as text or as JSON.
 
     log = logging.getLogger(__name__)
     log.info("utterance complete", extra={"session_id": ..., "job_id": ..., "samples": ...})
 
-Four rules are enforced here and not left to the callers: what a job says (`extra={"text": ...}`) is shown at debug
-level only; the credentials in a URL never are; nobody waits for stderr (`worker.observe.log_queue`); and one kind of
-message does not fill the log (`worker.observe.log_limit`).
+Four rules hold for every caller. A job's text (`extra={"text": ...}`) is logged at debug level only. Credentials in a
+URL are never logged. No caller waits for stderr (`worker.observe.log_queue`). One kind of message does not fill the log
+(`worker.observe.log_limit`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from worker.observe.log_queue import LineQueue, write_all
 from worker.settings import without_password
 
 OURS = ("worker", "schemas")
-SPOKEN = ("text", "text_spoken")  # extra fields that hold what a job says
+SPOKEN = ("text", "text_spoken")  # extra fields that hold a job's text
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
@@ -35,9 +35,9 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 
 
 def configure(level: str = "info", log_format: str = "text", stream: TextIO | None = None) -> None:
-    """Send our log at this level, and everybody else's warnings, to stderr. May be called again.
+    """Log this project's messages from this level on, and warnings of other packages. May be called again.
 
-    stream: written to at once, by the caller that logs. Without it a thread writes to stderr.
+    stream: the calling thread writes to it at once. None: a thread writes to stderr.
     """
     handler = _LogHandler(JsonLines() if log_format == "json" else TextLines(), stream)
     root = logging.getLogger()
@@ -52,12 +52,12 @@ def configure(level: str = "info", log_format: str = "text", stream: TextIO | No
 
 
 def n_dropped() -> int:
-    """Lines of this process' log that were dropped because nobody read stderr."""
+    """The number of log lines of this process that were dropped because stderr was not read."""
     return sum(handler.n_dropped for handler in logging.getLogger().handlers if isinstance(handler, _LogHandler))
 
 
 class _LogHandler(logging.Handler):
-    """Formats where the message was made, so that its arguments are those of that moment."""
+    """Formats a message in the calling thread, before its arguments change."""
 
     def __init__(self, lines: _Lines, stream: TextIO | None) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _LogHandler(logging.Handler):
             self._put = self._write_at_once
         else:
             fd = stderr
-            self._queue = LineQueue(lambda line: write_all(fd, _bytes(line)), self._note, self._say_what_is_due)
+            self._queue = LineQueue(lambda line: write_all(fd, _bytes(line)), self._note, self._write_summaries)
             self._put = self._queue.put
 
     @property
@@ -83,24 +83,24 @@ class _LogHandler(logging.Handler):
             self._put(self._line(one))
 
     def flush(self) -> None:
-        """Say what is left to be said and wait until it is written, but not for a reader that does not read."""
-        self._say_what_is_due(is_end=True)
+        """Write the summaries of all bursts, and wait for the queue unless its reader is stuck."""
+        self._write_summaries(is_end=True)
         if self._queue is not None:
             self._queue.flush()
 
     def _line(self, record: logging.LogRecord) -> str:
         try:
             return self.format(record)
-        except Exception as error:  # arguments that do not fit, or that cannot be shown
-            return self._made(logging.ERROR, "a log line of %s could not be made: %r", record.name, error)
+        except Exception as error:  # its arguments do not fit the message, or their __str__ raises
+            return self._formatted(logging.ERROR, "a log line of %s cannot be formatted: %r", record.name, error)
 
     def _note(self, n: int) -> str:
-        return self._made(logging.WARNING, "%d log lines were dropped: stderr was not read in time", n)
+        return self._formatted(logging.WARNING, "%d log lines were dropped: stderr was not read in time", n)
 
-    def _made(self, level: int, message: str, *arguments: object) -> str:
+    def _formatted(self, level: int, message: str, *arguments: object) -> str:
         return self.format(logging.LogRecord(__name__, level, __file__, 0, message, arguments, None))
 
-    def _say_what_is_due(self, is_end: bool = False) -> None:
+    def _write_summaries(self, is_end: bool = False) -> None:
         for record in self._limiter.due(is_end):
             self._put(self._line(record))
 
@@ -111,7 +111,7 @@ class _LogHandler(logging.Handler):
 
 
 def _descriptor() -> int | None:
-    """The file descriptor of the process' own stderr; None where something else stands in its place, as in tests."""
+    """The file descriptor of the process' stderr; None where sys.stderr was replaced, as in tests."""
     stderr = sys.__stderr__
     if stderr is None or sys.stderr is not stderr:
         return None
@@ -126,7 +126,7 @@ def _bytes(line: str) -> bytes:
 
 
 class _Lines(logging.Formatter):
-    """What both formats share: which fields are shown, and nothing secret in them."""
+    """Shared by both formats: the fields that are logged, without secrets."""
 
     def _fields(self, record: logging.LogRecord) -> Mapping[str, Any]:
         return {
@@ -153,7 +153,7 @@ class TextLines(_Lines):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f"  {name}={self._value(value)}" for name, value in self._fields(record).items())
-        message = self._message(record).translate(_ESCAPES)  # a job cannot forge a line of the log
+        message = self._message(record).translate(_ESCAPES)  # so that a job cannot forge a log line
         line = f"{self._time(record)} {record.levelname} {record.name}  {message}{fields}"
         trace = self._trace(record)
         return f"{line}\n{trace}" if trace else line
@@ -167,7 +167,7 @@ class TextLines(_Lines):
 
 
 class JsonLines(_Lines):
-    """One JSON object a line: time, level, logger, message, the extra fields, and a trace if any."""
+    """One JSON object for each line: time, level, logger, message, the extra fields, and a trace if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

@@ -1,6 +1,6 @@
-"""Every metric of a worker, in one place. Units are Prometheus' own: seconds, samples, counts.
+"""Every metric of a worker, in Prometheus' base units.
 
-Each Metrics has a registry of its own, so that two workers in one process, as in the tests, do not meet.
+Each Metrics has its own registry, so that two workers in one process, as in the tests, do not share metrics.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _ATTEMPT = (1, 2, 3, 4, 5, 10)
 
 
 class Metrics:
-    """The attributes are what may be counted, observed and set; `render` is what a scraper reads."""
+    """A worker's metrics, one attribute each."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -67,53 +67,53 @@ class Metrics:
         )
         self.samples = self._counter("samples", "Output samples of complete utterances")
         self.chunks = self._counter("chunks", "Chunks of complete utterances")
-        self.audio_s = self._histogram("audio_seconds", "Length of a complete utterance's speech", _LENGTH_S)
-        self.queue_s = self._histogram("queue_seconds", "From the job's entry to its begin", _LATENCY_S)
+        self.audio_s = self._histogram("audio_seconds", "Length of a complete utterance's audio", _LENGTH_S)
+        self.queue_s = self._histogram("queue_seconds", "Time from the job's entry to its begin", _LATENCY_S)
         self.first_audio_s = self._histogram(
-            "first_audio_seconds", "From the job's entry to its first audible chunk", _LATENCY_S
+            "first_audio_seconds", "Time from the job's entry to its first audible chunk", _LATENCY_S
         )
         self.leading_silence_s = self._histogram(
             "leading_silence_seconds", "Silence before an utterance's first audible sample", _SILENCE_S
         )
-        self.rtf = self._histogram("rtf", "Seconds of work for a second of speech (below 1 keeps up)", _RTF)
-        self.attempts = self._histogram("attempts", "The attempt that began, counted from 1", _ATTEMPT)
+        self.rtf = self._histogram("rtf", "Real-time factor: seconds of work for a second of audio", _RTF)
+        self.attempts = self._histogram("attempts", "Number of the attempt that began, counted from 1", _ATTEMPT)
 
     def _make_queue_metrics(self) -> None:
         self.jobs_unsettled = self._gauge("jobs_unsettled", "Jobs in the stream: queued, running and delayed")
-        self.jobs_running = self._gauge("jobs_running", "Jobs some worker holds (pending)")
-        self.jobs_ready = self._gauge("jobs_ready", "Jobs handed back that may run now")
-        self.jobs_waiting = self._gauge("jobs_waiting", "Jobs behind an earlier one of their session")
-        self.jobs_delayed = self._gauge("jobs_delayed", "Jobs waiting to be tried again")
-        self.dead_letters = self._gauge("dead_letters", "Jobs among the dead letters")
-        self.oldest_job_age_s = self._gauge("oldest_job_age_seconds", "Age of the oldest unsettled job, 0 without one")
+        self.jobs_running = self._gauge("jobs_running", "Jobs that a worker holds a lease of (pending)")
+        self.jobs_ready = self._gauge("jobs_ready", "Jobs that were handed back and may run now")
+        self.jobs_waiting = self._gauge("jobs_waiting", "Jobs that wait for an earlier job of their session")
+        self.jobs_delayed = self._gauge("jobs_delayed", "Jobs in back-off before another attempt")
+        self.dead_letters = self._gauge("dead_letters", "Jobs in the dead-letter stream")
+        self.oldest_job_age_s = self._gauge("oldest_job_age_seconds", "Age of the oldest unsettled job; 0 without one")
         self.settled = self._counter("settled", "Attempts settled, by how: ok, retry, release or dead", "how")
-        self.reclaimed = self._counter("reclaimed", "Jobs taken over from a worker that fell silent")
-        self.damage = self._counter("damage", "Things in Redis that no worker wrote, by the job plane's key", "key")
-        self.duplicates_deleted = self._counter("duplicates_deleted", "Jobs deleted: job_id seen before")
+        self.reclaimed = self._counter("reclaimed", "Jobs taken over from a worker whose lease expired")
+        self.damage = self._counter("damage", "Damage found in Redis, by the job plane's key", "key")
+        self.duplicates_deleted = self._counter(
+            "duplicates_deleted", "Jobs deleted because their job_id was seen before"
+        )
 
     def _make_worker_metrics(self) -> None:
-        self.fenced_writes = self._counter(
-            "fenced_writes", "Writes that Redis refused: a cancel or a newer epoch came first"
-        )
-        self.lost_leases = self._counter("lost_leases", "Jobs this worker lost to another while speaking")
-        self.gone_listeners = self._counter("gone_listeners", "Utterances whose stream was gone")
-        self.reconnects = self._counter("reconnects", "Times a connection had to be made anew", "connection")
-        self.slots_busy = self._gauge("slots_busy", "Slots speaking now")
+        self.fenced_writes = self._counter("fenced_writes", "Writes refused because of a cancel or a newer attempt")
+        self.lost_leases = self._counter("lost_leases", "Jobs that another worker took over from this one")
+        self.gone_listeners = self._counter("gone_listeners", "Utterances whose session stream was deleted")
+        self.reconnects = self._counter("reconnects", "Reconnections, by connection", "connection")
+        self.slots_busy = self._gauge("slots_busy", "Slots in use")
         self.slots_total = self._gauge("slots", "Slots of this worker")
-        self.engine_steps = self._counter("engine_steps", "Steps the engine made")
-        self.engine_step_s = self._histogram("engine_step_seconds", "Length of an engine's step", _STEP_S)
+        self.engine_steps = self._counter("engine_steps", "Steps of the engine")
+        self.engine_step_s = self._histogram("engine_step_seconds", "Duration of an engine step", _STEP_S)
         self.ready = self._gauge("ready", "1 once warmed up and until the drain begins")
         self.registry.register(_DroppedLines())
 
     def count(self, counter: Counter, *labels: str) -> None:
-        """Count one; prometheus_client itself looks long for the counter of some labels."""
+        """Count one. Children are cached: `labels` of prometheus_client is slow."""
         child = self._children.get((counter, labels))
         if child is None:
             child = self._children[counter, labels] = counter.labels(*labels)
         child.inc()
 
     def completed(self, complete: Complete) -> None:
-        """Count every figure of a `complete` message, and its outcome."""
+        """Record every figure of a `complete` message, and its outcome."""
         self.count(self.utterances, "complete")
         self.count(self.finished, str(complete.finish), complete.voice, complete.model)
         self.samples.inc(complete.samples)
@@ -129,7 +129,7 @@ class Metrics:
         self.count(self.utterances, outcome)
 
     def show(self, depths: Depths) -> None:
-        """Set the gauges of the queue; NaN where one is not known."""
+        """Set the gauges of the queue; NaN for an unknown value."""
         shown = {
             self.jobs_unsettled: depths.unsettled,
             self.jobs_running: depths.running,
@@ -143,22 +143,22 @@ class Metrics:
             gauge.set(nan if value is None else value)
 
     def watch_memory(self, n_bytes: Callable[[], float]) -> None:
-        """Show what the engine holds, asked at every scrape; an engine that cannot tell has no such metric."""
-        about = "Memory the engine holds: the GPU's, or on a CPU the process' peak"
+        """Add the gauge of the engine's memory, read at every scrape."""
+        about = "Memory of the engine: on the GPU, or on a CPU the process' peak"
         self._gauge("engine_memory_bytes", about).set_function(n_bytes)
 
     def watch_round_trip(self, seconds: Callable[[], float]) -> None:
-        """Show how long the job Redis takes to answer, asked at every scrape; NaN while it is not known."""
-        about = "Median of the last round trips to the job Redis; more than a third of the lease is too long"
+        """Add the gauge of the job Redis' round trip, read at every scrape; NaN while it is unknown."""
+        about = "Median of the last round trips to the job Redis; keep it below a third of the lease"
         self._gauge("redis_round_trip_seconds", about).set_function(seconds)
 
     def stepped(self, seconds: float) -> None:
-        """Count one step of the engine."""
+        """Record one step of the engine."""
         self.engine_steps.inc()
         self.engine_step_s.observe(seconds)
 
     def render(self) -> bytes:
-        """The text a scraper reads."""
+        """The metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
@@ -172,9 +172,9 @@ class Metrics:
 
 
 class _DroppedLines(Collector):
-    """Asked at every scrape: the log belongs to the process and not to one worker's metrics."""
+    """Reads the log's counter at every scrape: the log belongs to the process, not to one worker's Metrics."""
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         yield CounterMetricFamily(
-            "makima_tts_log_lines_dropped", "Lines of the log that nobody read in time", logs.n_dropped()
+            "makima_tts_log_lines_dropped", "Log lines dropped because stderr was not read in time", logs.n_dropped()
         )

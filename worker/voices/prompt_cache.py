@@ -118,7 +118,7 @@ def _checked(data: bytes, key: str) -> Tensors:
 
 
 def _metadata(data: bytes) -> Mapping[str, str]:
-    """The texts in the header: safetensors' loader of bytes keeps them to itself, and its loader of files maps them."""
+    """The header's metadata. safetensors returns it only of mapped files, which a truncation turns into a SIGBUS."""
     n_bytes = int.from_bytes(data[:8], "little")
     metadata: Mapping[str, str] | None = json.loads(data[8 : 8 + n_bytes]).get("__metadata__")
     return metadata or {}

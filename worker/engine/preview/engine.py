@@ -39,7 +39,7 @@ _WARM_UP_FRAMES = 125
 
 
 class _Slot:
-    """A segment being spoken: what has come of it and what was handed on."""
+    """A segment being spoken."""
 
     def __init__(self, stream: SampleStream, rate_hz: int, segment: Segment, opened_s: float) -> None:
         self.stream = stream
@@ -51,20 +51,20 @@ class _Slot:
         self._cutter = FrameCutter(rate_hz)
 
     def due_s(self, pace: float | None, frame: int) -> float:
-        """When the frame may be emitted; resumed frames may at once, and the pace counts from them on."""
+        """When the frame may be emitted. Resumed frames are due at once, and the pace counts from them on."""
         if pace is None:
             return -math.inf
         return self._opened_s + max(0, frame - self._n_resumed) / (FRAME_RATE_HZ * pace)
 
     def advance(self, n_due: int) -> tuple[NDArray[np.float32], Finish | None]:
-        """Up to `n_due` frames, as far as they have come, without blocking. Raises EngineError."""
+        """Up to `n_due` frames that are there, and the reason when it is the end. Never blocks. Raises EngineError."""
         n_left = self._max_frames - self.n_emitted
         pcm = self._take(min(n_due, n_left))
         n_frames = len(pcm) // FRAME_SAMPLES
         self.n_emitted += n_frames
         if n_frames == n_due:
             return pcm, None
-        # One frame more tells a text that just fits the budget from one that was cut short.
+        # One frame more distinguishes a text that just fits the budget from one that was cut short.
         if n_frames == n_left and len(self._take(1)):
             return pcm, Finish.LENGTH
         return pcm, Finish.STOP if self.stream.ended else None
@@ -96,7 +96,7 @@ class PreviewEngine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if n_slots < 1:
-            raise ValueError(f"n_slots is {n_slots}; at least one is needed")
+            raise ValueError(f"n_slots is {n_slots}; give 1 or more")
         if pace is not None and not 0 < pace < math.inf:
             raise ValueError(f"pace is {pace}; give a number above 0, or None for no limit")
         self._n_slots = n_slots
@@ -175,7 +175,7 @@ class PreviewEngine:
         return _Slot(self._synthesiser.begin(segment), self._synthesiser.rate_hz, segment, self._clock())
 
     def step(self, held: Collection[int] = ()) -> list[Frames]:
-        """At most 12 due frames of every slot; waits up to 20 ms when frames are due and none has come."""
+        """At most 12 due frames of every slot; waits up to 20 ms when frames are due and none is there."""
         self._refuse_closed()
         stepped = self._advance(held)
         if stepped:
@@ -216,7 +216,7 @@ class PreviewEngine:
         return sum(1 for frame in frames if slot.due_s(self._pace, frame) <= now_s + _ROUNDING_S)
 
     def wait_s(self, held: Collection[int] = ()) -> float:
-        """Seconds until a slot's next frame is due: 0 at once, inf when no slot but held ones is open."""
+        """Seconds until a slot's next frame is due: 0 for now, inf when no slot but held ones is open."""
         waits = [self._wait_s(slot) for n, slot in self._slots.items() if slot.is_cancelled or n not in held]
         return min(waits, default=math.inf)
 
@@ -225,7 +225,7 @@ class PreviewEngine:
         return 0.0 if slot.is_cancelled or wait_s <= _ROUNDING_S else wait_s
 
     def cancel(self, slot: int) -> None:
-        """End this slot's segment; the next step reports it, held or not. A free slot is left alone."""
+        """End this slot's segment. The next step reports it, held or not. A free slot is ignored."""
         if slot in self._slots:
             self._slots[slot].is_cancelled = True
             self._slots[slot].stream.close()

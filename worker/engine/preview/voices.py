@@ -1,4 +1,4 @@
-"""Which espeak-ng voice speaks a segment: by its language (or, for "Auto", its text) and the voice's card."""
+"""The espeak-ng voice of a segment, by its language (for "Auto", its text) and the voice's card."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _OTHER_SCRIPTS = {"Chinese", "Japanese", "Korean", "Russian"}  # languages not w
 
 
 def espeak_voice(card: Card, language: str, text: str) -> str | None:
-    """espeak-ng's voice for this segment, or None for a language that has none. `language` may be "Auto"."""
+    """espeak-ng's voice for this segment, or None for a language without one. `language` may be "Auto"."""
     spoken = spoken_language(text, card.languages) if language == "Auto" else language
     return card.preview.espeak_voices.get(spoken) or ESPEAK_VOICES.get(spoken)
 
 
 def spoken_language(text: str, preferred: tuple[str, ...]) -> str:
-    """Tell the language of a text from its script, and from `preferred` where the script leaves it open.
+    """The language of a text, from its script, and from `preferred` where several languages share the script.
 
-    Any kana makes it Japanese. Otherwise the commonest script decides, by its words: Han alone is Chinese,
-    unless `preferred` names Japanese before it; Latin is the first of `preferred` that is written so, or
-    English. A text without letters is the first of `preferred`, or English.
+    Any kana makes it Japanese. Otherwise the script with the most words decides: Han is Chinese, unless `preferred`
+    has Japanese before it; Latin is the first of `preferred` that is written in it, or English. A text without letters
+    is the first of `preferred`, or English.
     """
     n_words = _words_by_script(text)
     if not n_words:
