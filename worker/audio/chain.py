@@ -99,9 +99,9 @@ class Chain:
         if not self._in_segment:
             raise RuntimeError("no segment is open; call begin_segment first")
         if pcm.dtype != np.float32 or pcm.ndim != 1:
-            raise AudioError(f"the engine returned {pcm.dtype} {list(pcm.shape)}; return float32 [n]")
+            raise AudioError(f"the engine returned {pcm.dtype} {list(pcm.shape)}", "return float32 [n]")
         if not np.isfinite(pcm).all():
-            raise AudioError("the engine returned samples that are not finite; try the job again")
+            raise AudioError("the engine returned samples that are not finite", "try the job again")
 
     def _trimmed(self, pcm: NDArray[np.float32]) -> bytes:
         return self._encode(self._resampler.process(self._trim.feed(pcm)))

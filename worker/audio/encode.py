@@ -82,7 +82,7 @@ def bytes_per_sample(encoding: str) -> int:
 def _kind(encoding: str) -> type[PcmS16Le | PcmF32Le | MuLaw | ALaw]:
     kind = _ENCODERS.get(encoding)
     if kind is None:
-        raise AudioError(f"encoding {encoding!r} is not offered; use one of {', '.join(_ENCODERS)}")
+        raise AudioError(f"encoding {encoding!r} is not offered", f"use one of {', '.join(_ENCODERS)}")
     return kind
 
 

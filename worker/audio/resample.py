@@ -31,7 +31,7 @@ class Resampler:
 
     def __init__(self, rate_hz: int) -> None:
         if rate_hz not in SAMPLE_RATES:
-            raise AudioError(f"sample rate {rate_hz} Hz is not offered; use one of {SAMPLE_RATES}")
+            raise AudioError(f"sample rate {rate_hz} Hz is not offered", f"use one of {SAMPLE_RATES}")
         self._stream = None if rate_hz == ENGINE_RATE_HZ else _stream(rate_hz)
 
     def process(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
