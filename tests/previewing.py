@@ -91,10 +91,10 @@ def speak(engine: Engine, one: Segment) -> Received:
     return run(engine, engine.open(one))[0]
 
 
-def step_until_heard(engine: Engine, n_frames: int) -> int:
+def step_until(engine: Engine, n_frames: int) -> int:
     """Step as a reader would at this instant, until this many frames came or nothing more is due."""
-    n_heard, end_s = 0, time.monotonic() + 10
-    while n_heard < n_frames and time.monotonic() < end_s:
-        n_heard += sum(len(frames.pcm) // FRAME_SAMPLES for frames in engine.step())
-    n_heard += sum(len(frames.pcm) // FRAME_SAMPLES for frames in engine.step())
-    return n_heard
+    n_stepped, end_s = 0, time.monotonic() + 10
+    while n_stepped < n_frames and time.monotonic() < end_s:
+        n_stepped += sum(len(frames.pcm) // FRAME_SAMPLES for frames in engine.step())
+    n_stepped += sum(len(frames.pcm) // FRAME_SAMPLES for frames in engine.step())
+    return n_stepped

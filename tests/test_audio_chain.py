@@ -74,7 +74,7 @@ def test_an_utterance_of_one_frame_comes_out_complete(rate: int, encoding: Encod
 
 
 @pytest.mark.parametrize("rate", SAMPLE_RATES)
-def test_the_first_audible_frame_is_heard_at_once(rate: int) -> None:
+def test_the_first_audible_frame_is_returned_at_once(rate: int) -> None:
     chain = Chain(rate, "pcm_s16le")
     chain.begin_segment()
     assert b"".join(chain.feed(SILENT_FRAME) for _ in range(5)) == b""
@@ -82,7 +82,7 @@ def test_the_first_audible_frame_is_heard_at_once(rate: int) -> None:
     assert chain.audible_at is not None
 
 
-def test_leading_silence_is_reported_as_heard_and_as_dropped() -> None:
+def test_leading_silence_is_reported_as_kept_and_as_dropped() -> None:
     chain = Chain(24000, "pcm_s16le")
     loud = np.full(1920, 0.5, dtype=np.float32)
     spoken(chain, [[SILENT_FRAME] * 3 + [loud]])

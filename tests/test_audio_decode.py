@@ -1,4 +1,4 @@
-"""What was encoded can be heard again."""
+"""Decoding returns what was encoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fades and trimming: what is heard at the edges of segments and utterances."""
+"""Fades and trimming at the edges of segments and utterances."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_every_16_bit_sample_becomes_the_alaw_code_of_the_itu() -> None:
 
 
 @pytest.mark.parametrize(("encoding", "heard"), [("mulaw", mulaw_heard), ("alaw", alaw_heard)])
-def test_a_telephone_hears_what_was_said_but_for_half_a_step(encoding: str, heard: Callable[[int], int]) -> None:
+def test_g711_decodes_to_the_sample_within_half_a_step(encoding: str, heard: Callable[[int], int]) -> None:
     said = ALL_SAMPLES[np.abs(ALL_SAMPLES.astype(np.int32)) < 32000]  # above, both laws are at their ceiling
     codes = encoder(encoding).encode(floats(said))
     error = np.abs(np.array([heard(code) for code in codes]) - said.astype(np.float64))

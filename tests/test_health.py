@@ -1,4 +1,4 @@
-"""Health over HTTP: what a probe and a scraper get, on a real socket."""
+"""The health server on a real socket, as a probe and a scraper use it."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def ask(port: int, path: str, method: str = "GET") -> tuple[int, str, bytes]:
         connection.close()
 
 
-def test_a_healthy_worker_says_so(port: int) -> None:
+def test_a_healthy_worker_answers_200(port: int) -> None:
     status, content_type, body = ask(port, "/healthz")
     assert (status, content_type) == (200, "application/json")
     assert json.loads(body) == {"healthy": True, "problems": []}
 
 
-def test_health_is_asked_anew_at_every_request(port: int, worker: Worker) -> None:
+def test_health_is_queried_at_every_request(port: int, worker: Worker) -> None:
     worker.wrong = ["the engine has made no step for 4.2 s"]
     status, _, body = ask(port, "/healthz")
     assert status == 503

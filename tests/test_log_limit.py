@@ -23,7 +23,7 @@ def record(
     return logging.LogRecord(name, level, __file__, 1, msg, arguments, None)
 
 
-def said(records: list[logging.LogRecord]) -> list[str]:
+def messages(records: list[logging.LogRecord]) -> list[str]:
     return [one.getMessage() for one in records]
 
 
@@ -31,10 +31,10 @@ def test_a_burst_passes_and_one_line_stands_for_the_rest() -> None:
     clock = Clock()
     limiter = Limiter(clock)
     passed = [one for n in range(BURST + 37) for one in limiter.admit(record(n, "s"))]
-    assert said(passed) == [f"job {n} of session s expired" for n in range(BURST)]
+    assert messages(passed) == [f"job {n} of session s expired" for n in range(BURST)]
     assert limiter.due() == []
     clock.now += WINDOW_S
-    assert said(limiter.due()) == [f"and 37 more like it in the last 10 s: {TEMPLATE}"]
+    assert messages(limiter.due()) == [f"and 37 more like it in the last 10 s: {TEMPLATE}"]
     assert limiter.due() == []
 
 
@@ -50,7 +50,7 @@ def test_the_line_for_the_rest_comes_before_the_next_of_its_kind_and_looks_like_
     assert fresh.getMessage() == "job last of session s expired"
 
 
-def test_kinds_are_told_apart_by_logger_level_and_message() -> None:
+def test_kinds_differ_by_logger_level_and_message() -> None:
     limiter = Limiter(Clock())
     for n in range(BURST):
         limiter.admit(record(n, "s"))
@@ -78,11 +78,11 @@ def test_debug_messages_all_pass() -> None:
     assert all(limiter.admit(record(n, "s", level=logging.DEBUG)) for n in range(100))
 
 
-def test_at_the_end_what_was_held_back_is_said_at_once() -> None:
+def test_the_end_summarises_every_burst_at_once() -> None:
     limiter = Limiter(Clock())
     for n in range(BURST + 3):
         limiter.admit(record(n, "s"))
-    assert said(limiter.due(is_end=True)) == [f"and 3 more like it in the last 1 s: {TEMPLATE}"]
+    assert messages(limiter.due(is_end=True)) == [f"and 3 more like it in the last 1 s: {TEMPLATE}"]
 
 
 def test_messages_without_end_take_no_memory_without_end() -> None:

@@ -1,4 +1,4 @@
-"""The log's way to stderr: nobody waits for it, nothing is reordered, and what is lost is counted."""
+"""The log queue: no caller waits, no line is reordered, and dropped lines are counted."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_lines_are_written_in_the_order_in_which_they_were_put() -> None:
     assert queue.n_dropped == 0
 
 
-def test_what_does_not_fit_is_dropped_and_a_line_says_how_much_where_it_is_missing() -> None:
+def test_lines_that_do_not_fit_are_dropped_and_counted_where_they_are_missing() -> None:
     with stuck() as (reader, queue):
         for n in range(MOST_LINES + 37):
             queue.put(str(n))
@@ -79,7 +79,7 @@ def test_long_lines_fill_the_queue_too_and_the_longest_are_cut() -> None:
     assert reader.lines[-1] == "5 dropped"
 
 
-def test_nobody_waits_for_long_for_a_reader_that_does_not_read() -> None:
+def test_a_flush_gives_up_on_a_reader_that_does_not_read() -> None:
     with stuck() as (_, queue):
         queue.put("second")
         assert not queue.flush()

@@ -68,7 +68,7 @@ def test_json_lines_hold_the_same(configured: Configure) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_what_a_job_says_is_shown_at_debug_level_only(configured: Configure, log_format: str) -> None:
+def test_a_jobs_text_is_logged_at_debug_level_only(configured: Configure, log_format: str) -> None:
     stream = configured("debug", log_format)
     log.info("begins", extra={"text": "a secret", "text_spoken": "a secret"})
     assert "a secret" not in stream.getvalue()
@@ -148,7 +148,7 @@ def test_arguments_that_do_not_fit_a_message_are_a_line_and_no_traceback_on_stde
     assert capsys.readouterr().err == ""
 
 
-def test_many_lines_of_one_kind_are_a_few_and_one_that_says_how_many_more(configured: Configure) -> None:
+def test_many_lines_of_one_kind_become_a_few_and_a_summary(configured: Configure) -> None:
     stream = configured("info", "text")
     for n in range(400):
         log.warning("job %s of session %s expired", n, "s")
@@ -174,7 +174,7 @@ def test_what_was_logged_before_a_normal_end_is_written_in_order() -> None:
     assert [line.rpartition("  ")[2] for line in done.stderr.splitlines()] == [f"line {n}" for n in range(1000)]
 
 
-def test_a_process_whose_stderr_nobody_reads_ends_all_the_same() -> None:
+def test_a_process_whose_stderr_is_not_read_still_ends() -> None:
     with full_pipe() as stderr:
         done = subprocess.run([sys.executable, "-c", WRITES], stderr=stderr, check=False, timeout=60)
     assert done.returncode == 0

@@ -10,14 +10,14 @@ import time
 import numpy as np
 import pytest
 
-from tests.previewing import LONG, TEXT, Make, Received, card, processes_of, run, segment, speak, step_until_heard
+from tests.previewing import LONG, TEXT, Make, Received, card, processes_of, run, segment, speak, step_until
 from tests.processes import is_running, n_descriptors, resident_kb
 from worker.engine.base import FRAME_SAMPLES, Engine, EngineClosed, EngineError, Finish, Resume
 from worker.engine.preview.engine import MAX_STEP_FRAMES, PreviewEngine
 from worker.voices.card import LANGUAGES
 
 
-def test_it_says_what_it_is(make_preview: Make) -> None:
+def test_it_reports_its_name_slots_and_codes(make_preview: Make) -> None:
     engine: Engine = make_preview(3)
     assert engine.name == "preview-espeak-ng"
     assert engine.n_slots == 3
@@ -104,7 +104,7 @@ def test_a_held_slot_stands_still_and_goes_on_where_it_stood(make_preview: Make)
 def test_a_cancelled_slot_is_reported_even_when_held_and_is_free_again(make_preview: Make) -> None:
     engine = make_preview(1)
     slot = engine.open(segment(LONG))
-    step_until_heard(engine, 5)
+    step_until(engine, 5)
     engine.cancel(slot)
     engine.cancel(slot)
     assert engine.wait_s(held=(slot,)) == 0
@@ -126,7 +126,7 @@ def test_no_more_segments_than_slots(make_preview: Make) -> None:
 def test_waiting_for_samples_does_not_block_long(make_preview: Make) -> None:
     engine = make_preview(1)
     slot = engine.open(segment(LONG))
-    step_until_heard(engine, 1)
+    step_until(engine, 1)
     [process] = processes_of()
     os.kill(process, signal.SIGSTOP)
     while engine.step():
@@ -141,7 +141,7 @@ def test_a_killed_process_is_an_error_of_its_slot_alone(make_preview: Make) -> N
     engine = make_preview(2)
     whole = speak(engine, segment(LONG))
     doomed = engine.open(segment(LONG))
-    step_until_heard(engine, 1)
+    step_until(engine, 1)
     [process] = processes_of()
     os.kill(process, signal.SIGKILL)
     other = engine.open(segment(LONG))

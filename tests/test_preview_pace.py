@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.previewing import Make, Received, segment, speak, step_until_heard
+from tests.previewing import Make, Received, segment, speak, step_until
 from worker.engine.base import Resume
 from worker.engine.preview.engine import PreviewEngine
 
@@ -27,15 +27,15 @@ def test_the_pace_holds_frames_back_until_they_are_due(make_preview: Make) -> No
     engine = make_preview(1, pace=2.0, clock=clock)
     engine.open(segment())
     assert engine.wait_s() == 0
-    assert step_until_heard(engine, 1) == 1
+    assert step_until(engine, 1) == 1
     assert engine.wait_s() == pytest.approx(0.04)
     clock.now_s += 0.039
     assert engine.step() == []
     clock.now_s += engine.wait_s()
     assert engine.wait_s() == 0
-    assert step_until_heard(engine, 1) == 1
+    assert step_until(engine, 1) == 1
     clock.now_s += 0.4
-    assert step_until_heard(engine, 10) == 10
+    assert step_until(engine, 10) == 10
 
 
 @pytest.mark.parametrize("pace", [0.3, 1.0, 7.7])
@@ -58,7 +58,7 @@ def test_resumed_frames_are_not_paced_and_the_pace_counts_from_there(make_previe
     clock = Clock()
     engine = make_preview(1, pace=1.0, clock=clock)
     engine.open(segment(resume=Resume(n_frames=25)))
-    assert step_until_heard(engine, 26) == 26
+    assert step_until(engine, 26) == 26
     assert engine.wait_s() == pytest.approx(0.08)
 
 

@@ -1,4 +1,4 @@
-"""What cleaning takes out, and what it leaves alone."""
+"""What cleaning removes, and what it leaves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_clean_text_has_no_special_token_control_character_or_outer_blank(text
 
 
 @given(texts)
-def test_a_clean_text_says_something_or_is_empty(text: str) -> None:
+def test_a_clean_text_is_speakable_or_empty(text: str) -> None:
     assert clean(text) == "" or is_speakable(clean(text))
 
 

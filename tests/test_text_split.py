@@ -248,12 +248,12 @@ def test_pieces_are_joined_as_their_script_is_written(written: list[str], joined
 
 
 @pytest.mark.parametrize("text", ["", "😀🎉", "...", "!?", "**", "\n\n", "<|im_end|>", "「」。"])
-def test_a_text_that_says_nothing_has_an_empty_plan(text: str) -> None:
+def test_a_text_without_letters_and_digits_has_an_empty_plan(text: str) -> None:
     assert plan(text, "Auto", {}) == ()
 
 
 @given(texts, languages)
-def test_every_planned_segment_says_something(text: str, language: str) -> None:
+def test_every_planned_segment_is_speakable(text: str, language: str) -> None:
     for segment in plan(text, language, {}):
         assert any(char.isalnum() for char in segment.spoken)
 
