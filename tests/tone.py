@@ -51,6 +51,7 @@ class ToneEngine:
         self.refused: set[str] = set()
         self.opened: list[Segment] = []
         self.is_closed = False
+        self.n_frames = 0  # made since the start
 
     @property
     def name(self) -> str:
@@ -98,6 +99,7 @@ class ToneEngine:
         if first >= resumed and time.monotonic() < slot.due_at:
             last = first
         slot.spoken = last
+        self.n_frames += last - first
         slot.due_at = max(slot.due_at, time.monotonic()) + (self.frame_s if last > first else 0)
         pcm = [tone(slot.segment, frame) for frame in range(first, last)]
         finish = Finish.STOP if last == slot.n_frames else None

@@ -1,4 +1,4 @@
-"""What the flow tests ask of a session's stream."""
+"""What the flow tests read of a session's stream and of the queue."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import redis
 
+from schemas.jobs import derived_seed
 from schemas.messages import Audio, Begin, Cancelled, Complete, Error
 from schemas.wire import Entry, read_entry
+from tests.conftest import eventually
+from tests.tone import tone
+from worker.audio.chain import Chain
+from worker.engine.base import Segment
 from worker.stream.client import TERMINAL, Client
 from worker.stream.keys import Keys
+from worker.text import Lexicon, plan
 
 KEYS = Keys()
 
@@ -115,3 +122,27 @@ def check_queue_is_empty(valkey: redis.Redis) -> None:
         "pending": valkey.xpending(jobs, "workers")["pending"],
     }
     assert not any(left.values()), left
+
+
+async def settled(valkey: redis.Redis) -> None:
+    await eventually(lambda: valkey.xlen(KEYS.jobs) == 0)
+    check_queue_is_empty(valkey)
+
+
+def replayed(chain: Chain, text: str, entry_id: str | None = None) -> bytes:
+    """The samples that an undisturbed worker sends."""
+    data = b""
+    for index, piece in enumerate(plan(text, "English", Lexicon({}))):
+        seed = derived_seed("s", entry_id or "") + index
+        segment = Segment(piece.spoken, "English", None, seed, 10_000)  # type: ignore[arg-type]
+        chain.begin_segment()
+        for frame in range((len(piece.spoken) + 1) // 2):
+            data += chain.feed(np.asarray(tone(segment, frame)))
+        data += chain.end_segment()
+    return data + chain.flush()
+
+
+def check_dead_letter(valkey: redis.Redis, entry_id: str, reason: str) -> None:
+    letters: Any = valkey.xrange(KEYS.dead)
+    [fields] = [fields for _, fields in letters if fields[b"dead_id"] == entry_id.encode()]
+    assert fields[b"dead_reason"] == reason.encode()

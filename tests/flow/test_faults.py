@@ -147,7 +147,7 @@ async def test_a_redis_out_of_memory_is_waited_for(server: Embedded, own: redis.
     async with running(make_settings(server.url), ToneEngine(4, frame_s=0.03)):
         entry_id = await _publish_and_hear_some(own, speaker)
         own.config_set("maxmemory", 1)
-        await asyncio.sleep(0.5)
+        await eventually(lambda: "errorstat_OOM" in own.info("errorstats"))
         own.config_set("maxmemory", 0)
         await _check_heard_whole(own, server, entry_id)
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import numpy as np
 import pytest
 import redis
 
 from schemas.errors import ErrorCode
-from tests.conftest import Server, eventually, make_settings, running, sample
-from tests.flow.listening import KEYS, check_complete, check_queue_is_empty, read_session, until_ended
+from tests.conftest import eventually, running, sample
+from tests.flow.listening import (
+    KEYS,
+    Heard,
+    check_complete,
+    check_dead_letter,
+    read_session,
+    replayed,
+    settled,
+    until_ended,
+)
 from tests.tone import ToneEngine
 from worker.audio.chain import Chain
 from worker.settings import Settings
 from worker.stream.client import Client
-
-
-async def settled(valkey: redis.Redis) -> None:
-    await eventually(lambda: valkey.xlen(KEYS.jobs) == 0)
-    check_queue_is_empty(valkey)
 
 
 async def test_a_job_of_two_fields_is_spoken_to_its_end(
@@ -78,7 +81,7 @@ async def test_a_cancel_stops_speech_and_queued_jobs_and_spares_what_is_publishe
     async with running(settings, ToneEngine(4, frame_s=0.02)):
         first = await client.publish({"session_id": "s", "text": "A long story. " * 40})
         second = await client.publish({"session_id": "s", "text": "Never to be heard."})
-        await eventually(lambda: len(read_session(valkey, "s").get(first, _nothing()).chunks) > 2)
+        await eventually(lambda: len(read_session(valkey, "s").get(first, Heard()).chunks) > 2)
         await client.cancel("s", second)
         third = await client.publish({"session_id": "s", "text": "But this is."})
         await client.cancel("s", second)
@@ -98,14 +101,14 @@ async def test_a_late_cancel_of_an_older_job_harms_no_newer_one(
         old = await client.publish({"session_id": "s", "text": "Old."})
         await until_ended(client, "s")
         new = await client.publish({"session_id": "s", "text": "A new and rather long sentence follows here."})
-        await eventually(lambda: len(read_session(valkey, "s").get(new, _nothing()).chunks) > 2)
+        await eventually(lambda: len(read_session(valkey, "s").get(new, Heard()).chunks) > 2)
         await client.cancel("s", old)
         await until_ended(client, "s", 2)
     job = read_session(valkey, "s")[new]
     check_complete(job)
     assert len(job.begins) == 2
     undisturbed = Chain(24_000, "pcm_s16le")
-    assert len(job.data) == len(_replayed(undisturbed, "A new and rather long sentence follows here."))
+    assert len(job.data) == len(replayed(undisturbed, "A new and rather long sentence follows here."))
 
 
 async def test_a_relay_that_left_ends_the_utterance_without_an_entry(
@@ -113,7 +116,7 @@ async def test_a_relay_that_left_ends_the_utterance_without_an_entry(
 ) -> None:
     async with running(settings, ToneEngine(4, frame_s=0.02)):
         entry_id = await client.publish({"session_id": "s", "text": "Nobody listens to this any more. " * 10})
-        await eventually(lambda: len(read_session(valkey, "s").get(entry_id, _nothing()).chunks) > 1)
+        await eventually(lambda: len(read_session(valkey, "s").get(entry_id, Heard()).chunks) > 1)
         valkey.delete(KEYS.audio("s"))
         await settled(valkey)
     assert not valkey.exists(KEYS.audio("s"))
@@ -130,7 +133,7 @@ async def test_a_job_that_waited_longer_than_its_ttl_is_refused_as_expired(
     job = read_session(valkey, "s")[entry_id]
     assert job.error.code == ErrorCode.EXPIRED
     assert not job.begins
-    _check_dead_letter(valkey, entry_id, "expired")
+    check_dead_letter(valkey, entry_id, "expired")
 
 
 async def test_a_voice_the_engine_cannot_speak_is_answered_and_others_go_on(
@@ -159,136 +162,13 @@ async def test_a_text_without_sound_is_an_error_and_not_an_empty_utterance(
     assert read_session(valkey, "s")[entry_id].error.code == "no_audio"
 
 
-async def test_an_engine_that_fails_once_is_tried_again_and_the_listener_hears_one_utterance(
-    valkey: redis.Redis, settings: Settings, client: Client
-) -> None:
-    engine = ToneEngine(4, frame_s=0.01)
-    async with running(settings, engine):
-        entry_id = await client.publish({"session_id": "s", "text": "This sentence is interrupted by a failure."})
-        await eventually(lambda: len(read_session(valkey, "s").get(entry_id, _nothing()).chunks) > 3)
-        engine.fail = 1
-        await until_ended(client, "s")
-        await settled(valkey)
-    job = read_session(valkey, "s")[entry_id]
-    check_complete(job)
-    assert [begin.attempt for _, begin in job.begins] == [1, 2]
-    assert job.begins[1][1].resumed_by == "regenerated"
-    assert job.data == _replayed(Chain(24_000, "pcm_s16le"), "This sentence is interrupted by a failure.", entry_id)
-
-
-async def test_an_engine_with_codes_resumes_from_them(valkey: redis.Redis, settings: Settings, client: Client) -> None:
-    engine = ToneEngine(4, frame_s=0.01, has_codes=True)
-    text = "This sentence is interrupted by a failure, but what was said is known."
-    async with running(settings, engine):
-        entry_id = await client.publish({"session_id": "s", "text": text})
-        await eventually(lambda: len(read_session(valkey, "s").get(entry_id, _nothing()).chunks) > 3)
-        engine.fail = 1
-        await until_ended(client, "s")
-    job = read_session(valkey, "s")[entry_id]
-    check_complete(job)
-    assert job.begins[1][1].resumed_by == "codes"
-    resumed = next(segment.resume for segment in engine.opened if segment.resume is not None)
-    assert resumed.codes is not None
-    assert len(resumed.codes) == resumed.n_frames > 0
-
-
-async def test_a_text_that_the_engine_always_fails_on_ends_its_job_after_three_attempts(
-    valkey: redis.Redis, settings: Settings, client: Client
-) -> None:
-    async with running(settings):
-        entry_id = await client.publish({"session_id": "s", "text": "unspeakable"})
-        await until_ended(client, "s")
-        good = await client.publish({"session_id": "s", "text": "The engine itself is well."})
-        await until_ended(client, "s", n_jobs=2)
-        await settled(valkey)
-    jobs = read_session(valkey, "s")
-    assert (jobs[entry_id].error.code, jobs[entry_id].error.retryable) == ("engine_failed", True)
-    assert [begin.attempt for _, begin in jobs[entry_id].begins] == [1, 2, 3]
-    check_complete(jobs[good])
-    _check_dead_letter(valkey, entry_id, "engine_failed")
-
-
-async def test_attempts_that_got_on_do_not_count(valkey: redis.Redis, settings: Settings, client: Client) -> None:
-    engine = ToneEngine(4, frame_s=0.01)
-    text = "A sentence so long that there is time enough to fail four times before it has come to its end, at last."
-    async with running(settings, engine):
-        entry_id = await client.publish({"session_id": "s", "text": text})
-        for n in range(1, 5):
-            await eventually(lambda n=n: _chunks_of_attempt(valkey, entry_id, n) > 1, within_s=15)  # type: ignore[misc]
-            engine.fail = 1
-        await until_ended(client, "s", within_s=20)
-    job = read_session(valkey, "s")[entry_id]
-    check_complete(job)
-    assert len(job.begins) == 5
-    assert max(begin.attempt for _, begin in job.begins) <= 3
-    assert job.data == _replayed(Chain(24_000, "pcm_s16le"), text, entry_id)
-
-
-def _chunks_of_attempt(valkey: redis.Redis, entry_id: str, attempt: int) -> int:
-    """Chunks of the n-th begin; 0 before it."""
-    job = read_session(valkey, "s").get(entry_id)
-    if job is None or len(job.begins) < attempt:
-        return 0
-    epoch = job.begins[attempt - 1][0].partition("-")[0]
-    return sum(stream_id.startswith(epoch) for stream_id, _, _ in job.chunks)
-
-
-async def test_a_drain_finishes_what_fits_in_the_grace_period(
-    valkey: redis.Redis, settings: Settings, client: Client
-) -> None:
-    async with running(settings, ToneEngine(4, frame_s=0.01)) as worker:
-        entry_id = await client.publish({"session_id": "s", "text": "Let me finish this sentence first."})
-        await eventually(lambda: bool(read_session(valkey, "s")))
-        worker.stop()
-    check_complete(read_session(valkey, "s")[entry_id])
-    check_queue_is_empty(valkey)
-
-
-async def test_a_drain_gives_back_what_does_not_and_another_worker_goes_on_at_the_same_sample(
-    valkey: redis.Redis, valkey_server: Server, client: Client
-) -> None:
-    settings = make_settings(valkey_server.url, grace_s=0.05)
-    text = "A sentence that takes much longer than the grace period."
-    async with running(settings, ToneEngine(4, frame_s=0.05)) as worker:
-        entry_id = await client.publish({"session_id": "s", "text": text})
-        await eventually(lambda: len(read_session(valkey, "s").get(entry_id, _nothing()).chunks) > 2)
-        worker.stop()
-    assert valkey.llen(KEYS.job_plane[1]) == 1
-    async with running(settings, ToneEngine(4)):
-        await until_ended(client, "s")
-    job = read_session(valkey, "s")[entry_id]
-    check_complete(job)
-    assert [begin.attempt for _, begin in job.begins] == [1, 1], "a release is no attempt"
-    assert job.data == _replayed(Chain(24_000, "pcm_s16le"), text, entry_id)
-
-
-async def test_a_failure_nobody_foresaw_is_answered_as_internal_and_logged(
-    valkey: redis.Redis,
-    valkey_server: Server,
-    client: Client,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def stumble(_: object) -> None:
-        raise ZeroDivisionError("a bug")
-
-    monkeypatch.setattr("worker.utterance.utterance.Delivery.run", stumble)
-    async with running(make_settings(valkey_server.url, max_attempts=1)):
-        entry_id = await client.publish({"session_id": "s", "text": "Hello."})
-        await until_ended(client, "s")
-        await settled(valkey)
-    assert read_session(valkey, "s")[entry_id].error.code == "internal"
-    assert "a bug" in caplog.text
-    _check_dead_letter(valkey, entry_id, "internal")
-
-
 async def test_a_job_whose_stream_another_job_took_is_given_back_and_spoken_after_it(
     valkey: redis.Redis, settings: Settings, client: Client
 ) -> None:
     """Two utterances at once on one stream: only an accident with the gates can do that."""
     async with running(settings, ToneEngine(4, frame_s=0.03)):
         first = await client.publish({"session_id": "s", "text": "A first sentence of some length."})
-        await eventually(lambda: len(read_session(valkey, "s").get(first, _nothing()).chunks) > 2)
+        await eventually(lambda: len(read_session(valkey, "s").get(first, Heard()).chunks) > 2)
         tail: Any = valkey.xrevrange(KEYS.audio("s"), count=1)
         epoch = int(tail[0][0].split(b"-")[0])
         foreign = {"type": "audio", "job_id": "x", "entry": "1-0", "delivered": 0, "data": b"x"}
@@ -314,40 +194,25 @@ async def test_a_job_published_twice_under_one_job_id_is_spoken_once(
     assert sample(worker, "duplicates_deleted_total") == 1
 
 
-async def test_frames_that_a_slow_redis_cannot_take_do_not_pile_up(
+async def test_frames_that_redis_cannot_take_do_not_pile_up(
     valkey: redis.Redis, settings: Settings, client: Client
 ) -> None:
-    async with running(settings, ToneEngine(2)):
-        entry_id = await client.publish({"session_id": "s", "text": "A long story without an end. " * 150})
+    engine, text = ToneEngine(2, frame_s=0.002), "A long story without an end. " * 75
+    async with running(settings.model_copy(update={"lease_ms": 10_000}), engine):
+        entry_id = await client.publish({"session_id": "s", "text": text})
+        await eventually(lambda: len(read_session(valkey, "s").get(entry_id, Heard()).chunks) > 2)
+        valkey.client_pause(4000, all=False)
+        await _until_still(engine)
+        assert engine.n_frames < len(text) / 2 / 2, "half of what the whole text has"
+        valkey.client_unpause()
         await until_ended(client, "s", within_s=60)
     check_complete(read_session(valkey, "s")[entry_id])
 
 
-def _nothing() -> Any:
-    from tests.flow.listening import Heard
-
-    return Heard()
-
-
-def _replayed(chain: Chain, text: str, entry_id: str | None = None) -> bytes:
-    """What an undisturbed worker would have sent."""
-    from schemas.jobs import derived_seed
-    from tests.tone import tone
-    from worker.engine.base import Segment
-    from worker.text import Lexicon, plan
-
-    data = b""
-    for index, piece in enumerate(plan(text, "English", Lexicon({}))):
-        seed = derived_seed("s", entry_id or "") + index
-        segment = Segment(piece.spoken, "English", None, seed, 10_000)  # type: ignore[arg-type]
-        chain.begin_segment()
-        for frame in range((len(piece.spoken) + 1) // 2):
-            data += chain.feed(np.asarray(tone(segment, frame)))
-        data += chain.end_segment()
-    return data + chain.flush()
-
-
-def _check_dead_letter(valkey: redis.Redis, entry_id: str, reason: str) -> None:
-    letters: Any = valkey.xrange(KEYS.dead)
-    [fields] = [fields for _, fields in letters if fields[b"dead_id"] == entry_id.encode()]
-    assert fields[b"dead_reason"] == reason.encode()
+async def _until_still(engine: ToneEngine) -> None:
+    """Wait until the engine has made no frame for the time of 100 frames."""
+    async with asyncio.timeout(4):
+        n_frames = -1
+        while n_frames != engine.n_frames:
+            n_frames = engine.n_frames
+            await asyncio.sleep(100 * engine.frame_s)
