@@ -1,6 +1,6 @@
-"""A worker's connections: one for jobs, one that blocks on the doorbell, one for sessions; and their retry policies.
+"""A worker's connections and their retry policies: one for jobs, one that blocks on the doorbell, one for sessions.
 
-The heartbeat has a connection of its own.
+The heartbeat opens its own connection.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from worker.stream.transport.retry import RetryPolicy
 
 
 class Connections:
-    """Links to the two planes, which may lie on one Redis and then share a link.
+    """Links to the two planes; planes on one Redis share a link.
 
-    sessions: probes the session plane, to which an idle worker sends nothing else.
+    sessions: probes the session plane, which an idle worker does not use otherwise.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:

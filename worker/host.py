@@ -1,4 +1,4 @@
-"""What this machine calls itself, as text that may be written anywhere."""
+"""This machine's host name, as valid text."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import socket
 
 
 def host_name() -> str:
-    """The host's name. A system may give any bytes; what is no UTF-8 becomes a replacement character."""
+    """The host name. Bytes that are not UTF-8 become replacement characters."""
     return as_text(socket.gethostname())
 
 
 def as_text(name: str) -> str:
-    """A name of the system's without the surrogates that stand for bytes which are no UTF-8."""
+    """A name from the operating system with surrogate escapes replaced."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

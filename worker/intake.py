@@ -1,7 +1,7 @@
-"""How a worker comes to its jobs: claims, take-overs and sweeps, each of which may fail without stopping the others.
+"""The intake of jobs: claims, take-overs and sweeps. Each may fail without stopping the others.
 
-The loop claims as many jobs as there are free slots and then sleeps until something stirs: the doorbell, a slot that
-became free, a timer, or the order to drain.
+The loop claims as many jobs as there are free slots, then sleeps until the doorbell, a freed slot, a timer or the drain
+wakes it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from worker.stream.transport.advice import sentence_on
 from worker.stream.transport.retry import MissingRight, Refusal, RetryPolicy, backoff_s
 
 SWEEP_EVERY_S = SWEEP_EVERY_MS / 1000
-SILENT_LEASES = 0.75  # silence after which a worker is taken for dead: another speaks on before the lease is over
+SILENT_LEASES = 0.75  # silence, in leases, after which a worker counts as dead: a take-over starts early
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -31,9 +31,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """What the intake asks of its worker. is_open: False while no job is to be taken. n_free: slots without a job.
+    """The intake's view of its worker. is_open: False while no job may be taken. n_free: slots without a job.
 
-    may_take_over: False while beats are known to go to another server, where others' beats would not be seen either.
+    may_take_over: False while beats go to another server than claims: live workers would look silent there. begin:
+    starts claimed jobs.
     """
 
     is_open: Callable[[], bool]
@@ -44,7 +45,7 @@ class Slots:
 
 @dataclass(slots=True)
 class Intake:
-    """Belongs to one event loop. patience waits for the job Redis, bell_patience for the doorbell's connection."""
+    """Takes jobs for one worker, on one event loop. bell_retry: for the doorbell's connection; retry: for all else."""
 
     queue: JobQueue
     doorbell: Doorbell
@@ -57,10 +58,10 @@ class Intake:
     _is_over: bool = False
     _bell_task: asyncio.Task[None] | None = None
     _reclaim_at: float = 0.0
-    _refused: dict[str, tuple[float, str]] = field(default_factory=dict)  # what Redis refuses: since when, and why
+    _refused: dict[str, tuple[float, str]] = field(default_factory=dict)  # refused action: since when, and why
 
     def wake(self) -> None:
-        """Look at once whether there is something to do."""
+        """End the sleep of `run`."""
         self._woken.set()
 
     def end(self) -> None:
@@ -69,12 +70,12 @@ class Intake:
         self.wake()
 
     def close(self) -> None:
-        """Let go of the doorbell."""
+        """Stop waiting for the doorbell."""
         if self._bell_task is not None:
             self._bell_task.cancel()
 
     def problems(self) -> list[str]:
-        """A sentence for each thing that Redis has refused for longer than a lease; called from other threads."""
+        """A sentence for each action that Redis has refused for longer than a lease. May be called from any thread."""
         return [
             f"Redis refuses {what}: {error}"
             for what, (since, error) in list(self._refused.items())
@@ -82,7 +83,7 @@ class Intake:
         ]
 
     async def run(self) -> None:
-        """Take jobs until `end`. Raises MissingRight where this user was never allowed to."""
+        """Take jobs until `end`. Raises MissingRight if this Redis user has never had the rights."""
         while not self._is_over:
             claim = None
             if self._n_free > 0 and monotonic() >= self._reclaim_at:
@@ -94,8 +95,10 @@ class Intake:
                 await self._sleep(claim)
 
     async def sweep(self) -> None:
-        """Sweep from time to time, until cancelled; also a lease after the group was lost, and living workers have
-        written their entries into the new one."""
+        """Sweep periodically until cancelled, and one lease after the group was lost.
+
+        By then live workers' beats have restored their pending records in the new group.
+        """
         group_was_lost = False
         while True:
             sweep = partial(self.queue.sweep, group_was_lost)
@@ -108,14 +111,14 @@ class Intake:
                 await asyncio.sleep(self.lease_s)
 
     async def _unless_refused(self, what: str, call: Callable[[], Awaitable[T]]) -> T | None:
-        """The call's answer; None, after a pause, where Redis refuses it."""
+        """The call's answer; None, after a back-off, if Redis refuses it."""
         try:
             answer = await call()
         except Refusal as error:
             if self.retry.wants_rights and isinstance(error, MissingRight):
                 raise
             if what not in self._refused:
-                log.error("Redis refuses %s, trying again: %s", what, sentence_on(error))
+                log.error("Redis refuses %s; retrying: %s", what, sentence_on(error))
             self._refused[what] = (self._refused.get(what, (monotonic(), ""))[0], sentence_on(error))
             await asyncio.sleep(backoff_s(3))
             return None
@@ -130,7 +133,9 @@ class Intake:
         return claim
 
     async def _take_over(self) -> None:
-        has_answered = self.retry.has_answered_for_s(self.lease_s / 2)  # else living workers could not beat either
+        has_answered = self.retry.has_answered_for_s(
+            self.lease_s / 2
+        )  # else live workers could not renew leases either
         if not has_answered or not self.slots.may_take_over():
             return
         n_free, asked_at = self._n_free, monotonic()
@@ -141,10 +146,10 @@ class Intake:
         self.slots.begin(taken.leases)
 
     async def _sleep(self, claim: Claim | None) -> None:
-        """Until something stirs, or a timer of ours or a delayed job is due."""
+        """Sleep until `wake`, the doorbell, the next take-over check or the next delayed job."""
         delay_s = max(0.0, self._reclaim_at - monotonic())
         if claim is None or not self._n_free:
-            delay_s = self.lease_s / 2  # then jobs that expire are looked for
+            delay_s = self.lease_s / 2  # without a free slot, only to claim expired jobs
         else:
             if claim.wait_ms is not None:
                 delay_s = min(delay_s, claim.wait_ms / 1000)
@@ -159,7 +164,7 @@ class Intake:
         try:
             await self.bell_retry(lambda: self.doorbell.wait(claim))
         except Refusal as error:
-            log.error("the doorbell cannot be heard: %s", sentence_on(error))
+            log.error("cannot read the doorbell; retrying: %s", sentence_on(error))
             await asyncio.sleep(1)
         finally:
             self._bell_task = None
@@ -167,5 +172,5 @@ class Intake:
 
     @property
     def _n_free(self) -> int:
-        """Jobs that may be taken to be spoken."""
+        """How many jobs may be taken."""
         return max(0, self.slots.n_free()) if self.slots.is_open() else 0

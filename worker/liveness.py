@@ -8,7 +8,7 @@ from worker.engine.thread import EngineThread
 
 
 class Liveness:
-    """lease_s: how long either may stand still before it counts as hung."""
+    """Progress of the event loop and the engine. lease_s: seconds without progress that count as a hang."""
 
     def __init__(self, engine: EngineThread, lease_s: float) -> None:
         self._engine = engine
@@ -29,7 +29,7 @@ class Liveness:
         """A sentence for each of the two that hangs."""
         found = []
         if not self.loop_moves():
-            found.append(f"the event loop has not moved for {monotonic() - self._ticked_at:.1f} s")
+            found.append(f"the event loop has made no progress for {monotonic() - self._ticked_at:.1f} s")
         if not self.engine_moves():
-            found.append(f"the engine has not moved for longer than the lease of {self._lease_s} s, or has died")
+            found.append(f"the engine has made no progress for the lease of {self._lease_s} s, or has died")
         return found

@@ -1,6 +1,6 @@
-"""How a worker runs its event loop: on uvloop where that is installed, beside a collector of garbage that looks rarely.
+"""The event loop, on uvloop where it is installed, and the settings of the garbage collector.
 
-The extra `fast` installs uvloop. docs/benchmarks.md has what it saves.
+The extra `fast` installs uvloop. docs/benchmarks.md shows what it saves.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-COLLECT_EVERY = 20_000  # objects made and not freed; Python's own 700 is for programs that make few
+COLLECT_EVERY = 20_000  # net allocations between two collections; Python's default is 700
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """As asyncio.run does."""
+    """asyncio.run, with the loop of `loop_factory`."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(main)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes uvloop's loop; None, which is asyncio's own, where uvloop is not installed."""
+    """The factory of uvloop's event loop; None, for asyncio's own, without uvloop."""
     try:
         import uvloop
     except ImportError:
@@ -31,9 +31,9 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def freeze_heap() -> None:
-    """To be called once everything is loaded: the collector no longer looks at it.
+    """Exclude all present objects from garbage collection. Call it once everything is loaded.
 
-    Modules, torch's above all, are some 100,000 objects that stay; going through them stops every utterance.
+    Modules, most of them torch's, are some 100,000 permanent objects; traversing them pauses every utterance.
     """
     gc.collect()
     gc.freeze()

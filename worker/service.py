@@ -50,7 +50,7 @@ class Worker:
         self._settings = settings
         self._lease_s = settings.lease_ms / 1000
         registry = Registry.load(settings.voices_dir)
-        registry.get(settings.default_voice)  # a wrong default is found at start
+        registry.get(settings.default_voice)  # fail at start if the default voice is unknown
         self._engine = EngineThread(engine, self.metrics.stepped)
         self._voices = VoiceReload(registry, self._engine.check)
         self._n_slots = engine.n_slots
@@ -166,7 +166,7 @@ class Worker:
 
     async def _drain(self, claiming: asyncio.Task[None]) -> None:
         self.metrics.ready.set(0)
-        log.info("draining: %d utterances are being spoken", len(self._running))
+        log.info("draining: %d utterances are running", len(self._running))
         await asyncio.wait({claiming}, timeout=self._last_command_s)
         claiming.cancel()
         tasks = [task for _, task in self._running.values()]
@@ -194,7 +194,7 @@ class Worker:
             async with asyncio.timeout(self._last_command_s):
                 await command
         except (TimeoutError, RedisError, OSError) as error:
-            log.warning("Redis did not answer this worker's last command, and its leases will end: %s", error)
+            log.warning("Redis did not answer this worker's last command; its leases will expire: %s", error)
 
     # Jobs.
 
@@ -218,7 +218,7 @@ class Worker:
         try:
             await utterance.run()
         except Exception:
-            log.exception("job %s failed; another worker takes it when its lease is over", lease.entry_id)
+            log.exception("job %s failed; another worker takes it over when its lease ends", lease.entry_id)
         finally:
             self._heartbeat.remove(lease)
             del self._running[lease]
@@ -226,8 +226,8 @@ class Worker:
             self._intake.wake()
 
     def _lost(self, lease: Lease) -> None:
-        """Called on the heartbeat's thread: another worker has this job."""
-        assert self._loop is not None, "leases are given after the start"
+        """Another worker has this job. Called on the heartbeat's thread."""
+        assert self._loop is not None, "leases exist only after the start"
         with suppress(RuntimeError):  # the loop is closed: the utterance has stopped
             self._loop.call_soon_threadsafe(self._abort, lease)
 
@@ -241,7 +241,7 @@ class Worker:
     # Health.
 
     def problems(self) -> list[str]:
-        """A sentence for each problem; called from other threads."""
+        """A sentence for each problem that a restart may solve. May be called from any thread."""
         hung = self._liveness.problems() if self._is_warm else []
         return [*hung, *self._intake.problems(), *self._links.problems(self._lease_s)]
 
@@ -272,11 +272,11 @@ class Worker:
             try:
                 self.metrics.show(await read_depths(self._links.job_link, self._keys))
             except (Refusal, *PASSING) as error:
-                log.debug("the queue's depth is unknown for now: %s", error)
+                log.debug("the queue's lengths cannot be read: %s", error)
             await asyncio.sleep(DEPTHS_EVERY_S)
 
     def _card(self) -> dict[str, Any]:
-        """This worker's line in the list of workers."""
+        """This worker's entry in the list of workers."""
         return {
             "host": host_name(),
             "pid": os.getpid(),

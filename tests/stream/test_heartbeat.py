@@ -156,7 +156,7 @@ async def test_a_hung_engine_is_not_covered_up_but_who_waits_is_kept(
             await clock.forward(QUARTER_S)
             await beats_of(kept, clock)
         assert left.last_beat == claimed_at
-        assert caplog.text.count(f"left to other workers: {speaking.entry_id}") == 1
+        assert caplog.text.count(f"other workers take over {speaking.entry_id}") == 1
         moves[0] = True
         await clock.forward(QUARTER_S)
         await beats_of(left, clock)

@@ -91,7 +91,7 @@ async def test_a_card_that_cannot_be_made_keeps_no_lease_from_being_kept(
         for _ in range(3):
             await clock.forward(QUARTER_S)
             await beats_of(lease, clock)
-    assert caplog.text.count("card cannot be made: ZeroDivisionError") == 1
+    assert caplog.text.count("its card: ZeroDivisionError") == 1
 
 
 async def test_a_card_that_redis_refuses_delays_no_beat_and_is_said_once_a_minute(

@@ -142,7 +142,7 @@ async def test_a_key_of_another_type_is_named_and_put_aside(
     assert one.sentence.startswith(f"{key(name)} is {what} where a ")
     await mend_all(link)
     (note,) = (await a_look(link)).notes
-    assert f"was put aside: {what} with 1 " in note
+    assert f"was set aside: {what} with 1 " in note
     (aside,) = valkey.keys(key("aside:*"))
     assert 0 < valkey.pttl(aside) <= 7 * 86_400_000
     if name != "jobs":
@@ -183,7 +183,7 @@ async def test_a_job_whose_id_is_ahead_is_not_repeated_while_it_is_spoken(valkey
     first, second = (await queue.claim(10)).leases
     done = await repair(link, KEYS, await a_look(link), busy_s=0)
     assert [damage.kind for damage in done.after.damage] == [Kind.AHEAD]
-    assert "2 jobs whose ids are ahead of the clock are being spoken" in done.problems[0]
+    assert "2 jobs whose IDs are ahead" in done.problems[0]
     assert await queue.settle(first, "ok") == await queue.settle(second, "ok") == "ok"
     await mend_all(link)
     assert valkey.xlen(KEYS.jobs) == 0
@@ -208,7 +208,7 @@ async def test_letters_that_workers_put_aside_come_back(valkey: redis.Redis, lin
     assert await JobQueue(link, KEYS, "w1").set_aside()
     (damage,) = (await a_look(link)).damage
     assert (damage.kind, damage.count, len(damage.examples)) == (Kind.LEFT_ASIDE, 6, 3)
-    assert "holds 6 dead letters of a stream that was put aside" in damage.sentence
+    assert "holds 6 dead letters of a stream" in damage.sentence
     await mend_all(link)
     assert valkey.xlen(KEYS.dead) == 6
 
@@ -231,7 +231,7 @@ async def test_keys_of_others_under_the_tag_are_told_and_left(valkey: redis.Redi
     valkey.expire(KEYS.audio("speak"), 60)
     found = await a_look(link)
     assert found.is_sound
-    assert found.notes == [f"{key('tomorrow')} is not of this version: a string with 1 bytes; Redis drops it in 0 h"]
+    assert found.notes == [f"{key('tomorrow')} is not of this version: a string with 1 bytes; it expires in 0 h"]
 
 
 async def test_a_missing_right_is_named_and_hides_only_its_own_part(

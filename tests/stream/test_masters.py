@@ -31,4 +31,4 @@ async def test_a_worker_that_finds_two_masters_connects_again_and_loses_nothing(
         await eventually(lambda: worker._masters.has_one_master)
         await until_ended(client, "s", within_s=30)
     check_complete(read_session(valkey, "s")[entry_id])
-    assert "there are two masters" in caplog.text
+    assert "different masters" in caplog.text

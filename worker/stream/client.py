@@ -1,6 +1,6 @@
-"""The other side of the contract, with plain commands only: publish, listen, cancel, leave.
+"""The client side of the contract, in plain Redis commands: publish, listen, cancel, leave.
 
-Used by the command line, the benchmarks and the tests; it does what the Rust relay does.
+The command line, the benchmarks and the tests use it in place of a relay.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Client:
             await link.close()
 
     async def publish(self, fields: Mapping[str, str]) -> str:
-        """Publish one speak job; returns its entry id."""
+        """Publish one speak job; returns its entry ID."""
         arguments = [part for pair in fields.items() for part in pair]
         entry_id: bytes = await self._jobs.call("XADD", self._keys.jobs, "*", *arguments)
         return entry_id.decode()
 
     async def listen(self, session_id: str, after: str = "0") -> AsyncIterator[tuple[str, Entry]]:
-        """Every entry of a session's stream after an id, as it comes: (stream id, entry). Never ends by itself."""
+        """Yield (stream ID, entry) for every entry of a session's stream after an ID. Never ends by itself."""
         key = self._keys.audio(session_id)
         while True:
             read = await self._reading.call("XREAD", "BLOCK", BLOCK_MS, "COUNT", 100, "STREAMS", key, after)
@@ -57,7 +57,7 @@ class Client:
                 yield after, read_entry(dict(zip(flat[::2], flat[1::2], strict=True)))
 
     async def cancel(self, session_id: str, upto: str | None = None) -> str:
-        """Cancel the session's jobs up to an entry id, or all published until now; returns the id used."""
+        """Cancel the session's jobs up to an entry ID, by default all published until now; returns that ID."""
         if upto is None:
             seconds, microseconds = await self._jobs.call("TIME")
             upto = f"{int(seconds) * 1000 + int(microseconds) // 1000}-{LAST_SEQ}"
@@ -65,12 +65,12 @@ class Client:
         mark: tuple[Word, ...] = ("XADD", cut, "MAXLEN", 1, upto, "type", "cancel")
         renew: tuple[Word, ...] = ("PEXPIRE", cut, SESSION_TTL_MS)
         answers = await self._sessions.transaction(mark, renew, await self._cancel_command(audio, upto))
-        while isinstance(answers[-1], redis.ResponseError):  # a newer begin came between: above that one
+        while isinstance(answers[-1], redis.ResponseError):  # a newer `begin` came between: append above it
             answers = [await self._append_cancel(audio, upto)]
         return upto
 
     async def leave(self, session_id: str) -> None:
-        """Cancel everything and let the stream expire soon; it is never deleted."""
+        """Cancel all jobs and let the stream expire in 10 s. The stream is never deleted."""
         await self.cancel(session_id)
         await self._sessions.call("PEXPIRE", self._keys.audio(session_id), LEAVE_TTL_MS)
 

@@ -1,4 +1,4 @@
-"""The time as those see it who are to do something by the clock; tests bring one of their own."""
+"""The clock of periodic tasks, replaceable in tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from time import monotonic
 
 
 class Clock:
-    """Monotonic seconds, and waiting for them."""
+    """Monotonic time in seconds, and sleep."""
 
     def now(self) -> float:
         return monotonic()

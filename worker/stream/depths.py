@@ -1,4 +1,4 @@
-"""How much lies in the queue: one look at the job plane, for metrics and `queue status`."""
+"""Lengths of the queue's keys, for metrics and `queue status`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from worker.stream.transport.retry import PASSING, Refusal, is_no_group
 
 @dataclass(frozen=True, slots=True)
 class Depths:
-    """Counts of jobs, and the age of the oldest unsettled one in seconds (0 without one).
+    """Counts of jobs, and the age of the oldest unsettled job in seconds (0 without one).
 
-    None for what cannot be read: its key has another type, or this user may not ask.
+    None where Redis rejects the command: the key has another type, or this user lacks the right.
     """
 
     unsettled: int | None
@@ -29,7 +29,7 @@ class Depths:
 
 
 async def read_depths(link: Link, keys: Keys) -> Depths:
-    """Not one atomic look; good to within what happens between its commands."""
+    """Read all lengths. Not atomic: jobs may move between two commands."""
     unsettled, running, n_ready, n_waiting, n_delayed, n_dead, oldest, now = await asyncio.gather(
         _or_none(link.call("XLEN", keys.jobs)),
         _running(link, keys.jobs),
@@ -48,7 +48,7 @@ async def read_depths(link: Link, keys: Keys) -> Depths:
 
 
 async def _or_none(answer: Awaitable[Any]) -> Any:
-    """The answer; None where Redis refuses this one command."""
+    """The answer, or None where Redis rejects this command."""
     try:
         return await answer
     except Refusal as error:
@@ -61,7 +61,7 @@ async def _running(link: Link, jobs: str) -> int | None:
     try:
         pending = await link.call("XPENDING", jobs, GROUP)
     except Refusal as error:
-        if is_no_group(error):  # no worker was ever here
+        if is_no_group(error):  # no worker has run yet
             return 0
         if isinstance(error, PASSING):
             raise

@@ -1,12 +1,12 @@
-"""Keeps the leases of running jobs, from a thread, an event loop and a connection of its own.
+"""The heartbeat: a thread with its own event loop and connection that renews the leases of running jobs.
 
-The worker's event loop may be busy and its connection full; a lease must not end for that. It must end when the worker
-can no longer speak: a job is beaten for while it waits for somebody else (a slot, Redis, a reader) or while the engine
-and the event loop have moved within the last lease. Only a hung engine or a hung loop stops the beat.
+A busy event loop or a full connection must not end a lease. A worker that can no longer speak must lose it: a lease is
+renewed while its job waits for something other than the engine (a slot, Redis, a reader), or while the engine has made
+progress within the last lease. A hung engine or a hung event loop stops the renewals.
 
-Beats are sent by the clock, whether the ones before were answered or not. So Redis hears of a lease every quarter of
-it however long the way is, and of a fresh claim a round trip and a quarter later: with a round trip of up to a third of
-the lease that is sooner than the three quarters after which others take a job.
+A renewal ("beat") is sent every quarter of a lease, whether or not earlier ones were answered, so a slow network does
+not lower their rate. The first one after a claim arrives a quarter lease and a round trip later. With a round trip of
+up to a third of the lease that is before three quarters of a lease, when other workers take the job over.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from worker.stream.transport.round_trips import RoundTrips
 
 log = logging.getLogger(__name__)
 BEATS_A_LEASE = 4
-MAX_TURNS = BEATS_A_LEASE  # without an answer; later ones would say nothing more
+MAX_TURNS = BEATS_A_LEASE  # unanswered at most; further beats would add nothing
 ANNOUNCE_EVERY_S = 1.0
 LOG_AGAIN_S = 60.0
 T = TypeVar("T")
@@ -44,11 +44,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class BeatingWorker:
-    """What the heartbeat needs of its worker; all of it is called on the heartbeat's thread.
+    """The heartbeat's callbacks into its worker. All run on the heartbeat's thread.
 
     engine_moves, loop_moves: whether the engine and the event loop have made progress within the last lease. on_lost:
-    another worker has this job. on_failure: Redis did not answer. report: damage that a script found. card: this
-    worker's line in the list of workers.
+    another worker has this job. on_failure: Redis did not answer. report: takes damage that a script found. card: this
+    worker's entry in the list of workers.
     """
 
     engine_moves: Callable[[], bool] = lambda: True
@@ -60,9 +60,9 @@ class BeatingWorker:
 
 
 class Heartbeat:
-    """Renews every lease four times within its length. name: the worker's, as the consumer group knows it.
+    """Renews every lease four times a lease. name: the worker's consumer name in the group.
 
-    round_trips: of the renewals and of the worker's card, measured on a connection that stands.
+    round_trips: times of renewals and of writing the worker's card, without those that had to connect first.
     """
 
     def __init__(
@@ -97,29 +97,29 @@ class Heartbeat:
         self._started.wait()
 
     def stop(self) -> None:
-        """Stop beating; returns when the thread has let go of its connection, which takes milliseconds."""
+        """Stop renewing. Returns when the thread has closed its connection, within milliseconds."""
         if self._thread.is_alive():
-            with suppress(RuntimeError):  # it ended by itself just now
+            with suppress(RuntimeError):  # the thread has just ended
                 self._loop.call_soon_threadsafe(self._beating.cancel)
             self._thread.join(self._lease_s + 1)
 
     @property
     def server(self) -> str | None:
-        """Host and port of the one server that beats go to; None without a connection, and in a Cluster."""
+        """Host and port of the server that receives the beats; None without a connection, and in a Cluster."""
         return self._link.server if isinstance(self._link, PipelinedLink) else None
 
     def renew(self) -> None:
-        """Have the connection made again; called from another thread."""
+        """Reconnect. May be called from another thread."""
         if isinstance(self._link, PipelinedLink):
             _call_on(self._loop, self._link.renew)
 
     def add(self, lease: Lease) -> None:
-        """Keep this lease from now on."""
+        """Renew this lease from now on."""
         with self._lock:
             self._leases.add(lease)
 
     def remove(self, lease: Lease) -> None:
-        """Let this lease end."""
+        """Stop renewing this lease."""
         with self._lock:
             self._leases.discard(lease)
 
@@ -139,20 +139,20 @@ class Heartbeat:
             while True:
                 self._begin_turn(link, queue)
                 self._begin_announcing(link)
-                # a beat missed because this thread stood still is not made up for
+                # beats missed while this thread was stopped are not sent later
                 due = max(due + self._lease_s / BEATS_A_LEASE, self._clock.now())
                 await self._clock.sleep(due - self._clock.now())
         finally:
-            left = [*self._turns, *([self._announcing] if self._announcing else [])]
-            for one in left:
-                one.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            unfinished = [*self._turns, *([self._announcing] if self._announcing else [])]
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
             await link.close()
 
     # Beats.
 
     def _begin_turn(self, link: Link, queue: JobQueue) -> None:
-        """Send a beat for every lease that is to be kept, unless as many are on their way as may help."""
+        """Send a beat for every lease to renew, unless MAX_TURNS are unanswered (one while Redis does not answer)."""
         leases = self._to_beat()
         if leases and len(self._turns) < (MAX_TURNS if self._has_answered else 1):
             turn = asyncio.create_task(self._turn(link, queue, leases))
@@ -163,12 +163,13 @@ class Heartbeat:
         with self._lock:
             leases = [lease for lease in self._leases if not lease.is_lost]
         if leases and not self._worker.loop_moves():
-            self._log_once("loop", "the event loop has not moved for a lease: its jobs are left to other workers")
+            self._log_once("loop", "the event loop has made no progress for a lease; other workers take its jobs over")
             return []
         engine_moves = self._worker.engine_moves()
         left = [lease.entry_id for lease in leases if not engine_moves and not lease.is_waiting]
         if left:
-            self._log_once("engine", f"the engine has not moved for a lease: left to other workers: {', '.join(left)}")
+            jobs = ", ".join(left)
+            self._log_once("engine", f"the engine has made no progress for a lease; other workers take over {jobs}")
         return [lease for lease in leases if engine_moves or lease.is_waiting]
 
     async def _turn(self, link: Link, queue: JobQueue, leases: list[Lease]) -> None:
@@ -180,12 +181,12 @@ class Heartbeat:
                 self._failed(error)
                 if not had_answered:
                     return
-                had_answered = False  # the connection broke just now: over a new one at once
+                had_answered = False  # the connection has just broken: retry once, on a new one
             except Refusal as error:
-                self._log_once("beat", f"the leases of this worker cannot be kept: {sentence_on(error)}")
+                self._log_once("beat", f"this worker cannot renew its leases: {sentence_on(error)}")
                 return
             except Exception:
-                log.exception("heartbeat: an unforeseen error; beating goes on")
+                log.exception("the heartbeat met an unexpected error and continues")
                 return
             else:
                 return
@@ -203,7 +204,7 @@ class Heartbeat:
 
     def _apply_answer(self, lease: Lease, at: float, is_mine: bool) -> None:
         with self._lock:
-            if lease not in self._leases or lease.is_lost:  # settled meanwhile, or reported before
+            if lease not in self._leases or lease.is_lost:  # settled meanwhile, or reported already
                 return
         if is_mine:
             lease.last_beat = at
@@ -227,14 +228,14 @@ class Heartbeat:
         except PASSING as error:
             self._failed(error)
         except Refusal as error:
-            self._log_once("card", f"this worker cannot write itself into the list of workers: {sentence_on(error)}")
+            self._log_once("card", f"this worker cannot write its card into the list of workers: {sentence_on(error)}")
         except Exception as error:
-            self._log_once("card", f"this worker's card cannot be made: {type(error).__name__}: {error}")
+            self._log_once("card", f"this worker cannot compose its card: {type(error).__name__}: {error}")
 
-    # What became of them.
+    # Answers.
 
     async def _timed(self, link: Link, answer: Awaitable[T]) -> T:
-        """What was asked; its round trip counts when no connection had to be made for it."""
+        """Await an answer and measure its round trip, unless the link had to connect first."""
         at, was_connected = self._clock.now(), link.is_connected
         found = await answer
         if was_connected:
@@ -252,10 +253,10 @@ class Heartbeat:
     def _failed(self, error: BaseException) -> None:
         self._has_answered = False
         self._worker.on_failure()
-        log.debug("heartbeat: Redis does not answer: %s", error)
+        log.debug("the heartbeat got no answer from Redis: %s", error)
 
     def _log_once(self, subject: str, sentence: str) -> None:
-        """Log it, but the same of one subject only once a minute."""
+        """Log a sentence; the same one about a subject at most once a minute."""
         now = self._clock.now()
         logged_at, logged = self._logged.get(subject, (-inf, ""))
         if logged != sentence or now - logged_at >= LOG_AGAIN_S:
@@ -264,5 +265,5 @@ class Heartbeat:
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    with suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(call)

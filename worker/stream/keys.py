@@ -1,12 +1,12 @@
-"""Every Redis key name, once. Job-plane keys share the hash tag {speak}; a session's keys share its own."""
+"""Names and lifetimes of all Redis keys. The job plane has the hash tag {speak}, a session plane {<session>}."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 GROUP = "workers"
-SESSION_TTL_MS = 600_000  # of a session's keys, from the last write that renews it
-SEEN_TTL_MS = 86_400_000  # of a job_id: so long the same job_id is the same job
+SESSION_TTL_MS = 600_000  # of a session's keys, after the last write that renewed it
+SEEN_TTL_MS = 86_400_000  # of a job_id: within it, the same job_id is the same job
 JOB_PLANE = (
     "jobs", "ready", "delayed", "gates", "waiting", "attempts", "bell", "dead", "workers", "taken", "sweeping",
 )  # fmt: skip
@@ -40,7 +40,7 @@ class Keys:
 
     @property
     def job_plane(self) -> tuple[str, ...]:
-        """KEYS of the job plane's scripts, in the order of their prelude; all but `sweeping` are kept for ever."""
+        """KEYS of the job plane's scripts, in the order of their prelude. All but `sweeping` never expire."""
         return tuple(map(self.job_plane_key, JOB_PLANE))
 
     def job_plane_key(self, name: str) -> str:
@@ -48,7 +48,7 @@ class Keys:
 
     @property
     def aside_prefix(self) -> str:
-        """What the names of keys that were put aside begin with."""
+        """Prefix of damaged keys that were renamed."""
         return f"{self.prefix}:{{speak}}:aside:"
 
     def audio(self, session_id: str) -> str:

@@ -1,7 +1,7 @@
 """The lease: the time-limited right of one worker to run one job, renewed by heartbeats.
 
-Two sides renew a lease: the heartbeat's thread four times a lease, and `Lease.confirm` on the event loop where a write
-must not follow a lease that was lost. A worker whose lease is over may not write: another may have the job by then.
+Two sides renew it: the heartbeat's thread four times a lease, and `Lease.confirm` on the event loop before writes that
+need the lease. A worker whose lease has ended must not write, since another worker may have the job.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from worker.stream.transport.retry import RetryPolicy
 
 
 class LeaseLost(Exception):  # control flow, no MakimaError
-    """Another worker has the job: write nothing of it and settle nothing."""
+    """Another worker has the job: write nothing and settle nothing."""
 
 
 class Renewals(Protocol):
-    """What renews a lease (`worker.stream.queue.JobQueue`). lease_s: how long a lease lasts without a renewal."""
+    """Renews leases (`worker.stream.queue.JobQueue`). lease_s: seconds that a lease lasts without a renewal."""
 
     lease_s: float
     retry: RetryPolicy
@@ -35,8 +35,8 @@ class Renewals(Protocol):
 class Lease:
     """One claim of one job.
 
-    entry_id: of the job in the job stream. attempt: counts from 1. fence: the fencing token; a later claim of the same
-    job has a higher one. session_id: "" when the entry names no usable session. fields: name, value, … of the entry,
+    entry_id: the job's ID in the job stream. attempt: counts from 1. fence: the fencing token, a number that rises with
+    every claim of the job. session_id: "" when the entry names no usable session. fields: name, value, … of the entry,
     reduced to the contract's names. repeats: the ID of an ended entry that published the same job before, or "".
 
     last_beat: monotonic seconds at which the last successful renewal was sent. is_waiting: True while the job waits for
@@ -60,23 +60,23 @@ class Lease:
 
     @property
     def published_ms(self) -> int:
-        """When the job was published, by the job Redis' clock: its entry ID says so."""
+        """When the job was published, by the job Redis' clock (the ms part of the entry ID)."""
         return int(self.entry_id.partition("-")[0])
 
     async def confirm(self, now: bool = False) -> None:
-        """Return while this worker holds the lease. Raises LeaseLost.
+        """Return if this worker holds the lease. Raises LeaseLost.
 
-        Redis is queried with now=True, else only where the last successful renewal is older than half a lease.
+        Queries Redis with now=True, else only when the last successful renewal is older than half a lease.
         """
         if not now and self._is_old():
-            await self._answered()  # the heartbeat has sent one already, and Redis is far away
+            await self._answered()  # a renewal of the heartbeat may be on its way
         if self.is_lost:
             raise LeaseLost
         if now or self._is_old():
             await self.renew()
 
     async def renew(self, n_attempts: int | None = None) -> None:
-        """Renew the lease at once. n_attempts: the count of attempts from now on, should this worker die."""
+        """Renew the lease at once. n_attempts: sets the count of attempts, which matters if this worker dies."""
         at, renewals = monotonic(), self.renewals
         if not await renewals.retry(lambda: renewals.beat(self, n_attempts)):
             raise LeaseLost
@@ -84,7 +84,7 @@ class Lease:
 
     @contextmanager
     def in_engine(self) -> Iterator[None]:
-        """While the job waits for the engine: the lease is then renewed only as long as the engine makes progress."""
+        """Context in which the job waits for the engine: the lease is renewed only while the engine makes progress."""
         self.is_waiting = False
         try:
             yield
@@ -93,7 +93,7 @@ class Lease:
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """While the heartbeat waits for the answer to a renewal."""
+        """Context in which the heartbeat waits for the answer to a renewal."""
         with self._lock:
             self._n_beats_sent += 1
         try:
@@ -109,11 +109,11 @@ class Lease:
         return monotonic() - self.last_beat > self.renewals.lease_s / 2
 
     async def _answered(self) -> None:
-        """Wait until a renewal on its way is answered or has failed; return at once when there is none."""
+        """Wait until the renewals on their way are answered or fail; return at once without any."""
         loop, answered = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(answered.set)
 
         with self._lock:

@@ -1,8 +1,8 @@
-"""All connections of a worker go to one master.
+"""The check that all connections of a worker go to one master.
 
-After a fail-over the old master, once it is awake again, takes commands for some seconds until a Sentinel makes it a
-replica. A connection that was made anew goes to the new master, one that never broke stays with the old one. A worker
-whose beats went to one and whose claims to the other would take over the jobs of living workers.
+After a fail-over the old master accepts commands for some seconds until a Sentinel makes it a replica. A connection
+that was made again goes to the new master; one that never broke stays on the old one. A worker whose beats and claims
+went to different masters would take over the jobs of live workers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class MasterCheck:
-    """Compares the first link's server with the heartbeat's. Belongs to the event loop of the links."""
+    """Compares the first link's server with the heartbeat's. Not thread-safe: for the event loop of the links."""
 
     def __init__(self, links: Sequence[Link], heartbeat: Heartbeat) -> None:
         self._links = [link for link in links if isinstance(link, PipelinedLink)]
@@ -30,17 +30,17 @@ class MasterCheck:
 
     @property
     def has_one_master(self) -> bool:
-        """False while the two are known to speak with different servers."""
+        """False while the two are known to be connected to different servers."""
         servers = [self._links[0].server if self._links else None, self._heartbeat.server]
         return None in servers or servers[0] == servers[1]
 
     def check(self) -> None:
-        """Where there are two, have every connection made again: the Sentinels say which one is the master."""
+        """With two masters, reconnect every connection: the Sentinels name the current master."""
         if self.has_one_master or monotonic() - self._renewed_at < AGAIN_AFTER_S:
             return
         self._renewed_at = monotonic()
         log.warning(
-            "there are two masters: the heartbeat speaks with %s and the jobs' connection with %s; connecting again",
+            "the heartbeat and the jobs' connection are on different masters (%s and %s); reconnecting both",
             self._heartbeat.server, self._links[0].server,
         )  # fmt: skip
         for link in self._links:

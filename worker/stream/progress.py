@@ -1,4 +1,4 @@
-"""What earlier attempts left of an utterance on its session's stream: the checkpoint a take-over starts from."""
+"""Progress: what earlier attempts delivered on the session's stream. The checkpoint of a take-over."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = 8  # entries; one holds up to 256 KiB of audio
 
 @dataclass(frozen=True, slots=True)
 class DeliveredChunk:
-    """One chunk's place: frames `first_frame` … of a segment. codes: [n, 16] uint16, n = 0 from an engine without."""
+    """One chunk on the stream. codes: [n, 16] uint16 of the segment's frames from first_frame; n = 0 without codes."""
 
     segment: int
     first_frame: int
@@ -27,10 +27,11 @@ class DeliveredChunk:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """chunks: in the order spoken. began_ms: epoch of the utterance's first begin still there, or None.
+    """A job's delivered chunks, in order. next_seq: number of the next chunk.
 
-    is_whole: the chunk marked as final is there; only the terminal entry is missing. computed_on: of the begins of all
-    attempts that delivered samples; None stands for one that did not say it or whose begin is not there any more.
+    began_ms: epoch of the job's first `begin` on the stream, or None. is_whole: the final chunk is there; only the
+    terminal entry is missing. computed_on: from the `begin` of each attempt that delivered samples; None stands for a
+    `begin` without the field or one that was trimmed.
     """
 
     next_seq: int = 0
@@ -40,9 +41,9 @@ class Progress:
     computed_on: frozenset[str | None] = frozenset()
 
     def codes_of(self, segment: int) -> NDArray[np.uint16] | None:
-        """[n, 16] codes spoken of a segment from its first frame on; None when some are missing.
+        """[n, 16] delivered codes of a segment from its first frame; None when some are missing.
 
-        Those of a segment before the last one are all missing where the stream was trimmed.
+        No codes at all: an empty array for a segment not begun, None for one before the last chunk's (trimmed).
         """
         parts: list[NDArray[np.uint16]] = []
         n = 0
@@ -57,16 +58,16 @@ class Progress:
         return None if self.chunks and segment < self.chunks[-1].segment else np.zeros((0, N_CODEBOOKS), np.uint16)
 
     def resumed_by(self, has_codes: bool) -> str:
-        """How an engine resumes from this: "codes" where those of every segment are whole, else "regenerated"."""
+        """How an engine resumes: "codes" when the codes of every segment are complete, else "regenerated"."""
         n_segments = self.chunks[-1].segment + 1 if self.chunks else 0
         is_whole = n_segments and all(self.codes_of(segment) is not None for segment in range(n_segments))
         return "codes" if has_codes and is_whole else "regenerated"
 
 
 async def read_progress(link: Link, audio_key: str, entry_id: str) -> Progress:
-    """Read an utterance's entries backwards from the stream's end to its first begin.
+    """Read a job's entries backwards from the stream's end to its first `begin`.
 
-    Whatever lies between them (cancels, by accident another job's entries) is skipped unread.
+    Other entries (cancels, by accident another job's) are skipped unread.
     """
     chunks: list[DeliveredChunk] = []
     next_seq, began_ms, is_whole, upper = 0, None, False, "+"
@@ -93,7 +94,7 @@ async def read_progress(link: Link, audio_key: str, entry_id: str) -> Progress:
                     chunks.append(_chunk(entry.codes, len(entry.message.data)))
         if len(page) < PAGE:
             break
-    if not is_first:  # trimmed away
+    if not is_first:  # trimmed
         computed_on.add(None)
     return Progress(next_seq, tuple(reversed(chunks)), began_ms, is_whole, frozenset(computed_on))
 

@@ -1,7 +1,7 @@
-"""The job plane: taking speak jobs from the stream, settling them, keeping and taking over leases.
+"""The job queue: claims, renewals, take-overs, settlement and sweeps on the job plane.
 
-Every method raises redis-py's errors when Redis is away (`worker.stream.transport.retry` waits it out); each may be
-sent again after a lost reply. A claim whose reply was lost comes back by RECLAIM when its lease is over.
+Methods raise redis-py's errors while Redis is unreachable (`worker.stream.transport.retry` repeats them). All are safe
+to repeat after a lost reply. RECLAIM returns a claim whose reply was lost when its lease ends.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ Settled = Literal["ok", "fenced", "gone"]
 BLOCK_MS = 5000
 SWEEP_PAGE = 50
 SWEEP_EVERY_MS = 10_000
-SWEEP_PAUSE_S = 0.02  # at least, between two pages
+SWEEP_PAUSE_S = 0.02  # between two pages, at least
 SICK_TTL_MS = 86_400_000
 FORGET_WORKER_MS = 60_000
 FORGET_CONSUMER_MS = 3_600_000
 KEEP_ASIDE_MS = 7 * 86_400_000
-CLOCK_FOR_S = 10.0  # after which an older measurement of the server's clock counts no more
+CLOCK_FOR_S = 10.0  # age at which any newer measurement of the server's clock replaces one
 MAX_FIELD_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one CLAIM gave. wait_ms: None to wait for the doorbell, 0 to claim again at once.
+    """CLAIM's answer. wait_ms: None to wait for the doorbell, 0 to claim again at once.
 
-    last_job: the newest entry that was looked at. last_bell: the newest of the doorbell.
+    last_job: ID of the newest job scanned. last_bell: ID of the doorbell's newest entry.
     """
 
     leases: list[Lease]
@@ -52,7 +52,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Reclaim:
-    """What one RECLAIM took over. due_s: seconds until the next entry may have been silent for too long."""
+    """RECLAIM's answer. due_s: seconds until the next entry may be due for a take-over."""
 
     leases: list[Lease]
     due_s: float
@@ -60,7 +60,7 @@ class Reclaim:
 
 @dataclass(frozen=True, slots=True)
 class ServerClock:
-    """The job Redis' clock: ahead_ms of ours (monotonic), as a round trip of trip_s measured it at monotonic `at`."""
+    """One measurement of the job Redis' clock. ahead_ms: its lead on monotonic time. trip_s: round trip. at: when."""
 
     ahead_ms: float
     trip_s: float
@@ -68,23 +68,23 @@ class ServerClock:
 
     @classmethod
     def measured(cls, now_ms: int, sent_at: float) -> ServerClock:
-        """The server said now_ms half a round trip ago."""
+        """From an answer that carries now_ms, assumed to be half a round trip old."""
         at = monotonic()
         return cls(now_ms - (sent_at + at) * 500, at - sent_at, at)
 
     def is_better_than(self, other: ServerClock) -> bool:
-        """True where this trip was quicker, the other is old, or the two cannot both be right: the clock was set."""
+        """True if its round trip was shorter, the other is old, or they contradict each other (the clock was set)."""
         apart_s = abs(self.ahead_ms - other.ahead_ms) / 1000
         was_set = apart_s > (self.trip_s + other.trip_s) / 2 + 0.1
         return was_set or self.trip_s <= other.trip_s or self.at - other.at > CLOCK_FOR_S
 
 
 class JobQueue:
-    """One worker's view of the job plane.
+    """One worker's access to the job plane.
 
-    lease_s, retry: how long the leases it gives last, and how their renewals are repeated. max_field_bytes: longer
-    field values are cut, still too long for the contract. report: called with what a script found that no worker
-    wrote. A key that was given another type is put aside, and the script is sent again.
+    lease_s: length of a lease. retry: repeats renewals. max_field_bytes: longer field values are truncated, to a length
+    still too long for the contract. report: takes damage that a script found.
+    When Redis rejects a script because a key has a wrong type, the key is set aside and the script is sent again.
     """
 
     def __init__(
@@ -102,16 +102,16 @@ class JobQueue:
         self.retry = retry or RetryPolicy("job")
         self._link = link
         self._keys = keys
-        self._plane = (keys.job_plane, keys.seen_prefix)  # made once: the scripts of every job ask for them
+        self._plane = (keys.job_plane, keys.seen_prefix)  # made once: every script call needs them
         self._worker = worker
         self._max_field_bytes = max_field_bytes
         self._report = report
         self._turn = 0
         self._clock: ServerClock | None = None
-        self.lost_group = asyncio.Event()  # set where the group had to be made: what was pending is in no queue
+        self.lost_group = asyncio.Event()  # set when the group was created again: pending jobs are in no queue
 
     async def claim(self, count: int) -> Claim:
-        """Take up to `count` jobs that may run now; with 0 some that have expired, and only those."""
+        """Lease up to `count` jobs that may run now; with 0, expired jobs only."""
         self._turn = 1 - self._turn
         at = monotonic()
         given, last_job, last_bell, wait_ms, n_duplicates, now_ms = await self._run(
@@ -122,10 +122,10 @@ class JobQueue:
         return Claim(leases, last_job, last_bell, None if wait_ms < 0 else wait_ms, n_duplicates)
 
     async def reclaim(self, silent_ms: int, count: int, asked_at: float) -> Reclaim:
-        """Take over up to `count` jobs whose worker has been silent for so long.
+        """Take over up to `count` jobs whose worker has been silent for silent_ms.
 
-        asked_at: monotonic seconds at which this was to be done. A call that reaches the server much later takes none:
-        what held it up held up the beats of living workers too.
+        asked_at: monotonic seconds of the call. A call that reaches the server much later takes nothing: whatever
+        delayed it has delayed other workers' beats too.
         """
         leases: list[Lease] = []
         due_s, cursor = silent_ms / 1000, b"-"
@@ -144,10 +144,10 @@ class JobQueue:
     async def settle(
         self, lease: Lease, verdict: Verdict, argument: str | int = "", may_come_again: bool = False
     ) -> Settled:
-        """End this attempt; argument is the delay in ms of a retry, or why a job is dead.
+        """End this attempt. argument: back-off in ms for "retry", the reason for "dead".
 
-        A released attempt does not count. may_come_again: publishing the same job_id again is a new job.
-        Returns "fenced" when another worker has the job, "gone" when somebody took it out of the stream.
+        "release" does not count the attempt. may_come_again: publishing the same job_id again makes a new job.
+        Returns "fenced" when another worker has the job, "gone" when its entry was deleted.
         """
         if verdict == "release":
             argument = lease.attempt - 1
@@ -158,25 +158,25 @@ class JobQueue:
         return _SETTLED[answer]
 
     async def record_sick_engine(self, lease: Lease) -> bool:
-        """Note that the engine went beyond repair with this job open; False when that was noted of it before."""
+        """Record that the engine broke with this job open; False when that is recorded already."""
         digest = sha1(b"\0sick " + lease.entry_id.encode(), usedforsecurity=False).hexdigest()
         key = self._keys.seen_prefix + digest
         return await self._link.call("SET", key, lease.entry_id, "NX", "PX", SICK_TTL_MS) is not None
 
     async def beat(self, lease: Lease, n_attempts: int | None = None) -> bool:
-        """Renew the lease; False when it is lost. n_attempts: that count from now on, should this worker be lost.
+        """Renew the lease; False when it is lost. n_attempts: sets the count of attempts.
 
-        An entry that somebody took out of the stream can be nobody else's: its speaker goes on.
+        True for a deleted entry: no other worker can have it, so the utterance continues.
         """
         count = "" if n_attempts is None else n_attempts
         [answer] = await self._run(BEAT, lease.entry_id, lease.fence, lease.session_id, count)
         return bool(answer != b"LOST")
 
     async def sweep(self, at_once: bool = False) -> None:
-        """Find jobs that an accident (a lost key, a destroyed group) left in no queue, and drop what is stale.
+        """Queue jobs that an accident (a lost key, a destroyed group) left in no queue, and delete stale records.
 
-        One worker sweeps at a time, and none for SWEEP_EVERY_MS after another's last page. Between its pages it leaves
-        Redis to others for nine times as long as they took. at_once: also where another worker has just swept.
+        One worker sweeps at a time, and none for SWEEP_EVERY_MS after another's last page. Each page is followed by a
+        pause nine times as long. at_once: even if another worker has just swept.
         """
         part, cursor = 1, b""
         while part:
@@ -195,18 +195,18 @@ class JobQueue:
                 await asyncio.sleep(max(SWEEP_PAUSE_S, 9 * (monotonic() - at)))
 
     async def deregister(self) -> None:
-        """Remove this worker from the list of workers, which its heartbeat has written it into."""
+        """Delete this worker's card from the list of workers."""
         await self._link.call("HDEL", self._keys.workers, self._worker)
 
     async def set_aside(self) -> bool:
-        """Put aside what no script can use; True when there was any."""
+        """Rename keys that no script can use (SET_ASIDE); True when there were any."""
         aside = (self._keys.aside_prefix, ":", KEEP_ASIDE_MS)
         damage = await run_script(self._link, SET_ASIDE, self._keys.job_plane, self._keys.seen_prefix, *aside)
         self._report(damage)
         return bool(damage)
 
     def _lease(self, raw: list[Any], claimed_at: float) -> Lease:
-        """The lease of one given entry. claimed_at: monotonic seconds just before the claim, the first renewal."""
+        """The lease of one claimed entry. claimed_at: monotonic seconds just before the claim."""
         entry_id, attempt, fence, session_id, fields, repeats = raw
         return Lease(
             entry_id.decode(), attempt, int(fence), session_id.decode(), fields, claimed_at, self, repeats.decode()
@@ -218,7 +218,7 @@ class JobQueue:
             self._clock = clock
 
     async def _run(self, script: Script, *arguments: str | bytes | int) -> list[Any]:
-        """The script's answer without its last part, what was odd. Makes the group first where it is gone."""
+        """A script's answer without its last part, the damage. Repairs a lost group or a wrong type and repeats."""
         names, seen_prefix = self._plane
         for n_before in range(4):
             try:
@@ -226,18 +226,18 @@ class JobQueue:
             except redis.ResponseError as error:
                 if isinstance(error, (*PASSING, *PLANE_REFUSALS)):
                     raise
-                if not await self._restore(error) and n_before:  # at first another worker may just have mended it
+                if not await self._restore(error) and n_before:  # another worker may have repaired it: repeat once
                     raise
             else:
                 if answer[-1]:
                     self._report(answer[-1])
                 return list(answer[:-1])
         raise redis.ConnectionError(
-            f"the keys of {self._keys.jobs} are damaged again and again; see makima-tts queue status"
+            f"the keys of {self._keys.jobs} are damaged repeatedly; see makima-tts queue status"
         )
 
     async def _restore(self, error: redis.ResponseError) -> bool:
-        """Mend what made the server refuse a script; False when nothing was found to mend."""
+        """Repair the cause of a script's error; False when none was found."""
         if is_no_group(error):
             try:
                 await self._create_group()
@@ -249,7 +249,7 @@ class JobQueue:
         return await self.set_aside()
 
     async def _create_group(self) -> None:
-        """Behind what was looked at: who reads the group by itself is not given what others speak."""
+        """Create the group after the last ID scanned, so that foreign readers of the group receive no claimed jobs."""
         try:
             taken = await self._link.call("GET", self._keys.job_plane_key("taken"))
             start = taken if taken and _ENTRY_ID.fullmatch(taken) else "0"
@@ -266,14 +266,14 @@ _SETTLED: dict[bytes, Settled] = {b"OK": "ok", b"FENCED": "fenced", b"GONE": "go
 
 
 class Doorbell:
-    """Waits outside the group until a job was published or became ready. Needs a connection of its own."""
+    """Waits until a job is published or becomes ready, without the group. Needs its own connection: it blocks."""
 
     def __init__(self, link: Link, keys: Keys) -> None:
         self._link = link
         self._keys = keys
 
     async def wait(self, claim: Claim) -> None:
-        """Return when something came after that claim, or after its wait_ms, 5 s at most."""
+        """Return on a new entry after that claim, or after its wait_ms, 5 s at most."""
         block_ms = BLOCK_MS if claim.wait_ms is None else min(claim.wait_ms, BLOCK_MS)
         await self._link.call(
             "XREAD", "BLOCK", max(1, block_ms), "COUNT", 1, "STREAMS",

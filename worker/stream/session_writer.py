@@ -1,8 +1,8 @@
-"""The session writer: appends one attempt's entries to its session's stream, each behind the one before it.
+"""The session writer: appends one attempt's entries to its session's stream by compare-and-append.
 
-Stream IDs are the fence. An attempt writes `<epoch>-0`, `<epoch>-1`, …; BEGIN gives it an epoch above everything on the
-stream, and APPEND and END compare before they append. So an entry of a worker that was replaced never lands. A write
-ends in one of two ways: the entry is on the stream exactly once, or an exception gives the reason to stop:
+Stream IDs are the fence. An attempt writes `<epoch>-0`, `<epoch>-1`, …. BEGIN opens an epoch above everything on the
+stream; APPEND and END compare the stream's last ID before they append. So a replaced worker's entry never lands. After
+a write the entry is on the stream exactly once, or an exception gives the reason to stop:
 
     LeaseLost            another worker has the job: write nothing, settle nothing
     Stop
@@ -34,11 +34,11 @@ from worker.stream.scripts import APPEND, BEGIN, END, REPEAT, Script
 from worker.stream.transport.base import Link, run_script
 from worker.stream.transport.retry import RetryPolicy
 
-NO_ATTEMPT = 0  # an attempt number that BEGIN finds wrong, so that it writes nothing
+NO_ATTEMPT = 0  # an attempt number that BEGIN always rejects, so that it writes nothing
 
 
 class Stop(Exception):  # control flow, no MakimaError
-    """A reason to stop writing, which decides how the job ends; see the module's tree. Not an error of the worker."""
+    """A reason to stop writing, listed in the module's docstring. Control flow, not an error."""
 
 
 class AlreadyEnded(Stop):
@@ -73,7 +73,7 @@ class Displaced(Stop): ...
 
 @dataclass(frozen=True, slots=True)
 class SessionPlane:
-    """The session plane as all writers of a worker share it. on_refused: counts writes that were not appended."""
+    """The session plane, shared by all writers of a worker. on_refused: counts writes that were not appended."""
 
     link: Link
     keys: Keys
@@ -83,11 +83,11 @@ class SessionPlane:
 
 @dataclass(frozen=True, slots=True)
 class BeginRequest:
-    """What an attempt begins with.
+    """The parameters of BEGIN and of its message.
 
-    deadline_ms: when a job that never began expires, by the session Redis' clock. max_attempts: how many attempts in a
-    row may deliver no new sample. has_codes: the engine resumes from codes. computed_on: names the arithmetic that the
-    samples depend on, None for an engine that does not name it. is_exact: equal arithmetic gives equal samples.
+    deadline_ms: when a job that never began expires, by the session Redis' clock. max_attempts: attempts in a row that
+    may deliver no new sample. has_codes: the engine resumes from codes. computed_on: the arithmetic that the samples
+    depend on, None if the engine does not name it. is_exact: equal arithmetic gives equal samples.
     """
 
     voice: str
@@ -120,9 +120,9 @@ class BeginRequest:
         )
 
     def _is_resumed_exactly(self, resumed_by: str, progress: Progress) -> bool:
-        """Whether the samples continue to the last bit as the earlier attempts would have continued them."""
+        """Whether the new samples equal, bit for bit, those that the earlier attempts would have delivered."""
         is_alike = self.computed_on is not None and self.is_exact and progress.computed_on == {self.computed_on}
-        # an engine with codes that regenerates a segment may choose another code at a near tie
+        # an engine with codes that generates a segment again may choose another code at a near tie
         return is_alike and (not self.has_codes or resumed_by == "codes")
 
 
@@ -130,9 +130,8 @@ class SessionWriter:
     """Writes the entries of one attempt.
 
     attempt: the 1-based number in `begin`; it restarts after an attempt that delivered new samples. n_fruitless: this
-    attempt and those just before it that delivered none. Both are right after `begin`. resumed_at: samples on the
+    attempt and those just before it that delivered none. Both are valid after `begin`. resumed_at: samples on the
     stream when this attempt began, None before. delivered: samples on the stream. next_seq: number of the next chunk.
-    progress: what earlier attempts delivered.
     """
 
     def __init__(self, plane: SessionPlane, lease: Lease, job_id: str) -> None:
@@ -157,7 +156,7 @@ class SessionWriter:
         return self.resumed_at is not None and self.delivered > self.resumed_at
 
     async def peek(self, request: BeginRequest) -> None:
-        """Learn what `begin` would find, and write nothing; call it once, before `begin`. Raises Stop, LeaseLost."""
+        """Set what `begin` would set, and write nothing. Call it once, before `begin`. Raises Stop, LeaseLost."""
         await self._send_begin(request, NO_ATTEMPT)
 
     async def begin(self, request: BeginRequest) -> int:
@@ -171,7 +170,7 @@ class SessionWriter:
         return int(answer[3])
 
     async def _send_begin(self, request: BeginRequest, attempt: int) -> list[Any]:
-        """BEGIN's answer: OK, or MOVED when the writer's belief was wrong: it is right now, and nothing is written."""
+        """BEGIN's answer: OK, or MOVED when delivered or attempt was wrong: both are corrected, nothing is written."""
         await self._lease.confirm()
         session_id, claimed = self._lease.session_id, self._lease.attempt
         body = pack(request.message(self._job_id, session_id, self.attempt, self.delivered, self.progress))
@@ -216,7 +215,7 @@ class SessionWriter:
                 raise Rewound
 
     async def repeat(self, first_id: str) -> bool:
-        """Answer a job that was published again after its end with a copy of that end; False when the end is gone."""
+        """End a job that repeats an ended one with a copy of its terminal entry; False when that entry is gone."""
         first = self._plane.keys.job(self._lease.session_id, first_id)
         [answer, *_] = await self._run(REPEAT, keys=(*self._keys, first))
         if answer == b"FENCED":
@@ -224,7 +223,7 @@ class SessionWriter:
         return bool(answer != b"NONE")
 
     async def _begin_again(self, answer: list[Any]) -> None:
-        """After an entry that was not appended: open a new epoch where the job is still ours and nothing was lost."""
+        """Open a new epoch after a rejected entry, if this worker has the job and no entry was lost; else raises."""
         if answer[0] in (b"STALE", b"CANCELLED"):
             self._plane.on_refused()
         if answer[0] != b"STALE":
@@ -236,7 +235,7 @@ class SessionWriter:
             is_later = int(tail_id.partition(b"-")[0]) >= int(self._epoch or 0)
             raise Displaced if is_later and job_id != self._job_id.encode() else Rewound
         delivered, seq = self.delivered, self.next_seq
-        await self._read_progress()  # the new begin names it
+        await self._read_progress()  # the new `begin` reports it
         await self.begin(self._request)
         if self.delivered < delivered or 0 < self.progress.next_seq < seq:
             raise Rewound
@@ -250,7 +249,7 @@ class SessionWriter:
         self.next_seq = max(self.next_seq, self.progress.next_seq)
 
     async def _run_fenced(self, script: Script, *arguments: Any) -> list[Any]:
-        """BEGIN's or END's answer. The job plane decides whether another worker has the job: raises LeaseLost."""
+        """BEGIN's or END's answer. On FENCED the job plane decides: raises LeaseLost if another worker has the job."""
         answer = await self._run(script, *arguments, "")
         if answer[0] == b"FENCED":
             await self._lease.confirm(now=True)
@@ -264,7 +263,7 @@ class SessionWriter:
         return answer
 
     def _stop(self, answer: list[Any]) -> Exception:
-        """The exception that an answer stands for."""
+        """The exception for an answer."""
         kind = answer[0]
         if kind == b"DONE":
             return AlreadyEnded(answer[1].decode())

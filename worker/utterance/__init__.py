@@ -1,1 +1,1 @@
-"""One job on its way to speech: admission, plan, delivery and its end."""
+"""One attempt at a job: admission, plan, delivery, outcome."""

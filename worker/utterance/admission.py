@@ -1,7 +1,7 @@
 """Admission control: jobs run concurrently, except a suspected poison job, which runs alone on its worker.
 
-A job is a suspect when its last attempt ended without a new sample: the job itself may have ended that attempt. While
-it runs its worker holds no other lease, so that a crash costs no other job an attempt.
+A job is a suspect when its last attempt ended without a new sample: the job may have crashed that worker. While it
+runs, its worker holds no other lease, so that a crash costs no other job an attempt.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import asyncio
 
 
 class WorkerReserved(Exception):  # control flow, no MakimaError
-    """A suspect runs alone here, or waits to: give this job back. Control flow, not an error."""
+    """A suspect runs or waits to run alone here: give this job back."""
 
 
 class Admission:
-    """Belongs to one event loop."""
+    """Admission to one worker. Not thread-safe: for one event loop."""
 
     def __init__(self) -> None:
         self._n_permits = 0
@@ -24,11 +24,11 @@ class Admission:
 
     @property
     def is_reserved(self) -> bool:
-        """True while a suspect runs or waits to: a job claimed now would delay it, or be given back."""
+        """True while a suspect runs or waits to run: a job claimed now would delay it or be given back."""
         return self._poison_suspect is not None
 
     def permit(self) -> Permit:
-        """The permit of one utterance, a context manager, held as long as its lease."""
+        """The permit of one utterance: a context manager, held as long as its lease."""
         return Permit(self)
 
 
@@ -52,7 +52,7 @@ class Permit:
             admission._poison_suspect, admission._is_alone = None, False
 
     async def may_speak(self, is_poison_suspect: bool) -> None:
-        """Return at once; for a suspect, when it is the only one. Raises WorkerReserved."""
+        """Return at once; for a suspect, when no other permit is held. Raises WorkerReserved."""
         admission = self._admission
         if admission._is_alone or (is_poison_suspect and admission.is_reserved):
             raise WorkerReserved

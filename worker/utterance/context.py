@@ -1,4 +1,4 @@
-"""What every utterance of a worker shares."""
+"""The worker context, shared by all of its utterances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.voices.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The parts and limits of one worker. arithmetic: None for an engine that does not name what its samples depend on.
+    """The parts and limits of one worker. arithmetic: None if the engine does not name the arithmetic of its samples.
 
     voices: returns the registry in use, which a reload replaces.
     """

@@ -1,4 +1,4 @@
-"""Delivery: segments to frames, frames to chunks, in one straight line."""
+"""Delivery: turns segments into frames and frames into chunks on the session's stream."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from worker.utterance.plan import SpeechPlan
 
 
 class Delivery:
-    """Speaks a plan: takes its segments' frames from the engine, writes them as chunks, measures for `complete`.
+    """Delivers a plan: reads frames from the engine, writes them as chunks, measures for `complete`.
 
-    After a take-over every delivered frame passes through the audio chain again and its bytes are dropped, so that the
-    chain's filters stand exactly where the earlier attempt left them. begun_ms: the session Redis' clock at `begin`.
+    After a take-over, delivered frames pass through the audio chain again and their bytes are dropped, which restores
+    the exact state of the chain's filters. begun_ms: the session Redis' clock at `begin`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Delivery:
         for index in range(last + 1):
             await self._speak(index, is_last=index == last)
         if not self._writer.delivered:
-            problem = "the engine made no sound for this text; send other words, or another voice"
+            problem = "the engine made no sound for this text; send another text, or choose another voice"
             raise JobError(ErrorCode.NO_AUDIO, problem, "text")
 
     def cancel(self) -> None:
@@ -68,7 +68,7 @@ class Delivery:
     async def _speak(self, index: int, is_last: bool) -> None:
         stream = self._stream = self._engine.open(self._plan.segment(index, self._writer.progress))
         self._chain.begin_segment()
-        unwritten: list[Frames] = []  # frames whose samples the chain holds back, or drops
+        unwritten: list[Frames] = []  # frames whose samples the chain still holds back or has trimmed
         while True:
             frames = await self._next(stream)
             unwritten.append(frames)
@@ -83,7 +83,7 @@ class Delivery:
 
     async def _next(self, stream: SegmentStream) -> Frames:
         n_before = len(CHUNK_RAMP) if self._to_drop else self._n_written
-        with self._lease.in_engine():  # a slot that is not free yet counts as the engine too
+        with self._lease.in_engine():  # waiting for a free slot counts as waiting for the engine
             return await stream.take(CHUNK_RAMP[min(n_before, len(CHUNK_RAMP) - 1)])
 
     def _through_chain(self, frames: Frames, is_last: bool) -> bytes:
@@ -101,7 +101,7 @@ class Delivery:
     async def _write(self, index: int, frames: list[Frames], data: bytes, is_final: bool) -> None:
         if self._writer.progress.is_whole or (is_final and not data and not self._writer.delivered):
             return
-        if self._to_drop and not is_final:  # still replaying: this segment became shorter than the delivered one
+        if self._to_drop and not is_final:  # replay: this segment is shorter than the delivered one
             return
         first_frame, codes = self._new_codes(index, frames)
         if not (data or is_final or codes):
@@ -124,7 +124,7 @@ class Delivery:
             self._audible_after_s = monotonic() - self._began_at
 
     def _new_codes(self, index: int, frames: list[Frames]) -> tuple[int, bytes]:
-        """First frame and codes ([n, 16] uint16, little-endian) of these frames that are not on the stream yet."""
+        """Codes ([n, 16] uint16, little-endian) that are not on the stream yet, and the index of their first frame."""
         first_frame = frames[0].first_frame
         codes = frames[0].codes if len(frames) == 1 else np.concatenate([part.codes for part in frames])
         if not len(codes):
@@ -134,7 +134,7 @@ class Delivery:
         return first_frame + n_known, codes[n_known:].astype("<u2").tobytes()
 
     def complete(self, published_ms: int, model: str) -> Complete:
-        """The complete message. After a take-over first_audio_ms counts to the first begin: a lower bound."""
+        """The complete message. After a take-over first_audio_ms ends at the first `begin`: a lower bound."""
         job, writer = self._plan.job, self._writer
         began_ms = writer.progress.began_ms if self._resumed_at and writer.progress.began_ms else self._begun_ms
         queue_ms = max(0, began_ms - published_ms)

@@ -1,4 +1,4 @@
-"""How an attempt at a job ends: the terminal entry for its session, the verdict for the job plane, the log line."""
+"""The outcome of an attempt: terminal entry for the session, verdict for the job plane, log line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Outcome:
     delivery: Delivery | None = None
 
     async def settle(self, verdict: Verdict, argument: str | int = "", may_come_again: bool = False) -> Settled:
-        """End the attempt on the job plane; "fenced" means that another worker has the job."""
+        """End the attempt on the job plane; "fenced" when another worker has the job."""
         queue, metrics = self.context.queue, self.context.metrics
         settled = await queue.retry(lambda: queue.settle(self.lease, verdict, argument, may_come_again))
         if settled == "fenced":
@@ -44,7 +44,7 @@ class Outcome:
         return settled
 
     async def end_cancelled(self, has_left: bool) -> None:
-        """The client cancelled the job. has_left: its stream is gone, and nothing can be written."""
+        """End a cancelled job. has_left: its stream is gone, so no entry can be written."""
         message = Cancelled(
             v=1,
             type="cancelled",
@@ -63,7 +63,7 @@ class Outcome:
         await self.settle("ok")
 
     async def end_failed(self, error: JobError) -> None:
-        """The job failed: an error entry for its session, a dead letter for operators."""
+        """End a failed job: an error entry for the session, a dead letter for operators."""
         text = _as_contract_text(error.message)
         if self.lease.session_id:
             message = Error(
@@ -89,7 +89,7 @@ class Outcome:
         await self.settle("dead", error.code.value, may_come_again=error.code.retryable)
 
     async def try_again(self, error: JobError) -> None:
-        """The attempt failed: retry it later, unless it was the last one and delivered nothing."""
+        """Retry the job after a back-off, unless this was its last attempt and delivered nothing."""
         attempt = self.writer.n_fruitless
         if attempt >= self.context.max_attempts and not self.writer.has_progressed:
             await self.end_failed(error)
@@ -98,13 +98,13 @@ class Outcome:
         await self.settle("retry", _delay_ms(attempt))
 
     async def give_back(self, stop: stream.Stop) -> None:
-        """The stream does not end with this attempt's last entry: another worker resumes from what is there."""
-        self.log(f"does not find its last entry on the stream ({type(stop).__name__}) and is given back")
+        """Return the job: the stream does not end with this attempt's last entry. The next attempt resumes from it."""
+        self.log(f"is given back: the stream does not end with its last entry ({type(stop).__name__})")
         if await self.settle("release") == "gone" and isinstance(stop, stream.Displaced):
             await self._end_deleted()
 
     async def _end_deleted(self) -> None:
-        """The job's entry is gone: another worker has ended the job, or an operator deleted it."""
+        """End a job whose entry was deleted, by its settlement on another worker or by an operator."""
         try:
             await self.end_failed(JobError(ErrorCode.INTERNAL, _DELETED))
         except (stream.Stop, LeaseLost):
@@ -113,7 +113,7 @@ class Outcome:
             await self.end_unwritable(str(refusal))
 
     async def give_up_session(self, refusal: Refusal) -> None:
-        """Redis refuses writes to the session's keys, such as one of another type: retry, or dead-letter the job."""
+        """Retry or dead-letter a job whose session's keys Redis rejects writes to, such as a key of a wrong type."""
         attempt = self.lease.attempt
         if attempt < self.context.max_attempts:
             await self.settle("retry", _delay_ms(attempt))
@@ -121,18 +121,18 @@ class Outcome:
         await self.end_unwritable(str(refusal))
 
     async def end_unwritable(self, reason: str) -> None:
-        """Dead-letter a job whose session cannot be written to."""
+        """Dead-letter a job whose session is not writable."""
         log.error(
-            "job %s is dead-lettered: session %s cannot be written: %s; delete its keys, or use another session",
+            "job %s is dead-lettered: session %s is not writable: %s; delete its keys, or use another session",
             self.lease.entry_id, self.lease.session_id, reason,
         )  # fmt: skip
         self.context.metrics.ended(SESSION_UNWRITABLE)
         await self.settle("dead", SESSION_UNWRITABLE, may_come_again=True)
 
     async def leave_sick_engine(self) -> None:
-        """Give the job to a worker with a healthy engine. The first time the attempt does not count.
+        """Return the job, for a worker with a healthy engine. The attempt does not count the first time.
 
-        The text may be what broke the engine, so the attempt counts from the second time on, and max_attempts ends it.
+        Its text may have broken the engine: from the second time on attempts count, and max_attempts ends the job.
         """
         queue = self.context.queue
         is_first = await queue.retry(lambda: queue.record_sick_engine(self.lease))
@@ -148,5 +148,5 @@ def _delay_ms(attempt: int) -> int:
 
 
 def _as_contract_text(reason: str) -> str:
-    """An engine's message as the contract allows it: UTF-8, not empty, at most 1,000 characters."""
+    """A message within the contract: valid UTF-8, not empty, at most 1,000 characters."""
     return reason.encode("utf-8", "replace").decode()[:1000] or "no reason was given"

@@ -1,4 +1,4 @@
-"""The plan of an utterance: the segments of a job's text, as the engine is asked for them."""
+"""The speech plan: a job's text as segments for the engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SpeechPlan:
         """Split a job's text. Raises JobError (text_empty)."""
         texts = plan(job.text, job.language, voice.lexicon)
         if not texts:
-            raise JobError(ErrorCode.TEXT_EMPTY, "nothing in the text can be spoken; send letters or digits", "text")
+            raise JobError(ErrorCode.TEXT_EMPTY, "the text has nothing to speak; send letters or digits", "text")
         return cls(job, voice, has_codes, texts)
 
     def text_of(self, n_segments: int) -> str:
@@ -52,7 +52,7 @@ class SpeechPlan:
         last = progress.chunks[-1] if progress.chunks else None
         if last is None or index > last.segment:
             return None
-        if self.has_codes:  # a segment without its codes is generated again, with the same seed
+        if self.has_codes:  # without its codes a segment is generated again, with the same seed
             codes = progress.codes_of(index)
             return None if codes is None else Resume(len(codes), codes)
         if index < last.segment:

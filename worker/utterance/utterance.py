@@ -1,6 +1,6 @@
-"""One attempt at one job: read it, be admitted, begin, deliver segment after segment, end, settle.
+"""The utterance, one attempt at one job: parse, admission, BEGIN, delivery, END, SETTLE.
 
-Speech runs in a straight line. An exception leaves that line, and `run` maps each one to an ending (`outcome`).
+An exception leaves that sequence; `run` maps each one to an ending in `outcome`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Utterance:
-    """One attempt at one job. job_id is known before the rest of the job could be read."""
+    """One attempt at one job. job_id: known even if the rest of the job is invalid."""
 
     context: WorkerContext
     lease: Lease
@@ -43,7 +43,7 @@ class Utterance:
         self._outcome = Outcome(self.context, self.lease, self.job_id, self._writer)
 
     async def run(self) -> None:
-        """Speak the job and settle it. Cancelling the running asyncio task stops all writing and settles nothing."""
+        """Speak the job and settle it. Cancelling the asyncio task stops all writing and settles nothing."""
         outcome = self._outcome
         with self.context.admission.permit() as permit:
             try:
@@ -151,11 +151,11 @@ class Utterance:
 _ERRORS: dict[type[Exception], tuple[ErrorCode, str]] = {
     stream.Expired: (
         ErrorCode.EXPIRED,
-        "the job waited longer than its ttl_ms; publish it again if it still matters",
+        "the job waited longer than its ttl_ms; publish it again if it is still needed",
     ),
-    stream.AttemptsSpent: (ErrorCode.WORKER_LOST, "every worker that tried this job was lost; publish it again"),
+    stream.AttemptsSpent: (ErrorCode.WORKER_LOST, "every worker that tried this job died; publish it again"),
     stream.ProgressLost: (
         ErrorCode.INTERNAL,
-        "the session's stream lost what was already spoken of this job, so it cannot resume; publish it again",
+        "the session's stream lost this job's delivered audio, so it cannot resume; publish it again",
     ),
 }

@@ -1,1 +1,1 @@
-"""Damage in the job plane: found, named, reported and repaired."""
+"""Integrity of the job plane: finding, reporting and repairing damage."""

@@ -1,8 +1,8 @@
-"""Is the job plane sound? Every key of it is read in pages with plain commands, and what no worker wrote is named.
+"""The integrity check of the job plane: reads every key in pages with plain commands and lists the damage.
 
-The first look only suspects: between two of its commands workers take and settle jobs. Each suspicion is then asked
-again in one transaction, and what does not pass by itself within a moment is damage. Sessions' keys are not looked at:
-there may be very many, and what is wrong with one concerns one session only.
+The first scan yields suspicions, since workers claim and settle jobs between its commands. Each suspicion is checked
+again in one transaction, and once more after a pause; one that remains is damage. Session keys are not checked: there
+may be very many, and damage to one affects one session only.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ TYPES = dict(
 NEVER_EXPIRE = frozenset(JOB_PLANE) - {"taken", "sweeping"}
 PAUSE_S = 1.0
 MAX_OTHERS = 100
-MAX_SWEEPING_MS = 600_000  # a worker keeps others from sweeping for seconds
+MAX_SWEEPING_MS = 600_000  # a worker blocks other sweeps for seconds
 _SEEN = re.compile(rb"seen:[0-9a-f]{40}").fullmatch
-_OF_A_SESSION = re.compile(rb"audio|cut|job:.*", re.DOTALL).fullmatch  # of one that is named like the tag
+_OF_A_SESSION = re.compile(rb"audio|cut|job:.*", re.DOTALL).fullmatch  # keys of a session named like the tag
 _LEFT_ASIDE = re.compile(r"aside:[0-9]+:(dead|jobs)").fullmatch
 _SIZE = {"stream": "XLEN", "list": "LLEN", "zset": "ZCARD", "hash": "HLEN", "set": "SCARD", "string": "STRLEN"}
 _UNITS = {"stream": "entries", "string": "bytes", "hash": "fields"}
@@ -43,7 +43,7 @@ _UNITS = {"stream": "entries", "string": "bytes", "hash": "fields"}
 
 @dataclass(slots=True)
 class IntegrityReport:
-    """What a look found. notes: keys that harm nothing, a line each. unread: why parts could not be looked at."""
+    """The result of a check. notes: harmless keys, one line each. unread: why parts could not be read."""
 
     damage: list[Damage] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -55,9 +55,9 @@ class IntegrityReport:
 
 
 async def check_job_plane(link: Link, keys: Keys, pause_s: float | None = None) -> IntegrityReport:
-    """Look over the whole job plane. pause_s: how long a suspicion must last; PAUSE_S by default.
+    """Check the whole job plane. pause_s: seconds that a suspicion must last; PAUSE_S by default.
 
-    Raises redis-py's errors where Redis is away; a missing right hides only what it is needed for.
+    Raises redis-py's errors while Redis is unreachable. A missing right goes to `unread`.
     """
     return await _Check(OperatorLink(link), keys, PAUSE_S if pause_s is None else pause_s).run()
 
@@ -82,7 +82,7 @@ class _Check:
         return self._found
 
     async def _now_ms(self) -> int:
-        """The clock of the server that has the keys, which a Cluster finds by one of them."""
+        """The clock of the server with the keys; a Cluster needs a key to find that server."""
         try:
             _, (seconds, _) = await self._link.transaction(("TYPE", self._keys.jobs), ("TIME",))
         except MissingRight as error:
@@ -98,13 +98,13 @@ class _Check:
                 self._found.unread.append(str(error))
         except Refusal as error:
             if not str(error).startswith(("WRONGTYPE", "NOGROUP", "ERR no such key")):
-                raise  # else it was replaced since its type was read: the next look says so
+                raise  # the key was replaced since its type was read: the next check finds it
 
     def _damaged(self, name: str, kind: Kind, detail: str) -> None:
         self._found.damage.append(Damage(self._tag, name, kind, (), detail))
 
     async def _usable(self) -> set[str]:
-        """The names of the keys that are there, have their type, and may be looked at."""
+        """Names of the keys that exist, have their type and may be read."""
         usable: set[str] = set()
         for name in JOB_PLANE:
             await self._guarded(self._look_at_type(name, usable))
@@ -124,7 +124,7 @@ class _Check:
         if name in NEVER_EXPIRE and left_ms >= 0:
             self._damaged(name, Kind.EXPIRES, f"{left_ms / 1000:.0f} s")
         if name == "sweeping" and (left_ms == -1 or left_ms > MAX_SWEEPING_MS):
-            self._damaged(name, Kind.ETERNAL, "for ever" if left_ms == -1 else f"for {left_ms / 1000:.0f} s")
+            self._damaged(name, Kind.ETERNAL, "without an expiry" if left_ms == -1 else f"for {left_ms / 1000:.0f} s")
 
     async def _streams(self, usable: set[str]) -> None:
         self._found.damage += await check_streams(self._link, self._keys, usable)
@@ -144,7 +144,7 @@ class _Check:
             self._found.notes.append(f"{len(others) - MAX_OTHERS} more keys under {self._tag} are not of this version")
 
     async def _look_at_other(self, key: bytes) -> None:
-        """A key that was put aside, or one that nobody knows: a newer worker's, or a stranger's."""
+        """A key that was set aside, or an unknown one: a newer worker's or a foreign program's."""
         kind = (await self._link.call("TYPE", key)).decode()
         if kind == "none":
             return
@@ -160,8 +160,8 @@ class _Check:
             f" with {await self._link.call(_SIZE[kind], key)} {_UNITS.get(kind, 'elements')}" if kind in _SIZE else ""
         )
         left_s = (await self._link.call("PTTL", key)) / 1000
-        until = f"; Redis drops it in {left_s / 3600:.0f} h" if left_s > 0 else ""
-        what = "was put aside" if name.startswith("aside:") else "is not of this version"
+        until = f"; it expires in {left_s / 3600:.0f} h" if left_s > 0 else ""
+        what = "was set aside" if name.startswith("aside:") else "is not of this version"
         self._found.notes.append(f"{printable(key, 128)} {what}: a {_type_name(kind)}{size}{until}")
 
     async def _confirm(self, suspicions: list[Suspicion]) -> None:

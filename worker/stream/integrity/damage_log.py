@@ -1,4 +1,4 @@
-"""What was found in Redis that no worker wrote: counted each time, logged once."""
+"""The log of damage that scripts find in Redis: counted each time, logged once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class DamageLog:
-    """May be called from several threads. count: called for each thing found, with its key's short name."""
+    """Thread-safe. count: called for each damage found, with its key's short name."""
 
     def __init__(self, keys: Keys, count: Callable[[str], None] = lambda key: None) -> None:
         self._keys = keys
@@ -21,12 +21,12 @@ class DamageLog:
         self._logged: set[tuple[bytes, bytes]] = set()
 
     def report(self, damage: Sequence[bytes]) -> None:
-        """Take the last part of a script's answer: flat, a key's short name and what was damage in it."""
+        """Take the damage of a script's answer: a flat list of a key's short name and the damaged content."""
         for key, what in zip(damage[::2], damage[1::2], strict=False):
             self._count(key.decode("utf-8", "replace"))
             if (key, what) not in self._logged and len(self._logged) < MAX_LOGGED:
                 self._logged.add((key, what))
                 log.warning(
-                    "%s held what no worker wrote, and it was set aside or dropped: %s; see makima-tts queue status",
+                    "%s held data that no worker wrote; it was dropped or set aside: %s; see makima-tts queue status",
                     self._keys.job_plane_key(key.decode("utf-8", "replace")), what.decode("utf-8", "replace"),
                 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What can be wrong with the job plane: kinds of damage, what each is called in a sentence, and what mends it."""
+"""The kinds of damage to the job plane, each with its sentence and its remedy."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-AHEAD_MS = 60_000  # no worker writes a time further ahead than this
+AHEAD_MS = 60_000  # a worker never writes a time further ahead
 KEPT_ASIDE_MS = 7 * 86_400_000
 N_EXAMPLES = 3
 SHOWN_CHARS = 48
-MAX_ATTEMPT = 1_000_000  # a count that no worker reaches
+MAX_ATTEMPT = 1_000_000  # above any count that a worker reaches
 
-Item = tuple[bytes, bytes]  # a field and its value, a member and its score, an element or an id and b""
+Item = tuple[bytes, bytes]  # field and value, member and score, or an element or ID and b""
 
 _id = re.compile(rb"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})", re.ASCII).fullmatch
 _waiting = re.compile(rb"([A-Za-z0-9._:-]{1,128}) ([0-9]{20})-([0-9]{20})").fullmatch
@@ -22,7 +22,7 @@ is_session = re.compile(rb"[A-Za-z0-9._:-]{1,128}").fullmatch
 
 
 def parse_id(raw: bytes) -> tuple[int, int] | None:
-    """(ms, seq) of an entry id as Redis writes it; None for anything else."""
+    """(ms, seq) of an entry ID as Redis writes it; None for anything else."""
     found = _id(raw)
     numbers = (int(found[1]), int(found[2])) if found else None
     return numbers if numbers and max(numbers) < 2**64 else None
@@ -33,7 +33,7 @@ def format_id(ms: int, seq: int) -> bytes:
 
 
 def parse_waiting(member: bytes) -> tuple[bytes, bytes] | None:
-    """(session, entry id) of a member of `waiting`; None for one that no worker wrote."""
+    """(session, entry ID) of a member of `waiting`; None for a malformed one."""
     found = _waiting(member)
     if not found or max(int(found[2]), int(found[3])) >= 2**64:
         return None
@@ -46,13 +46,13 @@ def waiting_member(session: bytes, entry_id: bytes) -> bytes:
 
 
 def parse_fence(value: bytes) -> int | None:
-    """The fence in ms of an attempts record `<count> <fence>`, behind which newer workers may write more; or None."""
+    """The fence in ms of an attempts record `<count> <fence>`, or None. Newer workers may append more parts."""
     found = _attempt(value)
     return int(found[2]) if found and int(found[1]) <= MAX_ATTEMPT else None
 
 
 def printable(raw: bytes, max_chars: int = SHOWN_CHARS) -> str:
-    """Foreign bytes as short printable text: no control characters, no line breaks, nothing that a terminal obeys."""
+    """Foreign bytes as short printable text, without control characters and line breaks."""
     text = raw[: 4 * max_chars].decode("utf-8", "backslashreplace")
     printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return printable if len(printable) <= max_chars else printable[: max_chars - 1] + "…"
@@ -78,33 +78,33 @@ class Kind(StrEnum):
 
 
 _REMOVE = "remove it; nothing else is kept there"
-_ITEM_DAMAGE = {  # {n}: how many of what
+_ITEM_DAMAGE = {  # {n}: a count and a noun
     Kind.UNWRITTEN: ("holds {n} that no worker wrote", "remove"),
     Kind.GONE: ("holds {n} of jobs that are gone", "remove"),
     Kind.ELSEWHERE: ("holds {n} that name a job of another session", "remove"),
     Kind.FUTURE: ("holds {n} with a time more than 60 s ahead", "remove"),
     Kind.SCORE: ("holds {n} with a score other than 0", "set the score to 0 of"),
     Kind.LOST: ("holds {n} that are in no queue", "make ready to be spoken"),
-    Kind.STUCK: ("holds {n} that wait behind nobody", "give their turn to"),
-    Kind.LEFT_ASIDE: ("holds {n} of a stream that was put aside", "bring back"),
+    Kind.STUCK: ("holds {n} that wait with no job before them", "give the gate to"),
+    Kind.LEFT_ASIDE: ("holds {n} of a stream that was set aside", "move back"),
 }
 _KEY_DAMAGE = {
     Kind.OTHER_TYPE: ("is {detail}", "rename it to {aside}, where Redis keeps it for 7 days"),
-    Kind.EXHAUSTED: ("takes no entry any more: its last id is {detail}", "{rebuild}"),
-    Kind.AHEAD: ("gives out ids that are more than 60 s ahead: its last id is {detail}", "{rebuild}"),
+    Kind.EXHAUSTED: ("accepts no more entries: its last ID is {detail}", "{rebuild}"),
+    Kind.AHEAD: ("generates IDs more than 60 s ahead: its last ID is {detail}", "{rebuild}"),
     Kind.NO_GROUP: ("has no group `workers`", "create the group at the stream's beginning"),
-    Kind.GROUP_AHEAD: ("has a group that is ahead of its last id: {detail}", "set the group back to the last id"),
-    Kind.TAKEN_AHEAD: ("is ahead of the last job: {detail}", "delete it; workers look at every job again"),
-    Kind.EXPIRES: ("expires in {detail}", "keep it for ever"),
-    Kind.ETERNAL: ("keeps every worker from sweeping {detail}", "delete it; workers write it again"),
+    Kind.GROUP_AHEAD: ("has a group that is ahead of its last ID: {detail}", "set the group back to the last ID"),
+    Kind.TAKEN_AHEAD: ("is ahead of the last job: {detail}", "delete it; workers scan every job again"),
+    Kind.EXPIRES: ("expires in {detail}", "remove its expiry"),
+    Kind.ETERNAL: ("blocks all sweeps {detail}", "delete it; workers write it again"),
 }
 _REBUILD = {
     "jobs": (
-        "build the stream anew with every job in it; those whose ids are ahead are published again; groups other than"
-        " `workers` are not kept"
+        "rebuild the stream with every job in it; jobs whose IDs are ahead are published again; groups other than"
+        " `workers` are lost"
     ),
-    "dead": "build the stream anew with every letter in it, in order; their ids may change",
-    "bell": "delete it; it only says that something became ready",
+    "dead": "rebuild the stream with every dead letter in it, in order; their IDs may change",
+    "bell": "delete it; it only wakes workers",
 }
 _NOUNS = {
     "ready": ("element", "elements"),
@@ -120,9 +120,9 @@ _HAS_VALUE = frozenset({"gates", "attempts", "workers", "delayed", "waiting", "s
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One kind of damage of one key. items: all that are damaged, raw; empty when the key itself is.
+    """One kind of damage to one key. items: the damaged items, raw; empty when the key as a whole is damaged.
 
-    name: the key without prefix and tag, `seen:*` for all marks of job ids. detail: of a key that is damaged itself.
+    name: the key without prefix and tag; `seen:*` for all marks of job_ids. detail: describes a damaged key.
     """
 
     tag: str
@@ -149,7 +149,7 @@ class Damage:
 
     @property
     def sentence(self) -> str:
-        """What is wrong, in one printable line."""
+        """The damage in one printable line."""
         if self.kind not in _ITEM_DAMAGE:
             return f"{self.key} {_KEY_DAMAGE[self.kind][0].format(detail=self.detail)}"
         more = ", …" if self.count > N_EXAMPLES else ""
@@ -157,7 +157,7 @@ class Damage:
 
     @property
     def remedy(self) -> str:
-        """What `queue repair` does about it."""
+        """What `queue repair` does about it, in the imperative."""
         if self.kind in _ITEM_DAMAGE:
             verb = "make due now" if (self.name, self.kind) == ("delayed", Kind.FUTURE) else _ITEM_DAMAGE[self.kind][1]
             return f"{verb} {self._n}"

@@ -1,4 +1,4 @@
-"""Long keys read in pages, so that no command holds Redis for long, whatever the keys hold."""
+"""Iterators over long keys, in pages, so that no command blocks Redis for long."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from worker.stream.keys import GROUP
 from worker.stream.transport.base import Link
 
 PAGE = 500
-LAST_ID = b"%d-%d" % (2**64 - 1, 2**64 - 1)  # nothing comes after it, and Redis refuses to look
+LAST_ID = b"%d-%d" % (2**64 - 1, 2**64 - 1)  # nothing follows it, and Redis rejects a range that starts after it
 ENTRY_PAGE = 200  # an entry may have texts of 20 kB
 
 
 async def scan_pairs(link: Link, command: str, key: str) -> AsyncIterator[Item]:
-    """(field, value) by HSCAN, (member, score) by ZSCAN; some may come twice."""
+    """(field, value) by HSCAN, (member, score) by ZSCAN. Some may come twice."""
     cursor = b"0"
     while True:
         cursor, flat = await link.call(command, key, cursor, "COUNT", PAGE)
@@ -25,7 +25,7 @@ async def scan_pairs(link: Link, command: str, key: str) -> AsyncIterator[Item]:
 
 
 async def elements(link: Link, key: str) -> AsyncIterator[bytes]:
-    """The elements of a list; what is taken from its head meanwhile lets as many be skipped."""
+    """The elements of a list. Elements popped meanwhile cause as many others to be skipped."""
     start = 0
     while page := await link.call("LRANGE", key, start, start + PAGE - 1):
         for element in page:
@@ -34,7 +34,7 @@ async def elements(link: Link, key: str) -> AsyncIterator[bytes]:
 
 
 async def entries(link: Link, key: str, last: str | bytes = "+") -> AsyncIterator[tuple[bytes, list[bytes]]]:
-    """(id, flat fields) of a stream, up to an id."""
+    """(ID, flat fields) of a stream's entries, up to an ID."""
     start: str | bytes = "-"
     while page := await link.call("XRANGE", key, start, last, "COUNT", ENTRY_PAGE):
         for entry_id, fields in page:
@@ -45,7 +45,7 @@ async def entries(link: Link, key: str, last: str | bytes = "+") -> AsyncIterato
 
 
 async def pending_ids(link: Link, key: str) -> AsyncIterator[bytes]:
-    """The ids that the group's workers hold."""
+    """The entry IDs in the group's pending list."""
     start: str | bytes = "-"
     while page := await link.call("XPENDING", key, GROUP, start, "+", PAGE):
         for entry_id, *_ in page:
@@ -56,7 +56,7 @@ async def pending_ids(link: Link, key: str) -> AsyncIterator[bytes]:
 
 
 async def keys_under(link: Link, tag: str) -> AsyncIterator[list[bytes]]:
-    """Pages of the keys whose names begin with a tag such as `makima:{speak}:`; some may come twice."""
+    """Pages of the keys whose names begin with a tag such as `makima:{speak}:`. Some may come twice."""
     cursor = b"0"
     while True:
         cursor, page = await link.call("SCAN", cursor, "MATCH", f"{tag}*", "COUNT", PAGE)

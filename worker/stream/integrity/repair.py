@@ -1,5 +1,7 @@
-"""What `queue repair` does about damage. Workers may run meanwhile: each step is one command, or one script, that is
-right whatever they did since the damage was seen; what holds data is renamed or copied, never deleted unsaid.
+"""The repair of damage (`queue repair`).
+
+Workers may run meanwhile: each step is one command or script that is correct whatever they did since the check. Keys
+with data are renamed or copied; what is deleted is listed first.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from worker.stream.transport.retry import PASSING, Refusal
 
 N_ROUNDS = 6
 BATCH = 200
-SILENT_MS = 30_000  # a job without a beat for so long is not being spoken
-ALL_DEAD_S = 10.0  # living workers announce themselves several times within it
+SILENT_MS = 30_000  # a job without a beat for so long is not running
+ALL_DEAD_S = 10.0  # live workers write their cards several times within it
 BUSY_S = 60.0
 WORKER_NAME = "queue repair"
 SWEPT = frozenset({Kind.LOST, Kind.STUCK, Kind.ELSEWHERE})
@@ -39,9 +41,9 @@ class Repair:
 
 
 async def repair(link: Link, keys: Keys, found: IntegrityReport, busy_s: float = BUSY_S) -> Repair:
-    """Mend what was found, and what shows then, until the queue is sound or nothing changes any more.
+    """Repair the damage found, and what later checks find, until the queue is sound; N_ROUNDS at most.
 
-    busy_s: how long to wait for jobs that are being spoken and stand in the way. Raises redis-py's errors.
+    busy_s: how long to wait for running jobs that block a step. Raises redis-py's errors.
     """
     repairer = _Repairer(OperatorLink(link), keys, busy_s)
     after, problems = found, []
@@ -74,10 +76,10 @@ class _Repairer:
             Kind.ELSEWHERE: self._remove,
             Kind.FUTURE: self._undo_time,
             Kind.LEFT_ASIDE: self._bring_back,
-        }  # SWEEP does the others, and sessions' gates
+        }  # SWEEP repairs the others, and sessions' gates
 
     async def repair_all(self, found: Sequence[Damage]) -> list[str]:
-        """One round: keys before their members. Returns why something was not mended."""
+        """One round: keys first, then their members. Returns why something was not repaired."""
         self._problems = []
         order = list(self._of_kind)
         for damage in sorted(found, key=lambda one: order.index(one.kind) if one.kind in order else len(order)):
@@ -93,10 +95,10 @@ class _Repairer:
         except Refusal as error:
             if isinstance(error, PASSING):
                 raise
-            self._problems.append(f"{where}: Redis refused: {' '.join(str(error).split())}")
+            self._problems.append(f"{where}: Redis rejected the repair: {' '.join(str(error).split())}")
 
     async def _limit_ms(self) -> int:
-        """The highest time in ms that is not too far ahead, by the clock of the server that has the keys."""
+        """The highest time in ms that is not too far ahead, by the clock of the server with the keys."""
         _, (seconds, _) = await self._link.transaction(("TYPE", self._keys.jobs), ("TIME",))
         return int(seconds) * 1000 + 999 + AHEAD_MS
 
@@ -129,7 +131,7 @@ class _Repairer:
         aside = f"{self._keys.aside_prefix}{limit_ms - AHEAD_MS}:{damage.name}"
         if damage.name == "bell":
             await self._delete(damage)
-        elif damage.name == "dead":  # its letters come back by the damage that this leaves
+        elif damage.name == "dead":  # its letters return with the repair of LEFT_ASIDE
             await self._link.transaction(("RENAME", damage.key, aside), ("PEXPIRE", aside, KEPT_ASIDE_MS))
         else:
             await self._rebuild_jobs(aside, limit_ms)
@@ -143,17 +145,15 @@ class _Repairer:
             if answer != b"BUSY":
                 return
             if waited_s > self._busy_s:
-                problem = f"{numbers[0]} jobs whose ids are ahead of the clock are being spoken"
-                self._problems.append(f"{self._keys.jobs}: {problem}; run queue repair again when they have ended")
+                problem = f"{numbers[0]} jobs whose IDs are ahead of the clock are running"
+                self._problems.append(f"{self._keys.jobs}: {problem}; run queue repair again after they have ended")
                 return
             if waited_s > ALL_DEAD_S and await self._cards() == cards:
-                silent_ms = (
-                    0  # times that are ahead let jobs look young for ever: no worker lives that could speak them
-                )
+                silent_ms = 0  # no worker is live; delivery times ahead of the clock make dead workers' jobs look busy
             await asyncio.sleep(0.2)
 
     async def _cards(self) -> dict[bytes, bytes]:
-        """The workers' cards, which each living worker writes anew every few seconds, whatever the clocks say."""
+        """The workers' cards. Each live worker rewrites its own every second, whatever the clocks say."""
         if await self._link.call("TYPE", self._keys.workers) != b"hash":
             return {}
         return {name: card async for name, card in scan_pairs(self._link, "HSCAN", self._keys.workers)}
@@ -177,7 +177,7 @@ class _Repairer:
         elif damage.name == "taken":
             await self._delete(damage)
         elif damage.name == "ready":
-            at_most = 0 if len(names) < BATCH else 1  # many are found at the head, in order; the rest by the next look
+            at_most = 0 if len(names) < BATCH else 1  # many: one each, in order from the head, which is fast
             for name in names:
                 await self._link.call("LREM", key, at_most, name)
         elif damage.name == "jobs":
@@ -185,7 +185,7 @@ class _Repairer:
                 await self._link.call("XACK", key, GROUP, *some)
         else:
             command = "ZREM" if damage.name in ("delayed", "waiting") else "HDEL"
-            if damage.name == "gates":  # a session's own is SWEEP's, which gives the turn to the next job at once
+            if damage.name == "gates":  # SWEEP removes those of sessions and passes the gate on at once
                 names = [name for name in names if not is_session(name)]
             for some in _batches(names):
                 await self._link.call(command, key, *some)
@@ -203,7 +203,7 @@ class _Repairer:
             await self._link.call("ZADD", damage.key, "XX", 0, member)
 
     async def _sweep(self) -> None:
-        """What a worker's sweep does, also while another's keeps workers from it."""
+        """Run a worker's sweep, also while the key `sweeping` blocks workers."""
         if not await self._has_group():
             return
         part, cursor = 1, b"0"

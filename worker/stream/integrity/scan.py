@@ -1,4 +1,4 @@
-"""The first look over the job plane's members: reads each key in pages, and gathers what no worker wrote."""
+"""The first scan of the job plane: reads the members of each key in pages and collects suspicions."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from worker.stream.keys import GROUP, Keys
 from worker.stream.transport.base import Link, Word
 
 IsDamaged = Callable[[list[Any]], bool]
-References = list[tuple[str, bytes, bytes, tuple[Word, ...]]]  # key, member, value, the command that reads it again
-ID_BYTES = 100  # of a string that should be an id; nothing longer is one
+References = list[tuple[str, bytes, bytes, tuple[Word, ...]]]  # key, member, value, command that rereads it
+ID_BYTES = 100  # read of a string that should be an ID; an ID is shorter
 
 
 class Suspects:
-    """usable: the names of the keys that are there and have their type. now_ms: the server's clock.
+    """The suspicions of one scan, in `found`, which grows as the parts run.
 
-    found: grows as the parts run.
+    usable: names of the keys that exist and have their type. now_ms: the server's clock.
     """
 
     def __init__(self, link: Link, keys: Keys, usable: set[str], now_ms: int) -> None:
@@ -41,14 +41,14 @@ class Suspects:
         self._usable = usable
         self._limit_ms = now_ms + AHEAD_MS
         self._unread = {"jobs", "pending", "ready", "delayed", "waiting", "gates"}
-        self._entries: dict[bytes, bytes] = {}  # {id: session, b"" for none that is usable}
-        self._queued: set[bytes] = set()  # ids that are pending, ready or delayed
-        self._waiting: dict[bytes, bytes] = {}  # {id: member}
+        self._entries: dict[bytes, bytes] = {}  # {ID: session, b"" without a usable one}
+        self._queued: set[bytes] = set()  # IDs that are pending, ready or delayed
+        self._waiting: dict[bytes, bytes] = {}  # {ID: member}
         self._gates: dict[bytes, bytes] = {}
 
     def parts(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """The look in parts, to be run in turn: one that may not be read keeps the others from nothing."""
-        # Members before the entries that they name: what is published meanwhile is no reference to nothing.
+        """The scan in parts, to be run in order. A part that fails does not affect the others."""
+        # References before entries: an entry published meanwhile cannot look missing.
         references: References = []
         members = (self._read_gates, self._read_attempts, self._read_ready, self._read_delayed, self._read_waiting)
         for read in members:
@@ -63,7 +63,7 @@ class Suspects:
         self.found.append(Suspicion(name, kind, item, commands, is_damaged))
 
     def _is_usable(self, name: str) -> bool:
-        """False for a key that is absent or of another type; one that is absent counts as read."""
+        """False for a key that is absent or has another type."""
         return name in self._usable
 
     async def _read_gates(self, references: References) -> None:
@@ -158,7 +158,7 @@ class Suspects:
         self._unread.discard("jobs")
 
     async def _match(self, references: References) -> None:
-        """References to entries that are gone, and to another session's."""
+        """Suspect references to entries that are gone or belong to another session."""
         if "jobs" in self._unread or ("jobs" not in self._usable and await self._is_jobs_there()):
             return
         for name, member, value, reread in references:
@@ -176,7 +176,7 @@ class Suspects:
         return bool(await self._link.call("TYPE", self._key("jobs")) != b"none")
 
     async def _find_lost(self) -> None:
-        """Entries that a CLAIM has looked at and that are in no queue, or wait for a turn that nobody passes on."""
+        """Suspect entries that a CLAIM has scanned but that are in no queue, or wait with no job before them."""
         if self._unread or "jobs" not in self._usable:
             return
         looked_at = await self._looked_at()
@@ -199,13 +199,13 @@ class Suspects:
             self._suspect(name, kind, (item, b"0" if waits else b""), partial(_is_lost, waits, entry_id), *commands)
 
     async def _looked_at(self) -> tuple[int, int] | None:
-        """The highest id that a CLAIM has looked at; None where every entry will be looked at again."""
+        """The highest ID that a CLAIM has scanned; None when CLAIM will scan every entry again."""
         if not self._is_usable("taken"):
             return None
         return parse_id(await self._link.call("GETRANGE", self._key("taken"), 0, ID_BYTES))
 
     async def check_seen(self, seen: list[bytes]) -> None:
-        """Marks of job ids that are no entry's id. Redis gives None for those of another type, and for expired ones."""
+        """Suspect `seen` keys whose value is not an entry ID. MGET returns None for another type or an expired key."""
         for key, value in zip(seen, await self._link.call("MGET", *seen), strict=True):
             if value is None:
                 of_other_type = ("TYPE", key)
@@ -223,13 +223,13 @@ def _card_of(raw: bytes) -> dict[str, Any]:
 
 
 def beat_of(card: dict[str, Any]) -> float | None:
-    """The time in ms of a worker's card; None where it has none."""
+    """The time in ms of a worker's card, or None."""
     beat = card.get("beat")
     return beat if isinstance(beat, int | float) and not isinstance(beat, bool) and abs(beat) < 2**53 else None
 
 
 def _reference(name: str, member: bytes, value: bytes) -> tuple[bytes | None, bytes]:
-    """(session that it must be of, or None; entry id)"""
+    """(session that the entry must belong to, or None for any; entry ID)."""
     if name == "gates":
         return member, value
     if name == "waiting":
@@ -265,5 +265,5 @@ def _is_no_string(answers: list[Any]) -> bool:
 def _is_lost(waits: bool, entry_id: bytes, answers: list[Any]) -> bool:
     there, pending, delayed, ready, waiting, gate = answers
     is_queued = bool(pending) or delayed is not None or ready is not None
-    waits_behind_nobody = waiting is not None and gate in (None, entry_id)
-    return bool(there) and not is_queued and (waits_behind_nobody if waits else waiting is None)
+    is_stuck = waiting is not None and gate in (None, entry_id)
+    return bool(there) and not is_queued and (is_stuck if waits else waiting is None)

@@ -1,4 +1,4 @@
-"""The job plane's three streams as a whole: their last ids, the group, and how far CLAIM says that it has looked."""
+"""Checks of the job plane's three streams as a whole: last IDs, the consumer group, and `taken`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from worker.stream.keys import GROUP, Keys
 from worker.stream.transport.base import Link, Word
 
 LAST_ID = (2**64 - 1, 2**64 - 1)
-ID_BYTES = 100  # of a string that should be an id; nothing longer is one
+ID_BYTES = 100  # read of a string that should be an ID; an ID is shorter
 STREAMS = ("jobs", "dead", "bell")
 OF_WORKERS = frozenset({"taken", "gates", "attempts", "ready", "delayed", "waiting", "bell"})
 
 
 async def check_streams(link: Link, keys: Keys, usable: set[str]) -> list[Damage]:
-    """usable: the names of the keys that are there and have their type. Asks in one transaction."""
+    """Damage to the streams, read in one transaction. usable: names of the keys that exist and have their type."""
     streams = [name for name in STREAMS if name in usable]
     commands: list[tuple[Word, ...]] = [("XINFO", "STREAM", keys.job_plane_key(name)) for name in streams]
     if "jobs" in usable:
@@ -26,14 +26,14 @@ async def check_streams(link: Link, keys: Keys, usable: set[str]) -> list[Damage
         return []
     *answers, kind, time = await link.transaction(*commands, ("TYPE", keys.jobs), ("TIME",))
     if any(isinstance(answer, BaseException) for answer in answers):
-        return []  # a key was replaced meanwhile: the next look says so
+        return []  # a key was replaced meanwhile: the next check finds it
     limit_ms = int(time[0]) * 1000 + 999 + AHEAD_MS
     tag = keys.job_plane_key("")
     last = {name: _map(flat)[b"last-generated-id"] for name, flat in zip(streams, answers, strict=False)}
     found = [damage for name in streams if (damage := _last_id(tag, name, last[name], limit_ms))]
     if "jobs" in usable:
         found += _group(tag, answers[len(streams)], last["jobs"], usable)
-    if "taken" in usable and ("jobs" in usable or kind == b"none"):  # else the jobs came just now, or are no stream
+    if "taken" in usable and ("jobs" in usable or kind == b"none"):  # else `jobs` has just appeared, or is not a stream
         found += _taken(tag, answers[-1], last.get("jobs", b"0-0"))
     return found
 
@@ -43,7 +43,7 @@ def _map(flat: list[Any]) -> dict[bytes, Any]:
 
 
 def _numbers(entry_id: bytes) -> tuple[int, int]:
-    """Of an id that Redis itself gives out."""
+    """(ms, seq) of an ID that Redis itself generated."""
     ms, _, seq = entry_id.partition(b"-")
     return int(ms), int(seq)
 
@@ -55,7 +55,7 @@ def _last_id(tag: str, name: str, last: bytes, limit_ms: int) -> Damage | None:
 
 
 def _group(tag: str, groups: list[list[Any]], last: bytes, usable: set[str]) -> list[Damage]:
-    """A stream without the group is no damage where no worker was yet."""
+    """Damage to the group. A missing group is damage only after a worker has run."""
     for group in map(_map, groups):
         if group[b"name"] == GROUP.encode():
             given = group[b"last-delivered-id"]

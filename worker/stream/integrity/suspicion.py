@@ -1,4 +1,4 @@
-"""What looks damaged, and the commands that tell in one transaction whether it is."""
+"""Suspicions of damage, and their recheck in one transaction."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from worker.stream.integrity.kinds import Item, Kind
 from worker.stream.transport.base import Link, Word
 
-PER_TRANSACTION = 16  # suspicions rechecked in one transaction: some commands read a whole list
-MAX_RECHECKED = 2000  # of one kind and key that are rechecked: the next look finds those that are left after a repair
-SAMPLE = 100  # of what no worker writes at any time, so that the rest need not be rechecked
+PER_TRANSACTION = 16  # suspicions; some commands read a whole list
+MAX_RECHECKED = 2000  # suspicions per key and kind; the check after a repair finds the rest
+SAMPLE = 100  # of malformed items, which are damage at any time: if some remain, all count
 
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """is_damaged: told the answers to the commands, whether it is damage still."""
+    """One item that looks damaged. is_damaged: judges the answers to `commands`."""
 
     name: str
     kind: Kind
@@ -26,7 +26,7 @@ class Suspicion:
 
 
 async def confirmed(link: Link, suspicions: Sequence[Suspicion]) -> list[Suspicion]:
-    """Those that are so. One whose key is not what it was a moment ago is left to the next look."""
+    """The suspicions that hold when checked again. One whose key has changed its type is left to the next check."""
     groups: dict[tuple[str, Kind], list[Suspicion]] = {}
     for one in suspicions:
         groups.setdefault((one.name, one.kind), []).append(one)

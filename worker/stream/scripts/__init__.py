@@ -1,7 +1,7 @@
 """The Lua scripts: source and SHA-1, read once from the package.
 
-A worker's script is three preludes and its own file: `_facts`, which repeats in Lua what Python knows already,
-`_common.lua`, and `_jobs.lua` or `_session.lua` for its plane.
+A worker's script is three preludes and its own file: the constants of `_facts`, `_common.lua`, and `_jobs.lua` or
+`_session.lua` for its plane.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Script:
 
 
 def _facts() -> str:
-    """Lua declarations of the contract's names and limits and of the keys' lifetimes."""
+    """Lua declarations of constants defined in Python: the contract's fields and limits, and TTLs."""
     numbers = {
         "DEFAULT_TTL_MS": DEFAULT_TTL_MS,
         "MAX_FIELDS": MAX_FIELDS,
@@ -42,7 +42,7 @@ def _load(prelude: str, name: str) -> Script:
 
 @cache
 def load_alone(name: str) -> Script:
-    """A script without preludes, which an operator's command runs (`queue repair`, `queue redrive`)."""
+    """A script without preludes, for an operator's command (`queue repair`, `queue redrive`)."""
     return _made(name, _text(name))
 
 

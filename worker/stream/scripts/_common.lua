@@ -1,7 +1,7 @@
 -- Prelude of every script.
 
 local time_ms
--- Redis stops its clock while a script runs.
+-- Server time in ms. Redis stops its clock while a script runs, so one TIME serves a whole script.
 local function now()
   if not time_ms then
     local t = redis.call('TIME')
@@ -10,20 +10,20 @@ local function now()
   return time_ms
 end
 
--- The first of a repeated field counts.
+-- Value of a field in a flat list, or nil. The first occurrence counts.
 local function field(fields, name)
   for i = 1, #fields, 2 do
     if fields[i] == name then return fields[i + 1] end
   end
 end
 
--- A number that somebody wrote, or nil: digits only, few enough for a double to hold it exactly.
+-- Parses untrusted text as a number; nil unless it is 1 to 15 digits, which a double holds exactly.
 local function number(text)
   if text and #text < 16 and string.match(text, '^%d+$') then return tonumber(text) end
 end
 
--- Entry ids compare as pairs of numbers of up to 64 bits, which doubles cannot hold: zero-padded text can.
--- Returns nil for what is not written exactly as a stream writes its ids.
+-- Zero-pads an entry ID, so that IDs compare as text: doubles cannot hold 64-bit numbers.
+-- Returns nil for text that is not exactly an ID as Redis writes it.
 local function pad(id)
   local ms, seq = string.match(id or '', '^(%d+)%-(%d+)$')
   if not ms or #ms > 20 or #seq > 20 or string.find(ms, '^0.') or string.find(seq, '^0.') then return nil end
@@ -32,19 +32,19 @@ local function pad(id)
   return ms .. '-' .. seq
 end
 
--- nil for what `pad` did not write.
+-- Inverse of `pad`; nil for any other text.
 local function unpad(padded)
   local ms, seq = string.match(padded or '', '^0*(%d+)%-0*(%d+)$')
   local id = ms and ms .. '-' .. seq
   return pad(id) == padded and id or nil
 end
 
--- How far ahead of this server's clock a time may lie that a worker wrote; what is further ahead is damage. Fences keep
--- rising where the clock was set back, by a day at most.
+-- A time that a worker wrote may be this far ahead of the server's clock; a later one is damage. Fences get a day, because
+-- they keep rising after the clock was set back.
 local AHEAD_MS = 60000
 local FENCE_AHEAD_MS = 86400000
 
--- The last id a stream ever gave out, also when its entries are gone; nil without a stream.
+-- The last ID that a stream generated, also when its entries are gone; nil without a stream.
 local function last_id(key)
   if redis.call('EXISTS', key) == 0 then return nil end
   local info = redis.call('XINFO', 'STREAM', key)

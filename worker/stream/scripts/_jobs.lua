@@ -1,11 +1,11 @@
 -- Prelude of the scripts of the job plane. ARGV[1]: prefix of the seen keys.
 -- KEYS: 1 jobs, 2 ready, 3 delayed, 4 gates, 5 waiting, 6 attempts, 7 bell, 8 dead, 9 workers, 10 taken, 11 sweeping.
--- Whatever is read from these keys is input: an id that no stream gave out is an entry that is gone.
+-- Content of these keys is untrusted: text that is not an entry ID counts as an entry that is gone.
 local jobs, ready, delayed, gates, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local attempts, bell, dead, workers, taken, sweeping = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local LAST_ID = '18446744073709551615-18446744073709551615'
 
--- What was found that no worker wrote: flat name of the key, what it was; the last part of every answer.
+-- Damage: content that no worker wrote. Flat list of key name and description; the last part of every answer.
 local damage = {}
 local function report(key, what)
   if #damage < 40 then
@@ -14,22 +14,24 @@ local function report(key, what)
   end
 end
 
--- The session an entry belongs to, or '' when it names none that can have keys.
+-- The session ID of an entry, or '' when it is absent or unusable in a key.
 local function session_of(fields)
   local sid = field(fields, 'session_id')
   if sid and #sid <= MAX_ID_CHARS and string.match(sid, '^[%w._:%-]+$') then return sid end
   return ''
 end
 
+-- Fields of an entry, or nil.
 local function entry(id)
   if not pad(id) then return nil end
   local found = redis.call('XRANGE', jobs, id, id)
   return found[1] and found[1][2]
 end
 
--- Where a range begins that goes on behind an id; '' behind the last there is, which Redis refuses as a beginning.
+-- Start of a range that continues after an ID; '' after the highest ID, which Redis rejects as an exclusive start.
 local function after(id) return id == LAST_ID and '' or '(' .. id end
 
+-- The consumer in whose pending list the entry is, or nil.
 local function owner(id)
   local found = redis.call('XPENDING', jobs, GROUP, id, id, 1)
   return found[1] and found[1][2]
@@ -43,7 +45,7 @@ local function as_map(flat)
   return map
 end
 
--- The highest entry id that a CLAIM has looked at; without it everything is looked at again.
+-- The highest entry ID that a CLAIM has scanned. '0-0' where it is lost or damaged: every entry is scanned again.
 local function taken_id()
   local id = redis.call('GET', taken)
   if id and pad(id) then return id end
@@ -61,12 +63,12 @@ end
 local function wait(sid, id) redis.call('ZADD', waiting, 0, sid .. ' ' .. pad(id)) end
 local function stop_waiting(sid, id) redis.call('ZREM', waiting, sid .. ' ' .. pad(id)) end
 
--- '!' is the character after the space.
+-- The session's member with the lowest entry ID, or nil. In the range, '!' is the character after the space.
 local function lowest_waiting(sid)
   return redis.call('ZRANGEBYLEX', waiting, '[' .. sid .. ' ', '(' .. sid .. '!', 'LIMIT', 0, 1)[1]
 end
 
--- True when the entry is there, and this session's. Many entries of a script ask for the same one: it is read once.
+-- True when the entry exists and belongs to this session. Cached: one script often queries the same entry.
 local sessions = {}
 local function is_live(sid, id)
   if not sessions[id] then
@@ -77,8 +79,8 @@ local function is_live(sid, id)
   return sessions[id] == sid
 end
 
--- With unequal scores no member can be found by its name: gives those that somebody wrote with another score the one
--- that all have. Returns how many there were, of a hundred at most.
+-- Sets foreign scores in `waiting` to 0, since lookup by name needs equal scores. Changes 100 members at most and returns
+-- how many it changed.
 local function level_waiting()
   if redis.call('EXISTS', waiting) == 0 then return 0 end
   local n = 0
@@ -92,7 +94,8 @@ local function level_waiting()
   return n
 end
 
--- Takes the session's lowest living entry out of waiting. What one script drops on the way is bounded; SWEEP does the rest.
+-- Removes and returns the session's lowest live entry in `waiting`. One script drops 500 stale members at most; SWEEP drops
+-- the rest.
 local n_pops = 500
 local function pop_waiting(sid)
   while n_pops > 0 do
@@ -106,20 +109,20 @@ local function pop_waiting(sid)
   end
 end
 
--- The lowest of the session's entries that have begun, or may, and are not ended: of about 1,000 with a count of attempts
--- and 1,000 each that are running, delayed and ready. Found once a script: it is asked for only where a gate was lost.
+-- The session's lowest unended entry that has begun or may begin. Searches about 1,000 entries each of attempts, pending,
+-- delayed and ready. Computed once a script, and only where a gate is lost.
 local begun
 local function earliest_begun(sid)
   if not begun then
     begun = {}
     local function add(id)
       local fields = entry(id)
-      local whose = fields and session_of(fields)
-      if fields and (not begun[whose] or pad(id) < pad(begun[whose])) then begun[whose] = id end
+      local sid_of = fields and session_of(fields)
+      if fields and (not begun[sid_of] or pad(id) < pad(begun[sid_of])) then begun[sid_of] = id end
     end
     local counted = redis.call('HSCAN', attempts, '0', 'COUNT', 1000)[2]
     for i = 1, #counted, 2 do add(counted[i]) end
-    local running = redis.pcall('XPENDING', jobs, GROUP, '-', '+', 1000) -- the group may be lost
+    local running = redis.pcall('XPENDING', jobs, GROUP, '-', '+', 1000) -- pcall: the group may be lost
     for _, pending in ipairs(running) do add(pending[1]) end
     for _, id in ipairs(redis.call('ZRANGE', delayed, 0, 999)) do add(id) end
     for _, id in ipairs(redis.call('LRANGE', ready, 0, 999)) do add(id) end
@@ -127,7 +130,8 @@ local function earliest_begun(sid)
   return begun[sid]
 end
 
--- The gates are lost, or there is none: makes those again of what has begun or may. Returns whether there were any.
+-- Without a key `gates` (none needed, or it is lost), rebuilds it from entries that have begun or may begin. Returns true
+-- when it set any.
 local function restore_gates()
   local has_lost = false
   if redis.call('EXISTS', gates) == 1 then return false end
@@ -141,7 +145,8 @@ local function restore_gates()
   return has_lost
 end
 
--- Fails before anything was done where a key that the caller works on has another type.
+-- Raises WRONGTYPE before the caller has written anything, where a key has another type. Returns whether `delayed` has
+-- members.
 local function check_types()
   redis.call('LLEN', ready)
   redis.call('ZCARD', waiting)
@@ -150,7 +155,7 @@ local function check_types()
   return redis.call('ZCARD', delayed) > 0
 end
 
--- The session's gate is free or names an entry that is gone: hand it to the next, or take it away.
+-- Passes the session's gate to its next waiting entry and makes that ready; deletes the gate when none waits.
 local function pass_gate_on(sid)
   local id = pop_waiting(sid)
   if not id and level_waiting() > 0 then id = pop_waiting(sid) end
@@ -162,7 +167,7 @@ local function pass_gate_on(sid)
   if not owner(id) then make_ready(id) end
 end
 
--- The gate rule: true when this entry may run now, else it waits for its turn.
+-- The gate rule: true when this entry may run now; else adds it to `waiting`.
 local function may_run(sid, id)
   if sid == '' then return true end
   local named = redis.call('HGET', gates, sid)
@@ -197,8 +202,8 @@ local function may_run(sid, id)
   return false
 end
 
--- attempts[id] = '<count> <fence>': the count may fall, the fence only rises. Returns 0 and nil for what is damaged; a
--- newer worker may write more behind the two.
+-- Count and fence of attempts[id] = '<count> <fence>'; 0 and nil for a damaged record. The count may fall, the fence only
+-- rises. Newer workers may append more parts.
 local function attempt_of(id)
   local text = redis.call('HGET', attempts, id)
   local count, fence = string.match((text or '') .. ' ', '^(%d+) (%d+) ')
@@ -210,7 +215,7 @@ local function attempt_of(id)
   return count, fence
 end
 
--- The next fence of an entry whose last one was `before`; one from the future is damage.
+-- Sets and returns the entry's next fencing token, above `before`. A `before` from the future is damage and is ignored.
 local function raise_fence(id, count, before)
   if not before or before > now() + FENCE_AHEAD_MS then before = 0 end
   local fence = string.format('%.0f', math.max(now(), before + 1))
@@ -218,17 +223,17 @@ local function raise_fence(id, count, before)
   return fence
 end
 
--- Whether this worker holds the entry with this fence. Where the record of its attempts or of its being pending was lost
--- nobody else can hold it: a claim by another would have written both.
+-- Whether this worker holds the entry with this fence. A lost attempts or pending record does not end the lease: a claim by
+-- another worker would have written both.
 local function is_mine(me, id, fence)
   local _, newest = attempt_of(id)
-  local whose = owner(id)
+  local holder = owner(id)
   local is_fenced = newest and newest > tonumber(fence) and newest <= now() + FENCE_AHEAD_MS
-  return not is_fenced and (not whose or whose == me)
+  return not is_fenced and (not holder or holder == me)
 end
 
--- What of an entry the worker needs to see: each field of the contract, cut to a length that is still too long; of a field
--- given again only that it was; and of an entry with far too many fields enough names to show it.
+-- The part of an entry that a worker needs to validate it: the contract's fields, each truncated to max_bytes, which is
+-- still too long to be valid; '' for a field's second occurrence; and, above MAX_FIELDS, enough other names to show the excess.
 local function contract_fields(fields, max_bytes)
   local kept, times = {}, {}
   local is_flood = #fields > 2 * MAX_FIELDS
@@ -246,13 +251,14 @@ local function contract_fields(fields, max_bytes)
   return kept
 end
 
--- The key that remembers a job_id of a session; nil for an entry that nothing can repeat.
+-- The key that records which entry published a session's job_id first; nil for an entry without session or job_id.
 local function seen_key(sid, fields)
   local job_id = field(fields, 'job_id')
   if sid ~= '' and job_id then return ARGV[1] .. redis.sha1hex(sid .. ' ' .. job_id) end
 end
 
--- repeats: the id of the entry, ended by now, that published the same job before; or ''; nil to find it out.
+-- Leases the entry to the worker: pending record, attempt, fence. repeats: ID of an ended entry that published the same
+-- job before, '' for none, nil to look it up.
 local granted = {}
 local function grant(me, id, fields, sid, max_bytes, repeats)
   redis.call('XCLAIM', jobs, GROUP, me, 0, id, 'FORCE', 'JUSTID', 'LASTID', id)

@@ -1,9 +1,9 @@
 -- Prelude of the scripts of the session plane. KEYS: 1 audio, 2 cut, 3 job.
 local audio, cut, job = KEYS[1], KEYS[2], KEYS[3]
 local TTL_MS = SESSION_TTL_MS
-local RENEW_MS = 60000 -- how much of it may be over before an append renews it
+local RENEW_MS = 60000 -- an append renews the TTL when this much of it has passed
 
--- Whether one of the last 100 entries is this end of the job; true also without a stream: its relay left.
+-- Whether one of the last 100 entries is this job's terminal entry; true also without a stream, since its relay left.
 local function has_ended(id, kind)
   if redis.call('EXISTS', audio) == 0 then return true end
   for _, found in ipairs(redis.call('XREVRANGE', audio, '+', '-', 'COUNT', 100)) do
@@ -11,9 +11,9 @@ local function has_ended(id, kind)
   end
 end
 
--- What this plane knows of a job, as somebody may have damaged it: `fence` and counts are numbers or absent, `end` is one
--- of the three types or absent. A fence from the future is none that a worker wrote. `at`: the id of the end's entry, ''
--- where none could be written, nil from an older worker or another hand: then the end itself is looked for.
+-- The validated job record. Damaged parts become nil: numbers that are none, a fence from the future, an unknown type.
+-- kind: type of the terminal entry. at: its stream ID; '' in the key where none could be written. A record without `at`
+-- (older workers) counts as ended only when the stream has the terminal entry.
 local ENDS = { complete = true, cancelled = true, error = true }
 local function job_record(key, id)
   local fence, began, kind, base, at = unpack(redis.call('HMGET', key, 'fence', 'began', 'end', 'base', 'at'))
@@ -26,20 +26,20 @@ local function job_record(key, id)
   }
 end
 
--- The next epoch: a millisecond clock that strictly rises on this stream and is no lower than the writer's fence.
+-- The next epoch: server time in ms, raised above every ID of this stream and to at least the writer's fence.
 local function next_epoch(fence, last)
   local after = last and tonumber(string.match(last, '^(%d+)')) + 1 or 0
   return string.format('%.0f', math.max(now(), tonumber(fence), after))
 end
 
--- Somebody wrote an entry with an absurd id (ms of 16 digits or more): nothing sensible can follow it.
+-- True when a client wrote an entry ID with 16 or more digits of ms: no epoch can follow it.
 local function is_exhausted(last) return last and #string.match(last, '^%d+') > 15 end
 
 local function renew_ttl(key)
   if redis.call('PTTL', key) < TTL_MS then redis.call('PEXPIRE', key, TTL_MS) end
 end
 
--- Samples of this job that the session was given, from its newest entry that says so; nil when none of the last 1,000 does.
+-- The job's delivered samples, from its newest entry that has the field; nil when none of the last 1,000 entries has it.
 local function delivered_of(id)
   local upper = '+'
   for _ = 1, 125 do
@@ -59,9 +59,11 @@ local function is_cancelled(id)
   return upto and pad(upto) >= pad(id)
 end
 
--- Why a writer may not append its entry `at` to a stream whose last id is not the one it expects:
--- {GONE} without a stream; {CANCELLED, samples delivered, or '' where that is unknown}; {LANDED} when `at` is there, written
--- by a command whose reply was lost; {STALE, id, type, entry, job_id of the last entry} for anything else.
+-- The answer when the stream does not end with the writer's last entry, so that `at` is not appended:
+-- {GONE}: no stream.
+-- {CANCELLED, samples delivered or ''}: a client cancelled the job; '' where the count is unknown.
+-- {LANDED}: `at` is on the stream already, written by a command whose reply was lost.
+-- {STALE, id, type, entry, job_id}: anything else; describes the stream's last entry.
 local function not_appended(id, last, at)
   if not last then return { 'GONE' } end
   if is_cancelled(id) then return { 'CANCELLED', delivered_of(id) or '' } end

@@ -1,6 +1,6 @@
--- APPEND: writes the next entry of an epoch where the stream still ends with the entry before it: a compare-and-append.
--- ARGV: 1 entry id, 2 job id, 3 fence, 4 id of the entry before, 5 id of this one, 6 … its fields.
--- Returns {OK}, or why nothing was written: see `elsewhere`.
+-- APPEND: compare-and-append. Writes the next entry of an epoch if the stream still ends with the previous entry.
+-- ARGV: 1 entry id, 2 job id, 3 fence, 4 id of the previous entry, 5 id of this entry, 6 … its fields.
+-- Answers: {OK}, or that of `not_appended` in _session.lua.
 local id, before, at = ARGV[1], ARGV[4], ARGV[5]
 local last = last_id(audio)
 if last ~= before then return not_appended(id, last, at) end

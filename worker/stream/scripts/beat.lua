@@ -1,6 +1,7 @@
--- BEAT: keeps a lease. ARGV: 2 worker, 3 entry id, 4 fence, 5 session or '', 6 attempts that count until now, or ''.
--- Returns {answer, what was odd}. Answers: OK; LOST when the entry is another worker's; GONE when it is nobody's, since
--- somebody took it out of the stream: who speaks it may go on. What an accident took of the lease is written again.
+-- BEAT: renews a lease, and restores the parts of its records that an accident deleted.
+-- ARGV: 2 worker, 3 entry id, 4 fence, 5 session or '', 6 new count of attempts or '' to keep it.
+-- Answers: {answer, damage}. OK; LOST: another worker holds the entry; GONE: the entry was deleted from the stream, so no
+-- other worker can hold it and this one may finish.
 local me, id, fence, sid, count = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if not entry(id) then return { 'GONE', damage } end
 if not is_mine(me, id, fence) then return { 'LOST', damage } end

@@ -1,9 +1,13 @@
--- BEGIN: opens an epoch for an attempt. ARGV: 1 entry id, 2 job id, 3 fence, 4 samples the writer believes delivered,
--- 5 body of the begin message, 6 ms after which a job that never began has expired, 7 attempt as claimed, 8 most attempts
--- without progress, 9 attempt as the body says, 10 '1' when the job plane has confirmed the lease since a FENCED.
--- Returns {OK, epoch, attempts without progress with this one, now ms}, {DONE, type}, {FENCED}, {CANCELLED, delivered}, {EXPIRED},
--- {GONE}, {LOST}, {FULL}, {SPENT, delivered}, or, when the writer's belief is wrong and nothing was written,
--- {MOVED, delivered, attempt, attempts without progress with this one}.
+-- BEGIN: opens an epoch for an attempt and writes its `begin` entry.
+-- ARGV: 1 entry id, 2 job id, 3 fence, 4 delivered samples as the writer expects them, 5 body of the begin message,
+-- 6 server time in ms at which a job that never began expires, 7 attempt as claimed, 8 maximum of fruitless attempts in a row,
+-- 9 attempt number in the body, 10 '1' when the job plane has confirmed the lease after a FENCED.
+-- An attempt is fruitless until it delivers a new sample; `fruitless` counts this one and those just before it.
+-- Answers: {OK, epoch, fruitless, now ms}.
+-- {MOVED, delivered, attempt number, fruitless}: ARGV 4 or 9 was wrong; nothing was written; correct them and call again.
+-- {DONE, type}: the job has ended. {FENCED}: a higher fence has begun. {CANCELLED, delivered}. {EXPIRED}.
+-- {GONE}: begun before, and the stream is gone. {LOST}: begun before, and no entry of the job is left.
+-- {FULL}: no ID can follow the stream's last one. {SPENT, delivered}: too many fruitless attempts.
 local id, job_id, fence, expected, body, deadline_ms, attempt, max_attempts, reported_attempt, confirmed = unpack(ARGV)
 local is_confirmed = confirmed == '1'
 local record = job_record(job, id)
@@ -24,15 +28,17 @@ if record.has_begun and not last then return { 'GONE' } end
 if not delivered then return { 'LOST' } end
 if is_exhausted(last) then return { 'FULL' } end
 
--- `began` is what was delivered at an attempt's first BEGIN, `base` the attempts that came before the last one that saw
--- new samples: those do not count. Both stay as they are when the same attempt begins again.
+-- `began`: delivered samples at the attempt's first BEGIN. `base`: attempts up to the last one that delivered new samples;
+-- they do not count. Both stay unchanged when the same attempt begins again.
 local is_new = not record.has_begun or record.fence ~= tonumber(fence)
 local base = record.base < tonumber(attempt) and record.base or 0
 local attempt_number = math.max(1, attempt - base)
 if is_new and record.has_begun and tonumber(delivered) > (record.began or 0) then base = attempt - 1 end
 local fruitless = math.max(1, attempt - base)
 if fruitless > tonumber(max_attempts) then return { 'SPENT', delivered } end
-if delivered ~= expected or (is_new and attempt_number ~= tonumber(reported_attempt)) then return { 'MOVED', delivered, attempt_number, fruitless } end
+if delivered ~= expected or (is_new and attempt_number ~= tonumber(reported_attempt)) then
+  return { 'MOVED', delivered, attempt_number, fruitless }
+end
 
 local epoch = next_epoch(fence, last)
 redis.call('XADD', audio, epoch .. '-0', 'type', 'begin', 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body)

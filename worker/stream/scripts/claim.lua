@@ -1,9 +1,9 @@
--- CLAIM: gives a worker up to `count` entries that may run, old ones made ready and new ones in turn.
--- ARGV: 2 worker, 3 count, 4 most bytes of a field, 5 0 or 1: which of ready and new comes first. With a count of 0 only
--- what has expired is given, from the heads of both: a worker whose slots all speak can still tell its session.
--- New is what lies behind `taken`, whatever the group was given: a stranger may have read it, or moved the group.
--- Returns {jobs, last id looked at, last id of bell, ms until a delayed entry is due or -1, or 0: call again, duplicates
--- deleted, now ms, what was odd}
+-- CLAIM: leases up to `count` entries that may run to a worker, alternating between `ready` and new entries.
+-- ARGV: 2 worker, 3 count, 4 longest field in bytes, 5 0 or 1: whether `ready` or new entries come first.
+-- With count 0 it leases expired entries only, from both heads: a worker without a free slot can still end them in time.
+-- New entries are those after `taken`, not after the group's last-delivered ID, which a stranger may move.
+-- Answers: {jobs, last ID scanned, last ID of bell, wait ms, duplicates deleted, now ms, damage}. wait ms: until a delayed
+-- entry is due; -1: none is delayed; 0: call again at once.
 local me, count, max_bytes, turn = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local n_steps_left = 64
 local only_expired = count == 0
@@ -14,7 +14,7 @@ local function has_expired(id, fields)
   return ttl_ms and now() - tonumber(string.match(id, '^%d+')) > ttl_ms
 end
 
--- What is due, and what nobody delays for so long.
+-- Moves delayed entries with a score in this range to `ready`.
 local function make_due(from, to)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, from, to, 'LIMIT', 0, 100)) do
     redis.call('ZREM', delayed, id)
@@ -27,11 +27,12 @@ if has_delayed then
   make_due(string.format('(%.0f', now() + AHEAD_MS), '+inf')
 end
 
--- Where gates were lost more may be: all entries are looked at again.
+-- Where gates were lost, more may be lost: all entries are scanned again.
 local has_lost = restore_gates()
 local scanned = has_lost and '0-0' or taken_id()
 
--- What was not looked at yet is met in its order, and nobody makes it ready before.
+-- Takes the head of `ready`. False when it is empty or its head may not be taken. An ID above `scanned` is dropped: it comes
+-- in order as a new entry.
 local function take_ready()
   local id = redis.call('LINDEX', ready, 0)
   if not id then return false end
@@ -48,7 +49,7 @@ local function take_ready()
   return true
 end
 
--- The same job_id in the same session is the same job. Returns the id of the entry that came first, or nil.
+-- Deduplication by session and job_id. Returns the ID of the entry that came first, or nil for the first one.
 local function first_of(sid, id, fields)
   local key = seen_key(sid, fields)
   if not key or redis.call('SET', key, id, 'NX', 'PX', SEEN_TTL_MS) then return nil end
@@ -62,7 +63,7 @@ end
 local duplicates = 0
 local function take(id, fields)
   local sid = session_of(fields)
-  local is_known = redis.call('HEXISTS', attempts, id) == 1 -- looked at before: `taken` was lost
+  local is_known = redis.call('HEXISTS', attempts, id) == 1 -- scanned before: `taken` was lost
   if is_known and (owner(id) or is_delayed(id)) then
     if sid ~= '' and not redis.call('HGET', gates, sid) then redis.call('HSET', gates, sid, id) end
     return

@@ -1,7 +1,8 @@
--- END: writes the one terminal entry of a job. ARGV: 1 entry id, 2 job id, 3 fence, 4 type, 5 the writer's next id or '',
--- 6 samples delivered, 7 body, 8 and 9 code and message of an error, 10 as BEGIN's.
--- Returns {OK, type}, {GONE, type} (the relay left or the stream is full, nothing written), {DONE, type} (ended before),
--- {FENCED}; and for a complete, which must follow the writer's last entry, CANCELLED, GONE or STALE as `elsewhere`.
+-- END: writes the one terminal entry of a job and records the end.
+-- ARGV: 1 entry id, 2 job id, 3 fence, 4 type, 5 the writer's next ID or '', 6 samples delivered, 7 body, 8 code and
+-- 9 message of an error, 10 '1' when the job plane has confirmed the lease after a FENCED.
+-- Answers: {OK, type}. {GONE, type}: the stream is gone or full; recorded, not written. {DONE, type}: ended before. {FENCED}.
+-- A `complete` must follow the writer's last entry; else the answer is that of `not_appended`.
 local id, job_id, fence, kind, at, delivered, body, code, message, confirmed = unpack(ARGV)
 local is_confirmed = confirmed == '1'
 local record = job_record(job, id)
@@ -17,7 +18,7 @@ else
   local is_tail = epoch and last == epoch .. '-' .. string.format('%.0f', tonumber(n) - 1)
   if kind == 'complete' and not is_tail then return not_appended(id, last, '') end
   if record.has_begun and kind == 'error' then
-    delivered = delivered_of(id) or delivered -- a worker that could not begin again does not know it
+    delivered = delivered_of(id) or delivered -- a worker that has not begun does not know it
   end
   local entry = { 'type', kind, 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body }
   if kind == 'error' then

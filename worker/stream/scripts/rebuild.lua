@@ -1,15 +1,15 @@
--- REBUILD: a jobs stream whose last id is ahead of the clock, or the last there is, gives way to one with the same jobs.
--- KEYS: 1 jobs, 2 the new stream, 3 where the old one goes, 4 taken. ARGV: 1 group, 2 ms above which an id is ahead,
--- 3 ms after which a silent worker is dead, 4 for how many ms the old stream is kept.
--- All at once, for workers settle and publishers publish meanwhile. Entries keep their ids and their workers, who get a
--- whole lease again. Entries whose ids are ahead stay in the old stream: RETURN publishes them again.
--- Returns {OK, entries kept, entries left in the old stream}, or {BUSY, n}: so many of those with ids ahead are being
--- spoken, and nothing was changed; or {SOUND}.
+-- REBUILD: replaces a jobs stream whose last ID is ahead of the clock, or exhausted, by a new one with the same entries.
+-- KEYS: 1 jobs, 2 the new stream, 3 the old stream's new name, 4 taken. ARGV: 1 group, 2 ms above which an ID is ahead,
+-- 3 ms of silence after which a worker counts as dead, 4 ms until the old stream expires.
+-- One atomic step, because workers settle and producers publish meanwhile. Entries keep their IDs and pending records, with
+-- a whole lease. Entries whose IDs are ahead stay in the old stream; RETURN publishes them again.
+-- Answers: {OK, entries kept, entries left in the old stream}. {BUSY, n}: workers run n of the entries with IDs ahead, so
+-- nothing was changed. {SOUND}: no ID is ahead.
 local jobs, fresh, aside, taken = unpack(KEYS)
 local group, limit_ms, silent_ms, keep_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local last = limit_ms .. '-18446744073709551615' -- the highest id that is not ahead
+local last = limit_ms .. '-18446744073709551615' -- the highest ID that is not ahead
 local PAGE = 200
-local MAX_ARGUMENTS = 4000 -- of XADD; more fields no valid job has by far, and the first of them say so
+local MAX_ARGUMENTS = 4000 -- of XADD; far more than a valid job has, so truncation keeps an invalid job invalid
 
 local function id_of(info)
   for i = 1, #info, 2 do
@@ -18,7 +18,7 @@ local function id_of(info)
 end
 if tonumber(string.match(id_of(redis.call('XINFO', 'STREAM', jobs)), '^%d+')) <= tonumber(limit_ms) then return { 'SOUND' } end
 
--- Pages of a command that takes a start, an end and a count, and gives what begins with an id.
+-- Calls visit for each row of a paged command that takes start, end and count; a row begins with its ID.
 local function each(from, to, visit, command, ...)
   local arguments = { ... }
   repeat
@@ -75,7 +75,7 @@ else
   redis.call('PEXPIRE', aside, keep_ms)
 end
 
--- The jobs that were looked at are in their places still; where that is not known each is looked at again.
+-- A sound `taken` stays: scanned entries are still in their queues. Without it all entries are scanned again.
 local scanned = redis.call('TYPE', taken)['ok'] == 'string' and redis.call('GET', taken) or ''
 local ms = string.match(scanned, '^(%d+)%-%d+$')
 if not ms or tonumber(ms) > tonumber(limit_ms) then redis.call('DEL', taken) end

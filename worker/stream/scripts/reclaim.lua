@@ -1,11 +1,11 @@
--- RECLAIM: takes entries over whose worker has been silent for too long; one page of those that are pending.
--- ARGV: 2 worker, 3 ms of silence, 4 count, 5 most bytes of a field, 6 ms at which this was sent, by this server's clock,
--- or '', 7 cursor ('-' at first).
--- Returns {jobs, ms until the next entry of this page may be due, now ms, next cursor or '' at the end, what was odd}, jobs as CLAIM does.
+-- RECLAIM: takes over entries whose worker has been silent for too long; scans one page of the pending list.
+-- ARGV: 2 worker, 3 ms of silence, 4 count, 5 longest field in bytes, 6 server time in ms at which the call was sent or '',
+-- 7 cursor ('-' at first).
+-- Answers: {jobs as CLAIM's, ms until the next entry of this page may be due, now ms, next cursor or '' at the end, damage}.
 local me, silent_ms, count, max_bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local PAGE = 128
 
--- A server that stood still kept everybody from beating: let them, and look again.
+-- A call that arrives late takes nothing: whatever delayed it has delayed other workers' beats too.
 local sent_ms = tonumber(ARGV[6])
 if sent_ms and now() - sent_ms > silent_ms / 3 then
   return { granted, math.ceil(silent_ms / 3), string.format('%.0f', now()), '', damage }
@@ -36,7 +36,7 @@ for _, pending in ipairs(page) do
     if #granted == count then break end
     take_over(id)
   else
-    -- Delivered now, or in a future that the clock has left since: then it would never be silent.
+    -- Idle 0 may mean a delivery time in the future (the clock was set back): reset it, or the entry never becomes idle.
     if idle_ms == 0 then redis.call('XCLAIM', jobs, GROUP, holder, 0, id, 'JUSTID') end
     due_ms = math.min(due_ms, silent_ms - idle_ms)
   end

@@ -1,6 +1,6 @@
--- REPEAT: answers an entry that published a job again which has ended, with a copy of its end. KEYS: 4 the first entry's job.
--- ARGV: 1 entry id, 2 job id, 3 fence.
--- Returns {OK, type}, {DONE, type} (done before), {FENCED}, or {NONE} when the end is not there any more.
+-- REPEAT: ends an entry that repeats an ended job with a copy of that job's terminal entry.
+-- KEYS: 4 the job record of the first entry. ARGV: 1 entry id, 2 job id, 3 fence.
+-- Answers: {OK, type}. {DONE, type}: ended before. {FENCED}. {NONE}: the terminal entry is gone.
 local id, _, fence = unpack(ARGV)
 local record, first = job_record(job, id), job_record(KEYS[4], '')
 if record.kind then return { 'DONE', record.kind } end

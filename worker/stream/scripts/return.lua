@@ -1,7 +1,8 @@
--- RETURN: a page of what was put aside with a stream comes back: jobs as new entries, dead letters under their old ids
--- where those may still be given. KEYS: 1 the stream that was put aside, 2 jobs or dead, and of jobs also 3 ready,
--- 4 delayed, 5 gates, 6 waiting, 7 attempts. ARGV: 1 page size, 2 prefix of the seen keys, 3 ms above which an id is ahead.
--- Returns how many came back; 0 when nothing is left.
+-- RETURN: moves one page of a stream that was set aside back: jobs as new entries, dead letters under their old IDs where
+-- the stream still accepts them.
+-- KEYS: 1 the stream that was set aside, 2 jobs or dead; for jobs also 3 ready, 4 delayed, 5 gates, 6 waiting, 7 attempts.
+-- ARGV: 1 page size, 2 prefix of the seen keys, 3 ms above which an ID is ahead.
+-- Answer: how many entries were moved; 0 when none is left.
 local aside, home, ready, delayed, gates, waiting, attempts = unpack(KEYS)
 local page_size, seen_prefix, limit_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local MAX_ARGUMENTS = 4000
@@ -17,8 +18,8 @@ local function pad(id)
   return string.rep('0', 20 - #ms) .. ms .. '-' .. string.rep('0', 20 - #seq) .. seq
 end
 
--- What names the old entry goes, and the mark of its job id names the new one, which would else be a repetition. The job
--- is published by then: what is refused here (a key of another type) is left to workers.
+-- Deletes references to the old ID and points the seen key at the new one, which would else count as a duplicate. The job is
+-- published already, so errors (a key of another type) are ignored; workers repair such keys.
 local function forget(id, fields, new_id)
   local sid = field(fields, 'session_id') or ''
   redis.pcall('LREM', ready, 0, id)

@@ -1,6 +1,6 @@
--- MEND: puts keys of the job plane aside that are of another type than the scripts', and streams that take no entry any
--- more. ARGV: 2 and 3 what stands before and behind the name of such a key's new name, 4 for how many ms it is kept.
--- Returns flat name of the key, what was wrong.
+-- SET_ASIDE: renames job-plane keys of a wrong type, and `bell` or `dead` when their IDs are exhausted.
+-- ARGV: the new name is ARGV[2] .. now ms .. ARGV[3] .. name; 4 ms until the renamed key expires.
+-- Answer: damage, a flat list of key name and description.
 local TYPES = { 'stream', 'list', 'zset', 'hash', 'zset', 'hash', 'stream', 'stream', 'hash', 'string', 'string' }
 
 local function set_aside(key, what)
@@ -16,10 +16,10 @@ for i, key in ipairs(KEYS) do
   if kind ~= 'none' and kind ~= TYPES[i] then
     set_aside(key, 'a ' .. kind .. ' where a ' .. TYPES[i] .. ' belongs')
   elseif (key == bell or key == dead) and last_id(key) == LAST_ID then
-    set_aside(key, 'a stream whose last id is the last there is')
+    set_aside(key, 'a stream with the highest possible ID')
   end
 end
--- What was in it is lost: every entry is looked at again, in order, before a newer one can overtake it.
+-- The queue lost that key's content: all entries are scanned again, in order, before a newer one can overtake them.
 if #damage > 0 then
   redis.call('SET', taken, '0-0')
   restore_gates()

@@ -1,13 +1,14 @@
--- SETTLE: an attempt is over. ARGV: 2 worker, 3 entry id, 4 fence, 5 session or '', 6 verdict, 7 its argument, 8 most bytes
--- of a field, 9 '1' when the same job may be published again under its job_id.
--- Verdicts: ok, retry (again after so many ms), release (again at once; so many attempts count), dead (the reason).
--- Returns {answer, what was odd}. Answers: OK; FENCED when another worker has the entry; GONE when somebody took it out of the stream.
+-- SETTLE: ends an attempt and its lease.
+-- ARGV: 2 worker, 3 entry id, 4 fence, 5 session or '', 6 verdict, 7 its argument, 8 longest field in bytes, 9 '1' when the
+-- same job may be published again under its job_id.
+-- Verdicts and their arguments: ok; retry: back-off in ms; release: count of attempts from now on; dead: the reason.
+-- Answers: {answer, damage}. OK; FENCED: another worker holds the entry; GONE: the entry was deleted from the stream.
 local me, id, fence, sid, verdict, argument = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local max_bytes, may_come_again = tonumber(ARGV[8]), ARGV[9] == '1'
 if not is_mine(me, id, fence) then return { 'FENCED', damage } end
 local fields = (verdict ~= 'ok' or may_come_again) and entry(id)
 
--- A new fence: a beat that is still on its way must not take the entry back.
+-- The fence rises, so that a beat still on its way cannot take the entry back.
 if fields and (verdict == 'retry' or verdict == 'release') then
   local count, before = attempt_of(id)
   if verdict == 'release' then count = tonumber(argument) end
@@ -22,7 +23,7 @@ if fields and (verdict == 'retry' or verdict == 'release') then
   return { 'OK', damage }
 end
 
--- A letter holds the contract's fields whole, or names in dead_cut what it does not hold whole.
+-- The dead letter's fields, and the names of those that are truncated or dropped (dead_cut).
 local function letter_of()
   local letter, cut, seen = {}, {}, {}
   for i = 1, #fields, 2 do

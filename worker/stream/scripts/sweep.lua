@@ -1,8 +1,9 @@
--- SWEEP: one page of a search for what accidents left behind (a lost key, a group destroyed and made again), and of what
--- no worker wrote. ARGV: 2 worker, 3 part (1 at first), 4 cursor ('' at first), 5 page size, 6 ms for which no other
--- worker begins a sweep, 7 ms after which a silent worker is forgotten, 8 the same for an idle
--- consumer, 9 '1' to begin whoever swept last.
--- Returns {next part, or 0 at the end, next cursor, what was odd}.
+-- SWEEP: repairs one page of the job plane: entries that an accident (a lost key, a destroyed group) left in no queue, stale
+-- references, and content that no worker wrote.
+-- ARGV: 2 worker, 3 part (1 at first), 4 cursor ('' at first), 5 page size, 6 ms for which no other worker begins a sweep,
+-- 7 ms of silence after which a worker's card is deleted, 8 ms of idleness after which a consumer is deleted,
+-- 9 '1' to begin even if another worker has just swept.
+-- Answers: {next part, or 0 at the end, next cursor, damage}.
 local me, part, cursor, page_size = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local every_ms, silent_ms, idle_ms = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 
@@ -11,13 +12,12 @@ local function may_sweep()
   if redis.call('SET', sweeping, me, 'NX', 'PX', every_ms) then return true end
   local left_ms = redis.call('PTTL', sweeping)
   if left_ms >= 0 and left_ms <= every_ms then return false end
-  report('sweeping', 'it had no time at which it ends')
+  report('sweeping', 'it had no expiry, or one too far ahead')
   redis.call('SET', sweeping, me, 'PX', every_ms)
   return true
 end
 
--- An entry that may run is ready, or was lost. To look costs time with the length of the list: at most so many entries
--- of it in a call, and one search at least.
+-- LPOS is linear in the list's length: one call searches at most about this many elements, and makes one search at least.
 local n_looks = 100000
 local n_ready
 local function is_ready(id)
@@ -47,11 +47,11 @@ local function sweep_jobs()
   if #page == page_size then return cursor end
   local last = last_id(jobs)
   local last_ms = last and tonumber(string.match(last, '^%d+'))
-  if last_ms and last_ms > now() + AHEAD_MS then report('jobs', 'its last id is ' .. last .. ', ahead of the clock') end
+  if last_ms and last_ms > now() + AHEAD_MS then report('jobs', 'its last ID is ' .. last .. ', ahead of the clock') end
   return ''
 end
 
--- Visits one page of a hash or sorted set; the next cursor, '' at the end.
+-- Visits one page of a hash or sorted set. Returns the next cursor, '' at the end.
 local function scan(command, key, visit)
   local reply = redis.call(command, key, cursor == '' and '0' or cursor, 'COUNT', page_size)
   for i = 1, #reply[2], 2 do visit(reply[2][i], reply[2][i + 1]) end
