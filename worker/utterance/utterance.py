@@ -85,7 +85,7 @@ class Utterance:
             await outcome.try_again(JobError(ErrorCode.ENGINE_FAILED, f"the speech engine failed: {error}"))
         except tuple(_ERRORS) as stop:
             await outcome.end_failed(JobError(*_ERRORS[type(stop)]))
-        except (LeaseLost, Refusal):
+        except (LeaseLost, Refusal, stream.Stop):
             raise
         except Exception:
             log.exception("job %s failed with an unexpected error", self.lease.entry_id)
