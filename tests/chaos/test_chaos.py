@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.chaos.nursery import REPOSITORY
 
 
@@ -24,6 +26,7 @@ def _run(folder: Path, *words: str) -> tuple[int, str, dict[str, Any]]:
     return done.returncode, done.stdout, json.loads(figures.read_text())
 
 
+@pytest.mark.slow
 def test_a_small_run_finds_nothing_wrong(tmp_path: Path) -> None:
     status, printed, figures = _run(tmp_path, "--seed", "1", "--minutes", "0.2")
     assert status == 0, printed
@@ -38,6 +41,7 @@ def test_a_small_run_finds_nothing_wrong(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("makima-tts-chaos-*"))
 
 
+@pytest.mark.slow
 def test_a_fleet_that_heeds_no_fence_is_found_out(tmp_path: Path) -> None:
     status, printed, figures = _run(tmp_path, "--seed", "1", "--minutes", "0.1", "--naive")
     assert status == 1

@@ -61,10 +61,6 @@ def _command(pid: int) -> dict[str, str]:
     return dict(zip(names, shown.stdout.split(), strict=True))
 
 
-def test_the_nursery_has_one_thread_as_forking_wants_it(fleet: Fleet, nursery: Nursery) -> None:
-    assert _command(nursery.pid)["nlwp"] == "1"
-
-
 def test_each_member_speaks_in_a_session_of_its_own_under_a_name_of_its_own(fleet: Fleet, valkey: redis.Redis) -> None:
     one, other = fleet.members
     for n in range(6):
@@ -112,16 +108,6 @@ def test_a_stopped_member_stands_still_until_it_is_resumed(fleet: Fleet, valkey:
     assert fleet.drain(member) == 0
 
 
-def test_a_member_that_ends_by_itself_is_found(fleet: Fleet) -> None:
-    one, other = fleet.members
-    for member in (one, other):
-        os.kill(member.pid, signal.SIGKILL)
-    assert until(lambda: not any(map(fleet.is_alive, fleet.members)))
-    fleet.find_fallen()
-    assert fleet.members == []
-    assert fleet.fallen == [one, other]
-
-
 def test_a_worker_that_cannot_start_says_why(nursery: Nursery, tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match=r"ended with 1 before it was ready:\n.*--redis-url"),
@@ -153,6 +139,7 @@ with Nursery() as nursery, Fleet(nursery, sys.argv[1], 2, Path(sys.argv[2])) as 
 """
 
 
+@pytest.mark.slow
 def test_nothing_outlives_an_owner_killed_without_a_word(
     valkey: redis.Redis, valkey_server: Server, tmp_path: Path
 ) -> None:

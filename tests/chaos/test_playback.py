@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chaos.playback import START_BUFFER_S, Playback, Underrun, play
+from tests.chaos.playback import Playback, play
 
 RATE_HZ = 1024  # arrivals in whole samples are exact floats
 
@@ -84,11 +84,6 @@ def test_a_pause_is_heard_exactly_as_far_as_it_outlasts_what_lay_ahead(
     assert playback.missing_s(last / RATE_HZ, at / RATE_HZ) == expected
 
 
-@given(utterances)
-def test_what_has_all_arrived_before_it_starts_is_heard_without_a_break(arrivals: list[tuple[int, int]]) -> None:
-    assert not _played(arrivals, start_buffer=10**6).underruns
-
-
 @given(utterances, start_buffers, st.integers(0, 300), st.integers(0, 100), st.integers(0, 100))
 def test_the_silence_of_two_spans_side_by_side_is_that_of_both_together(
     arrivals: list[tuple[int, int]], start_buffer: int, first: int, n_one: int, n_other: int
@@ -97,32 +92,6 @@ def test_the_silence_of_two_spans_side_by_side_is_that_of_both_together(
     at_s = [at / RATE_HZ for at in (first, first + n_one, first + n_one + n_other)]
     silent_s = playback.missing_s(at_s[0], at_s[1]) + playback.missing_s(at_s[1], at_s[2])
     assert silent_s == playback.missing_s(at_s[0], at_s[2]) <= at_s[2] - at_s[0]
-
-
-def test_it_starts_with_the_chunk_that_fills_the_buffer() -> None:
-    chunks = [(1.0, 1920), (1.1, 1920), (1.2, 3360), (1.3, 1920)]
-    playback = play(chunks, 24_000)
-    assert START_BUFFER_S == 0.3
-    assert playback.starts_at_s == 1.2
-    assert playback.ahead_s(0.9) == 0
-    assert playback.ahead_s(1.15) == pytest.approx(0.16)
-    assert playback.ahead_s(1.25) == pytest.approx(0.25)
-
-
-def test_an_utterance_shorter_than_the_buffer_starts_with_its_final_chunk() -> None:
-    playback = play([(1.0, 1920), (1.5, 0)], 24_000)
-    assert (playback.starts_at_s, playback.ends_at_s) == (1.5, 1.58)
-
-
-def test_a_late_chunk_is_missing_from_when_it_ran_dry_and_no_buffer_is_filled_anew() -> None:
-    playback = play([(0.0, 8000), (3.0, 80), (3.005, 800)], 8000)
-    assert playback.underruns == (Underrun(1.0, 2.0),)
-    assert playback.ends_at_s == pytest.approx(3.11)
-
-
-@pytest.mark.parametrize("late_s", [0.0, 1 / 48_001])
-def test_a_chunk_less_than_one_sample_late_is_not_late(late_s: float) -> None:
-    assert not play([(0.0, 48_000), (1.0 + late_s, 48_000)], 48_000).underruns
 
 
 @pytest.mark.parametrize("chunks", [[], [(2.0, 80), (1.0, 80)]])

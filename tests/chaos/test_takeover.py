@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from tests.chaos.killing import AT_RANDOM, LAST_SEGMENT, Kill, goes_on
 from tests.chaos.recorder import Heard
 from tests.chaos.scene import Cast
 from tests.chaos.stage import Stage
-from tests.chaos.takeover import Outcome, TakeOver, bound_ms_of, figures, measure, measure_all, told, too_much
+from tests.chaos.takeover import Outcome, TakeOver, bound_ms_of, measure, measure_all, too_much
 from tests.chaos.timed import Timed, TimedChunk
 
 BUSY_MACHINE_MS = 5000
@@ -76,51 +75,21 @@ def test_it_goes_on_once_another_workers_chunk_or_the_end_is_heard() -> None:
     assert not goes_on(heard, "2-0", at_ms=1010)
 
 
-def _outcome(*take_overs: TakeOver, wrong: list[str]) -> Outcome:
-    return Outcome(CAST, [KILL], take_overs, wrong)
-
-
-def test_the_table_has_a_line_for_every_moment_and_one_for_all() -> None:
-    one = TakeOver("s", "1-0", AT_RANDOM, 0, took_ms=1500.4, ahead_ms=2500.0, silent_ms=0.0)
-    found = figures(_outcome(one, wrong=[]))
-    assert json.loads(json.dumps(found)) == {**found, "take_overs": [{**found["take_overs"][0]}]}
-    lines = told(found).splitlines()
-    assert lines[2].split() == ["at", "random", "1", "1500", "1500", "1500", "0", "1", "0"]
-    assert lines[4].split() == ["in", "the", "third", "segment", "0", "-", "-", "-", "0", "0", "0"]
-    assert lines[5].split() == ["all", "1", "1500", "1500", "1500", "0", "1", "0"]
-    assert lines[6:] == ["nothing is wrong"]
-
-
-@pytest.mark.parametrize(("took_ms", "wrong", "status"), [(1.0, [], 0), (9999.0, [], 1), (1.0, ["a gap"], 1)])
-def test_its_exit_status_says_whether_anything_was_wrong(
-    took_ms: float, wrong: list[str], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[Cast] = []
-
-    def run(cast: Cast, n_kills: int, folder: Path) -> Outcome:
-        asked.append(cast)
-        return _outcome(TakeOver("s", "1-0", AT_RANDOM, 0, took_ms, 0.0, 0.0), wrong=wrong)
-
-    monkeypatch.setattr(takeover, "run", run)
-    file = tmp_path / "figures.json"
-    assert takeover.main(["--engine", "qwen", "--seed", "3", "--lease-ms", "500", "--json", str(file)]) == status
-    assert (asked[0].engine, asked[0].seed, asked[0].lease_ms) == ("qwen", 3, 500)
-    assert len(json.loads(file.read_text())["violations"]) == (1 if status else 0)
-
-
-def _check(outcome: Outcome) -> None:
-    assert len(outcome.kills) == 2
+def _check(outcome: Outcome, n_kills: int) -> None:
+    assert len(outcome.kills) == n_kills
     assert outcome.wrong == []
     assert outcome.take_overs
     assert max(one.took_ms for one in outcome.take_overs) < bound_ms_of(outcome.cast.lease_ms) + BUSY_MACHINE_MS
 
 
+@pytest.mark.slow
 def test_utterances_of_killed_workers_go_on_at_the_next_sample(tmp_path: Path) -> None:
     cast = Cast(engine="preview", n_workers=2, n_sessions=3, depth=1, seed=4, lease_ms=1000, pace=4.0)
-    _check(takeover.run(cast, 2, tmp_path))
+    _check(takeover.run(cast, 2, tmp_path), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("qwen_tts") is None, reason="qwen-tts is not installed: makima-tts[qwen]")
 def test_utterances_of_the_speech_model_do_so_too(tmp_path: Path) -> None:
     cast = Cast(engine="qwen", n_workers=2, n_sessions=1, depth=1, seed=4, lease_ms=2000, pace=1.0)
-    _check(takeover.run(cast, 2, tmp_path))
+    _check(takeover.run(cast, 1, tmp_path), 1)

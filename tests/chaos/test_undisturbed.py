@@ -128,15 +128,6 @@ async def test_a_wrong_sample_of_a_real_worker_is_found(stage: Stage, valkey_ser
     assert sentence.startswith("wrong: s a: ")
 
 
-def test_the_same_speech_is_spoken_once(preview: Preview) -> None:
-    jobs = [
-        Published("s", f"j{n}", f"{n}-0", {"session_id": "s", "job_id": f"j{n}", "text": "Once."}, 0.0) for n in (1, 2)
-    ]
-    first, second = (preview.pcm(job) for job in jobs)
-    assert first is second
-    assert len(first) > 10_000
-
-
 def test_what_cannot_be_spoken_is_refused_each_time(preview: Preview) -> None:
     job = Published("s", "a", "1-0", {"session_id": "s", "job_id": "a", "text": "Hello.", "v": "9"}, 0.0)
     for _ in range(2):
@@ -144,6 +135,7 @@ def test_what_cannot_be_spoken_is_refused_each_time(preview: Preview) -> None:
             preview.pcm(job)
 
 
+@pytest.mark.slow
 @needs_qwen
 async def test_nothing_is_wrong_with_what_qwen_says(
     stage: Stage, valkey_server: Server, endless: QwenEngine, prompts: PromptCache
