@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from tests.flow.listening import KEYS, read_session
-from tests.stream.session_writers import LossyLink, begin, end, write, writer_of
+from tests.stream.session_writers import REQUEST, LossyLink, begin, end, write, writer_of
 from worker.stream import session_writer as stream
 from worker.stream.scripts import APPEND
 
@@ -59,6 +59,35 @@ async def test_nothing_follows_a_gap_that_a_fail_over_tore(link: LossyLink, valk
     await end(after)
     [job] = read_session(valkey, "s").values()
     assert len(job.chunks) == n_left + 1
+
+
+async def test_chunks_are_numbered_by_what_is_left_when_a_fail_over_comes_before_the_begin(
+    link: LossyLink, valkey: redis.Redis
+) -> None:
+    first, second = writer_of(link), writer_of(link, fence=2, attempt=2)
+    await begin(first)
+    replica = Snapshot(valkey)
+    await write(first)
+    await write(first)
+    await second.peek(REQUEST)
+    assert (second.delivered, second.next_seq) == (20, 2)
+    replica.make_master(link)
+    await begin(second)
+    assert (second.delivered, second.next_seq) == (0, 0)
+    await write(second)
+    await end(second)
+    [job] = read_session(valkey, "s").values()
+    assert job.complete.samples == 10
+
+
+async def test_lost_entries_without_samples_are_missed_when_none_is_left(link: LossyLink, valkey: redis.Redis) -> None:
+    writer = writer_of(link)
+    await begin(writer)
+    replica = Snapshot(valkey)
+    await write(writer, n_samples=0)
+    replica.make_master(link)
+    with pytest.raises(stream.Rewound):
+        await write(writer)
 
 
 async def test_a_lost_entry_without_samples_is_missed_too(link: LossyLink, valkey: redis.Redis) -> None:

@@ -237,7 +237,8 @@ class SessionWriter:
         delivered, seq = self.delivered, self.next_seq
         await self._read_progress()  # the new `begin` reports it
         await self.begin(self._request)
-        if self.delivered < delivered or 0 < self.progress.next_seq < seq:
+        is_trimmed = self.delivered and not self.progress.next_seq  # only a `begin` is left
+        if self.delivered < delivered or (self.progress.next_seq < seq and not is_trimmed):
             raise Rewound
 
     async def _read_progress(self) -> None:
@@ -246,6 +247,8 @@ class SessionWriter:
             self.progress = await self._plane.retry(lambda: read_progress(link, self._audio, entry_id))
         except WireError as error:
             raise ProgressLost from error
+        if not self._epoch:
+            self.next_seq = 0  # a fail-over may have lost what an earlier look found
         self.next_seq = max(self.next_seq, self.progress.next_seq)
 
     async def _run_fenced(self, script: Script, *arguments: Any) -> list[Any]:
