@@ -1,9 +1,9 @@
-"""The contract of makima-tts: jobs in, messages out, and nothing about Redis, audio or models.
+"""The contract of makima-tts: jobs in, messages out. It knows nothing of Redis, audio or models.
 
-`parse_job` reads what a client published, `job_fields` writes it; `stream_fields` and `read_entry` do the same for
-what a session is told, `pack` and `unpack` for its msgpack body. `schemas.export` writes the JSON Schemas, the
-AsyncAPI document and the golden vectors. EVOLUTION.md says how all this may change, vectors/README.md how to read it
-from another language.
+`job_fields` writes a job and `parse_job` reads it. `stream_fields` and `read_entry` do the same for an entry of a
+session's stream, `pack` and `unpack` for its msgpack body. `schemas.export` writes the JSON Schemas, the AsyncAPI
+document and the golden vectors. EVOLUTION.md lists which changes are compatible, vectors/README.md is for readers in
+other languages.
 """
 
 from schemas.errors import RETRYABLE, ErrorCode, JobError, MakimaError, WireError

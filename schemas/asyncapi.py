@@ -1,7 +1,7 @@
 """The AsyncAPI 3 document of the worker.
 
-Redis hash tags are braces, and braces in an AsyncAPI address mark a parameter; so the tags are parameters whose
-values contain the braces.
+Braces mark a hash tag in Redis and a parameter in an AsyncAPI address. So the tags are parameters, and their values
+contain the braces.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from schemas.messages import MESSAGE_OF
 
 
 def document(version: str) -> Document:
-    """The AsyncAPI 3.0 document, from the worker's point of view; schemas stand in json/ beside it."""
+    """The AsyncAPI 3.0 document, from the worker's point of view. It refers to the schemas in json/ beside it."""
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "makima-tts",
             "version": version,
-            "description": "A text-to-speech worker over Redis streams: speak jobs in, audio chunks out while they are"
+            "description": "A text-to-speech worker on Redis streams: speak jobs in, audio chunks out while they are"
             " generated. Headers are the flat fields of a stream entry, the payload of a session's entries is their"
             " field data (one msgpack map).",
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
@@ -37,7 +37,7 @@ def _jobs_channel() -> Document:
     return {
         "address": "{prefix}:{jobsTag}:jobs",
         "title": "Jobs",
-        "description": "A stream. XADD with * is all a publisher does; only workers read, acknowledge and delete.",
+        "description": "A stream. Publishers only XADD with *; only workers read, acknowledge and delete.",
         "messages": {"job": _ref("#/components/messages/job")},
         "parameters": {name: _ref(f"#/components/parameters/{name}") for name in ("prefix", "jobsTag")},
     }
@@ -47,8 +47,8 @@ def _audio_channel() -> Document:
     kinds = (*MESSAGE_OF, "cancel")
     return {
         "address": "{prefix}:{sessionTag}:audio",
-        "title": "What a session hears",
-        "description": "A stream, read with XREAD from 0; it lives 600 s, renewed while something is spoken.",
+        "title": "Audio and messages of a session",
+        "description": "A stream; read it with XREAD from 0. It lives 600 s, renewed while a job is spoken.",
         "messages": {kind: _ref(f"#/components/messages/{kind}") for kind in kinds},
         "parameters": {name: _ref(f"#/components/parameters/{name}") for name in ("prefix", "sessionTag")},
     }
@@ -65,16 +65,16 @@ def _cut_channel() -> Document:
 
 
 def _operations() -> Document:
-    heard = [_ref(f"#/channels/audio/messages/{kind}") for kind in MESSAGE_OF]
+    sent = [_ref(f"#/channels/audio/messages/{kind}") for kind in MESSAGE_OF]
     return {
         "takeJobs": _operation("receive", "jobs", "Claim jobs, in each session's order.", ["job"]),
         "tellSession": {
             "action": "send",
             "channel": _ref("#/channels/audio"),
             "summary": "begin, audio, then exactly one of complete, cancelled and error for every job.",
-            "messages": heard,
+            "messages": sent,
         },
-        "noticeCancel": _operation("receive", "audio", "Stop: the next write is refused.", ["cancel"]),
+        "noticeCancel": _operation("receive", "audio", "Stop the job: the worker's next write is refused.", ["cancel"]),
         "noticeCut": _operation("receive", "cut", "End jobs up to this id as cancelled.", ["cut"]),
     }
 
@@ -107,7 +107,7 @@ def _messages() -> Document:
         }
     upto = {"type": "string", "pattern": "^[0-9]+-[0-9]+$", "description": "jobs up to this entry id are cancelled"}
     messages["cancel"] = _flat("cancel", "Written by clients, without data.", {"upto": upto})
-    messages["cut"] = _flat("cut", "Written by clients; its id says up to which job.", {}) | {"title": "Cut"}
+    messages["cut"] = _flat("cut", "Written by clients; its ID names the last job to cancel.", {}) | {"title": "Cut"}
     messages["cut"]["headers"]["properties"]["type"]["const"] = "cancel"
     return messages
 
@@ -117,12 +117,16 @@ def _headers(kind: str) -> Document:
         "type": {"type": "string", "const": kind},
         "job_id": {"type": "string", "description": "as in the payload"},
         "entry": {"type": "string", "pattern": "^[0-9]+-[0-9]+$", "description": "the job's entry id"},
-        "delivered": {"type": "string", "pattern": "^[0-9]+$", "description": "samples, this entry's included"},
+        "delivered": {
+            "type": "string",
+            "pattern": "^[0-9]+$",
+            "description": "the job's samples up to here, this entry included",
+        },
     }
     required = list(fields)
     if kind == "audio":
-        told = "for workers: segment uint16, first frame uint32, frames x 16 uint16, little-endian; skip it"
-        fields["codes"] = {"type": "string", "contentEncoding": "binary", "description": told}
+        text = "for workers: segment uint16, first frame uint32, frames x 16 uint16, little-endian; clients skip it"
+        fields["codes"] = {"type": "string", "contentEncoding": "binary", "description": text}
     if kind == "error":
         fields["code"] = {"type": "string", "description": "as in the payload, for redis-cli"}
         fields["message"] = {"type": "string", "description": "as in the payload, for redis-cli"}

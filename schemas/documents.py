@@ -31,34 +31,34 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MESSAGE_FIELDS: dict[str, str] = {
     "v": "version of the contract",
     "type": "kind of message",
-    "job_id": "the job's job_id, or its entry id where it named none",
-    "session_id": "the session that hears the job",
+    "job_id": "the job's job_id, or its entry id where it has none",
+    "session_id": "the session that receives the audio",
     "voice": "name of the voice card",
-    "model": "what speaks: the speech model, or the preview engine",
+    "model": "name of the speech model, or preview",
     "sample_rate": "Hz, as the job asked",
     "encoding": "of the samples in audio.data, as the job asked",
     "attempt": "from 1; an attempt that delivered new samples starts the count again",
     "resumed_at": "samples delivered before this attempt; 0 at the first",
     "resumed_by": "how a take-over found its place; nil when nothing had been delivered",
-    "computed_on": "what the samples depend on beside job and voice: engine, processor or GPU, libraries, dtype",
-    "resumed_exactly": "of a take-over: true when no sample depends on the change of worker, false when single samples"
-    " may differ by one step of 16 bits, or a word may be spoken in another way after regenerated",
-    "seq": "the job's chunk counter, from 0, going on across take-overs",
+    "computed_on": "engine, processor or GPU, libraries and dtype, on which the samples depend beside job and voice",
+    "resumed_exactly": "after a take-over: true when every sample is as without it; false when single samples may"
+    " differ by one step of 16 bits or, after regenerated, a word may be spoken in another way",
+    "seq": "number of the chunk within the job, from 0, across take-overs",
     "pos": "index within the job of the first sample in data",
     "data": "samples: mono, little-endian, in begin.encoding at begin.sample_rate",
-    "is_final": "true on exactly the last audio of a job that completes; its data may be empty",
-    "finish": "stop: spoken to the end; length: the frame budget ran out; runaway: cut off while not speaking",
+    "is_final": "true on the last audio message of a job that completes, and only there; its data may be empty",
+    "finish": "stop: spoken to the end; length: the frame budget was used up; runaway: stopped, it made no speech",
     "samples": "samples delivered, all attempts together",
     "chunks": "audio messages delivered, all attempts together",
     "audio_ms": "length of the audio, ms",
     "queue_ms": "from XADD to BEGIN, ms",
     "first_audio_ms": "from XADD to the first audible chunk, ms",
     "leading_silence_ms": "silence before the first audible sample, ms",
-    "rtf": "time spent speaking divided by the audio's length; below 1 is faster than real time",
+    "rtf": "real-time factor: synthesis time divided by the audio's length; below 1 is faster than real time",
     "seed": "the seed used; above 2^53 JavaScript numbers are not exact",
-    "text_spoken": "the text as it was spoken, cleaned; for a cancelled job what had been begun, or nil",
-    "code": "what went wrong; treat an unknown code like internal",
-    "message": "for people: what went wrong and what to do",
+    "text_spoken": "the text after cleaning; of a cancelled job the part that was begun, or nil",
+    "code": "kind of error; treat an unknown code as internal",
+    "message": "problem and remedy in one sentence, for people",
     "field": "the job's field at fault, or nil",
     "retryable": "true when the same job under a new job_id may well succeed",
 }
@@ -70,20 +70,20 @@ def job_schema() -> Document:
         "$schema": DIALECT,
         "$id": "urn:makima-tts:v1:job",
         "title": "Job",
-        "description": "One speak job as flat stream fields. Unknown fields are ignored. A field given twice, more"
-        f" than {MAX_FIELDS} fields, or a value that does not fit end the job as an error naming the field.",
+        "description": "One speak job as flat stream fields. Unknown fields are ignored. A repeated field, more than"
+        f" {MAX_FIELDS} fields or an invalid value end the job with an error that names the field.",
         "type": "object",
         "required": ["session_id", "text"],
         "properties": {
-            "session_id": _text("the session that is to hear it; a fresh one per connection", _whole(ID_PATTERN)),
+            "session_id": _text("the session that receives the audio; new for each connection", _whole(ID_PATTERN)),
             "v": {"type": "string", "const": "1", "default": "1", "description": "version of the contract"},
             "text": {
                 "type": "string",
                 "pattern": r"\S",
                 "maxLength": MAX_TEXT_CHARS,
-                "description": "what to say; a worker's limit in characters may be set differently",
+                "description": "the text to speak; a worker may be set to another limit in characters",
             },
-            "job_id": _text("again in the same session it is the same job (default: the entry id)", _whole(ID_PATTERN)),
+            "job_id": _text("the same again in a session is the same job (default: the entry id)", _whole(ID_PATTERN)),
             "voice": {
                 "type": "string",
                 "minLength": 1,
@@ -94,7 +94,7 @@ def job_schema() -> Document:
                 "type": "string",
                 "enum": list(LANGUAGES),
                 "default": DEFAULT_LANGUAGE,
-                "description": "workers read it in any case",
+                "description": "upper or lower case",
             },
             "sample_rate": {
                 "type": "string",
@@ -106,16 +106,16 @@ def job_schema() -> Document:
                 "type": "string",
                 "enum": [str(encoding) for encoding in Encoding],
                 "default": str(Encoding.PCM_S16LE),
-                "description": "mono; the WebSocket protocol's pcm16 is pcm_s16le here",
+                "description": "mono; the WebSocket protocol calls pcm_s16le pcm16",
             },
             "ttl_ms": _text(
-                f"1 to {MAX_TTL_MS}, from the entry's time until it begins; a job that began never expires",
+                f"1 to {MAX_TTL_MS}: from publishing to the first attempt; a job that has begun never expires",
                 _whole(INTEGER_PATTERN),
                 str(DEFAULT_TTL_MS),
             ),
             "seed": _text(f"0 to {MAX_SEED} (default: derived from session_id and job_id)", _whole(INTEGER_PATTERN)),
             "temperature": _text(f"0 to {MAX_TEMPERATURE:g} (default: the voice card's)", _whole(DECIMAL_PATTERN)),
-            "traceparent": _text("W3C Trace Context", _whole(TRACEPARENT_PATTERN)),
+            "traceparent": _text("W3C Trace Context; checked, not used yet", _whole(TRACEPARENT_PATTERN)),
         },
     }  # fmt: skip
 
@@ -143,8 +143,8 @@ def schemas() -> dict[str, Document]:
 
 def _described(name: str, schema: Document) -> Document:
     described = {key: value for key, value in schema.items() if key not in {"title", "default"}}
-    told = [MESSAGE_FIELDS[name], *filter(None, [described.pop("description", "")])]
-    return described | {"description": "; ".join(told)}
+    texts = [MESSAGE_FIELDS[name], *filter(None, [described.pop("description", "")])]
+    return described | {"description": "; ".join(texts)}
 
 
 def _text(description: str, pattern: str, default: str | None = None) -> Document:

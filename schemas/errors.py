@@ -1,9 +1,9 @@
 """The error codes of the contract, and the exceptions.
 
 MakimaError         problem, remedy and code; base class of every error of this project
-├── JobError        a job's fields are not a job: code, message and the field at fault go to its session
-├── WireError       bytes from a stream are not a message of this contract
-└── …               the worker's own, beside the code that raises them
+├── JobError        a job that cannot be spoken: its session receives code, message and the field at fault
+├── WireError       bytes of a stream that are no message of this contract
+└── …               the worker's errors, beside the code that raises them
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class MakimaError(Exception):
             self.code = code
 
 
-class JobError(MakimaError, ValueError):  # ValueError: what clients caught before there was MakimaError
+class JobError(MakimaError, ValueError):  # ValueError: clients catch it as such
     """A job that cannot be spoken: `code` and `message` for its session, `field` the one at fault or None."""
 
     code: ErrorCode
@@ -139,4 +139,4 @@ class JobError(MakimaError, ValueError):  # ValueError: what clients caught befo
 
 
 class WireError(MakimaError, ValueError):  # as JobError
-    """Bytes that are not a message of this contract, or a message that does not fit its limits."""
+    """Bytes that are no message of this contract, or a message above its limits."""

@@ -1,4 +1,4 @@
-"""The golden vectors: messages and jobs with the bytes or the error that every implementation must agree on."""
+"""Golden vectors: messages and jobs with the bytes, or the error, that every implementation must produce."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ CODES: dict[str, tuple[int, int, bytes]] = {
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Bytes that no worker of this version writes; `reads_as` names the message they mean, None: refuse them."""
+    """Bytes that no worker of this version writes. reads_as: the message that they mean, or None if invalid."""
 
     note: str
     value: Any
@@ -85,7 +85,7 @@ class Variant:
 
 
 def variants() -> dict[str, Variant]:
-    """What a reader must live through, and what it must refuse."""
+    """Bytes that every reader must accept, and bytes that it must reject."""
     begin = MESSAGES["begin"][1].model_dump()
     audio = MESSAGES["audio"][1].model_dump()
     error = MESSAGES["error_no_field"][1].model_dump()
@@ -94,7 +94,7 @@ def variants() -> dict[str, Variant]:
         "newer_unknown_key": Variant("a later contract added a key: skip it", begin | {"mood": ["calm"]}, "begin"),
         "newer_order": Variant("keys are read in any order", dict(reversed(begin.items())), "begin"),
         "newer_nil_left_out": Variant("a key that may be nil may be missing", without, "begin"),
-        "bad_version": Variant("v 2 is not ours to read", begin | {"v": 2}),
+        "bad_version": Variant("v 2 is another contract: reject it", begin | {"v": 2}),
         "bad_seq_text": Variant("seq must be an integer, not a string", audio | {"seq": "0"}),
         "bad_seq_negative": Variant("counts are unsigned", audio | {"seq": -1}),
         "bad_no_retryable": Variant("a key is missing", {key: error[key] for key in list(error)[:-1]}),
@@ -142,7 +142,7 @@ def files() -> dict[str, bytes]:
 
 
 def index() -> dict[str, Any]:
-    """What every file means, as JSON; bytes are `{"base64": ...}`."""
+    """The value of every file, as JSON; bytes are `{"base64": ...}`."""
     return {
         "messages": [
             {"file": f"{name}.msgpack", "note": note, "value": _plain(message.model_dump())}

@@ -1,7 +1,7 @@
-"""The speak job: what a client publishes as flat stream fields, and its one strict reading.
+"""The speak job: flat stream fields that a client publishes, and the strict parser for them.
 
-`parse_job` takes whatever bytes Redis delivers and either returns a Job or raises JobError, nothing else.
-Lengths in bytes are checked before anything is decoded, so a field of 10 MB costs no more than a short one.
+`parse_job` takes any bytes and returns a Job or raises JobError, nothing else. It checks lengths in bytes before it
+decodes, so that a field of 10 MB costs no more than a short one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TRACEPARENT_PATTERN = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f
 
 
 class Encoding(StrEnum):
-    """How the samples of a session are written; all are mono, the two PCM forms little-endian."""
+    """The sample format of a job's audio. All are mono; the two PCM formats are little-endian."""
 
     PCM_S16LE = "pcm_s16le"
     PCM_F32LE = "pcm_f32le"
@@ -58,7 +58,11 @@ class Encoding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One speak job, checked. voice: None for the worker's default; seed: derived when the job names none."""
+    """One valid speak job.
+
+    voice: None for the worker's default. seed: derived where the job has none.
+    traceparent: W3C Trace Context. It is checked and kept for later; nothing uses it yet.
+    """
 
     entry_id: str
     session_id: str
@@ -93,8 +97,8 @@ def parse_job(entry_id: str, fields: Sequence[bytes], max_text_chars: int = MAX_
     """Read one entry of the job stream.
 
     entry_id: `<ms>-<seq>`. fields: flat, name, value, name, value...; unknown names are ignored. A repeated name of the
-    contract is an error: its first value says which session hears of it. Raises JobError for the first problem in
-    the order of JOB_FIELDS, repetition and number of fields after `v`.
+    contract is an error; the first `session_id` is the session that receives it. Raises JobError for the first problem
+    in the order of JOB_FIELDS; repetition and the number of fields come after `v`.
     """
     given = _known_fields(fields)
     session_id = _session_id(given)
@@ -135,32 +139,32 @@ def field_of(fields: Sequence[bytes], name: str) -> bytes | None:
 
 
 def session_id_of(fields: Sequence[bytes]) -> str | None:
-    """The session an entry belongs to, or None when it names none that could be a key."""
+    """The session of an entry, or None where `session_id` is missing or invalid."""
     value = field_of(fields, "session_id")
     return value.decode("ascii") if value is not None and _is_id(value) else None
 
 
 def job_id_of(entry_id: str, fields: Sequence[bytes]) -> str:
-    """The entry's job_id where it has a usable one, otherwise its entry id."""
+    """The entry's `job_id` where it is valid, otherwise its entry id."""
     value = field_of(fields, "job_id")
     return value.decode("ascii") if value is not None and _is_id(value) else entry_id
 
 
 def derived_seed(session_id: str, job_id: str) -> int:
-    """The seed of a job that names none: 63 bits of SHA-256, so that every attempt draws the same."""
+    """The seed of a job without one: 63 bits of SHA-256 over session and job, the same at every attempt."""
     digest = hashlib.sha256(f"{session_id} {job_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def job_fields(session_id: str, text: str, **options: object) -> dict[str, str]:
-    """The flat fields to XADD for a job, checked by the same reading a worker gives them.
+    """The flat fields to XADD for a job, checked by `parse_job`.
 
-    options: any other of JOB_FIELDS; those that are None are left out, so that the worker's defaults hold.
-    Raises JobError, and TypeError for an option that is no field of a job.
+    options: other names of JOB_FIELDS. An option that is None is left out, so that the worker's default holds.
+    Raises JobError, and TypeError for an unknown option.
     """
     unknown = options.keys() - set(JOB_FIELDS)
     if unknown:
-        raise TypeError(f"no such job field: {', '.join(sorted(unknown))}; there are {', '.join(JOB_FIELDS)}")
+        raise TypeError(f"unknown job field: {', '.join(sorted(unknown))}; use {', '.join(JOB_FIELDS)}")
     fields = {"session_id": session_id, "text": text}
     fields |= {name: _written(value) for name, value in options.items() if value is not None}
     flat = [item.encode("utf-8", "surrogatepass") for pair in fields.items() for item in pair]
@@ -169,7 +173,7 @@ def job_fields(session_id: str, text: str, **options: object) -> dict[str, str]:
 
 
 def _written(value: object) -> str:
-    if isinstance(value, float):  # as Python would write it, but never an exponent: the contract has none
+    if isinstance(value, float):  # the contract has no exponents
         return f"{Decimal(repr(float(value))):.{MAX_DECIMALS}f}".rstrip("0").rstrip(".")
     return str(value)
 
@@ -184,7 +188,7 @@ def _known_fields(fields: Sequence[bytes]) -> Fields:
 
 
 def _refuse_ambiguity(fields: Sequence[bytes]) -> None:
-    """Two values of one field leave open which one is meant; far too many fields are no job of ours."""
+    """Raise JobError for a repeated field of the contract, and for more than MAX_FIELDS fields."""
     names = fields[: len(fields) - 1 : 2]
     if len(names) > MAX_FIELDS:
         unknown = next((name for name in names if name not in _KNOWN), b"")
@@ -200,12 +204,8 @@ def _refuse_ambiguity(fields: Sequence[bytes]) -> None:
 def _session_id(given: Fields) -> str:
     value = given.get("session_id")
     if value is None:
-        raise JobError(
-            ErrorCode.INVALID_FIELD,
-            "session_id is missing",
-            "session_id",
-            "name the session that receives the audio",
-        )
+        remedy = "name the session that receives the audio"
+        raise JobError(ErrorCode.INVALID_FIELD, "session_id is missing", "session_id", remedy)
     if not _is_id(value):
         _refuse_id("session_id", value)
     return value.decode("ascii")
@@ -227,7 +227,13 @@ def _refuse_id(name: str, value: bytes) -> NoReturn:
 def _version(given: Fields) -> int:
     value = given.get("v")
     if value is not None and value != b"1":
-        _refuse("v", value, "this worker speaks version 1", MAX_NUMBER_CHARS, ErrorCode.INVALID_VERSION)
+        _refuse(
+            "v",
+            value,
+            "this worker supports version 1",
+            MAX_NUMBER_CHARS,
+            ErrorCode.INVALID_VERSION,
+        )
     return VERSION
 
 
@@ -292,7 +298,7 @@ def _encoding(given: Fields) -> Encoding:
     if encoding is None:
         remedy = f"use one of {', '.join(Encoding)}"
         if value[:6].lower() == b"pcm16":
-            remedy = "pcm16 is the WebSocket protocol's word; on a job use pcm_s16le"
+            remedy = "use pcm_s16le, which the WebSocket protocol calls pcm16"
         _refuse("encoding", value, remedy, MAX_NUMBER_CHARS, ErrorCode.UNSUPPORTED_FORMAT)
     return encoding
 
@@ -335,7 +341,7 @@ def _decoded(name: str, value: bytes) -> str:
 def _refuse(
     name: str, value: bytes, remedy: str, max_bytes: int, code: ErrorCode = ErrorCode.INVALID_FIELD
 ) -> NoReturn:
-    """Raise the JobError of a bad value: too long, not UTF-8, or else just not one of those allowed."""
+    """Raise the JobError of a bad value: too long, not UTF-8, or not allowed. remedy: for all but the second."""
     if len(value) > max_bytes:
         raise JobError(code, f"{name} has {len(value):,} bytes", name, remedy)
     raise JobError(code, f"{name} is {_decoded(name, value)!r}", name, remedy)

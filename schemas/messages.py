@@ -1,8 +1,8 @@
-"""What a session is told: begin, then audio, then exactly one of complete, cancelled and error.
+"""The messages of a job: begin, then audio, then exactly one of complete, cancelled and error.
 
-Fields stand in the order they are written in. Counts, indexes and times in milliseconds are unsigned integers.
-Words that may grow with the contract (finish, resumed_by, code, encoding) are read as any word, so that an old
-reader outlives a new one; KNOWN_WORDS has today's. Building one from bad values raises pydantic.ValidationError.
+Fields are in the order in which they are written. Counts, indexes and milliseconds are unsigned integers. Fields whose
+values may grow with the contract (finish, resumed_by, code, encoding) accept any word, so that an old reader can read a
+newer worker; KNOWN_WORDS lists the current values. A bad value raises pydantic.ValidationError.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from schemas.errors import ErrorCode
 from schemas.jobs import MAX_ID_CHARS, MAX_SEED, VERSION, Encoding
 
 MAX_DATA_BYTES = 256 * 1024
-MAX_COUNT = 2**53 - 1  # what readers of JSON hold exactly: 6,000 years of samples at 48 kHz
+MAX_COUNT = 2**53 - 1  # the largest exact integer of JSON readers: 6,000 years of samples at 48 kHz
 
 KNOWN_WORDS: dict[str, tuple[str, ...]] = {
     "encoding": tuple(Encoding),
@@ -48,13 +48,12 @@ EncodedSamples = Annotated[
 ]
 
 
-# Keys that came after the contract's first workers: left out where there is nothing to say, so that what is written
-# without them keeps its bytes.
+# Keys that were added later. They are left out where they are nil, so that the bytes of older messages stay the same.
 LEFT_OUT_WHEN_NIL = frozenset({"computed_on", "resumed_exactly"})
 
 
 class _Message(BaseModel):
-    """The four fields every message starts with."""
+    """The four fields with which every message starts."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
@@ -65,7 +64,7 @@ class _Message(BaseModel):
 
 
 class Begin(_Message):
-    """An attempt at a job starts: the first, or one that takes over at sample `resumed_at`."""
+    """An attempt at a job starts: the first one, or one that continues at sample `resumed_at`."""
 
     type: Literal["begin"] = "begin"
     voice: Name
@@ -94,7 +93,7 @@ class Audio(_Message):
 
 
 class Complete(_Message):
-    """The job was spoken to its end; the figures are of the whole job, all attempts together."""
+    """The job was spoken to its end. The figures cover all attempts."""
 
     type: Literal["complete"] = "complete"
     finish: Annotated[str, _word("finish")]
@@ -112,7 +111,7 @@ class Complete(_Message):
 
 
 class Cancelled(_Message):
-    """The job was cancelled after `samples` samples; text_spoken where that much is known."""
+    """The job was cancelled after `samples` samples. text_spoken is nil where it is not known."""
 
     type: Literal["cancelled"] = "cancelled"
     samples: Count = 0
@@ -120,7 +119,7 @@ class Cancelled(_Message):
 
 
 class Error(_Message):
-    """The job failed: a code, a message that says what to do, and the job's field at fault, if one is."""
+    """The job failed: a code, a message with the remedy, and the job's field at fault or nil."""
 
     type: Literal["error"] = "error"
     code: Annotated[str, _word("code")]

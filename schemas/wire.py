@@ -1,7 +1,7 @@
 """Messages as bytes, and as the flat fields of a stream entry: `type job_id entry delivered data`.
 
-`data` is one msgpack map, fit to be forwarded untouched. Beside it an audio entry carries `codes`, from which another
-worker can go on, and an error entry `code message`, so that redis-cli shows them.
+`data` is one msgpack map that a relay can forward as it is. An audio entry also has `codes`, from which another worker
+continues, and an error entry `code` and `message`, for readers of redis-cli.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _count = re.compile(rb"[0-9]{1,16}").fullmatch
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a session's audio stream, read.
+    """One entry of a session's audio stream.
 
-    message: None for a cancel and for types this reader does not know, which are to be skipped. Such entries may lack
-    job_id, entry (then "") and delivered (then 0). codes: as written, for `unpack_codes`. upto: a cancel's entry id.
+    message: None for a cancel and for unknown types, which readers skip. job_id and entry may then be "", and delivered
+    0. codes: the bytes for `unpack_codes`. upto: the entry id of the last job that a cancel ends.
     """
 
     type: str
@@ -55,7 +55,7 @@ def pack(message: Message) -> bytes:
 
 
 def unpack(data: bytes) -> Message:
-    """Read a message: strict types, string keys, none twice; unknown keys are left out. Raises WireError."""
+    """Read a message. Types are strict, a repeated key is an error, unknown keys are ignored. Raises WireError."""
     fields = _unpacked(data)
     kind = fields.get("type")
     model = MESSAGE_OF.get(kind) if isinstance(kind, str) else None
@@ -72,9 +72,10 @@ def unpack(data: bytes) -> Message:
 def stream_fields(
     message: Message, entry_id: str, delivered: int, codes: bytes | None = None
 ) -> list[bytes | str | int]:
-    """The flat fields of a stream entry, in the contract's order, ready to follow XADD's id.
+    """The flat fields of a stream entry, in the contract's order, to follow XADD's ID.
 
-    entry_id: of the job. delivered: the job's samples up to and including this entry. codes: only with audio.
+    entry_id: of the job. delivered: the job's samples up to and including this entry. codes: with audio only.
+    Raises WireError.
     """
     fields: list[bytes | str | int] = [
         "type", message.type, "job_id", message.job_id, "entry", entry_id, "delivered", delivered,
@@ -90,7 +91,7 @@ def stream_fields(
 
 
 def read_entry(fields: Mapping[bytes, bytes]) -> Entry:
-    """Read an entry of a session's audio stream. Raises WireError where a known type is not as the contract has it."""
+    """Read an entry of a session's audio stream. Raises WireError for a known type that breaks the contract."""
     kind = fields.get(b"type", b"").decode("utf-8", "replace")
     if kind not in MESSAGE_OF:
         upto = fields.get(b"upto", b"") if kind == "cancel" else b""
@@ -111,7 +112,7 @@ def read_entry(fields: Mapping[bytes, bytes]) -> Entry:
 def pack_codes(segment: int, first_frame: int, codes: bytes) -> bytes:
     """Codes with their header: segment index uint16, first frame uint32, then frames x 16 uint16, little-endian.
 
-    codes: frames x 32 bytes, or none where the engine repeats itself and its position is enough. Raises WireError.
+    codes: frames x 32 bytes, or empty for an engine that repeats a segment from its seed. Raises WireError.
     """
     _check_codes(len(codes))
     try:
@@ -121,7 +122,7 @@ def pack_codes(segment: int, first_frame: int, codes: bytes) -> bytes:
 
 
 def unpack_codes(data: bytes) -> tuple[int, int, bytes]:
-    """Segment index, first frame, and the codes of whole frames, as written by pack_codes. Raises WireError."""
+    """Segment index, first frame and codes, as `pack_codes` wrote them. Raises WireError."""
     _check_codes(len(data) - _CODES_HEADER.size)
     segment, first_frame = _CODES_HEADER.unpack_from(data)
     return segment, first_frame, data[_CODES_HEADER.size :]
@@ -149,7 +150,7 @@ def _unpacked(data: bytes) -> dict[str, Any]:
 def _map(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise WireError("a key stands twice in one map")
+        raise WireError("a map has the same key twice")
     if not all(isinstance(key, str) for key in fields):
-        raise WireError("a map has a key that is no string")
+        raise WireError("a map has a key that is not a string")
     return fields

@@ -223,7 +223,7 @@ def test_unknown_keys_are_told_with_the_nearest_known_one(tmp_path: Path) -> Non
     assert [error.problem.split()[0] for error in told] == ["MAKIMA_TTS_SLOT", "MAKIMA_TTS_ZZZ", "MAKIMA_TTS_LEASE"]
     assert [error.remedy for error in told] == [
         "did you mean MAKIMA_TTS_SLOTS?",
-        "see docs/operations.md for the settings there are",
+        "docs/operations.md lists the settings",
         "did you mean MAKIMA_TTS_LEASE_MS?",
     ]
     assert str(file) in told[2].problem

@@ -138,7 +138,7 @@ def test_what_is_no_plain_file_is_neither_read_nor_waited_for(
     file.unlink()
     file.mkdir()
     assert cache.load("alice", KEY) is None
-    assert caplog.text.count("is not a plain file") == 2
+    assert caplog.text.count("is not a regular file") == 2
     cache.store("alice", KEY, TENSORS)
     assert "cannot be written" in caplog.text
     assert list(cache.folder.iterdir()) == [file]

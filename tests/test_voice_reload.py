@@ -81,7 +81,7 @@ async def test_what_cannot_be_read_leaves_the_old_voices_and_says_so(
     voices = reload_of(folder, changes)
     with caplog.at_level(logging.ERROR):
         voices.ask()
-        await eventually(lambda: "the old ones stay" in caplog.text)
+        await eventually(lambda: "stay in use" in caplog.text)
     assert (changes, voices.in_use) == ([], cast(Registry, folder))
     folder.problem = None
     voices.ask()

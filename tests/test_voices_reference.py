@@ -187,7 +187,7 @@ def test_a_click_in_silence_is_no_speech(voice: Path) -> None:
 def test_samples_that_are_no_numbers_are_refused(voice: Path, bad: float) -> None:
     samples = np.stack((babble(), babble()), axis=1)
     samples[70_000, 1] = bad
-    assert "no numbers" in problem_with(voice, samples, subtype="FLOAT")
+    assert "not numbers" in problem_with(voice, samples, subtype="FLOAT")
 
 
 def test_float_samples_that_were_not_scaled_are_refused(voice: Path) -> None:

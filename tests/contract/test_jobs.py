@@ -313,7 +313,7 @@ def test_a_publisher_is_told_what_is_wrong_before_publishing() -> None:
         job_fields("s1", "Hi.", temperature=float("nan"))
     with pytest.raises(JobError, match="UTF-8"):
         job_fields("s1", "\ud800")
-    with pytest.raises(TypeError, match="no such job field: mood"):
+    with pytest.raises(TypeError, match="mood"):
         job_fields("s1", "Hi.", mood="calm")
 
 

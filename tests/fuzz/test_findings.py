@@ -75,7 +75,7 @@ def test_a_key_of_thousands_of_parts_is_refused_at_once(tmp_path: Path, key: str
     (tmp_path / "alice").mkdir()
     (tmp_path / "alice" / "voice.toml").write_text(f"{key} = 1\n", "utf-8")
     started = time.process_time()
-    with pytest.raises(CardError, match="a key of more than 16 parts"):
+    with pytest.raises(CardError, match="more than 16 parts"):
         load_card(tmp_path / "alice")
     assert time.process_time() - started < 1.0
 
@@ -99,13 +99,13 @@ def test_a_lexicon_word_that_cleaning_takes_out_of_every_text_is_refused_with_th
     tmp_path: Path, word: str
 ) -> None:
     voice = make_voice(tmp_path, extra=f'[lexicon]\n"{word}" = "party"\n')
-    with pytest.raises(CardError, match=r"lexicon.*no word to look for"):
+    with pytest.raises(CardError, match=r"lexicon.*no word"):
         load_card(voice)
 
 
 def test_a_folder_whose_name_is_no_text_is_named_so_that_it_can_be_printed(tmp_path: Path) -> None:
     (tmp_path / "\udcff").mkdir()
-    with pytest.raises(RegistryError, match="usable voice name") as caught:
+    with pytest.raises(RegistryError, match="valid voice name") as caught:
         Registry.load(tmp_path)
     assert str(caught.value).encode()
 

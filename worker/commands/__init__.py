@@ -1,1 +1,1 @@
-"""What the commands do; `worker.cli` only reads their flags."""
+"""The commands' work; `worker.cli` reads their flags."""

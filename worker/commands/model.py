@@ -19,9 +19,9 @@ NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEX
 
 
 def fetch(name: str, out: Path | None, revision: str | None) -> int:
-    """Download what the engine needs and print the directory to give to --model; 1 when that cannot be done.
+    """Download the files that the engine needs and print the directory for --model. Returns 1 on an error.
 
-    out: an empty or new directory that it is copied into from the hub's cache.
+    out: an empty or new directory, into which the files are copied from the hub's cache.
     """
     try:
         folder = _download(name, out, revision)
@@ -36,7 +36,7 @@ def fetch(name: str, out: Path | None, revision: str | None) -> int:
 
 
 def check(name: str) -> int:
-    """1 when this directory, or hub name fetched before, cannot be loaded; reads no weights but their headers."""
+    """Check a directory, or a hub name that was fetched. Returns 1 when it cannot be loaded. Reads only headers."""
     try:
         weights = read(name)
     except ModelError as error:
@@ -50,11 +50,11 @@ def check(name: str) -> int:
 
 
 def _download(name: str, out: Path | None, revision: str | None) -> Path:
-    """Into the hub's cache. Raises ModelError for everything that can be foreseen."""
+    """Download into the hub's cache. Raises ModelError."""
     if Path(name).is_dir():
-        raise ModelError(f"{name} is a directory here", f"look at it with: makima-tts model check {name}")
+        raise ModelError(f"{name} is a directory", f"check it with: makima-tts model check {name}")
     if not is_hub_name(name):
-        raise ModelError(f"{name!r} is no hub name", f"write one such as {RECOMMENDED}")
+        raise ModelError(f"{name!r} is not a hub name", f"use one such as {RECOMMENDED}")
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ModelError(f"{out} is not empty", "name a new directory, or empty it")
     try:
@@ -66,13 +66,13 @@ def _download(name: str, out: Path | None, revision: str | None) -> Path:
         disable_progress_bars()
     try:
         folder = snapshot_download(name, revision=revision, allow_patterns=list(FETCHED))
-    except (OSError, ValueError) as error:  # the hub's errors are all one or the other
-        raise ModelError(_refusal(error, name, revision)) from error
+    except (OSError, ValueError) as error:  # every error of the hub is one of these
+        raise _download_error(error, name, revision) from error
     return Path(folder)
 
 
 def _copy(folder: Path, out: Path) -> Path:
-    """Plain files where the cache has links; nothing but what the engine needs. Raises ModelError."""
+    """Copy the files that the engine needs, as plain files instead of the cache's links. Raises ModelError."""
     try:
         for pattern in FETCHED:
             for file in sorted(folder.rglob(pattern)):
@@ -80,31 +80,34 @@ def _copy(folder: Path, out: Path) -> Path:
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, to)
     except OSError as error:
-        raise ModelError(_refusal(error, str(out), None)) from error
+        raise _download_error(error, str(out), None) from error
     return out
 
 
-def _refusal(error: Exception, name: str, revision: str | None) -> str:
-    """What stopped a download, and what to do, in one line."""
+def _download_error(error: Exception, name: str, revision: str | None) -> ModelError:
+    """The ModelError of a failed download or copy."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError) or _status(error) in NOT_AUTHORISED:
-        return f"{name} is not there or not open to you; correct the name, or set HF_TOKEN to a token that may read it"
-    said = {
-        errors.RepositoryNotFoundError: f"there is no model {name}; correct the name, for example {RECOMMENDED}",
-        errors.RevisionNotFoundError: f"{name} has no revision {revision}; name a branch, tag or commit of it",
-        errors.HFValidationError: f"{name} is no hub name ({_cause(error)}); write one such as {RECOMMENDED}",
-    }
-    for kind, sentence in said.items():
+        remedy = "correct the name, or set HF_TOKEN to a token that may read it"
+        return ModelError(f"{name} does not exist or is not open to you", remedy)
+    known = (
+        (errors.RepositoryNotFoundError, f"there is no model {name}", f"correct the name, for example {RECOMMENDED}"),
+        (errors.RevisionNotFoundError, f"{name} has no revision {revision}", "name a branch, tag or commit of it"),
+        (errors.HFValidationError, f"{name} is not a hub name ({_cause(error)})", f"use one such as {RECOMMENDED}"),
+    )
+    for kind, problem, remedy in known:
         if isinstance(error, kind):
-            return sentence
+            return ModelError(problem, remedy)
     if (number := getattr(error, "errno", None)) in FULL:
-        return "no space left for the weights (about 2.5 GiB); make room, or set HF_HOME or --out to another disk"
+        remedy = "make room, or set HF_HOME or --out to another disk"
+        return ModelError("no space left for the weights (about 2.5 GiB)", remedy)
     if number in NOT_WRITABLE:
-        return f"{_cause(error)}; set HF_HOME or --out to a directory that this user may write"
-    return (
-        f"{name} cannot be fetched ({_cause(error)}); see whether this machine reaches the hub (HF_ENDPOINT, "
-        "HTTPS_PROXY), or fetch it on another one with --out and copy the directory"
+        return ModelError(_cause(error), "set HF_HOME or --out to a directory that this user may write")
+    return ModelError(
+        f"{name} cannot be fetched ({_cause(error)})",
+        "check that this machine reaches the hub (HF_ENDPOINT, HTTPS_PROXY), or fetch it on another machine with --out "
+        "and copy the directory",
     )
 
 
@@ -113,7 +116,7 @@ def _status(error: Any) -> int | None:
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of what began it: the hub wraps a lost connection in advice of its own."""
+    """The first line of the root cause: the hub wraps a lost connection in other errors."""
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
     lines = str(error).strip().splitlines()

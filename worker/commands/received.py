@@ -1,4 +1,4 @@
-"""Listening to one job: gather its chunks, measure, and write them down."""
+"""Receives one job's entries: collects and measures its chunks, and writes them to a file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from worker.audio.encode import bytes_per_sample
 from worker.stream.client import TERMINAL, Client
 
 
-class NothingHeard(MakimaError):
-    """No entry came in time; the message says what to look at."""
+class NothingReceived(MakimaError):
+    """No entry arrived in time."""
 
 
 @dataclass(slots=True)
 class ReceivedAudio:
-    """What was heard of one job. Chunks already heard before a take-over are dropped by their pos."""
+    """The audio of one job. Samples that a take-over repeats are dropped by their `pos`."""
 
     began_at: float = field(default_factory=monotonic)
     begin: Begin | None = None
@@ -37,19 +37,19 @@ class ReceivedAudio:
     n_chunks: int = 0
     first_audible_s: float | None = None
 
-    def hear(self, message: object) -> bytes:
-        """Take a message in; returns the bytes that are new."""
+    def add(self, message: object) -> bytes:
+        """Add a message and return the bytes that are new."""
         if isinstance(message, Begin):
             self.begin = message
         elif isinstance(message, (Complete, Cancelled, Error)):
             self.end = message
         elif isinstance(message, Audio):
-            return self._hear_chunk(message)
+            return self._add_chunk(message)
         return b""
 
-    def _hear_chunk(self, chunk: Audio) -> bytes:
-        heard = len(self.data) // self._sample_bytes
-        fresh = chunk.data[max(0, heard - chunk.pos) * self._sample_bytes :]
+    def _add_chunk(self, chunk: Audio) -> bytes:
+        n_samples = len(self.data) // self._sample_bytes
+        fresh = chunk.data[max(0, n_samples - chunk.pos) * self._sample_bytes :]
         self.data += fresh
         self.n_chunks += 1
         if self.first_audible_s is None and first_audible(decode(self._encoding, fresh)) is not None:
@@ -70,16 +70,16 @@ class ReceivedAudio:
 
     @property
     def pcm(self) -> NDArray[np.float32]:
-        """Everything heard, float32 [samples]."""
+        """All samples so far, float32 [n]."""
         return decode(self._encoding, bytes(self.data))
 
     def write_wav(self, path: Path) -> None:
-        """16-bit mono WAV; raises OSError or soundfile's error when it cannot be written."""
+        """Write 16-bit mono WAV. Raises OSError or soundfile.LibsndfileError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, self.pcm, self.sample_rate, subtype="PCM_16", format="WAV")
 
     def figures(self) -> dict[str, Any]:
-        """Seconds and counts as this listener measured them."""
+        """Seconds and counts as measured here. rtf: real-time factor, or None without audio."""
         wall_s = monotonic() - self.began_at
         audio_s = len(self.data) / self._sample_bytes / self.sample_rate
         return {
@@ -92,7 +92,7 @@ class ReceivedAudio:
 
 
 async def follow(client: Client, session_id: str, entry_id: str, timeout_s: float) -> AsyncIterator[Entry]:
-    """The entries of one job up to its terminal one. Raises NothingHeard after timeout_s without any."""
+    """The entries of one job up to the terminal one. Raises NothingReceived after timeout_s without an entry."""
     entries = client.listen(session_id)
     try:
         while True:
@@ -100,8 +100,8 @@ async def follow(client: Client, session_id: str, entry_id: str, timeout_s: floa
                 async with asyncio.timeout(timeout_s):
                     _, entry = await anext(entries)
             except TimeoutError:
-                raise NothingHeard(
-                    f"nothing came for {timeout_s:.0f} s", "see whether a worker runs (makima-tts queue status)"
+                raise NothingReceived(
+                    f"no entry for {timeout_s:.0f} s", "check that a worker runs: makima-tts queue status"
                 ) from None
             if entry.entry == entry_id:
                 yield entry

@@ -21,14 +21,14 @@ from worker.stream.transport.retry import Refusal
 log = logging.getLogger(__name__)
 
 SICK = (
-    "the speech engine is beyond repair, so this worker ends: other workers speak its jobs, and its supervisor starts "
-    "it again; if that repeats, look at the GPU with nvidia-smi and for Xid in the kernel's log: %s"
+    "the speech engine cannot continue, so this worker ends and other workers take over its jobs: %s; let a supervisor "
+    "restart it, and if this repeats, check the GPU with nvidia-smi and look for Xid in the kernel's log"
 )
 
-UNFORESEEN = "the worker ended by an error that nobody foresaw; please report it"
+UNEXPECTED = "the worker ended with an unexpected error; please report it"
 
 TRY_IT = """\
-Valkey listens on port {port}, a preview worker serves it. Try, in another terminal:
+Valkey listens on port {port}, and a preview worker serves it. Try in another terminal:
 
   redis-cli -p {port} XADD 'makima:{{speak}}:jobs' '*' session_id s1 text 'Hello, I am Makima.'
   redis-cli -p {port} XREAD COUNT 1 BLOCK 2000 STREAMS 'makima:{{s1}}:audio' 0
@@ -41,11 +41,11 @@ Ctrl-C ends both.
 
 
 def serve(settings: Settings, ends_on_hangup: bool = False) -> int:
-    """Run a worker until SIGTERM or SIGINT has drained it; 1 when it cannot start, or its engine is beyond repair.
+    """Run a worker until SIGTERM or SIGINT has drained it. Returns 1 when it cannot start or its engine is sick.
 
-    ends_on_hangup: SIGHUP drains it too, and does not reload the voices.
+    ends_on_hangup: SIGHUP drains the worker too, instead of reloading the voices.
     """
-    sys.setswitchinterval(0.001)  # the engine's thread must not wait 5 ms for the event loop's, nor the other way
+    sys.setswitchinterval(0.001)  # by default engine and event loop may wait 5 ms for each other
     try:
         run(_serve(settings, ends_on_hangup))
     except EngineSick as error:
@@ -57,12 +57,12 @@ def serve(settings: Settings, ends_on_hangup: bool = False) -> int:
     except ExceptionGroup as group:
         refusals, rest = group.split(Refusal)
         if refusals is None or rest is not None:
-            log.exception(UNFORESEEN)
+            log.exception(UNEXPECTED)
         else:
-            log.error("Redis refuses what a worker must do: %s", sentence_on(refusals.exceptions[0]))
+            log.error("Redis refuses a command that every worker needs: %s", sentence_on(refusals.exceptions[0]))
         return 1
     except Exception:
-        log.exception(UNFORESEEN)  # by the log: nobody may read stderr
+        log.exception(UNEXPECTED)  # to the log: stderr may not be read
         return 1
     return 0
 
@@ -80,7 +80,7 @@ async def _serve(settings: Settings, ends_on_hangup: bool) -> None:
 
 
 def dev(port: int, settings_for: Callable[[str], Settings]) -> int:
-    """An embedded Valkey on this port and a worker of it, until a signal."""
+    """Run an embedded Valkey on this port and a worker on it, until a signal."""
     try:
         with embedded_valkey(port) as valkey:
             settings = settings_for(valkey.url)

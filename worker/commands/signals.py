@@ -1,7 +1,7 @@
-"""What signals mean to a running worker, and to a command that has something to take back.
+"""Signal handling of a running worker, and of a command that must cancel its job.
 
-Until a worker is ready there is nothing to finish, and SIGTERM and SIGINT keep their default action: the process ends
-at once, whatever it is loading. From then on the first one drains; a second one has its default action again.
+Until a worker is ready, SIGTERM and SIGINT keep their default action and end the process at once. From then on the
+first one drains the worker, and a second one has its default action again.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from worker.first import START
 log = logging.getLogger(__name__)
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
-SAME_S = 0.1  # a signal that comes again within this time is the same one: some supervisors send it twice
-GONE_AFTER_S = 1.0  # a terminal's SIGHUP may come a moment before the terminal is gone
+SAME_S = 0.1  # some supervisors send a signal twice: a repetition within this time is ignored
+GONE_AFTER_S = 1.0  # SIGHUP may arrive before the terminal is gone
 
 
 class Signals:
-    """Belongs to a main thread's event loop, and is made before anything slow is loaded.
+    """The signal handlers of a worker, for the main thread's event loop. Created before anything slow is loaded.
 
-    ends_on_hangup: the command belongs to its terminal. Else SIGHUP reloads, and ends a worker whose terminal is gone.
+    ends_on_hangup: SIGHUP ends the command. Otherwise it reloads the voices, and ends a worker whose terminal is gone.
     """
 
     def __init__(self, ends_on_hangup: bool) -> None:
@@ -41,7 +41,7 @@ class Signals:
             signal.signal(signal.SIGHUP, self._note_hangup)
 
     def listen(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:
-        """From now on the signals call these; a SIGHUP that came before counts."""
+        """From now on, signals call these. A SIGHUP that arrived earlier is handled now."""
         self._loop = asyncio.get_running_loop()
         self._stop, self._reload = stop, reload
         for number in ENDING:
@@ -55,7 +55,7 @@ class Signals:
         if self._is_ending:
             return
         self._is_ending = True
-        log.info("%s: draining; a second SIGTERM or Ctrl-C ends the worker at once", number.name)
+        log.info("%s: draining; send SIGTERM or Ctrl-C again to end the worker at once", number.name)
         self._stop()
         self._loop.call_later(SAME_S, self._let_go)
 
@@ -85,7 +85,7 @@ class Signals:
 
 
 class Leaving:
-    """The first SIGTERM, SIGINT or SIGHUP cancels the task that makes this; a second one ends the process at once."""
+    """The first SIGTERM, SIGINT or SIGHUP cancels the task that creates this; a second one ends the process at once."""
 
     def __init__(self) -> None:
         self._number: int | None = None
@@ -98,7 +98,7 @@ class Leaving:
                     asyncio.get_running_loop().add_signal_handler(number, self._leave, number)
 
     def end(self) -> None:
-        """End the process by the signal that came; return when there was none."""
+        """End the process by the signal that arrived; return when there was none."""
         if self._number is not None:
             signal.raise_signal(self._number)
 

@@ -36,7 +36,7 @@ CANCEL_WITHIN_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SpeakRequest:
-    """What the command line asked for. out: a path, or "-" for raw samples on stdout (with as_json: no samples)."""
+    """The arguments of the command. out: a path, or "-" for raw samples on stdout (none with as_json)."""
 
     text: str
     out: str
@@ -46,17 +46,17 @@ class SpeakRequest:
     as_json: bool
 
 
-def speak(settings: Settings, order: SpeakRequest) -> int:
+def speak(settings: Settings, request: SpeakRequest) -> int:
     """0 when the job was spoken, 1 on an error, 3 when it was cancelled."""
-    session_id = order.session or f"cli-{secrets.token_hex(6)}"
-    if order.out == RAW and not order.as_json and sys.stdout.isatty():
-        complain("raw samples would go to the terminal; name a file with --out, or pipe")
+    session_id = request.session or f"cli-{secrets.token_hex(6)}"
+    if request.out == RAW and not request.as_json and sys.stdout.isatty():
+        complain("raw samples would be written to the terminal; name a file with --out, or use a pipe")
         return 2
     try:
-        fields = job_fields(session_id=session_id, text=order.text, **order.options)
-        hearing = asyncio.run(_listen(settings, order, fields))
-    except BrokenPipeError:  # whoever reads our samples has heard enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        fields = job_fields(session_id=session_id, text=request.text, **request.options)
+        received = asyncio.run(_listen(settings, request, fields))
+    except BrokenPipeError:  # the reader of the samples has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards what is buffered
         return 1
     except (RedisError, OSError) as error:
         complain(redis_problem(error))
@@ -64,62 +64,67 @@ def speak(settings: Settings, order: SpeakRequest) -> int:
     except MakimaError as error:
         complain(error)
         return 1
-    return _conclude(hearing, order)
+    return _conclude(received, request)
 
 
-def _conclude(hearing: ReceivedAudio, order: SpeakRequest) -> int:
-    """Write the WAV file, which holds what was heard also of a job that was cut short."""
-    if order.out != RAW and hearing.data:
+def _conclude(received: ReceivedAudio, request: SpeakRequest) -> int:
+    """Write the WAV file, also of a job that ended early, and return the exit status."""
+    if request.out != RAW and received.data:
         try:
-            hearing.write_wav(Path(order.out))
+            received.write_wav(Path(request.out))
         except (OSError, soundfile.LibsndfileError) as error:
             complain(error)
             return 1
-    if isinstance(hearing.end, Error):
-        complain(f"{hearing.end.code}: {hearing.end.message}")
+    if isinstance(received.end, Error):
+        complain(f"{received.end.code}: {received.end.message}")
         return 1
-    if isinstance(hearing.end, Cancelled):
+    if isinstance(received.end, Cancelled):
         complain("the job was cancelled")
         return 3
     return 0
 
 
-async def _listen(settings: Settings, order: SpeakRequest, fields: Mapping[str, str]) -> ReceivedAudio:
-    hearing = ReceivedAudio()
+async def _listen(settings: Settings, request: SpeakRequest, fields: Mapping[str, str]) -> ReceivedAudio:
+    received = ReceivedAudio()
     console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[heard]}"), TimeElapsedColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=order.as_json or not console.is_terminal)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[received]}"),
+        TimeElapsedColumn(),
+    )
+    bar = Progress(*columns, console=console, transient=True, disable=request.as_json or not console.is_terminal)
     async with Client(*addresses(settings), Keys(settings.prefix)) as client:
         entry_id = await client.publish(fields)
         leaving = Leaving()
         try:
             with bar:
-                row = bar.add_task(f"session {fields['session_id']}", total=None, heard="queued")
-                async for entry in follow(client, fields["session_id"], entry_id, order.timeout_s):
-                    await asyncio.to_thread(_hear, hearing, entry, order)  # stdout may be a pipe that is full
-                    bar.update(row, heard=f"{hearing.figures()['audio_s']:.1f} s heard")
-        except (asyncio.CancelledError, BrokenPipeError):  # a signal, or a closed pipe: nobody listens any more
+                row = bar.add_task(f"session {fields['session_id']}", total=None, received="queued")
+                async for entry in follow(client, fields["session_id"], entry_id, request.timeout_s):
+                    await asyncio.to_thread(_show, received, entry, request)  # stdout may be a pipe that is full
+                    bar.update(row, received=f"{received.figures()['audio_s']:.1f} s received")
+        except (asyncio.CancelledError, BrokenPipeError):  # a signal or a closed pipe: nothing reads the audio any more
             with suppress(TimeoutError, RedisError, OSError):
                 await asyncio.wait_for(client.cancel(fields["session_id"], entry_id), CANCEL_WITHIN_S)
             leaving.end()
             raise
-    return hearing
+    return received
 
 
-def _hear(hearing: ReceivedAudio, entry: Entry, order: SpeakRequest) -> None:
-    fresh = hearing.hear(entry.message)
-    if order.as_json and entry.message is not None:
+def _show(received: ReceivedAudio, entry: Entry, request: SpeakRequest) -> None:
+    fresh = received.add(entry.message)
+    if request.as_json and entry.message is not None:
         print(json.dumps(_described(entry.message)), flush=True)
-    elif order.out == RAW and fresh:
+    elif request.out == RAW and fresh:
         sys.stdout.buffer.write(fresh)
         sys.stdout.buffer.flush()
-    if isinstance(entry.message, Complete) and not order.as_json:
+    if isinstance(entry.message, Complete) and not request.as_json:
         audio_s, chunks = entry.message.audio_ms / 1000, entry.message.chunks
         print(f"{audio_s:.2f} s in {chunks} chunks, model {entry.message.model}", file=sys.stderr)
 
 
 def _described(message: Message) -> dict[str, Any]:
-    """The message as JSON says it; of a chunk's samples only how many bytes they are."""
+    """The message for JSON; a chunk's samples are replaced by their number of bytes."""
     if isinstance(message, Audio):
         fields = {name: getattr(message, name) for name in ("v", "type", "job_id", "session_id", "seq", "pos")}
         return fields | {"n_bytes": len(message.data), "is_final": message.is_final}

@@ -1,4 +1,4 @@
-"""What the commands print: complaints on stderr, tables that survive a pipe, and foreign text made harmless."""
+"""Output of the commands: errors on stderr, tables that can be piped, and escaped foreign text."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ PIPED_WIDTH = 240  # columns: ids must not be broken over lines where a script r
 
 
 def complain(problem: object) -> None:
-    """One line on stderr for each line of the problem."""
+    """Print each line of the problem to stderr, after the program's name."""
     for line in str(problem).splitlines():
         print(f"makima-tts: {line}", file=sys.stderr)
 
 
 def redis_problem(error: Exception) -> str:
-    """What went wrong with Redis, what mends it and where to look, in one line."""
+    """A Redis error as one line of problem and remedy."""
     if isinstance(error, PASSING):
-        return f"Redis cannot be used: {sentence_on(error)}; see makima-tts doctor"
+        return f"Redis cannot be used: {sentence_on(error)}; run makima-tts doctor for details"
     return f"Redis refused: {sentence_on(error)}"
 
 
 def table_console() -> Console:
-    """As wide as the terminal, or wide enough for whole ids when there is none."""
+    """A console as wide as the terminal, or wide enough for whole ids without one."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
 
 
 def foreign(text: object) -> Text:
-    """Text that others wrote, as a cell: no markup, and nothing that a terminal would obey."""
+    """Text from others as a table cell: without markup, control characters escaped."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
     return Text(shown)

@@ -13,7 +13,7 @@ from worker.voices.registry import Registry, RegistryError
 
 
 def show(settings: Settings, as_json: bool) -> int:
-    """Every card of the folder with its status."""
+    """Print every card of the folder with its status; 1 when a card cannot be read."""
     registry = _registry(settings)
     if registry is None:
         return 1
@@ -42,7 +42,7 @@ def show(settings: Settings, as_json: bool) -> int:
 
 
 def check(settings: Settings) -> int:
-    """1 when a card is wrong, or a reference cannot be used by the speech model; a warning fails nothing."""
+    """Check every card and recording. Returns 1 for one that cannot be used; warnings do not count."""
     registry = _registry(settings)
     if registry is None:
         return 1

@@ -1,4 +1,4 @@
-"""Every setting: its schema, what it is read from, and the rules of Redis URLs. Needs neither redis-py nor torch."""
+"""The settings: their schema, their sources, and the rules of Redis URLs. Imports neither redis-py nor torch."""
 
 from worker.settings.env import ENV_FILE, SettingsError, env_name, password_in
 from worker.settings.redis_url import AddressError, RedisUrl, without_password

@@ -1,4 +1,4 @@
-"""What settings are read from: environment variables, `.env`, a password's file. And how a wrong one is reported."""
+"""The sources of the settings: environment variables, `.env`, a password file; and the report of wrong settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def env_name(field: str) -> str:
 
 
 def explain(error: ValidationError) -> str:
-    """One line per wrong setting: its variable, its flag, and what pydantic or the schema says of the value."""
+    """One line for each wrong setting: its variable, its flag and its problem."""
     lines = []
     for problem in error.errors(include_url=False, include_input=False):
         reason = problem["msg"].removeprefix("Value error, ")

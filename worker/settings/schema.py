@@ -1,7 +1,7 @@
-"""Every setting, once: environment (`MAKIMA_TTS_*`), `.env` in the working directory, and flags over both.
+"""The settings: flags override environment variables (`MAKIMA_TTS_*`), which override `.env` in the working directory.
 
-`Settings(**flags)` raises pydantic's ValidationError; `Settings.load(**flags)` raises SettingsError, whose
-text has one line per wrong setting and can be shown as it is. Neither ever shows a password.
+`Settings(**flags)` raises pydantic's ValidationError. `Settings.load(**flags)` raises SettingsError with one line for
+each wrong setting. Neither ever contains a password.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,2})?")
 
 
 def default_voices_dir() -> Path:
-    """./voices where there is one, else the repository's."""
+    """./voices where it exists, else the repository's."""
     here = Path("voices")
     is_there = os.path.isdir(here)  # noqa: PTH112 (Path.is_dir raises in a folder that is closed to this user)
     return here if is_there else Path(__file__).resolve().parents[2] / "voices"
@@ -44,7 +44,7 @@ def default_voices_dir() -> Path:
 def default_cache_dir() -> Path | None:
     """makima-tts in $XDG_CACHE_HOME, else in ~/.cache; None for a user without a home directory."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(base).is_absolute():  # a relative one is invalid, says the XDG specification, and is ignored
+    if Path(base).is_absolute():  # the XDG specification has relative paths ignored
         return Path(base) / "makima-tts"
     try:
         return Path.home() / ".cache" / "makima-tts"
@@ -83,7 +83,7 @@ Url = Annotated[str, AfterValidator(_redis_url)]
 
 
 class Settings(BaseSettings):
-    """What a worker and the commands are told; every field is also `MAKIMA_TTS_<FIELD>`."""
+    """The settings of the worker and the commands. Every field is also `MAKIMA_TTS_<FIELD>`."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -127,9 +127,9 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **flags: Any) -> Self:
-        """Read everything; flags that are None count as not given. Raises SettingsError.
+        """Read the settings; a flag that is None counts as not given. Raises SettingsError.
 
-        A .env file that cannot be opened is left out; `unknown_keys` says so.
+        A .env file that cannot be opened is ignored; `unknown_keys` reports it.
         """
         given = {name: value for name, value in flags.items() if value is not None}
         try:
@@ -137,7 +137,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError(explain(error)) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{ENV_FILE} cannot be read ({error}); correct or remove it") from None
+            raise SettingsError(f"{ENV_FILE} cannot be read ({error})", "correct or remove it") from None
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
@@ -153,9 +153,7 @@ class Settings(BaseSettings):
         self._credentials_come_once()
         self._tls_files_fit()
         if self.pace is not None and self.engine == "qwen":
-            raise ValueError(
-                f"{env_name('pace')} holds back the preview engine only; leave it out with the qwen engine"
-            )
+            raise ValueError(f"{env_name('pace')} limits the preview engine only; leave it out with the qwen engine")
         return self
 
     def _credentials_come_once(self) -> None:
@@ -190,14 +188,13 @@ class Settings(BaseSettings):
 
     @property
     def session_url(self) -> str:
-        """The Redis of the session plane; the job plane's unless it has its own."""
+        """URL of the session plane's Redis: its own, or the job plane's."""
         return self.session_redis_url or self.redis_url
 
     def redis_credentials(self) -> tuple[str | None, str | None]:
-        """User name and password for both planes; (None, None) leaves it to the URL.
+        """User name and password for both planes; (None, None) where the URL has them, or none are needed.
 
-        Reads the file at every call, so that a changed password counts from the next connection on. Raises
-        SettingsError.
+        Reads the password's file at every call, so that a changed password is used. Raises SettingsError.
         """
         if self.redis_password is not None:
             return self.redis_username, self.redis_password.get_secret_value()
@@ -211,7 +208,7 @@ class Settings(BaseSettings):
 
 
 def unknown_keys(environ: dict[str, str] | None = None, env_file: Path | None = None) -> list[SettingsError]:
-    """Errors to report and not to raise: one for each MAKIMA_TTS_* key of the environment or .env that is no setting.
+    """Errors to report, not to raise: one for each MAKIMA_TTS_* key of the environment or .env that is not a setting.
 
     The first is for a .env that cannot be opened.
     """
@@ -233,7 +230,7 @@ def unknown_keys(environ: dict[str, str] | None = None, env_file: Path | None = 
 def _unknown(key: str, source: str, known: list[str]) -> SettingsError:
     names = [name.removeprefix(ENV_PREFIX) for name in known]
     nearest = get_close_matches(key.removeprefix(ENV_PREFIX), names, n=1)
-    advice = "see docs/operations.md for the settings there are"
+    remedy = "docs/operations.md lists the settings"
     if nearest:
-        advice = f"did you mean {ENV_PREFIX}{nearest[0]}?"
-    return SettingsError(f"{key} in {source} is no setting and is ignored", advice)
+        remedy = f"did you mean {ENV_PREFIX}{nearest[0]}?"
+    return SettingsError(f"{key} in {source} is not a setting and is ignored", remedy)

@@ -1,7 +1,7 @@
-"""A voice's card: what `voices/<name>/voice.toml` says, and nothing that needs its recording to be opened.
+"""A voice's card: the contents of `voices/<name>/voice.toml`, read without opening the recording.
 
-Errors: CardError, whose message names the file, the field and what to do. Whether the reference recording is
-there and usable is no error of the card: worker.voices.reference finds out, and the card carries the answer.
+Raises CardError, which names the file, the field and the remedy. A missing or unusable recording is no error of the
+card: `worker.voices.reference` checks it, and the card holds the result.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Text = Annotated[str, Field(min_length=1, max_length=4000)]
 
 
 class CardError(MakimaError):
-    """A voice.toml that cannot be used: the message names the file, the field and the remedy."""
+    """A voice.toml that cannot be used. The problem names the file and the field."""
 
 
 class _Part(BaseModel):
@@ -39,7 +39,7 @@ class _Part(BaseModel):
 
 
 class VoiceSampling(_Part):
-    """How the speech model draws its codes. A job's own temperature goes before the card's."""
+    """Sampling of the speech model's codes. A job's temperature overrides the card's."""
 
     temperature: float = Field(0.9, ge=0.0, le=2.0)
     top_k: int = Field(50, ge=1, le=2048)
@@ -51,7 +51,7 @@ class Preview(_Part):
     """How the preview engine (espeak-ng) imitates the voice.
 
     pitch: 0 to 99, espeak-ng's default is 50. rate_wpm: words per minute, 80 to 450.
-    espeak_voices: espeak-ng's voice for a language whose usual one is not wanted, {"English": "en-us+f3"}.
+    espeak_voices: espeak-ng voices other than a language's default, {"English": "en-us+f3"}.
     """
 
     pitch: int = Field(50, ge=0, le=99)
@@ -63,19 +63,19 @@ class Preview(_Part):
     def _known(cls, voices: dict[str, str]) -> dict[str, str]:
         for language, voice in voices.items():
             if language not in LANGUAGES:
-                raise ValueError(f"{language!r} is no language; use one of {', '.join(LANGUAGES)}")
+                raise ValueError(f"{language!r} is not a known language; use one of {', '.join(LANGUAGES)}")
             if not _ESPEAK_VOICE.fullmatch(voice):
-                raise ValueError(f"{voice!r} is no espeak-ng voice name; `ja`, `en-us` and `en+f3` are")
+                raise ValueError(f"{voice!r} is not an espeak-ng voice name; use one such as `ja`, `en-us` or `en+f3`")
         return voices
 
 
 class Card(_Part):
     """A voice: its name, languages, reference recording and settings.
 
-    folder: where voice.toml lies. reference: the recording's path relative to it, or None. mode: "icl" speaks
-    from transcript and recording, "x_vector" from the speaker embedding alone (no transcript needed).
-    reference_problem: why the recording cannot be used and what to do, or None when it can, and
-    reference_warnings: what would make it better; both are set by the registry, never read from the file.
+    folder: of voice.toml. reference: the recording's path relative to it, or None. mode: "icl" speaks from transcript
+    and recording, "x_vector" from the speaker embedding alone (no transcript needed). reference_problem: problem and
+    remedy of a recording that cannot be used, or None. reference_warnings: what would improve the recording. The
+    registry sets both; they are never read from the file.
     """
 
     name: str
@@ -96,12 +96,12 @@ class Card(_Part):
 
     @property
     def reference_path(self) -> Path | None:
-        """Where the recording is, or should be; None when the card names none."""
+        """The path of the recording, which may be missing; None when the card has none."""
         return None if self.reference is None else self.folder / self.reference
 
     @property
     def complete(self) -> bool:
-        """True when the speech model can speak this voice; the preview engine speaks it all the same."""
+        """Whether the speech model can speak this voice. The preview engine speaks every voice."""
         return self.reference_problem is None
 
     @property
@@ -120,9 +120,9 @@ class Card(_Part):
     def _spoken_languages(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [language for language in languages if language not in LANGUAGES]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no language; use {', '.join(LANGUAGES)}")
+            raise ValueError(f"{unknown[0]!r} is not a known language; use {', '.join(LANGUAGES)}")
         if len(set(languages)) != len(languages):
-            raise ValueError("a language is named twice")
+            raise ValueError("a language is named twice; remove one")
         return languages
 
     @field_validator("reference")
@@ -147,8 +147,8 @@ class Card(_Part):
     @classmethod
     def _words_to_replace(cls, lexicon: dict[str, str]) -> dict[str, str]:
         if any(not word.strip() for word in lexicon):
-            raise ValueError("an entry has an empty word to replace")
-        Lexicon(lexicon)  # also refuses a word that cleaning takes out of every text, such as an emoji
+            raise ValueError("an entry has an empty word; write the word to replace")
+        Lexicon(lexicon)  # raises for a word that cleaning removes from every text, such as an emoji
         return lexicon
 
     @model_validator(mode="after")
@@ -159,12 +159,12 @@ class Card(_Part):
 
 
 def is_voice_name(name: str) -> bool:
-    """Tell whether this can be a voice's name, and so a folder's."""
+    """Whether this is a valid name of a voice and of its folder."""
     return _NAME.fullmatch(name) is not None
 
 
 def load_card(folder: Path) -> Card:
-    """Read `folder`/voice.toml. Raises CardError; of the reference recording only its place is looked at."""
+    """Read `folder`/voice.toml and check the recording's path. Raises CardError."""
     file = folder / CARD_FILE
     card = _validated(file, _table(file) | {"folder": folder.absolute()})
     if card.reference_path is not None and not lies_inside(card.reference_path, folder):
@@ -175,7 +175,7 @@ def load_card(folder: Path) -> Card:
 
 
 def lies_inside(path: Path, folder: Path) -> bool:
-    """Tell whether a path stays in a folder once symbolic links are followed. Neither needs to exist."""
+    """Whether a path stays in a folder after symbolic links are followed. Neither needs to exist."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # a loop of symbolic links
@@ -185,26 +185,26 @@ def lies_inside(path: Path, folder: Path) -> bool:
 def _table(file: Path) -> dict[str, object]:
     text = _text(file)
     try:
-        if _DEEP_KEY.search(text):  # the time and the memory that tomllib takes grow with the cube of a key's parts
-            raise CardError(f"{file}: a key of more than 16 parts", "write each table under its own [name]")
+        if _DEEP_KEY.search(text):  # tomllib's time and memory grow with the cube of a key's parts
+            raise CardError(f"{file}: a key has more than 16 parts", "write each table under its own [name]")
         table: dict[str, object] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a plain ValueError
         raise CardError(f"{file}: not valid TOML: {_shortened(str(error))}") from error
     for name in ("folder", "reference_problem", "reference_warnings"):
         if name in table:
-            raise CardError(f"{file}: {name}: not a field of a card", "remove it")
+            raise CardError(f"{file}: {name}: it is not a field of a card", "remove it")
     return table
 
 
 def _text(file: Path) -> str:
     try:
         if file.exists() and not file.is_file():
-            raise CardError(f"{file}: not a plain file", "make it one")
+            raise CardError(f"{file}: it is not a regular file", "replace it by one")
         if file.stat().st_size > MAX_CARD_BYTES:
-            raise CardError(f"{file}: larger than {MAX_CARD_BYTES // 1024} KiB", "a card holds text only")
+            raise CardError(f"{file}: it is larger than {MAX_CARD_BYTES // 1024} KiB", "keep only text in a card")
         return file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise CardError(f"{file}: not found", f"every voice folder needs a {CARD_FILE}") from error
+        raise CardError(f"{file}: not found", f"add a {CARD_FILE} to the voice's folder") from error
     except OSError as error:
         raise CardError(f"{file}: cannot be read ({error.strerror})", "check its permissions") from error
     except UnicodeDecodeError as error:
@@ -227,5 +227,5 @@ def _in_words(problem: ErrorDetails) -> str:
 
 
 def _shortened(text: str) -> str:
-    """The text without its middle, where it is long."""
+    """The text, without its middle above 300 characters."""
     return text if len(text) <= 300 else f"{text[:150]} … {text[-150:]}"

@@ -1,11 +1,11 @@
-"""A voice's prompt: its recording prepared for the encoder, and the encoder's tensors kept from start to start.
+"""A voice's prompt: the encoder's tensors for its recording, cached between starts.
 
     prompt = prompt_of(card, PromptCache(folder), model.fingerprint, "bfloat16", encode)
 
-The encoder is handed in, for nothing here knows of torch. A cached prompt is taken only for the very same weights,
-dtype, audio, transcript and mode; whatever else is found in its place is named in the log, and built again.
+The encoder is an argument, so that nothing here imports torch. A cached prompt is used only for the same weights,
+dtype, audio, transcript and mode; otherwise the log has the reason, and the prompt is built again.
 
-Errors: UnusableReference (a ValueError). The cache raises none: without it prompts are built at every start.
+Raises UnusableReference. The cache raises nothing: without it, prompts are built at every start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker.voices.card import Card
 from worker.voices.prompt_cache import PromptCache, Tensors
 from worker.voices.reference import Recording, UnusableReference, recording_of
 
-SAMPLE_RATE_HZ = ENGINE_RATE_HZ  # what the model's encoders take
+SAMPLE_RATE_HZ = ENGINE_RATE_HZ  # of the model's encoders
 SILENCE_S = 0.5  # after the reference: without it the model begins with the reference's last words
 FORMAT = "makima-tts prompt 1"  # part of every fingerprint: raise it when `prepare` or the encoder's tensors change
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the encoder is given. audio: float32 [n], mono. transcript: None in mode "x_vector", which uses none."""
+    """The encoder's input. audio: float32 [n], mono. transcript: None in mode "x_vector"."""
 
     audio: NDArray[np.float32]
     sample_rate_hz: int
@@ -47,7 +47,7 @@ Encode: TypeAlias = Callable[[Reference], Mapping[str, NDArray[Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A voice's tensors by name, as the encoder gave them. was_cached: no encoder ran for them."""
+    """A voice's tensors by name, as the encoder returned them. was_cached: they were read from the cache."""
 
     tensors: Tensors
     reference: Reference
@@ -55,9 +55,9 @@ class Prompt:
 
 
 def prepare(card: Card) -> Reference:
-    """Read a voice's recording as the encoder is to hear it: mono, 24 kHz, half a second of silence after it.
+    """The encoder's input for a voice: mono, 24 kHz, half a second of silence at the end.
 
-    Raises UnusableReference for a card that is incomplete, and for a recording that went bad since it was checked.
+    Raises UnusableReference for an incomplete card, and for a recording that was damaged since it was checked.
     """
     if card.reference_problem is not None:
         raise UnusableReference(f"{card.name}: {card.reference_problem}")
@@ -71,21 +71,21 @@ def prepare(card: Card) -> Reference:
 
 
 def fingerprint(model: str, dtype: str, reference: Reference) -> str:
-    """The sha256, in hex, of everything that a prompt's tensors follow from. model: the fingerprint of all weights."""
+    """SHA-256, in hex, over everything that determines a prompt's tensors. model: the fingerprint of all weights."""
     digest = hashlib.sha256()
     texts = (FORMAT, model, dtype, reference.mode, str(reference.sample_rate_hz))
     said = b"" if reference.transcript is None else b"said " + reference.transcript.encode()
     for field in (*map(str.encode, texts), said, reference.audio.astype("<f4").tobytes()):
-        digest.update(len(field).to_bytes(8, "little"))  # else "ab" + "c" would be "a" + "bc"
+        digest.update(len(field).to_bytes(8, "little"))  # otherwise "ab" + "c" would equal "a" + "bc"
         digest.update(field)
     return digest.hexdigest()
 
 
 def prompt_of(card: Card, cache: PromptCache | None, model_fingerprint: str, dtype: str, encode: Encode) -> Prompt:
-    """Give a voice's prompt from the cache, or have it encoded and keep it.
+    """Read a voice's prompt from the cache, or encode it and store it there.
 
-    model_fingerprint: of the model's and the codec's weights. dtype: the name of what they compute in, "bfloat16".
-    encode: gives tensors of numpy's own dtypes. Raises UnusableReference, and what the encoder raises.
+    model_fingerprint: of the model's and the codec's weights. dtype: of their computation, such as "bfloat16".
+    encode: returns tensors of numpy's own dtypes. Raises UnusableReference, and the encoder's errors.
     """
     start_s = time.monotonic()
     reference = prepare(card)

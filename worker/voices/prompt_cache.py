@@ -1,8 +1,7 @@
-"""Prompts kept in a folder, one safetensors file each, that any number of workers may share.
+"""A folder of prompts, one safetensors file each, that any number of workers can share.
 
-A file is complete or not there: it is written beside its place and moved. Nothing in it is believed before its
-checksum was compared, and nothing is ever unpickled. No trouble with the folder is an error: it is logged, and the
-caller builds the prompt.
+A file is written under another name and then moved, so that it is complete or missing. Its checksum is compared before
+it is used, and nothing is unpickled. A problem with the folder is logged and not raised: the caller builds the prompt.
 """
 
 from __future__ import annotations
@@ -35,21 +34,21 @@ log = logging.getLogger(__name__)
 
 
 class _Unusable(MakimaError):
-    """Why a file of the cache is not taken."""
+    """A file of the cache that cannot be used. Never leaves this module."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptCache:
-    """The prompts of a folder, by voice and fingerprint. The folder is made when there is something to keep."""
+    """The prompts of a folder, by voice and fingerprint. The folder is created by the first `store`."""
 
     folder: Path
 
     def file_of(self, voice: str, key: str) -> Path:
-        """Where the prompt of this voice with this fingerprint is, or will be. key: 64 hex digits."""
+        """The path for this voice and fingerprint. key: 64 hex digits."""
         return self.folder / f"{voice}-{key[:16]}.safetensors"
 
     def load(self, voice: str, key: str) -> Tensors | None:
-        """Give the tensors that were stored, or None; the log says why when a file was there that is of no use."""
+        """The stored tensors, or None. The log has the reason when a file exists that cannot be used."""
         file = self.file_of(voice, key)
         try:
             return _checked(_bytes_of(file), key)
@@ -63,7 +62,7 @@ class PromptCache:
         return None
 
     def store(self, voice: str, key: str, tensors: Tensors, about: Mapping[str, str] | None = None) -> None:
-        """Keep tensors (of numpy's own dtypes) for the next start. about: what a person may want to read there."""
+        """Store tensors (of numpy's own dtypes) for the next start. about: more metadata, for people."""
         from safetensors.numpy import save
 
         tensors = {name: np.require(tensor, requirements="C") for name, tensor in tensors.items()}
@@ -92,7 +91,7 @@ class PromptCache:
 
 def _bytes_of(file: Path) -> bytes:
     if file.exists() and not file.is_file():
-        raise _Unusable("is not a plain file")
+        raise _Unusable("is not a regular file")
     with file.open("rb") as opened:
         if os.fstat(opened.fileno()).st_size > MAX_FILE_BYTES:
             raise _Unusable(f"is larger than {MAX_FILE_BYTES >> 20} MiB")

@@ -1,7 +1,7 @@
-"""Whether a card's reference recording can be used, and if not, what to do about it.
+"""Checks a card's reference recording: its digest, format, length, level and share of silence.
 
-Errors: UnusableReference, whose message names the file and the remedy. The file is read once: what was compared
-with the card's digest is what is decoded. soundfile is loaded only when there is a recording to open.
+The file is read once, so that the bytes that match the card's digest are those that are decoded. soundfile is loaded
+when the first recording is opened.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ MIN_S = 3.0
 RECOMMENDED_S = (5.0, 15.0)
 MAX_S = 60.0
 MAX_REFERENCE_BYTES = 64 * 1024 * 1024
-MAX_CHANNELS = 32  # more is no recording of a voice, and a block of 1,024 would take 256 MiB
-RATES_HZ = (8_000, 384_000)  # below it is no speech to imitate, above it no sound card
+MAX_CHANNELS = 32  # a block of 1,024 channels would take 256 MiB
+RATES_HZ = (8_000, 384_000)  # below it speech is not intelligible; no sound card records above it
 BRIGHT_RATE_HZ = 16_000
-MAX_PEAK = 2.0  # a float file beyond it was not scaled to -1..1
+MAX_PEAK = 2.0  # a float file above it was not scaled to -1..1
 
 FULL_SCALE = 0.9999
-CLIPPED_RUN = 3  # a lone sample at full scale is a recording well levelled, a flat top of three is a clipped one
+CLIPPED_RUN = 3  # one sample at full scale is a good level, three in a row are clipping
 
-# What else libsndfile reads (MIDI dumps, Amiga and sampler formats) holds no recording of a voice, and its readers are
-# little used: one of them prints to stdout.
+# libsndfile's other formats (MIDI dumps, Amiga, samplers) hold no voice recordings, and their readers are little
+# tested: one of them prints to stdout.
 _CONTAINER = re.compile(rb"RIFF|RF64|riff|FORM....AIF|caff|\.snd|fLaC|OggS|ID3|\xff[\xe0-\xff]", re.DOTALL)
 
 WINDOW_S = 0.02
-MIN_LOUDNESS = 0.005  # -46 dBFS, of the loudest window: below it the recording is taken for an empty one
-SILENT_BELOW = 10 ** (-35 / 20)  # of the loudest window: soft consonants lie 20 to 30 dB under the vowels
+MIN_LOUDNESS = 0.005  # -46 dBFS: a recording whose loudest window is below it counts as empty
+SILENT_BELOW = 10 ** (-35 / 20)  # of the loudest window; soft consonants are 20 to 30 dB below vowels
 MIN_SOUND_S = 1.0
 MAX_SILENT_SHARE = 0.6
 
 WIDE_A_SECOND = 5.5  # kana, ideographs, syllables of Hangul, digits: at an ordinary pace
 LETTERS_A_SECOND = 14.0
-PACES = (0.4, 3.0)  # of an ordinary pace's time: faster or slower than anybody speaks, so words are too many or missing
+PACES = (0.4, 3.0)  # of the ordinary time; outside of it the transcript has too many or too few words
 
 
 class UnusableReference(MakimaError):
-    """A voice's recording that cannot be used. The message names the file and says what to do."""
+    """A voice's recording that cannot be used. The problem names the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording as it was found. audio: float32 [n], the mean of its channels. sound_s: how much is not silence."""
+    """A decoded recording. audio: float32 [n], the mean of its channels. sound_s: length without silence."""
 
     audio: NDArray[np.float32]
     rate_hz: int
@@ -70,7 +70,7 @@ class Recording:
 
 
 def checked(card: Card) -> Card:
-    """Give the card with what was found out about its recording: reference_problem and reference_warnings."""
+    """The card with reference_problem and reference_warnings set."""
     problem: str | None = None
     warnings: tuple[str, ...] = ()
     try:
@@ -81,10 +81,12 @@ def checked(card: Card) -> Card:
 
 
 def recording_of(card: Card) -> Recording:
-    """Read and check the card's recording, whatever the card says of it. Raises UnusableReference."""
+    """Read and check the card's recording, whatever its reference_problem is. Raises UnusableReference."""
     file = card.reference_path
     if file is None:
-        raise UnusableReference("no reference recording", "put one into the voice's folder and name it in `reference`")
+        raise UnusableReference(
+            "the card has no recording", "put one into the voice's folder and name it in `reference`"
+        )
     try:
         data = _bytes_of(file)
     except OSError as error:
@@ -113,11 +115,11 @@ def _compare_digest(file: Path, data: bytes, expected: str | None) -> None:
     digest = hashlib.sha256(data).hexdigest()
     if expected is None:
         raise UnusableReference(
-            "no reference_sha256", f'once {file.name} is the right one, add reference_sha256 = "{digest}"'
+            "the card has no reference_sha256", f'when {file.name} is the right file, add reference_sha256 = "{digest}"'
         )
     if expected != digest:
         raise UnusableReference(
-            f"{file.name} is not the recording the card was made for",
+            f"{file.name} is not the recording of the card's reference_sha256",
             f"put that one back; if the new one is meant, "
             f'check transcript, licence and consent and set reference_sha256 = "{digest}"',
         )
@@ -158,7 +160,7 @@ def _decoded(file: Path, data: bytes) -> Recording:
 
 
 class _Seekable(io.BytesIO):
-    """libsndfile calls `seek` with whatever a damaged header says, and cannot be told of an exception."""
+    """libsndfile calls `seek` with positions from a damaged header, and an exception cannot pass through it."""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         try:
@@ -180,7 +182,7 @@ def _require_length(file: Path, duration_s: float) -> None:
 def _require_level(file: Path, audio: NDArray[np.float32]) -> None:
     peak = np.abs(audio).max()
     if not np.isfinite(peak):
-        raise UnusableReference(f"{file.name} has samples that are no numbers", "export it again as 16-bit WAV")
+        raise UnusableReference(f"{file.name} has samples that are not numbers", "export it again as 16-bit WAV")
     if peak > MAX_PEAK:
         raise UnusableReference(
             f"{file.name} has samples of {peak:.0f} where full scale is 1", "export it again as 16-bit WAV"
@@ -188,7 +190,7 @@ def _require_level(file: Path, audio: NDArray[np.float32]) -> None:
 
 
 def _blocks(sound: SoundFile) -> Iterator[NDArray[np.float32]]:
-    """float32 [n, channels], as much as there is: soundfile's own `blocks` gives what lay in memory for the rest."""
+    """Blocks of float32 [n, channels]. For a truncated file soundfile's own `blocks` would return stale memory."""
     n_left = sound.frames
     while n_left > 0 and len(block := sound.read(min(n_left, 65536), dtype="float32", always_2d=True)):
         yield block
@@ -196,7 +198,7 @@ def _blocks(sound: SoundFile) -> Iterator[NDArray[np.float32]]:
 
 
 def _mixed(blocks: Iterator[NDArray[np.float32]]) -> tuple[NDArray[np.float32], bool]:
-    """The mean of the channels, and whether any channel stays at full scale. blocks: float32 [n, channels]."""
+    """The mean of the channels, and whether any channel is clipped. blocks: float32 [n, channels]."""
     audio, is_clipped = [np.zeros(0, dtype=np.float32)], False
     for block in blocks:
         full = np.abs(block) >= FULL_SCALE
@@ -210,14 +212,14 @@ def _mixed(blocks: Iterator[NDArray[np.float32]]) -> tuple[NDArray[np.float32], 
 
 
 def _loudness(audio: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
-    """The standard deviation (an offset is no sound) of every whole window. audio: float32 [n], n of MIN_S or more."""
+    """The standard deviation of every whole window, so that a constant offset counts as silence. audio: float32 [n]."""
     window = _window(rate_hz)
     loudness: NDArray[np.float32] = audio[: audio.size // window * window].reshape(-1, window).std(axis=1)
     return loudness
 
 
 def _window(rate_hz: int) -> int:
-    """The whole samples of a window; where the rate is odd it is a little shorter."""
+    """Whole samples of a window."""
     return int(WINDOW_S * rate_hz)
 
 

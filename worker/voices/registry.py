@@ -1,7 +1,6 @@
-"""All the voices of a folder, checked together; a voice is never replaced by another one silently.
+"""The voices of a folder, checked together. No voice is ever replaced by another one silently.
 
-Errors: RegistryError (a ValueError) with all problems of all cards, and UnknownVoice (a LookupError). A
-card whose recording cannot be used is no error: it is listed as incomplete, with what to do.
+A card whose recording cannot be used is no error: it is listed as incomplete, with its problem and remedy.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ MAX_NAMES_SHOWN = 20
 
 
 class RegistryError(MakimaError):
-    """Voices that cannot be served. `problems` has one message for each, naming file, field and remedy."""
+    """Cards that cannot be used. problems: one sentence for each, with file, field and remedy."""
 
     def __init__(self, folder: Path, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join((f"{folder}: {len(problems)} problem(s) with the voices", *problems)))
@@ -27,7 +26,7 @@ class RegistryError(MakimaError):
 
 
 class UnknownVoice(MakimaError):
-    """No card has this name; the message lists those that exist, and fits into an error message however many."""
+    """No card has this name. The remedy lists the known names, at most MAX_NAMES_SHOWN of them."""
 
     code = ErrorCode.UNKNOWN_VOICE
 
@@ -40,14 +39,14 @@ class UnknownVoice(MakimaError):
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The cards of a folder by name. Never changes: `reload` gives a new one."""
+    """The cards of a folder by name. Immutable: `reload` returns a new one."""
 
     folder: Path
     cards: Mapping[str, Card]
 
     @classmethod
     def load(cls, folder: Path) -> Registry:
-        """Read and check every card in `folder`. Raises RegistryError with everything that is wrong."""
+        """Read and check every card in `folder`. Raises RegistryError with all problems."""
         cards: dict[str, Card] = {}
         problems: list[str] = []
         for voice in _voice_folders(folder):
@@ -56,17 +55,17 @@ class Registry:
             except CardError as error:
                 problems.append(str(error))
         if not cards and not problems:
-            problems.append(f"{folder}: no voices; add <name>/{CARD_FILE}")
+            problems.append(f"{folder}: it has no voices; add <name>/{CARD_FILE}")
         if problems:
             raise RegistryError(folder, tuple(problems))
         return cls(folder, MappingProxyType(cards))
 
     def reload(self) -> Registry:
-        """Read the folder anew. Raises RegistryError: report it and go on serving this registry."""
+        """Read the folder again. Raises RegistryError; the caller keeps this registry then."""
         return Registry.load(self.folder)
 
     def get(self, name: str) -> Card:
-        """Give the card of this name, complete or not. Raises UnknownVoice."""
+        """The card of this name, complete or not. Raises UnknownVoice."""
         card = self.cards.get(name)
         if card is None:
             raise UnknownVoice(name, self.names)
@@ -82,7 +81,7 @@ class Registry:
 
     @property
     def problems(self) -> dict[str, str]:
-        """Why voices are incomplete and what to do, by name; empty when all are ready."""
+        """Problem and remedy of each incomplete voice, by name."""
         return {card.name: card.reference_problem for card in self if card.reference_problem is not None}
 
 
@@ -90,14 +89,14 @@ def _voice_folders(folder: Path) -> list[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        problem = f"{folder}: cannot be read ({error.strerror}); set MAKIMA_TTS_VOICES_DIR to the voices' folder"
+        problem = f"{folder}: it cannot be read ({error.strerror}); set MAKIMA_TTS_VOICES_DIR to the voices' folder"
         raise RegistryError(folder, (problem,)) from error
     return [entry for entry in entries if entry.is_dir() and not entry.name.startswith((".", "__"))]
 
 
 def _card_inside(voice: Path, folder: Path) -> Card:
     if not is_voice_name(voice.name):
-        raise CardError(f"{folder}: {voice.name!r} is not a usable voice name", "use letters, digits and `_.-`")
+        raise CardError(f"{folder}: {voice.name!r} is not a valid voice name", "use letters, digits and `_.-`")
     if not lies_inside(voice / CARD_FILE, folder):
-        raise CardError(f"{voice}: leads out of the folder of the voices", "copy it in")
+        raise CardError(f"{voice}: it leads out of the voices' folder", "copy the voice into the folder")
     return load_card(voice)

@@ -1,4 +1,4 @@
-"""The voices in use, and reading them again while others are spoken with."""
+"""Reloads the voices while utterances run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class VoiceReload:
-    """Holds the registry that is `in_use`. on_change: called on the event loop with the new cards."""
+    """in_use: the current registry. on_change: called on the event loop with the cards of a new one."""
 
     def __init__(self, registry: Registry, on_change: Callable[[list[Card]], None]) -> None:
         self.in_use = registry
@@ -22,7 +22,7 @@ class VoiceReload:
         self._reading: asyncio.Task[None] | None = None
 
     def ask(self) -> None:
-        """Have the cards and recordings read in a thread, one time after the other; what was asked for last counts."""
+        """Read cards and recordings in a thread. A request during a reload is served by one more reload after it."""
         self._is_asked = True
         if self._reading is None:
             self._reading = asyncio.get_running_loop().create_task(self._read(), name="voices")
@@ -39,9 +39,9 @@ class VoiceReload:
         try:
             registry = await asyncio.to_thread(self.in_use.reload)
         except RegistryError as error:
-            log.error("the voices were not reloaded, the old ones stay: %s", error)
+            log.error("the voices were not reloaded and the previous ones stay in use: %s", error)
         except Exception:
-            log.exception("the voices were not reloaded, the old ones stay")
+            log.exception("the voices were not reloaded and the previous ones stay in use")
         else:
             self.in_use = registry
             self._on_change(list(registry))

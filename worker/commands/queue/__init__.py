@@ -1,1 +1,1 @@
-"""`queue …`: what operators ask about the queue and do to it, a command a file."""
+"""`queue …`: the operators' commands, one in each file."""

@@ -1,4 +1,4 @@
-"""`queue dead` and `cancel`; `queue status`, `queue redrive` and `queue repair` are files of their own."""
+"""`queue dead` and `cancel`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def dead(settings: Settings, count: int, as_json: bool) -> int:
 
 def cancel(settings: Settings, session_id: str, upto: str | None) -> int:
     if session_id_of([b"session_id", session_id.encode("utf-8", "replace")]) is None:
-        complain("a session id is 1 to 128 of A-Z a-z 0-9 . _ : -")
+        complain("the session id is invalid; use 1 to 128 of A-Z a-z 0-9 . _ : -")
         return 2
     if upto is not None and not _ENTRY_ID.fullmatch(upto):
-        complain("--upto is the entry id that XADD gave for the job, for example 1700000000000-0")
+        complain("--upto is not an entry id; use the one that XADD returned for the job, such as 1700000000000-0")
         return 2
 
     async def send(_: Link, keys: Keys) -> int:
@@ -59,7 +59,7 @@ async def _dead(link: Link, keys: Keys, count: int, as_json: bool) -> int:
 
 
 def _letter(dead_id: bytes, flat: list[bytes]) -> dict[str, Any]:
-    """What a person needs to know of a dead letter; the text stays out of terminals and logs."""
+    """A dead letter's fields without the text, which must not appear in terminals and logs."""
     shown = {"id": dead_id.decode()}
     for name, value in zip(flat[::2], flat[1::2], strict=True):
         if name != b"text":

@@ -1,4 +1,4 @@
-"""How a command of an operator is run: with a link to the jobs' Redis, and with every foreseen error in one line."""
+"""Runs an operator's command with a link to the job plane's Redis, and prints its errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.stream.transport.retry import RedisError
 
 
 def on_queue(settings: Settings, what: Callable[[Link, Keys], Awaitable[int]]) -> int:
-    """Run it and return its exit status; 1 where Redis cannot be used or refuses."""
+    """Run `what` and return its exit status, or 1 after printing an error."""
 
     async def connected() -> int:
         link = open_link(addresses(settings)[0])

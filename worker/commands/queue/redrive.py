@@ -1,4 +1,4 @@
-"""`queue redrive`: publishes dead jobs again, whole or not at all."""
+"""`queue redrive`: publishes dead jobs again. A job is published whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from worker.stream.scripts import load_alone
 from worker.stream.transport.base import Link, run_script
 from worker.stream.transport.retry import RedisError
 
-MOST_CHARS = 10**7  # how long a text may be is for the workers to say
-MAX_SAID = 20  # letters that were not redriven are named up to so many
+MOST_CHARS = 10**7  # the workers check the length of the text
+MAX_SHOWN = 20  # letters that stay are listed up to this number
 HEAD = (b"dead_reason", b"dead_attempts", b"dead_worker", b"dead_id")  # how SETTLE begins a letter
 CUT = b"dead_cut"
 REDRIVE = load_alone("redrive")
@@ -27,9 +27,9 @@ Letter = tuple[bytes, list[bytes]]  # id, flat fields
 
 
 def redrive(settings: Settings, dead_ids: list[str], every: bool) -> int:
-    """Exit status 0 when all that were named were published again, 1 when some were not, 2 for a wrong call."""
+    """Exit status 0 when every named letter was published again, 1 when some were not, 2 for wrong arguments."""
     if bool(dead_ids) == every:
-        complain("name dead letters by id (see queue dead), or --all for every one")
+        complain("no dead letter is named; give ids that queue dead lists, or --all")
         return 2
     odd = [one for one in dead_ids if parse_id(one.encode("utf-8", "replace")) is None]
     for one in odd:
@@ -44,7 +44,7 @@ class _Redrive:
         self._link = link
         self._keys = keys
         self._n_published = 0
-        self._refusals: list[str] = []
+        self._kept: list[str] = []
         self._at = b""
 
     async def run(self, dead_ids: list[str]) -> int:
@@ -53,63 +53,63 @@ class _Redrive:
             async for letter_id, flat in self._named(dead_ids) if dead_ids else self._all():
                 self._at = letter_id
                 if problem := await self._publish_again(letter_id, flat):
-                    self._refusals.append(f"{letter_id.decode()} stays: {problem}")
+                    self._kept.append(f"{letter_id.decode()} stays: {problem}")
         except (RedisError, OSError) as error:
             at = f" at letter {self._at.decode()}" if self._at else ""
-            stopped = f"stopped{at}, and what follows was not tried; {redis_problem(error)}"
+            stopped = f"stopped{at} and tried no further letters: {redis_problem(error)}"
             if "WRONGTYPE" in str(error):
-                stopped += "; see makima-tts queue repair"
-        print(f"published {self._n_published} dead jobs anew")
-        for line in self._refusals[:MAX_SAID]:
+                stopped += "; run makima-tts queue repair"
+        print(f"published {self._n_published} dead jobs again")
+        for line in self._kept[:MAX_SHOWN]:
             complain(line)
-        if len(self._refusals) > MAX_SAID:
-            complain(f"{len(self._refusals) - MAX_SAID} more letters stay for such reasons")
+        if len(self._kept) > MAX_SHOWN:
+            complain(f"{len(self._kept) - MAX_SHOWN} more letters stay for similar reasons")
         if stopped:
             complain(stopped)
-        return 1 if self._refusals or stopped else 0
+        return 1 if self._kept or stopped else 0
 
     async def _named(self, dead_ids: list[str]) -> AsyncIterator[Letter]:
         for dead_id in dict.fromkeys(dead_ids):
             found = await self._link.call("XRANGE", self._keys.dead, dead_id, dead_id)
             if not found:
-                self._refusals.append(f"there is no dead letter {dead_id}")
+                self._kept.append(f"there is no dead letter {dead_id}")
             for letter_id, flat in found:
                 yield letter_id, flat
 
     async def _all(self) -> AsyncIterator[Letter]:
-        """Up to the newest there is at the start: what dies again meanwhile stays."""
+        """Every letter up to the newest at the start: a job that dies again meanwhile stays."""
         newest = await self._link.call("XREVRANGE", self._keys.dead, "+", "-", "COUNT", 1)
         if newest:
             async for letter_id, flat in entries(self._link, self._keys.dead, newest[0][0]):
                 yield letter_id, flat
 
-    async def _publish_again(self, letter_id: bytes, flat: list[bytes]) -> str:
-        """Publish the job and take the letter out, both or neither. Returns why it was not done, or ""."""
+    async def _publish_again(self, letter_id: bytes, flat: list[bytes]) -> str | None:
+        """Publish the job and delete its letter, both or neither. Returns the problem where neither was done."""
         cut, fields = job_of(flat)
         if cut:
             return f"its {printable(cut)} was too long to be kept whole; publish the job yourself"
         try:
             parse_job("0-1", fields, MOST_CHARS)
         except JobError as error:
-            return f"it is no job that can be spoken: {printable(str(error).encode('utf-8', 'replace'), 300)}"
+            return f"it is not a valid job: {printable(str(error).encode('utf-8', 'replace'), 300)}"
         session, job_id = session_id_of(fields) or "", field_of(fields, "job_id")
         seen = self._keys.dead
         if job_id is not None:
             digest = sha1(session.encode() + b" " + job_id, usedforsecurity=False).hexdigest()
             seen = self._keys.seen_prefix + digest
         keys = (self._keys.jobs, self._keys.dead, seen)
-        said, *rest = await run_script(self._link, REDRIVE, keys, letter_id, *fields)
-        if said == b"QUEUED":
-            return f"its job is in the queue already, as {rest[0].decode()}"
-        self._n_published += said == b"OK"
-        return "" if said == b"OK" else "somebody else took it"
+        answer, *rest = await run_script(self._link, REDRIVE, keys, letter_id, *fields)
+        if answer == b"QUEUED":
+            return f"its job is already in the queue, as {rest[0].decode()}"
+        self._n_published += answer == b"OK"
+        return None if answer == b"OK" else "another operator took it"
 
 
 def job_of(flat: list[bytes]) -> tuple[bytes, list[bytes]]:
-    """(what was cut of a letter's job, or b""; the job's fields as they were published).
+    """(the name of the field that the letter does not hold whole, or b""; the job's fields as published).
 
-    SETTLE writes its own fields first: those of the same names that follow are the publisher's. In a letter that was
-    written by hand the first of each name counts.
+    SETTLE writes its own fields first; later fields of the same names are the publisher's. In a letter that was written
+    by hand, the first field of each name counts as SETTLE's.
     """
     pairs = list(zip(flat[::2], flat[1::2], strict=False))
     names = [name for name, _ in pairs]

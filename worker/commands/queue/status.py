@@ -1,4 +1,4 @@
-"""`queue status`: what lies in the queue, whether it is sound, and who works on it."""
+"""`queue status`: the queue's depths, its damage, and the workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from worker.stream.transport.retry import PASSING, Refusal
 
 MAX_CARDS = 10_000
 MAX_CELL = 128
-_KEY_OF = {"unsettled": "jobs", "running": "jobs", "oldest_s": "jobs"}  # the others are named like their key
+_KEY_OF = {"unsettled": "jobs", "running": "jobs", "oldest_s": "jobs"}  # other depths have their key's name
 
 
 def status(settings: Settings, as_json: bool) -> int:
@@ -35,7 +35,7 @@ async def _status(link: Link, keys: Keys, as_json: bool) -> int:
     workers = await _cards(link, keys)
     found = await check_job_plane(link, keys)
     if as_json:
-        print(json.dumps({**depths, "workers": workers, **told(found)}))
+        print(json.dumps({**depths, "workers": workers, **report(found)}))
         return 0
     console = table_console()
     for name, value in depths.items():
@@ -51,8 +51,8 @@ async def _status(link: Link, keys: Keys, as_json: bool) -> int:
     return 0
 
 
-def told(found: IntegrityReport) -> dict[str, Any]:
-    """What a look found, as JSON."""
+def report(found: IntegrityReport) -> dict[str, Any]:
+    """The integrity report as JSON."""
     return {
         "sound": found.is_sound,
         "damage": [damage.as_json() for damage in found.damage],
@@ -62,18 +62,18 @@ def told(found: IntegrityReport) -> dict[str, Any]:
 
 
 def lines(found: IntegrityReport) -> list[str]:
-    """What a look found, a plain line each."""
+    """The integrity report as lines of text."""
     if found.is_sound:
         first = "the queue is sound"
     elif found.damage:
-        first = "the queue is damaged; makima-tts queue repair lists what can be done about it:"
+        first = "the queue is damaged; run makima-tts queue repair to list the repairs:"
     else:
-        first = "the queue could not be looked at as a whole:"
-    rights = "; the rules of `operator` in deploy/redis/users.acl have the right"
+        first = "the queue could not be checked completely:"
+    rights = "; use the user `operator` of deploy/redis/users.acl"
     return [
         first,
         *[damage.sentence for damage in found.damage],
-        *[f"not looked at: {why}{rights}" for why in found.unread],
+        *[f"not checked: {why}{rights}" for why in found.unread],
         *found.notes,
     ]
 
@@ -81,7 +81,7 @@ def lines(found: IntegrityReport) -> list[str]:
 def _unreadable(found: IntegrityReport, name: str) -> str:
     key = _KEY_OF.get(name, name)
     odd = [damage.detail for damage in found.damage if (damage.name, damage.kind) == (key, Kind.OTHER_TYPE)]
-    return f"unreadable: {odd[0] if odd else 'Redis refuses to tell'}"
+    return f"unreadable: {odd[0] if odd else 'Redis refuses the command'}"
 
 
 def _ago(beat_ms: float | None) -> str:
@@ -92,21 +92,21 @@ def _ago(beat_ms: float | None) -> str:
 
 
 async def _cards(link: Link, keys: Keys) -> dict[str, dict[str, Any]]:
-    """The workers' cards; none where they cannot be read."""
+    """The workers' cards by name; empty where they cannot be read."""
     found: dict[str, dict[str, Any]] = {}
     try:
         async for name, raw in scan_pairs(link, "HSCAN", keys.workers):
             found[name.decode("utf-8", "replace")] = _card(raw)
             if len(found) == MAX_CARDS:
                 break
-    except Refusal as error:  # the look says why
+    except Refusal as error:  # the integrity report has the reason
         if isinstance(error, PASSING):
             raise
     return found
 
 
 def _card(raw: bytes) -> dict[str, Any]:
-    """A worker's card; empty where it is none, or holds numbers that JSON cannot."""
+    """A worker's card; empty where it is not a JSON object, or has numbers that JSON cannot express."""
     try:
         card = json.loads(raw)
         json.dumps(card, allow_nan=False)
