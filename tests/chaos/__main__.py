@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: one run; status 1 when anything was violated, or when a whole run broke too little."""
+"""`python -m tests.chaos`: one run; exit status 1 on a violation, or when a run of full length broke too little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work of the driver that goes on beside its main thread."""
+"""Work that the driver does on threads beside its main one."""
 
 from __future__ import annotations
 

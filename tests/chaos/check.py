@@ -1,4 +1,4 @@
-"""What every session heard, held against the contract, and what a run left behind."""
+"""Checks what every session received, and what a run left behind, against the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: how long take-overs were, and the streams of the sessions where something is wrong."""
+"""The files that a run keeps: durations of take-overs, and the streams of sessions with violations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Breaking things: a plan's steps done one by one, each as soon as its time has come and the contract bears it."""
+"""Executes the steps of a plan one by one, each as soon as it is due and the contract allows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workers of a run: started, killed, stopped past their lease, resumed and drained at will."""
+"""The worker processes of a run: start, kill, stop past their lease, resume, drain."""
 
 from __future__ import annotations
 

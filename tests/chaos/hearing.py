@@ -1,4 +1,4 @@
-"""One session's stream held against the contract, entry by entry: each violation is a sentence, and all are found."""
+"""Checks one session's stream against the contract, entry by entry; every violation is a sentence."""
 
 from __future__ import annotations
 

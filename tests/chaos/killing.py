@@ -1,4 +1,4 @@
-"""Kills workers that speak, at moments worth trying, and waits until their utterances go on."""
+"""Kills workers while they speak, at chosen moments, and waits until another worker goes on."""
 
 from __future__ import annotations
 

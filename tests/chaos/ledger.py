@@ -1,4 +1,4 @@
-"""What a chaos run did: the jobs it published, what it cancelled, and every fault it caused."""
+"""The record of a run: published jobs, cancels, and every fault that was caused."""
 
 from __future__ import annotations
 

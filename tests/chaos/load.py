@@ -1,4 +1,4 @@
-"""What the sessions of a run do: speak one to five jobs each; some cancel, a few leave.
+"""The load of a run: sessions with one to five jobs each; some cancel, a few leave.
 
 There are always so many unsettled jobs, so that whatever breaks, it breaks while somebody speaks.
 """

@@ -1,4 +1,4 @@
-"""Odd values: what an operator's hand, another program or another release may leave where a worker expects its own."""
+"""Odd values, as an operator, another program or another release may leave them in a key."""
 
 from __future__ import annotations
 

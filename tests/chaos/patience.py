@@ -1,4 +1,4 @@
-"""redis-py clients for one who breaks their Redis: what fails is sent again until it succeeds, for a minute.
+"""redis-py clients for the driver, which breaks their Redis: a failed command is sent again, for up to a minute.
 
 So a command may be carried out twice. A blocking read must be shorter than TIMEOUT_S.
 """

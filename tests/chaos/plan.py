@@ -1,4 +1,4 @@
-"""What a run breaks, and when: drawn from its seed alone, with the counts it has to reach."""
+"""The plan of a run: which faults and when, drawn from the seed, and the counts that it must reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A listener's player: it knows when each chunk of an utterance arrived, and tells when it had nothing to play.
+"""A model of a player: from the arrival times of the chunks, when it had nothing to play.
 
 The rule: playback starts as soon as START_BUFFER_S of audio, or the final chunk, has arrived. From then on it plays
 without a break; when it runs dry it is silent and goes on the moment the next samples arrive, without filling the

@@ -1,4 +1,4 @@
-"""A network that fails, between the workers and their Redis."""
+"""A TCP proxy between the workers and their Redis that delays, holds and cuts connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listens to every session as a relay does, and notes when each entry came."""
+"""Reads the stream of every session as a relay does, with the arrival time of each entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user that workers log in as, whose rights are taken and given back on every server; the driver has its own."""
+"""The Redis user of the workers: its rights are revoked and restored on every server. The driver has another user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where nothing is wrong but what a run does to its workers: a healthy Redis, a fleet, and sessions that talk."""
+"""A healthy Redis, a fleet, and sessions that always have a job: for runs that only kill or replace workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes of Redis that a chaos run is held on: each keeps what it acknowledged, each can be broken.
+"""The kinds of Redis that a chaos run uses: each keeps what it acknowledged, and each can be broken.
 
 AOF with appendfsync always: an answer that a client has read was on the disk before. What a set-up starts it ends.
 """

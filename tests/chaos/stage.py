@@ -1,4 +1,4 @@
-"""A made-up session, written as workers write theirs, for the tests of the check to spoil."""
+"""A made-up session, written as workers write theirs, into which tests of the check put violations."""
 
 from __future__ import annotations
 

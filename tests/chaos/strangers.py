@@ -1,4 +1,4 @@
-"""Who takes part in the group beside today's workers: strangers at its commands, and a worker of tomorrow.
+"""Other members of the consumer group: clients with commands of their own, and a worker of a later release.
 
 Tomorrow's writes, properly and in turn with the others', what today's does not know: fields, numbers, keys, entries.
 """

@@ -1,4 +1,4 @@
-"""How long a listener waits when the worker that speaks to it is killed, and whether it hears that.
+"""Measures how long a listener waits after its worker was killed, and whether its player runs dry.
 
 Redis is well. Of several workers, one that speaks is killed (-9) at a moment worth trying; others are ready, and a new
 one is before the next is killed. What a take-over took is the time from the kill to the arrival of the first chunk that

@@ -1,4 +1,4 @@
-"""Sessions that never fall silent: each has the next speak job published before the one it hears has ended."""
+"""Sessions that always have a job: the next one is published before the current one has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may be hit: workers that are at work, and none that holds a job on its last attempt.
+"""Chooses the workers that may be hit: those at work without a job on its last attempt.
 
 A job whose workers die again and again without a new sample is given up after three, as the contract has it. That is
 not what a run is to show, so who holds such a job is spared until it is through.

@@ -1,4 +1,4 @@
-"""Small runs: a fleet that heeds its fences loses nothing, and one that does not is found out."""
+"""Short runs: a fleet with fencing loses nothing, and violations of one without fencing are found."""
 
 from __future__ import annotations
 

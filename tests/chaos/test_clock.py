@@ -1,4 +1,4 @@
-"""A server's clock goes where it is set and back, and where it cannot be set the reason is told."""
+"""A server's clock is set and set back; where that is impossible, the reason is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every damage is done to what it names, is drawn from the seed, and excepts the jobs it is done to and no other."""
+"""Each kind of damage changes the key that it names, is drawn from the seed, and excepts only the jobs it hits."""
 
 from __future__ import annotations
 

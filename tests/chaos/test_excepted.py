@@ -1,4 +1,4 @@
-"""What the check excepts: jobs whose own keys were damaged may fail, and those published again may end again."""
+"""Exceptions of the check: jobs with damaged keys may fail, and jobs published again may end again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers forked from the nursery are workers like any other, and none outlives its owner."""
+"""Forked workers are workers like any other, and none outlives its owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two workers speak on while the whole job plane is damaged, key after key, also the stream of the jobs itself."""
+"""Two workers go on speaking while every key of the job plane is damaged in turn, the job stream too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorder hears every entry once and in its order, whatever happens to Redis."""
+"""The recorder reads every entry once and in order, whatever happens to Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strangers at the group do what they say, and tomorrow's worker gives back what it took and writes nothing wrong."""
+"""Strangers do to the group what they are for; a worker of a later release gives back what it took."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table says what a run did, what came of it and what was wrong, in one screen."""
+"""The table shows violations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever holds a job on its last attempt is spared, and nobody is hit while too few are at work."""
+"""A worker with a job on its last attempt is spared, and no worker is hit while too few are at work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What real workers say, disturbed or not, is what the check expects of them."""
+"""What real workers send, disturbed or not, is what the check expects of them."""
 
 from __future__ import annotations
 

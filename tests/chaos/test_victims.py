@@ -1,4 +1,4 @@
-"""Every story of a session whose own keys are damaged: what is damaged, which jobs may fail, and which may not."""
+"""Sessions with damaged keys: what is damaged, which jobs may fail, and which may not."""
 
 from __future__ import annotations
 

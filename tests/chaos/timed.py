@@ -1,4 +1,4 @@
-"""When a session heard what: one recorded stream, read into utterances with the times of their entries."""
+"""One recorded stream, parsed into utterances with the arrival times of their entries."""
 
 from __future__ import annotations
 

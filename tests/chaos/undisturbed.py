@@ -1,4 +1,4 @@
-"""What an utterance sounds like when nothing disturbs it; what was heard has to be the same to the last bit.
+"""The samples of an undisturbed utterance, which must be equal to the received ones to the last bit.
 
 Preview: a worker speaks the job again. Qwen: its codes are sampled, so those on the job's own entries are decoded,
 each segment in one call, and sent through the audio chain.

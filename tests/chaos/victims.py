@@ -1,4 +1,4 @@
-"""Sessions of which the driver damages the own keys: what it does to them one after the other, and what they may do.
+"""Sessions whose keys the driver damages: the damage in order, and what their jobs may do then.
 
 Each publishes jobs that may fail, for their keys are damaged, and jobs before or behind them that may not.
 """

@@ -1,4 +1,4 @@
-"""A worker whose stderr is a pipe that nobody reads."""
+"""A worker whose stderr is a full pipe."""
 
 from __future__ import annotations
 

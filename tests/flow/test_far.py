@@ -1,4 +1,4 @@
-"""Workers far from their Redis: slower, but nobody's job is taken from him."""
+"""Workers far from their Redis are slower, and lose no lease."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Redis does to a worker in mid-utterance, and that the listener hears none of it."""
+"""Redis fails while a worker speaks, and the listener receives the whole utterance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A segment whose end comes by itself after its last frame, as a model's end token after a chunk already given."""
+"""A segment that ends after its last frame was sent, as by an end token behind a whole chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions whose own keys are odd cost their own job and no other; every entry is answered, also one that repeats."""
+"""Sessions with odd keys lose their own job and no other; every entry is answered, also a repeated one."""
 
 from __future__ import annotations
 

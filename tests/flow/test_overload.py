@@ -1,4 +1,4 @@
-"""More jobs than can be spoken, a Redis without memory, listeners that leave, crash or are slow."""
+"""More jobs than slots, a Redis without memory, and listeners that leave, crash or are slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that kills its workers dies after three of them, and takes nobody with it."""
+"""A job that kills its workers is dead-lettered after three of them, and no other job is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers as operators run them: several processes, killed, stopped, drained and told to reload."""
+"""Workers as operators run them: several processes, killed, stopped, drained and reloaded."""
 
 from __future__ import annotations
 

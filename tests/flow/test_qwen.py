@@ -1,4 +1,4 @@
-"""Qwen3-TTS as a worker's engine: jobs in, its own voice out, by way of a real Valkey."""
+"""Qwen3-TTS as the engine of a worker on a real Valkey."""
 
 from __future__ import annotations
 

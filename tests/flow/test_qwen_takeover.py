@@ -1,4 +1,4 @@
-"""An utterance of Qwen3-TTS that loses its worker goes on from the codes on its stream, at the very next sample."""
+"""A Qwen3-TTS utterance whose worker dies is resumed from its codes at the very next sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole worker on every shape of Redis it can be pointed at."""
+"""A worker on every kind of Redis that its settings allow."""
 
 from __future__ import annotations
 

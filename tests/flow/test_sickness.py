@@ -1,4 +1,4 @@
-"""An engine that is beyond repair takes its worker out of service, and nobody's job with it."""
+"""A broken engine ends its worker, and no job fails for it."""
 
 from __future__ import annotations
 

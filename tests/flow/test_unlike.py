@@ -1,4 +1,4 @@
-"""A worker that takes over says what it computes on, and whether its samples are exactly those of the worker before."""
+"""A worker that takes over reports its arithmetic, and whether its samples equal those of the worker before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job goes in, its session hears it: one worker in this process, a real Valkey, an engine of tones."""
+"""One worker in this process speaks jobs with an engine of tones, on a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A URL that names a server of another kind: the worker waits, says what to write, and leaves the jobs to others."""
+"""A URL of another kind of server: the worker waits, logs the URL to write, and claims no jobs."""
 
 from __future__ import annotations
 

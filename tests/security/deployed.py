@@ -1,4 +1,4 @@
-"""A Redis started as it is deployed: start.sh, users.acl, compose's options, a password file a user."""
+"""A Redis started as it is deployed: start.sh, users.acl, options of compose, one password file for each user."""
 
 from __future__ import annotations
 

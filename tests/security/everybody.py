@@ -1,4 +1,4 @@
-"""A day's work of the four users, each by its own name and password, and a list of what was refused meanwhile."""
+"""The usual commands of the four users, each under its name and password, and a list of those refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that somebody might hope to break out with, and odd ones that are allowed."""
+"""Names that try to break out of keys or folders, and odd names that are allowed."""
 
 from __future__ import annotations
 

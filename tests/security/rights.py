@@ -1,4 +1,4 @@
-"""What each user of deploy/redis/users.acl may do, word for word: every command, and on which keys."""
+"""The rights of each user in deploy/redis/users.acl: every command, and on which keys."""
 
 from __future__ import annotations
 

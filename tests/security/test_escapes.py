@@ -1,4 +1,4 @@
-"""Jobs with such ids and voices through a living worker: each is answered, and only its own keys are touched."""
+"""Jobs with hostile IDs and voices: a worker answers each, and touches only its own keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Voices and their cached prompts stay in their folders, whatever they are called and wherever links lead."""
+"""Voices and cached prompts stay in their folders, whatever their names and wherever links lead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Session and job ids cannot name a key that is not theirs: in Python, in Lua, and as Redis' rules see it."""
+"""Session and job IDs cannot name the key of another: in Python, in Lua, and by the ACL rules."""
 
 from __future__ import annotations
 

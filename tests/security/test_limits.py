@@ -1,4 +1,4 @@
-"""What no rule of Redis forbids these users; SECURITY.md says so."""
+"""What the ACL rules cannot forbid, as SECURITY.md says."""
 
 from __future__ import annotations
 

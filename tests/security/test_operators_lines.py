@@ -1,4 +1,4 @@
-"""The redis-cli lines of docs/operations.md, typed by the operator on a deployed Redis."""
+"""The redis-cli lines of docs/operations.md work on a deployed Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SECURITY.md names its tests: they are there, and none of these tests is left out."""
+"""SECURITY.md names its tests: they exist, and none is left out."""
 
 from __future__ import annotations
 

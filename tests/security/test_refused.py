@@ -1,4 +1,4 @@
-"""What is not theirs is refused on a live server, in the middle of their work, and leaves everything as it was."""
+"""A live server refuses commands beyond the rights of a user, and nothing changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command of the server and every kind of key: each user has exactly the rights of its list."""
+"""Every command of the server and every kind of key: each user has exactly the listed rights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets in: nobody without a name, each user by the password of its file and by nothing else."""
+"""Logging in needs a user name and the password of its file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What jobs say stays between Redis and who may read it: no log, metric or health page shows it."""
+"""The text of a job appears in no log, metric or health page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS with its checks: who is not the right server is sent nothing; the reason is one line, without a password."""
+"""TLS checks the server before anything is sent; an error is one line without a password."""
 
 from __future__ import annotations
 

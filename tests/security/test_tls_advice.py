@@ -1,4 +1,4 @@
-"""Each TLS mistake is told with the setting that mends it, by doctor and by the other commands, in one line."""
+"""Every TLS mistake is reported in one line with the setting that mends it, by doctor and other commands."""
 
 from __future__ import annotations
 

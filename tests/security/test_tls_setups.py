@@ -1,4 +1,4 @@
-"""TLS in the other shapes: a client's own certificate, plain and TLS mixed up, a Cluster, Sentinels."""
+"""TLS with client certificates, mixed with plain connections, on a Cluster, and behind Sentinels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Under its own name and password each user can do all of its work; nothing that it needs is refused."""
+"""Each user can do all of its work under its name and password."""
 
 from __future__ import annotations
 

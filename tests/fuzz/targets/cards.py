@@ -1,4 +1,4 @@
-"""What lies in the folder of the voices: cards in TOML, and their folders' names."""
+"""Voice cards in TOML, and the names of their folders."""
 
 from __future__ import annotations
 

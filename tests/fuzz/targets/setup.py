@@ -1,4 +1,4 @@
-"""How a worker is set up: flags, environment, .env and the file with the password."""
+"""Settings: flags, environment, .env and the password file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts, on the way that every accepted job's goes: cleaned, cut into segments, respelt, budgeted, spoken."""
+"""The way of a job's text: cleaned, split into segments, respelt, budgeted, spoken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where Redis is: URLs, and what a Cluster's server answers of who owns which slots."""
+"""URLs of Redis, and the answer of a Cluster to CLUSTER SLOTS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands on a session's stream: messages in msgpack, entries around them, and what a take-over reads of them."""
+"""Messages in msgpack, the entries around them on a session's stream, and the progress read from it."""
 
 from __future__ import annotations
 
