@@ -1,10 +1,11 @@
-"""A cancel in mid-utterance: what the worker sends to Redis for it, seen from the server."""
+"""What ends an utterance early: a cancel, and another hand's entry on the session's stream."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import redis
@@ -85,3 +86,23 @@ def _sent(lines: list[str]) -> list[str]:
         if client == worker
     ]
     return [name for name in sent if name not in ("claim", "reclaim", "sweep")]
+
+
+async def test_another_hands_entry_stops_the_writer_and_the_job_is_resumed_at_once(
+    valkey: redis.Redis, valkey_server: Server, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger = {"type": "begin", "job_id": "another", "entry": "1-1", "delivered": "0", "data": b"\x80"}
+    async with running(make_settings(valkey_server.url), ToneEngine(2, frame_s=0.02)) as worker:
+        entry_id = await client.publish({"session_id": "s", "text": TEXT})
+        await eventually(lambda: valkey.xlen(KEYS.audio("s")) > 3)
+        last: Any = valkey.xrevrange(KEYS.audio("s"), count=1)
+        epoch = int(last[0][0].partition(b"-")[0]) + 5
+        valkey.xadd(KEYS.audio("s"), stranger, id=f"{epoch}-0")  # type: ignore[arg-type]
+        await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=30)
+        released = worker.metrics.registry.get_sample_value("makima_tts_settled_total", {"how": "release"})
+    entries: Any = valkey.xrange(KEYS.audio("s"))
+    ours = [fields for _, fields in entries if fields.get(b"entry") == entry_id.encode()]
+    assert [fields[b"type"] for fields in ours].count(b"begin") == 2
+    assert ours[-1][b"type"] == b"complete"
+    assert released == 1
+    assert "unexpected" not in caplog.text
