@@ -1,17 +1,18 @@
-"""A worker lives on whatever others write into its streams, and ends every job in words for its session."""
+"""A worker survives whatever others write into its streams, and ends every job with an answer for its session."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
 import redis
 
 from schemas import JobError, WireError, parse_job, session_id_of
-from tests.conftest import eventually, running
+from tests.conftest import Server, eventually, running
 from tests.flow.listening import KEYS, check_complete, check_queue_is_empty, read_session, until_ended
 from tests.fuzz.strategies import examples
 from tests.fuzz.target import Target, unpacked
@@ -24,6 +25,12 @@ from worker.settings import Settings
 from worker.stream.client import Client
 
 N_SLOTS = 32
+
+
+@pytest.fixture
+def valkey_server(servers: dict[str, Server]) -> Server:
+    """One kind of server is enough: tests/scripts runs the scripts on the others."""
+    return servers["valkey"]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +109,7 @@ async def test_a_listener_is_told_of_garbage_and_of_nothing_else(valkey: redis.R
     assert n_read > 60
 
 
+@cache
 def fuzzed(target: Target, n: int) -> list[Any]:
     return [unpacked(data) for data in examples(target.inputs(), n, 1)]
 
