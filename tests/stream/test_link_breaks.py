@@ -15,6 +15,7 @@ from tests.stream.links import outcome, talking
 from worker.embedded import Embedded
 from worker.stream.transport.address import Address
 from worker.stream.transport.base import LinkClosedError
+from worker.stream.transport.connection import PipelinedConnection
 from worker.stream.transport.link import PipelinedLink, SharedAttempt
 from worker.stream.transport.retry import PASSING
 
@@ -124,6 +125,22 @@ async def test_a_caller_cancelled_in_the_moment_of_the_break_leaves_no_complaint
     assert all(
         isinstance(found, asyncio.CancelledError) for found in await asyncio.gather(*tasks, return_exceptions=True)
     )
+
+
+async def test_a_write_to_a_transport_that_is_closed_already_fails_its_call_and_no_other() -> None:
+    class Closed(asyncio.Transport):
+        """As uvloop's before it calls connection_lost."""
+
+        def write(self, data: object) -> None:
+            raise RuntimeError("the handler is closed")
+
+        def abort(self) -> None: ...
+
+    connection = PipelinedConnection("server", 1.0)
+    connection.connection_made(Closed())
+    with pytest.raises(redis.ConnectionError):
+        await connection.send(b"PING")
+    assert connection.is_broken
 
 
 async def test_a_slow_answer_is_no_hung_server_while_something_comes() -> None:

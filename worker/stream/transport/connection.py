@@ -105,7 +105,10 @@ class PipelinedConnection(asyncio.Protocol):
     def _flush(self) -> None:
         unsent, self._unsent = self._unsent, []
         if self._failure is None and self._transport is not None:
-            self._transport.write(b"".join(unsent))  # 3.12's writelines fails on a connection that just broke
+            try:
+                self._transport.write(b"".join(unsent))  # 3.12's writelines fails on a connection that just broke
+            except RuntimeError as error:  # uvloop closes a broken transport before it calls connection_lost
+                self.give_up(redis.ConnectionError(f"the connection broke: {error}"))
 
     def _answer(self, answer: Any) -> None:
         if not self._unanswered:  # a server's reason to close, or one reply more than commands
