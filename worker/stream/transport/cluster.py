@@ -41,45 +41,37 @@ class ClusterLink:
         return bool(self._servers) and all(server.is_connected for server in self._servers.values())
 
     async def call(self, *command: Word) -> Any:
-        async def send(server: PipelinedLink) -> Any:
-            return await server.call(*command)
-
-        async def ask(server: PipelinedLink) -> Any:
+        async def send(server: PipelinedLink, is_asking: bool) -> Any:
+            if not is_asking:
+                return await server.call(*command)
             _, answer = await server.batch(("ASKING",), command)
             if isinstance(answer, BaseException):
                 raise answer
             return answer
 
-        return await self._routed(key_of(command), send, ask)
+        return await self._routed(key_of(command), send)
 
     async def transaction(self, *commands: tuple[Word, ...]) -> list[Any]:
-        async def send(server: PipelinedLink) -> list[Any]:
+        async def send(server: PipelinedLink, is_asking: bool) -> list[Any]:
+            if is_asking:
+                raise TryAgainError("the keys of a transaction are being moved to another server")
             return await server.transaction(*commands)
 
-        async def ask(_: PipelinedLink) -> list[Any]:
-            raise TryAgainError("the keys of a transaction are being moved to another server")
-
-        return await self._routed(key_of(commands[0]), send, ask)
+        return await self._routed(key_of(commands[0]), send)
 
     async def close(self) -> None:
         for server in self._servers.values():
             await server.close()
 
-    async def _routed(
-        self,
-        key: Word | None,
-        send: Callable[[PipelinedLink], Awaitable[T]],
-        ask: Callable[[PipelinedLink], Awaitable[T]],
-    ) -> T:
-        place, speak = await self._owner(key), send
+    async def _routed(self, key: Word | None, send: Callable[[PipelinedLink, bool], Awaitable[T]]) -> T:
+        place, is_asking = await self._owner(key), False
         for _ in range(N_REDIRECTIONS):
             try:
-                return await speak(self._server(place))
-            except MovedError as moved:
-                self._is_stale = True
-                place, speak = (moved.host or place[0], moved.port), send
-            except AskError as elsewhere:
-                place, speak = (elsewhere.host or place[0], elsewhere.port), ask
+                return await send(self._server(place), is_asking)
+            except AskError as moved:  # MovedError is one
+                is_asking = not isinstance(moved, MovedError)
+                self._is_stale |= not is_asking
+                place = (moved.host or place[0], moved.port)
             except PASSING:
                 self._doubt(place)
                 raise

@@ -58,8 +58,8 @@ PLANE_REFUSALS = (MissingRight, AskError, ClusterCrossSlotError)  # MovedError i
 
 
 def is_no_group(error: redis.ResponseError) -> bool:
-    """The consumer group, or the whole job stream, is gone: the server says so in words only."""
-    return "NOGROUP" in str(error)
+    """The consumer group, or the whole job stream, does not exist."""
+    return str(error).startswith("NOGROUP ")
 
 
 def backoff_s(failures: int, cap_s: float = 1.0) -> float:
