@@ -17,7 +17,7 @@ from worker.engine.checkpoint.packages import fits
 from worker.settings import Settings, without_password
 from worker.stream.scripts import APPEND, BEAT, BEGIN, CLAIM, END, RECLAIM, SETTLE, SWEEP, Script
 from worker.stream.transport.address import Address, AddressError, addresses
-from worker.stream.transport.advice import advice_on, said_by
+from worker.stream.transport.advice import advice_on, text_of
 from worker.stream.transport.base import Link
 from worker.stream.transport.open import open_link
 from worker.stream.transport.retry import MissingRight, RedisError, Refusal
@@ -102,7 +102,7 @@ async def _examine(plane: RedisRole, lease_ms: int) -> None:
 
 def _what_is_wrong(error: BaseException) -> tuple[str, str]:
     """(what, what to do)"""
-    what = said_by(error) if str(error) else "no answer in time"
+    what = text_of(error) if str(error) else "no answer in time"
     if isinstance(error, AddressError):
         return what, "correct MAKIMA_TTS_REDIS_URL or --redis-url"
     advice = advice_on(error)

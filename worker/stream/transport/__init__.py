@@ -1,1 +1,1 @@
-"""How commands reach Redis: addresses, connections, retries."""
+"""The Redis transport: addresses, connections, links and retries."""

@@ -19,10 +19,10 @@ __all__ = ["Address", "AddressError", "addresses"]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where one plane's Redis is and who we are there. Neither URL nor password appears in `repr`.
+    """The address of one plane's Redis, with user and files. Neither URL nor password appears in `repr`.
 
     password_file: read for each connection, and wins over a password. is_part: one server of a Cluster or one Sentinel,
-    not a server that may be used by itself. Raises AddressError when the URL cannot be used.
+    which the handshake does not check for its kind. Raises AddressError when the URL cannot be used.
     """
 
     url: str = field(repr=False)
@@ -66,7 +66,7 @@ class Address:
         return replace(self._at(host, port, db=self._parsed.db), is_part=False)
 
     def sentinel(self, host: str, port: int) -> Address:
-        """The address of one Sentinel, which may know neither the servers' user nor their password."""
+        """The address of one Sentinel, without the servers' user and password, which it may not know."""
         return replace(self._at(host, port), username=None, password=None, password_file=None)
 
     @property
@@ -119,7 +119,7 @@ class Address:
 
 
 def addresses(settings: Settings) -> tuple[Address, Address]:
-    """Where the job plane and the session plane are. Raises SettingsError for an unreadable password file."""
+    """The addresses of the job plane and of the session plane. Raises SettingsError for an unreadable password file."""
     username, password = settings.redis_credentials()
     file = settings.redis_password_file  # read again for each connection
     who = (username, None if file else password)

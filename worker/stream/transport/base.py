@@ -1,4 +1,4 @@
-"""A link: where commands go, whatever is behind it (one server, a Sentinel service's master, a Cluster)."""
+"""The interface of a link: to one server, to the master of a Sentinel service, or to a Cluster."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ Word = str | bytes | int | float
 
 
 class LinkClosedError(MakimaError):
-    """The link was closed by its owner; nothing is sent on it any more."""
+    """The link was closed by its owner and sends no more commands."""
 
 
 class Link(Protocol):
-    """Sends commands. Raises redis-py's errors; see `worker.stream.transport.retry.PASSING` for those that pass.
+    """Sends commands. Raises redis-py's errors; `worker.stream.transport.retry.PASSING` lists the temporary ones.
 
-    A command that fails with a connection error may have been carried out: only commands that may be repeated are sent.
-    is_connected: whether a connection stands, so that a command needs no new one. scripts: SHAs of the scripts whose
-    source was sent over the connections that stand.
+    A command that fails with a connection error may have been carried out: send only commands that can be sent twice.
+    is_connected: whether a connection is open. scripts: SHAs of the scripts whose source the connection has sent.
     """
 
     scripts: set[str]
@@ -30,19 +29,19 @@ class Link(Protocol):
     def is_connected(self) -> bool: ...
 
     async def call(self, *command: Word) -> Any:
-        """Send one command and return its raw answer (bytes, ints, lists)."""
+        """Send one command; returns its raw RESP2 reply (bytes, int, list or None)."""
 
     async def transaction(self, *commands: tuple[Word, ...]) -> list[Any]:
-        """MULTI, the commands, EXEC; a refused command's error stands in its place in the list."""
+        """MULTI, the commands, EXEC; returns their replies, with an error in the place of a command refused at EXEC."""
 
     async def close(self) -> None:
-        """Fail what was not answered; a call after it raises LinkClosedError."""
+        """Fail the commands without a reply; later calls raise LinkClosedError."""
 
 
 async def run_script(link: Link, script: Script, keys: tuple[str, ...], *arguments: Word) -> Any:
-    """The script's answer: EVALSHA, or EVAL with its source where the server may not have it.
+    """Run a script and return its reply: EVALSHA, or EVAL with the source where the server may not have the script.
 
-    EVAL goes out first over a new connection, since EVALSHA on a server without the script costs a round trip.
+    A new connection begins with EVAL, since EVALSHA on a server without the script costs a round trip.
     """
     if script.sha in link.scripts:
         try:  # not contextlib.suppress, which costs half a microsecond, three times a job

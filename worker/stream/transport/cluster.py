@@ -1,8 +1,7 @@
-"""The link to a Cluster: every command goes to the server that owns its key's slot, pipelined there.
+"""The link to a Cluster: routes each command to the server that owns its key's slot.
 
-redis-py's Cluster client would send one command at a time on each connection, ask the server for the keys of XREAD,
-and turn raw answers into its own types; four of its thousands of lines are needed here, and these ask for nothing
-that the worker's ACL user may not do.
+redis-py's Cluster client sends one command at a time on each connection, uses COMMAND, which the worker's ACL user may
+not run, and converts replies to types of its own.
 """
 
 from __future__ import annotations
@@ -88,21 +87,21 @@ class ClusterLink:
         return owner
 
     async def _learn(self) -> None:
-        """Ask any server which server owns which slots."""
-        seen: list[str] = []
+        """Read the slot map from the first server that returns it."""
+        problems: list[str] = []
         for place in list(dict.fromkeys([*self._servers, *self._address.hosts])):
             try:
                 ranges = await self._server(place).call("CLUSTER", "SLOTS")
-            except (redis.ResponseError, *PASSING) as error:  # the former: it is no server of a Cluster
+            except (redis.ResponseError, *PASSING) as error:  # ResponseError: not a server of a Cluster
                 self._doubt(place)
-                seen.append(f"{place[0]}:{place[1]} {type(error).__name__}: {error}")
+                problems.append(f"{place[0]}:{place[1]} {type(error).__name__}: {error}")
                 continue
             self._owners, self._is_stale = _owners_of(ranges, place[0]), False
             return
-        raise redis.ConnectionError(f"no server of the Cluster answers: {'; '.join(seen)}")
+        raise redis.ConnectionError(f"no server of the Cluster answers: {'; '.join(problems)}")
 
     def _doubt(self, place: Place) -> None:
-        """Ask again who owns what, and this server last: it may hang, or be cut off from the others."""
+        """Read the slot map again, and from this server last: it may hang, or be cut off from the others."""
         self._is_stale = True
         self._servers[place] = self._servers.pop(place)
 
@@ -117,7 +116,7 @@ class ClusterLink:
 
 
 def _owners_of(ranges: Any, asked: str) -> list[Place | None]:
-    """[slot] from what CLUSTER SLOTS answered. asked: the host that did, which may leave its own name out."""
+    """[slot] -> owner, from the reply to CLUSTER SLOTS. asked: the replying host, which may leave its own name out."""
     owners: list[Place | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
     try:
         for first, last, (host, port, *_), *_ in ranges:
@@ -134,11 +133,11 @@ _KEY_AT = {"EVAL": 3, "EVALSHA": 3, "XGROUP": 2, "XINFO": 2}
 
 
 def key_of(command: tuple[Word, ...]) -> Word | None:
-    """The first key of a command, None for one without: it goes to the server that owns slot 0."""
+    """The first key of a command. None for a command without a key, which goes to the owner of slot 0."""
     name = str(command[0]).upper()
     if name in _WITHOUT_KEY:
         return None
-    if name == "SCAN":  # its pattern has the keys' hash tag: it must reach the server that has them
+    if name == "SCAN":  # the pattern has the hash tag of the wanted keys
         return command[command.index("MATCH") + 1]
     if name in ("XREAD", "XREADGROUP"):
         return command[command.index("STREAMS") + 1]

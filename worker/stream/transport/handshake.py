@@ -1,7 +1,7 @@
-"""Making a connection: from an address to the server's first answer.
+"""The handshake: from an address to a connection that has logged in and has its first reply.
 
-Whatever goes wrong on that way is a failed connection, which passes and is tried again: a file that is being replaced,
-a name that cannot be looked up, a web server or a balancer in Redis' place, a server that lets nobody in.
+Every error on the way counts as a failed connection and is retried: a file that is being replaced, a name that cannot
+be looked up, a web server or load balancer in the place of Redis, a server that accepts no clients.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CONNECT_TIMEOUT_S = 5.0
 
 
 class WrongServerError(MakimaError, redis.ConnectionError):
-    """The server is one of a Cluster, or a Sentinel, and the URL says otherwise."""
+    """The server is one node of a Cluster, or a Sentinel, and the URL is of another kind."""
 
 
 async def open_connection(address: Address, timeout_s: float) -> PipelinedConnection:
-    """Connect, log in and hear a first answer. timeout_s: to wait for each answer, then and later.
+    """Connect, log in and check the server. timeout_s: for each reply, now and later.
 
-    Raises redis-py's ConnectionError or TimeoutError, or another of PASSING; what was behind it is its cause.
+    Raises redis-py's ConnectionError or TimeoutError, or another of PASSING; the original error is its cause.
     """
     try:
         if address.kind == "sentinel":
@@ -46,7 +46,7 @@ async def _open(address: Address, timeout_s: float) -> PipelinedConnection:
     try:
         await _greet(pipeline, address)
     except BaseException as error:
-        pipeline.give_up(error if isinstance(error, Exception) else redis.ConnectionError("given up"))
+        pipeline.give_up(error if isinstance(error, Exception) else redis.ConnectionError("cancelled"))
         raise
     return pipeline
 
@@ -75,30 +75,30 @@ async def _connect(address: Address, timeout_s: float) -> PipelinedConnection:
 
 
 async def _greet(pipeline: PipelinedConnection, address: Address) -> None:
-    """Log in, and hear that it is a Redis and no other than the URL says; all goes out at once, for one round trip."""
+    """Log in, and check that the server is a Redis of the kind in the URL, in one round trip."""
     commands = [*address.login(), ("PING",)]
     if not address.is_part:
         commands.append(("CLUSTER", "SLOTS"))
-    answers = await asyncio.gather(*[_ask(pipeline, *words) for words in commands], return_exceptions=True)
+    answers = await asyncio.gather(*[_query(pipeline, *words) for words in commands], return_exceptions=True)
     for words, answer in zip(commands, answers, strict=True):
         if words[0] == "CLUSTER":
             await _check_kind(pipeline, answer)
         elif isinstance(answer, (NoPermissionError, UnwillingError)) and words[0] == "PING":
-            continue  # a Redis' answer
-        elif type(answer) is redis.ConnectionError:  # it broke
+            continue  # only a Redis sends these
+        elif type(answer) is redis.ConnectionError:  # the connection broke
             raise redis.ConnectionError(f"no first answer: {answer}")
         elif isinstance(answer, BaseException):
             raise answer
         elif answer != (b"PONG" if words[0] == "PING" else b"OK"):
-            raise redis.ConnectionError(f"what answers there is no Redis: it does not know {words[0]}")
+            raise redis.ConnectionError(f"not a Redis server: it does not know {words[0]}")
 
 
 async def _check_kind(pipeline: PipelinedConnection, slots: Any) -> None:
-    """slots: the answer to CLUSTER SLOTS. A Cluster of one server may be used as if it were none."""
+    """slots: the reply to CLUSTER SLOTS. A Cluster of one server can be used as a single server."""
     if isinstance(slots, list) and not _is_all(slots):
         raise WrongServerError(f"this server is one node of a Cluster of {max(1, len(_masters(slots)))} masters")
     if isinstance(slots, ResponseError) and "unknown command" in str(slots).lower():
-        masters = await asyncio.gather(_ask(pipeline, "SENTINEL", "MASTERS"), return_exceptions=True)
+        masters = await asyncio.gather(_query(pipeline, "SENTINEL", "MASTERS"), return_exceptions=True)
         if isinstance(masters[0], list):
             raise WrongServerError("this server is a Sentinel, which keeps no keys")
     if isinstance(slots, (redis.ConnectionError, redis.TimeoutError)):
@@ -114,34 +114,34 @@ def _is_all(slots: list[Any]) -> bool:
     try:
         n_slots = sum(last - first + 1 for first, last, *_ in slots)
     except (TypeError, ValueError):
-        return True  # no answer of a Cluster's
+        return True  # not the reply of a Cluster
     return len(_masters(slots)) == 1 and n_slots == REDIS_CLUSTER_HASH_SLOTS
 
 
 async def _find_master(address: Address, timeout_s: float) -> Address:
-    """Ask all Sentinels at once, for some may be away; the first that knows a living master is believed."""
-    asking = [asyncio.create_task(_master_by(address.sentinel(*place), address.service, timeout_s))
+    """Query all Sentinels at once, since some may be away; the first that reports a live master counts."""
+    queries = [asyncio.create_task(_master_by(address.sentinel(*place), address.service, timeout_s))
               for place in address.hosts]  # fmt: skip
-    said = []
+    problems = []
     try:
-        for answer in asyncio.as_completed(asking):
+        for answer in asyncio.as_completed(queries):
             try:
                 return address.master(*await answer)
             except Exception as error:
-                said.append(f"{type(error).__name__}: {error}")
+                problems.append(f"{type(error).__name__}: {error}")
     finally:
-        for one in asking:
+        for one in queries:
             one.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
-    raise redis.ConnectionError(f"No master found for {address.service!r}: {'; '.join(said)}")
+        await asyncio.gather(*queries, return_exceptions=True)
+    raise redis.ConnectionError(f"No master found for {address.service!r}: {'; '.join(problems)}")
 
 
 async def _master_by(sentinel: Address, service: str, timeout_s: float) -> tuple[str, int]:
     pipeline = await _open(sentinel, timeout_s)
     try:
-        flat = [word.decode() for word in await _ask(pipeline, "SENTINEL", "MASTER", service)]
+        flat = [word.decode() for word in await _query(pipeline, "SENTINEL", "MASTER", service)]
     finally:
-        pipeline.give_up(redis.ConnectionError("asked"))
+        pipeline.give_up(redis.ConnectionError("the query is done"))
     state = dict(zip(flat[::2], flat[1::2], strict=False))
     flags = state["flags"].split(",")
     if "master" not in flags or {"s_down", "o_down"} & set(flags):
@@ -149,6 +149,6 @@ async def _master_by(sentinel: Address, service: str, timeout_s: float) -> tuple
     return state["ip"], int(state["port"])
 
 
-def _ask(pipeline: PipelinedConnection, *words: str) -> asyncio.Future[Any]:
+def _query(pipeline: PipelinedConnection, *words: str) -> asyncio.Future[Any]:
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]
     return pipeline.send(packed)

@@ -1,8 +1,8 @@
-"""One connection shared by many coroutines; made at the first call, and anew at the first call after it broke.
+"""One connection shared by many coroutines (pipelining). The first call opens it, the first after a break reopens it.
 
-redis-py's clients take a connection from a pool for every command and wait for its answer before the next one; a
-worker that serves many sessions at once would spend most of its time there. A command that fails with a connection
-error may have been carried out; what is sent here must bear being sent again.
+redis-py's clients take a connection from a pool for each command and wait for its reply. docs/adr/0005-own-transport.md
+has what that costs. A command that fails with a connection error may have been carried out: send only what can be sent
+twice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from worker.stream.transport.retry import PASSING
 
 
 class PipelinedLink:
-    """The link to one server, or to whichever server is a Sentinel service's master."""
+    """The link to one server, or to the master of a Sentinel service."""
 
     def __init__(self, address: Address, timeout_s: float) -> None:
         self._address = address
@@ -38,12 +38,12 @@ class PipelinedLink:
 
     @property
     def server(self) -> str | None:
-        """Host and port of the connection that stands; None without one."""
+        """Host and port of the open connection; None without one."""
         pipeline = self._pipeline
         return None if pipeline is None or pipeline.is_broken else pipeline.server
 
     def renew(self) -> None:
-        """Let go of the connection, if there is one; the next command makes another."""
+        """Drop the connection, if there is one; the next command opens another."""
         if self._pipeline is not None:
             self._pipeline.give_up(redis.ConnectionError("another server may be the master now"))
 
@@ -55,7 +55,7 @@ class PipelinedLink:
         return await pipeline.send(packed)
 
     async def batch(self, *commands: tuple[Word, ...]) -> list[Any]:
-        """Commands that follow each other on the connection; a failed one's error stands in its place."""
+        """Send commands directly one after another; returns their replies, a failed one's error in its place."""
         packed = [_pack(command) for command in commands]
         pipeline = await self._connect()
         return await asyncio.gather(*[pipeline.send(one) for one in packed], return_exceptions=True)
@@ -72,7 +72,7 @@ class PipelinedLink:
             await self._pipeline.close()
 
     async def _connect(self) -> PipelinedConnection:
-        """The connection, made if there is none; nothing is awaited between its check and the caller's `send`."""
+        """The connection, opened if needed. Nothing is awaited between its check and the caller's `send`."""
         while self._pipeline is None or self._pipeline.is_broken:
             await self._once(self._open)
         return self._pipeline
@@ -89,13 +89,13 @@ class PipelinedLink:
 
 
 def _pack(command: tuple[Word, ...]) -> bytes:
-    """Raises TypeError for a word that is none; the connection is then untouched."""
+    """The command in RESP. Raises TypeError for a word of another type, before anything is sent."""
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
     return packed
 
 
 class SharedAttempt:
-    """One attempt for all who ask for it at a time: they share its success and its failure."""
+    """Coalesces concurrent calls into one attempt: all callers share its success or its failure."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -115,5 +115,5 @@ class SharedAttempt:
                 finally:
                     self._n_ended += 1
             elif self._failure is not None:
-                said = f"{type(self._failure).__name__}: {self._failure}"
-                raise redis.ConnectionError(said) from self._failure
+                problem = f"{type(self._failure).__name__}: {self._failure}"
+                raise redis.ConnectionError(problem) from self._failure

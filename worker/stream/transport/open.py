@@ -1,4 +1,4 @@
-"""Which link an address needs."""
+"""Opens the link that an address needs."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from worker.stream.transport.link import PipelinedLink
 
 
 def open_link(address: Address, timeout_s: float = 5.0) -> Link:
-    """A link that connects at its first command. An answer that takes longer than `timeout_s` breaks the connection."""
+    """A link that connects at its first command. A reply that takes longer than `timeout_s` s breaks the connection."""
     return ClusterLink(address, timeout_s) if address.is_cluster else PipelinedLink(address, timeout_s)

@@ -1,4 +1,4 @@
-"""A link for operators' commands: a missing right is said with the command and the key that it is missing for."""
+"""A link for operators' commands: the error for a missing right names the command and the key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COMMAND = re.compile(r"'([^' ]+)' command")
 
 
 class OperatorLink:
-    """A link that says of a missing right which command and which key it was."""
+    """Wraps a link; raises MissingRight with the command and the key that the user has no right for."""
 
     def __init__(self, link: Link) -> None:
         self._link = link

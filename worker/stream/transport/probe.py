@@ -1,4 +1,4 @@
-"""Asks a Redis from time to time whether it lives: while nothing is to be written there, nobody else would notice."""
+"""A periodic PING: finds a Redis that is away while the worker has nothing to write to it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ EVERY_S = 5.0
 
 
 class PlaneProbe:
-    """One plane's server. has_answered: set from its first answer on. Failures are the patience's to tell.
+    """The probe of one plane's server. The retry policy reports failures.
 
-    is_needed: False for a server that another plane asks anyway; it then counts as one that has answered.
+    has_answered: set from the first answer on. is_needed: False for a server that another plane probes; it counts as
+    one that has answered.
     """
 
     def __init__(self, link: Link, retry: RetryPolicy, is_needed: bool = True) -> None:
@@ -26,15 +27,15 @@ class PlaneProbe:
             self.has_answered.set()
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Probe until cancelled."""
         while self._is_needed:
-            with suppress(Refusal):  # that is an answer too
+            with suppress(Refusal):  # also an answer
                 await self._retry(lambda: self._link.call("PING"))
             self.has_answered.set()
             await asyncio.sleep(EVERY_S)
 
     def problem(self) -> str | None:
-        """Why the server was of no use yet; None once it has answered, or while nothing is known."""
+        """Why the server has not served yet; None once it has answered, and before the first failure."""
         if self.has_answered.is_set() or self._retry.failing_since is None:
             return None
         return f"the {self._retry.plane} Redis has not served yet: {self._retry.last_error}"

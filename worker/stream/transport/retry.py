@@ -1,4 +1,4 @@
-"""Waiting out a Redis that is away: which failures pass, and how often to try again."""
+"""The retry policy: which failures of Redis are temporary, and the back-off between two attempts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from redis.exceptions import (
 from schemas.errors import MakimaError
 from worker.stream.transport.advice import sentence_on
 
-RedisError = redis.RedisError  # for those outside worker.stream, who import no redis
-Refusal = redis.ResponseError  # Redis answered, and will not: a missing right, a key of another type
+RedisError = redis.RedisError  # for modules outside worker.stream, which do not import redis
+Refusal = redis.ResponseError  # Redis answered with an error: a missing right, a key of another type
 MissingRight = NoPermissionError
 WrongPassword = AuthenticationError
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class UnwillingError(MakimaError, redis.ResponseError):
-    """Redis takes no commands or no writes for now: its disk is full, its replicas are away, or a script runs."""
+    """Redis refuses commands or writes for now: its disk is full, its replicas are away, or a script runs."""
 
 
 PASSING = (
@@ -53,7 +53,7 @@ PASSING = (
 )
 
 
-# The whole plane refuses, whatever the command is about: the user's rights, or a server that is one of a Cluster's.
+# Refusals that concern the whole plane, not one key: the user's rights, or a server that is one node of a Cluster.
 PLANE_REFUSALS = (MissingRight, AskError, ClusterCrossSlotError)  # MovedError is an AskError
 
 
@@ -63,31 +63,32 @@ def is_no_group(error: redis.ResponseError) -> bool:
 
 
 def backoff_s(failures: int, cap_s: float = 1.0) -> float:
-    """Seconds to wait after so many failures in a row: doubling from 50 ms to the cap, halved at random."""
+    """Exponential back-off with jitter, in seconds: doubles from 0.05 to the cap, times a random 0.5 to 1."""
     return min(cap_s, 0.05 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 @dataclass(slots=True)
 class RetryPolicy:
-    """Repeats a call until Redis carries it out. `on_failure` counts; `failing_since` tells the health check.
+    """Repeats a call until Redis carries it out.
 
-    What is repeated must be safe to send twice: the request may have been carried out and only its reply lost.
-    wants_rights: raise MissingRight while nothing was carried out yet, for a worker that was never allowed to serve.
+    A repeated call must be safe to send twice: it may have been carried out and only its reply lost. plane: names the
+    Redis in logs. on_failure: called for each failure. wants_rights: raise MissingRight until the first success, for a
+    worker that never had the right to serve.
     """
 
     plane: str
     on_failure: Callable[[], None] = lambda: None
     wants_rights: bool = False
     last_error: str = ""
-    _failing: dict[object, float] = field(default_factory=dict)  # calls that wait, and since when
+    _failing: dict[object, float] = field(default_factory=dict)  # call -> monotonic time of its first failure
     _recovered_at: float = -inf
     _logged_at: float = -inf
 
     @property
     def failing_since(self) -> float | None:
-        """Monotonic seconds at which the call failed first that waits longest; None when none waits.
+        """When the call that waits longest first failed, in monotonic seconds; None when no call waits.
 
-        A Redis may refuse some calls and serve others: one that is out of memory does.
+        Each call counts for itself, since a Redis may serve some and refuse others, as when it is out of memory.
         """
         return min(self._failing.values(), default=None)
 
@@ -112,7 +113,7 @@ class RetryPolicy:
             self._failing.pop(me, None)
 
     def has_answered_for_s(self, seconds: float) -> bool:
-        """True when Redis has not been away for so long: its other clients have found it again too."""
+        """Whether Redis has served without a failure for so long, so that its other clients have reconnected too."""
         return not self._failing and monotonic() - self._recovered_at >= seconds
 
     def _failed(self, me: object, error: Exception) -> None:
@@ -122,7 +123,7 @@ class RetryPolicy:
         self._failing.setdefault(me, now)
         if now - self._logged_at > 10:
             self._logged_at = now
-            log.warning("%s Redis does not serve, trying again: %s", self.plane, self.last_error)
+            log.warning("%s Redis does not serve; the worker retries: %s", self.plane, self.last_error)
 
     def _recovered(self, me: object) -> None:
         self._recovered_at = monotonic()

@@ -1,4 +1,4 @@
-"""How long Redis takes to answer, and whether a lease can be kept at that."""
+"""Round-trip times to Redis, and whether they are short enough for the lease."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import deque
 from statistics import median
 
 N_KEPT = 9
-N_ENOUGH = 3  # one slow answer says nothing of the network
+N_ENOUGH = 3  # one slow reply may be chance
 LONGEST_LEASES = 1 / 3
 
 
 class RoundTrips:
-    """The last round trips of one connection. Written by one thread, read by any.
+    """The last round trips of one connection, in seconds. Written by one thread, read by any.
 
-    median_s: seconds; None before there are three.
+    median_s: None before there are three.
     """
 
     def __init__(self, lease_s: float) -> None:
@@ -24,7 +24,7 @@ class RoundTrips:
 
     @property
     def n_wanted(self) -> int:
-        """How many more are needed to judge."""
+        """How many more round trips the median needs."""
         return max(0, N_ENOUGH - len(self._last))
 
     def add(self, seconds: float) -> None:
@@ -39,11 +39,11 @@ class RoundTrips:
             return None
         return (
             f"the job Redis answers after {seconds * 1000:.0f} ms, more than a third of the lease of "
-            f"{self._lease_s * 1000:.0f} ms: jobs may be taken from workers that live; set MAKIMA_TTS_LEASE_MS to at "
-            f"least {enough_lease_ms(seconds)} on all workers, or move them nearer to that Redis"
+            f"{self._lease_s * 1000:.0f} ms: other workers may take over the jobs of a live worker; set "
+            f"MAKIMA_TTS_LEASE_MS to {enough_lease_ms(seconds)} or more on all workers, or move them nearer to Redis"
         )
 
 
 def enough_lease_ms(round_trip_s: float) -> int:
-    """The shortest lease, in whole hundreds of ms, that this round trip allows."""
+    """The shortest lease for this round trip, in ms, a multiple of 100."""
     return math.ceil(round_trip_s / LONGEST_LEASES * 10) * 100
