@@ -19,7 +19,7 @@ Steps = Generator[Command, Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a job's text asks of the engine: its chunks, and that its first attempts fail after so many of them."""
+    """A job's engine behaviour, encoded in its text: number of chunks, and after how many the first attempts fail."""
 
     n_chunks: int
     n_failures: int = 0
@@ -35,11 +35,11 @@ class Plan:
 
 
 class Fenced(Exception):
-    """Another worker has the job: nothing may be written or settled."""
+    """Another worker has the job: write nothing and settle nothing."""
 
 
 class Ended(Exception):
-    """The job has its end. kind: its type."""
+    """The job has its terminal entry. kind: its type."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -47,7 +47,7 @@ class Ended(Exception):
 
 
 class Displaced(Exception):
-    """Another job's entries came after ours."""
+    """Another job's entries follow this attempt's."""
 
 
 class Attempt:
@@ -63,7 +63,7 @@ class Attempt:
         self._answer: Any = None
 
     def step(self, loses_reply: bool) -> bool:
-        """Send the next command, or again the one whose reply was lost. False: the attempt is over."""
+        """Send the next command, or repeat the one whose reply was lost. False: the attempt is over."""
         command = self._unanswered
         if command is None:
             try:
@@ -76,7 +76,7 @@ class Attempt:
         return True
 
     def give_back(self) -> None:
-        """Stop speaking, as a worker that is drained; the next step releases the job."""
+        """Stop speaking, as in a drain; the next step releases the job."""
         self._steps = self._settle("release")
         self._unanswered = self._answer = None
 
@@ -151,7 +151,7 @@ class Attempt:
                 yield from self._begin_again(answer)
 
     def _begin_again(self, answer: list[str]) -> Steps:
-        """The stream ends with another entry than ours."""
+        """Handle STALE: the stream ends with another entry."""
         if answer[0] == "CANCELLED":
             self._delivered = int(answer[1] or self._delivered)
             yield from self._end("cancelled")
@@ -162,7 +162,7 @@ class Attempt:
         yield from self._begin()
 
     def _end(self, kind: str, code: str = "") -> Steps:
-        """Never returns but where it was refused and the utterance goes on: raises Ended or Fenced."""
+        """Handle a rejected write. Returns only when the utterance continues; else raises Ended or Fenced."""
         at = f"{self._epoch}-{self._n}" if self._epoch else ""
         delivered = self._delivered
         answer = yield lambda: self._plane.end(self.lease, kind, at, delivered, code=code)

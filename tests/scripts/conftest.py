@@ -88,13 +88,13 @@ def fake_client() -> redis.Redis:
 # [stream, entries] instead of [[stream, entries]].
 @pytest.fixture(params=["valkey", "redis"])
 def plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
-    """Both planes, empty, with the group. Fails a test that leaves a key for ever that is not meant to stay."""
+    """Both planes, empty, with the group. Fails a test that leaves a key without the expiry that it must have."""
     yield from _empty_plane(request.getfixturevalue(f"{request.param}_client"))
 
 
 @pytest.fixture(params=["valkey", "redis", "fake"])
 def session_plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
-    """For tests of BEGIN and END alone."""
+    """The plane for tests of BEGIN and END alone."""
     yield from _empty_plane(request.getfixturevalue(f"{request.param}_client"))
 
 

@@ -1,4 +1,4 @@
-"""What a session's listener hears, held against the laws of protocol.md entry by entry."""
+"""A listener that checks every entry of a session's stream against the contract (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ class Job:
 
 @dataclass(slots=True)
 class Heard:
-    """An utterance as heard so far. fence: of its newest begin."""
+    """An utterance as read so far. fence: of its newest `begin`."""
 
     delivered: int = 0
     fence: int = 0
     is_begun: bool = False
     end: str | None = None
-    is_copy: bool = False  # the end of the job that this one repeats
+    is_copy: bool = False  # a copy of the repeated job's terminal entry
 
 
 @dataclass(slots=True)
 class Listener:
-    """One session's log. accidents: what was sabotaged, which excuses disorder and nothing else."""
+    """One session's log. accidents: planted faults; they excuse a wrong order and nothing else."""
 
     session_id: str
     jobs: dict[str, Job]
     accidents: set[str]
     last_id: str = "-"
     utterances: dict[str, Heard] = field(default_factory=dict)
-    cut: tuple[int, int] = (-1, -1)  # no job up to this one may begin any more
-    silenced: tuple[int, int] = (-1, -1)  # no job up to this one may be heard any more
+    cut: tuple[int, int] = (-1, -1)  # no job up to this ID may begin
+    silenced: tuple[int, int] = (-1, -1)  # no job up to this ID may write entries
     speaker: str = ""
     epoch: int = 0
     n: int = 0
@@ -99,7 +99,7 @@ class Listener:
         self.epoch, self.n = epoch, n
 
     def _first_end(self, job: Job) -> str | None:
-        """How an earlier entry of the same job has ended."""
+        """The end of an earlier entry of the same job."""
         ends = [
             heard.end
             for entry_id, heard in self.utterances.items()
@@ -114,7 +114,7 @@ class Listener:
         self.utterances[job.entry_id] = Heard()
 
     def _holds(self, *accidents: str) -> bool:
-        """True while none of these accidents happened."""
+        """True if none of these accidents has happened."""
         return self.accidents.isdisjoint(accidents)
 
     def _hear_begin(self, job: Job, heard: Heard, fields: dict[str, str]) -> None:

@@ -30,7 +30,7 @@ kinds = st.sampled_from(("usual", "usual", "usual", "without an id", "invalid", 
 
 
 class Schedules(World):
-    """What workers, listeners and accidents may do next."""
+    """The possible next steps of workers, listeners and accidents."""
 
     # publishers
 
@@ -105,7 +105,7 @@ class Schedules(World):
 
     @rule(which=indices, n_steps=st.integers(1, 4), worker=workers)
     def go_on_twice(self, which: int, n_steps: int, worker: int) -> None:
-        """A job is taken over, and its old worker and its new one go on in turns."""
+        """A job is taken over; its old and its new worker continue in turns."""
         for old in self._running(which):
             self._silence(old.lease.entry_id, worker)
             for attempt in (self.attempts[-1], old) * n_steps:
@@ -118,7 +118,7 @@ class Schedules(World):
 
     @rule(which=indices, worker=workers, loses_reply=seldom)
     def take_over(self, which: int, worker: int, loses_reply: bool) -> None:
-        """A worker stands still for longer than a lease, and may go on at any time; another takes its job over."""
+        """A worker stops for longer than a lease and may continue at any time; another one takes its job over."""
         pending = self.plane.pending()
         if pending:
             entry_id = pending[which % len(pending)][0]
@@ -185,13 +185,13 @@ class Schedules(World):
         self._listen(listener.session_id)
 
     def _trim(self, listener: Listener) -> None:
-        """Forget what is before the last end, unless an utterance that goes on began before it."""
+        """Trim all entries before the last end, unless an unfinished utterance began before it."""
         goes_on = any(heard.is_begun and heard.end is None for heard in listener.utterances.values())
         if listener.last_end is not None and not goes_on:
             self.plane.call("XTRIM", self.plane.keys.audio(listener.session_id), "MINID", listener.last_end)
 
     def _leave(self, session: int) -> None:
-        """Cancel everything; the stream is over, and the next connection is a session of its own."""
+        """Cancel everything; the stream ends, and the next connection is a new session."""
         listener = self.listeners[self.sessions[session]]
         self._cut(listener, f"{self.plane.now_ms()}-18446744073709551615", listener.epoch + 1)
         self.plane.client.delete(self.plane.keys.audio(listener.session_id))
@@ -218,7 +218,7 @@ class Schedules(World):
     @precondition(lambda self: self.with_accidents)
     @rule(name=st.sampled_from(JOB_PLANE[1:]), odd=st.sampled_from(ODD), which=few)
     def damage(self, name: str, odd: str, which: int) -> None:
-        """Somebody writes into a key of the job plane what no worker would, or puts another type in its place."""
+        """Damage a key of the job plane: a malformed member or another type."""
         key = self.plane.key(name)
         unsettled = self.plane.unsettled()
         entry_id = unsettled[which % len(unsettled)] if unsettled else "1-1"
@@ -242,7 +242,7 @@ class Schedules(World):
         self.accidents |= {name, *(("gates", "waiting") if name in ("delayed", "taken") else ())}
 
     def _delete(self, which: int) -> None:
-        """Take an entry away; not one with duplicates: whether one of them was seen yet is the claims' secret."""
+        """Delete an entry without duplicates; whether CLAIM has seen a duplicate yet cannot be known here."""
         repeated = {(job.session_id, job.job_id) for job in self.jobs.values() if job.is_duplicate}
         for entry_id in self.plane.unsettled()[which : which + 1]:
             job = self.jobs[entry_id]

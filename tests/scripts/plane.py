@@ -50,7 +50,7 @@ class Lease:
     repeats: str = ""
 
     def field(self, name: str) -> str | None:
-        """The first of a repeated field counts."""
+        """The fields as a dict. The first occurrence counts."""
         return next((v for n, v in zip(self.fields[::2], self.fields[1::2], strict=True) if n == name), None)
 
 
@@ -79,7 +79,7 @@ class Plane:
         self.keys = Keys()
         self._scripts = scripts
         self.odd: list[tuple[str, str]] = []
-        self.heals = False  # make a lost group and put keys aside, as a worker does
+        self.heals = False  # create a lost group and set keys aside, as a worker does
 
     def call(self, *words: Any) -> Any:
         return self.client.execute_command(*words)  # type: ignore[no-untyped-call]
@@ -92,7 +92,7 @@ class Plane:
             return self.call("EVAL", source.source, len(keys), *keys, *arguments)
 
     def _run_on_jobs(self, name: str, *arguments: Any) -> list[Any]:
-        """The answer without its last part, which is added to `odd`: what the script found that no worker wrote."""
+        """The answer without its last part, the damage, which is added to `odd`."""
         answer: list[Any]
         *answer, odd = self._healed(partial(self._run, name, self.keys.job_plane, self.keys.seen_prefix, *arguments))
         self.odd += zip(odd[::2], odd[1::2], strict=True)
@@ -165,7 +165,7 @@ class Plane:
         return str(self._run_on_jobs("beat", *words)[0])
 
     def sweep(self, page_size: int = 200, silent_ms: int = 60_000, idle_ms: int = 3_600_000) -> int:
-        """Sweep every page; how many there were."""
+        """Sweep every page; returns how many there were."""
         self.client.delete(self.key("sweeping"))
         part, cursor, n_pages = 1, "", 0
         while part:
@@ -176,13 +176,13 @@ class Plane:
         return n_pages
 
     def set_aside(self) -> list[tuple[str, str]]:
-        """What was put aside: key, what was wrong with it."""
+        """Set damaged keys aside; returns each key and its damage."""
         aside = (self.keys.aside_prefix, ":", 60_000)
         odd = self._run("set_aside", self.keys.job_plane, self.keys.seen_prefix, *aside)
         return list(zip(odd[::2], odd[1::2], strict=True))
 
     def go_silent(self, entry_id: str) -> None:
-        """Make a pending entry look as if its worker had not beaten for a day."""
+        """Make a pending entry look as if its lease had not been renewed for a day."""
         for pending in self.pending():
             if pending[0] == entry_id:
                 self.call(
@@ -191,7 +191,7 @@ class Plane:
                 )  # fmt: skip
 
     def pending(self) -> list[tuple[str, str]]:
-        """Entry id and owner of what is running."""
+        """Entry ID and consumer of every running job."""
         found = self._healed(lambda: self.client.xpending_range(self.keys.jobs, GROUP, "-", "+", 10_000))
         return [(str(item["message_id"]), str(item["consumer"])) for item in found]
 
@@ -228,7 +228,7 @@ class Plane:
         attempt: int | None = None,
         is_sure: bool = False,
     ) -> list[Any]:
-        """attempt: as the body says; None: as claimed. is_sure: the job plane has confirmed the lease."""
+        """BEGIN. attempt: number in the body; None: as claimed. is_sure: the job plane has confirmed the lease."""
         keys = self.session_keys(lease.session_id, lease.entry_id)
         job_id = lease.field("job_id") or lease.entry_id
         limits = (deadline_ms, lease.attempt, MAX_ATTEMPTS, lease.attempt if attempt is None else attempt)
@@ -251,12 +251,12 @@ class Plane:
         return list(self._run("end", keys, *words))
 
     def repeat(self, lease: Lease) -> list[str]:
-        """Answer a job published again after its end."""
+        """REPEAT: end a job that was published again after its end."""
         keys = (*self.session_keys(lease.session_id, lease.entry_id), self.keys.job(lease.session_id, lease.repeats))
         return list(self._run("repeat", keys, lease.entry_id, lease.field("job_id"), lease.fence))
 
     def append(self, lease: Lease, before: str, at: str, delivered: int, data: bytes = b"audio") -> list[str]:
-        """Append one audio entry behind another, as a session writer does."""
+        """Append one audio entry after another, as a session writer does."""
         keys = self.session_keys(lease.session_id, lease.entry_id)
         job_id = lease.field("job_id") or lease.entry_id
         fields = (
@@ -271,7 +271,7 @@ class Plane:
         return self.append(lease, f"{epoch}-{n - 1}", at, delivered, data)
 
     def cancel(self, session_id: str, upto: str, epoch: int | None = None) -> list[Any]:
-        """What a relay sends; epoch: one above the ms it read last, None for `*`. Errors stand in the list."""
+        """Cancel as a relay does. epoch: one above the ms it read last, None for `*`. Returns answers and errors."""
         cut, audio = self.keys.cut(session_id), self.keys.audio(session_id)
         at = "*" if epoch is None else f"{epoch}-0"
         with self.client.pipeline(transaction=True) as multi:
@@ -298,6 +298,6 @@ def _lease(raw: list[Any], worker: str) -> Lease:
 
 
 def a_lease(session_id: str = "s1", entry_id: str = "1000-0", fence: int = 1, job_id: str | None = None) -> Lease:
-    """A lease as CLAIM would give it, for scripts of the session plane alone."""
+    """A lease as CLAIM would create it, for scripts of the session plane alone."""
     fields = () if job_id is None else ("job_id", job_id)
     return Lease(entry_id, 1, str(fence), session_id, fields, "w1")

@@ -1,4 +1,4 @@
-"""APPEND: an entry lands behind its writer's last one, or the answer gives the reason why not and the stream's tail."""
+"""APPEND: an entry lands after its writer's last one, or the answer gives the reason and the stream's tail."""
 
 from __future__ import annotations
 

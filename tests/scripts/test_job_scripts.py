@@ -1,4 +1,4 @@
-"""CLAIM: what may run, in which order, and what of an entry a worker is given."""
+"""CLAIM: which jobs may run, in which order, and which fields a worker receives."""
 
 from __future__ import annotations
 

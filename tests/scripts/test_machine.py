@@ -1,4 +1,4 @@
-"""Random schedules on both planes keep every law; and broken scripts are found out by the same schedules.
+"""Random schedules on both planes keep every law, and the same schedules find broken scripts.
 
 More of them: HYPOTHESIS_PROFILE=long pytest tests/scripts/test_machine.py (about ten minutes).
 """

@@ -1,4 +1,4 @@
-"""What Redis holds is input: odd members, odd types and times from the future stop no script and no other session."""
+"""Damaged keys: malformed members, wrong types and times from the future stop no script and no other session."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_odd_fields_of_a_jobs_hash_are_absent(plane: Plane, field: str, odd: str
     key = plane.keys.job(lease.session_id, lease.entry_id)
     plane.client.hset(key, field, odd)
     answer = plane.begin(lease)
-    if field == "began":  # somebody said that it had begun, and it has no stream
+    if field == "began":  # the record says that it has begun, and it has no stream
         assert answer[0] == "GONE"
         plane.client.xadd(plane.keys.audio("s1"), {"type": "audio", "entry": lease.entry_id, "delivered": "abc"})
         assert plane.begin(lease)[0] == "LOST"

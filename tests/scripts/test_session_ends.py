@@ -1,4 +1,4 @@
-"""END: one terminal entry, whoever dies when."""
+"""END: one terminal entry, whichever worker dies at any time."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ SCHEDULES = st.lists(
 def test_any_attempts_at_a_job_in_any_order_leave_one_end_at_most_and_samples_without_a_gap(
     plane: Plane, schedule: list[tuple[str, int]]
 ) -> None:
-    """Writers that go on whatever they were told: only the ids and the scripts stand between them."""
+    """Writers that continue after any answer: only stream IDs and scripts protect the stream."""
     plane.client.delete(*plane.session_keys("s1", "1000-0"))
     at: dict[int, tuple[int, int, int]] = {}  # epoch, n and delivered of the attempt with this fence
     for what, fence in schedule:

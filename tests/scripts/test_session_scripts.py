@@ -1,4 +1,4 @@
-"""BEGIN: one epoch after another, from what the session was given."""
+"""BEGIN: each epoch is above the one before, and starts from the delivered samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SETTLE: how a lease ends, and what a dead letter holds."""
+"""SETTLE: the end of a lease, and the fields of a dead letter."""
 
 from __future__ import annotations
 

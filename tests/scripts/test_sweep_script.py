@@ -1,4 +1,4 @@
-"""SWEEP: what accidents leave behind is found, and nothing else is touched."""
+"""SWEEP: the remains of accidents are found, and nothing else is changed."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_sweep_after_the_group_was_made_again_does_nothing_wrong(plane: Plane)
 
 
 def _speak_all(plane: Plane) -> list[str]:
-    """Claim and settle until nothing is given; the entries of session s1 in that order."""
+    """Claim and settle until no job is left; returns the entries of session s1 in that order."""
     spoken = []
     while leases := plane.claim("w8").leases:
         for lease in leases:

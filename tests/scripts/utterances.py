@@ -1,4 +1,4 @@
-"""What tests of BEGIN and END share: an utterance begun, spoken, taken over, and its listener leaving."""
+"""Helpers for tests of BEGIN and END: begin, speak, take over, and a listener that leaves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KINDS = ("complete", "cancelled", "error")
 
 
 def begin(plane: Plane, lease: Lease, believed: int = 0, **options: Any) -> str:
-    """BEGIN that must succeed; the epoch."""
+    """BEGIN, which must succeed; returns the epoch."""
     answer = plane.begin(lease, believed, **options)
     if answer[:2] == ["MOVED", str(believed)]:  # in the attempt alone
         answer = plane.begin(lease, believed, attempt=answer[2], **options)
@@ -20,7 +20,7 @@ def begin(plane: Plane, lease: Lease, believed: int = 0, **options: Any) -> str:
 
 
 def counted(plane: Plane, lease: Lease, believed: int = 0) -> tuple[int, int]:
-    """BEGIN that must succeed: the attempt as the session is told, and how many in a row had no new sample."""
+    """BEGIN, which must succeed; returns the attempt's number in the message and the fruitless attempts in a row."""
     answer, attempt = plane.begin(lease, believed, attempt=0), 0
     if answer[0] == "MOVED":
         attempt = int(answer[2])
@@ -34,7 +34,7 @@ def taken_over(lease: Lease, by: int = 1) -> Lease:
 
 
 def speak(plane: Plane, lease: Lease, n_chunks: int = 2, believed: int = 0) -> tuple[str, int, str]:
-    """BEGIN and chunks of 10 samples: the epoch, samples delivered, and the writer's next id."""
+    """BEGIN and chunks of 10 samples; returns the epoch, samples delivered, and the writer's next ID."""
     epoch = begin(plane, lease, believed)
     for n in range(1, n_chunks + 1):
         assert plane.write(lease, f"{epoch}-{n}", believed + 10 * n) == ["OK"]

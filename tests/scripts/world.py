@@ -17,7 +17,7 @@ MAX_ROUNDS = 200
 
 
 class World(RuleBasedStateMachine):
-    """Three workers, two sessions. with_accidents: whether keys get lost, too."""
+    """Three workers and two sessions. with_accidents: keys may be lost."""
 
     def __init__(self, plane: Plane, with_accidents: bool) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class World(RuleBasedStateMachine):
         law(kept <= set(self.plane.keys.job_plane), f"{kept} never expire")
 
     def teardown(self) -> None:
-        """Fresh workers end everything; then those that were frozen go on, and may change nothing."""
+        """New workers end every job; then the stopped ones continue and must change nothing."""
         if sys.exc_info()[0] is not None:
             return  # a law was broken on the way
         self._check_expiry()

@@ -1,4 +1,4 @@
-"""Heartbeats for the tests: started with a clock that is set by hand, and what the server knows of the leases."""
+"""Heartbeats for the tests, with a clock that is set by hand, and the state of leases on the server."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def take_jobs(url: str, count: int = 1, worker: str = ME) -> list[Lease]:
 
 
 async def take_over(url: str) -> list[Lease]:
-    """What another worker takes now: every job that was not renewed for half of LONG_AGO_MS."""
+    """Take over, as another worker, every job that was not renewed for half of LONG_AGO_MS."""
     link = open_link(Address(url))
     found = (
         await JobQueue(link, KEYS, "other:2:00000000", max_field_bytes=20_000).reclaim(LONG_AGO_MS // 2, 10, 0.0)
@@ -91,7 +91,7 @@ async def beats_of(lease: Lease, clock: HandClock) -> None:
 
 
 class Losses:
-    """Who was told lost, on which thread."""
+    """The leases reported lost, and the threads that reported them."""
 
     def __init__(self) -> None:
         self.leases: list[Lease] = []

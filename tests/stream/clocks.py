@@ -10,7 +10,7 @@ from worker.stream.clock import Clock
 
 
 class HandClock(Clock):
-    """Stands still until it is set forward; may be used by another thread's event loop."""
+    """A clock that moves only when it is set forward. Another thread's event loop may use it."""
 
     def __init__(self) -> None:
         self._now = 1000.0
@@ -28,7 +28,7 @@ class HandClock(Clock):
         await waking
 
     async def forward(self, seconds: float) -> None:
-        """Set it forward once somebody sleeps; returns when the sleeper has been woken and sleeps again."""
+        """Wait for a sleeper, set the clock forward, and return when the sleeper has woken and sleeps again."""
         await eventually(lambda: bool(self._sleeping))
         with self._lock:
             self._now += seconds

@@ -21,14 +21,14 @@ from worker.stream.transport.open import open_link
 
 @pytest.fixture(scope="session")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """A Cluster of three masters; the slots are dealt out evenly, in the list's order."""
+    """A Cluster of three masters, with the slots spread evenly in the list's order."""
     with cluster(tmp_path_factory.mktemp("cluster"), "--cluster-require-full-coverage", "no") as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A Sentinel service with three Sentinels, not to be failed over."""
+    """A Sentinel service with three Sentinels. Tests must not fail it over."""
     with sentinel_service(tmp_path_factory.mktemp("sentinel"), 3) as found:
         yield found
 

@@ -1,4 +1,4 @@
-"""What strangers write into the keys of the job plane: commands, and what a look over it must say then."""
+"""Damage that foreign programs may do to the job plane: the commands, and the sentence that a check must report."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _SEEN = "seen:" + "0" * 40
 
 @dataclass(frozen=True)
 class Damaging:
-    """commands: name, key without prefix and tag, words, in which {running} and the like are entries' ids of the queue.
+    """Commands that damage one key.
 
+    commands: name, key without prefix and tag, arguments; {running} and the like stand for entry IDs of the queue.
     said: part of the sentence.
     """
 
@@ -36,7 +37,7 @@ class Damaging:
 
 
 def _by(key: str, kind: Kind, said: str, *words: str | bytes) -> Damaging:
-    """One command on that key."""
+    """Damage by one command on that key."""
     return Damaging(key, kind, said, ((words[0], key, *words[1:]),))
 
 

@@ -1,4 +1,4 @@
-"""What tests of a link share: the outcome of a call, and a server that answers as a test wants."""
+"""Helpers for tests of links: the outcome of a call, and a server with scripted answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis in every shape: one server with any options, TLS, a Sentinel service, a Cluster.
+"""Redis set-ups: one server with any options, TLS, a Sentinel service, a Cluster.
 
 Debian's redis-server, for the embedded Valkey speaks no TLS. What is started here is ended here.
 """
@@ -29,7 +29,7 @@ needs_tls = pytest.mark.skipif(REDIS is None or OPENSSL is None, reason="redis-s
 
 
 class Server:
-    """One redis-server process. arguments: all of its own; port: where it answers.
+    """One redis-server process. arguments: its options; port: where it listens.
 
     program, environment: to be changed before it starts.
     """
@@ -50,7 +50,7 @@ class Server:
         return self._process.pid
 
     def start(self, *more: str) -> None:
-        """more: arguments for this time only, which win over its own."""
+        """Start the server. more: options for this start only, which override its own."""
         with (self.folder / "log").open("ab") as log:
             own = [self.program, *self._arguments, "--bind", HOST, "--dir", str(self.folder), "--save", ""]
             command = [*own, *more]
@@ -66,7 +66,7 @@ class Server:
         return self._process is None or self._process.poll() is not None
 
     def stop(self, hard: bool = True) -> None:
-        """At once as a power cut would, a stopped process too; or by SIGTERM."""
+        """Kill the process at once, even while it is stopped; or end it by SIGTERM."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL if hard else signal.SIGTERM)
             self._process.wait(END_TIMEOUT_S)
@@ -111,7 +111,7 @@ class Certificates:
 
     def __post_init__(self) -> None:
         for name in ("ca", "other-ca"):
-            # Python 3.13 asks of an authority that it says what its key is for, and of a certificate who signed it.
+            # Python 3.13 requires the key usage of an authority and the authority key identifier of a certificate.
             is_authority = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"]
             subject = ["-subj", f"/CN={name}", *is_authority]
             openssl(self.folder, "req", "-x509", *KEY, f"{name}.key", "-out", f"{name}.pem", "-days", "2", *subject)
@@ -206,7 +206,7 @@ def join_cluster(nodes: Sequence[Server]) -> None:
 
 
 def cli(port: int, *words: str) -> str:
-    """What redis-cli prints, one value a line."""
+    """The output of redis-cli, one value a line."""
     return subprocess.run(
         [str(CLI), "-p", str(port), *words], capture_output=True, text=True, check=True, timeout=10
     ).stdout

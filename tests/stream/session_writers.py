@@ -20,7 +20,7 @@ FAR_FUTURE_MS = 2**52
 
 
 class LossyLink:
-    """A link that now and then carries a command out and loses the answer; `between` runs before it is sent again."""
+    """A link that loses the answers of commands. `between` runs before the command is sent again."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -49,7 +49,7 @@ class LossyLink:
 
 
 class Renewals:
-    """What renews the lease. is_taken: another worker has the job, as the job plane knows."""
+    """Renewals of a lease. is_taken: another worker has the job, according to the job plane."""
 
     lease_s = 1e9
 

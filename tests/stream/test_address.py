@@ -245,7 +245,7 @@ async def test_a_tls_server_that_is_killed_is_found_again(certificates: Certific
 
 
 async def ask_until_it_answers(link: Link, *command: str) -> object:
-    """What a caller's patience does, without its waiting."""
+    """A caller's retries, without their back-off."""
     async with asyncio.timeout(15):
         while True:
             try:
@@ -271,7 +271,7 @@ async def test_a_killed_master_is_followed_by_its_replica(tmp_path: Path) -> Non
 
 @needs_redis
 async def test_a_master_that_becomes_a_replica_is_left(tmp_path: Path) -> None:
-    """Its answer READONLY breaks the link, so that the next call asks the Sentinels (or the name server) anew."""
+    """Its answer READONLY breaks the link, so that the next call queries the Sentinels (or the name server) again."""
     with server(tmp_path / "s") as one:
         async with linked(Address(one.url)) as link:
             await link.call("REPLICAOF", HOST, free_port())

@@ -1,4 +1,4 @@
-"""Advice by the class of an error: the same sentences wherever a Redis is complained about."""
+"""Advice by the class of an error: the same sentences in every message about a Redis."""
 
 from __future__ import annotations
 

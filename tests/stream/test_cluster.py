@@ -1,4 +1,4 @@
-"""Three masters: routing, redirections, and the worker's scripts where their keys are."""
+"""A Cluster of three masters: routing, redirections, and scripts on the node that has their keys."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ async def test_an_error_behind_an_ask_is_raised(link: ClusterLink, nodes: list[S
 async def test_servers_that_send_each_other_a_command_for_ever_are_given_up(
     link: ClusterLink, nodes: list[Server]
 ) -> None:
-    """Each believes that another one owns the slot."""
+    """Each node redirects to another one as the owner of the slot."""
     key = KEYS.audio(sessions_on(nodes, 30_000)[0])
     slot = str(key_slot(key.encode()))
     ids = [cli(node.port, "CLUSTER", "MYID").strip() for node in nodes]
@@ -291,7 +291,7 @@ async def test_a_node_that_hangs_is_not_asked_first_again(link: ClusterLink, nod
         start = monotonic()
         for session in sessions[1:]:
             assert await link.call("GET", f"{{{session}}}") == b"1"
-        assert monotonic() - start < 0.9  # asked first again, it would have cost another time-out of a second
+        assert monotonic() - start < 0.9  # queried first again, it would have cost another time-out of a second
     finally:
         nodes[0].send(signal.SIGCONT)
     until(lambda: all("cluster_state:ok" in cli(node.port, "CLUSTER", "INFO") for node in nodes))

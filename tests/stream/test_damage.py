@@ -1,4 +1,4 @@
-"""Damage is logged once and counted each time, whoever of a worker's connections meets it."""
+"""Damage is logged once and counted each time, whichever connection of a worker meets it."""
 
 from __future__ import annotations
 

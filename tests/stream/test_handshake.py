@@ -1,4 +1,4 @@
-"""Between connecting and the first answer every error is a failed connection, with its cause and what mends it."""
+"""Every error between connecting and the first answer is a failed connection, with its cause and remedy."""
 
 from __future__ import annotations
 

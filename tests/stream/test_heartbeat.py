@@ -1,4 +1,4 @@
-"""The heartbeat keeps the leases that are to be kept, and no others.
+"""The heartbeat renews leases whose jobs make progress or wait, and no others.
 
 Most tests set the clock of the heartbeat by hand; their leases are so long that none ends by itself.
 """

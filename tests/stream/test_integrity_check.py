@@ -1,4 +1,4 @@
-"""A look over the job plane names what no worker wrote and nothing else, and a repair leaves a queue that is sound."""
+"""The integrity check lists all damage and nothing else, and a repair leaves a sound queue."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def now_ms(valkey: redis.Redis) -> int:
 
 @pytest.fixture
 async def busy(valkey: redis.Redis, link: LossyLink) -> dict[str, str]:
-    """A queue with a running job of A and one waiting behind it, a delayed one of B, a ready one of C and a new one."""
+    """A queue: a running job of A, one that waits for it, a delayed one of B, a ready one of C and a new one."""
     queue = JobQueue(link, KEYS, "w1")
     ids = {"running": publish(valkey, "A"), "waiting": publish(valkey, "A")}
     ids |= {"delayed": publish(valkey, "B"), "ready": publish(valkey, "C", job_id="j1")}
@@ -105,7 +105,7 @@ async def test_damage_is_named_mended_and_no_job_is_lost(
 
 
 async def settle_all(link: LossyLink) -> int:
-    """How many jobs another worker gets to speak, one after the other, of those that are there."""
+    """Run the queue's jobs on another worker, one after the other; returns how many."""
     queue, n = JobQueue(link, KEYS, "w2"), 0
     await asyncio.sleep(0.002)
     for _ in range(50):

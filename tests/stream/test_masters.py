@@ -1,4 +1,4 @@
-"""A worker whose connections go to two masters takes nothing over, and connects again."""
+"""A worker whose connections go to two masters takes no job over, and reconnects."""
 
 from __future__ import annotations
 

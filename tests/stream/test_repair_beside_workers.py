@@ -1,4 +1,4 @@
-"""A repair beside workers and a publisher: every job that Redis took is spoken once, and in order."""
+"""A repair beside workers and a publisher: every job that Redis accepted is spoken once, and in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N_JOBS = 8  # of each session, before the damage and again behind it
 
 
 async def publish(client: Client, first: int) -> list[tuple[str, str]]:
-    """[(session, job id)] of what Redis took."""
+    """[(session, job ID)] of the jobs that Redis accepted."""
     taken = []
     for n in range(first, first + N_JOBS):
         for session in range(N_SESSIONS):

@@ -1,4 +1,4 @@
-"""What passes is waited out, what does not is raised at once."""
+"""Passing errors are retried with back-off; others are raised at once."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ async def test_an_outage_is_remembered_for_as_long_as_others_may_need_to_find_re
 
 
 async def test_a_call_that_waits_shows_while_others_are_served() -> None:
-    """So does a Redis out of memory: it refuses what it would have to keep."""
+    """A Redis out of memory rejects writes, which counts the same."""
     retry = RetryPolicy("session")
     room = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""What is needed to connect is read when a connection is made: it may change while a worker runs."""
+"""Passwords and certificates are read when a connection is made, so they may change while a worker runs."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_certificates_and_authorities_are_read_for_each_connection(tmp_pat
         async with linked(Address(one.url, None, None, *files)) as link:
             assert await link.call("ECHO", "x") == b"x"
             for name in ("server.pem", "server.key", "ca.pem"):
-                shutil.copy(new[name], old[name])  # what the server reads
+                shutil.copy(new[name], old[name])  # the server reads these
             one.restart()
             await fails(link)
             await fails(link)  # the old authority is not the server's

@@ -1,4 +1,4 @@
-"""Writing an utterance through lost replies, cancels, other writers and lost streams."""
+"""The session writer beside lost replies, cancels, other writers and lost streams."""
 
 from __future__ import annotations
 

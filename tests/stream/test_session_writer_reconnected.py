@@ -1,4 +1,4 @@
-"""A session writer after a fail-over: the new master may never have seen its last entries."""
+"""A session writer after a fail-over: the new master may lack its last entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.stream.scripts import APPEND
 
 
 class Snapshot:
-    """The session as a replica has it when it is made master before the rest reached it."""
+    """Truncate the session to what a replica has when it becomes master before the rest has arrived."""
 
     def __init__(self, valkey: redis.Redis) -> None:
         self._valkey = valkey

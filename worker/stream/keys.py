@@ -7,6 +7,7 @@ from dataclasses import dataclass
 GROUP = "workers"
 SESSION_TTL_MS = 600_000  # of a session's keys, after the last write that renewed it
 SEEN_TTL_MS = 86_400_000  # of a job_id: within it, the same job_id is the same job
+ASIDE_TTL_MS = 7 * 86_400_000  # of a damaged key that was renamed
 JOB_PLANE = (
     "jobs", "ready", "delayed", "gates", "waiting", "attempts", "bell", "dead", "workers", "taken", "sweeping",
 )  # fmt: skip

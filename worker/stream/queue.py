@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import redis
 
-from worker.stream.keys import GROUP, Keys
+from worker.stream.keys import ASIDE_TTL_MS, GROUP, Keys
 from worker.stream.lease import Lease
 from worker.stream.scripts import BEAT, CLAIM, RECLAIM, SET_ASIDE, SETTLE, SWEEP, Script
 from worker.stream.transport.base import Link, run_script
@@ -31,7 +31,6 @@ SWEEP_PAUSE_S = 0.02  # between two pages, at least
 SICK_TTL_MS = 86_400_000
 FORGET_WORKER_MS = 60_000
 FORGET_CONSUMER_MS = 3_600_000
-KEEP_ASIDE_MS = 7 * 86_400_000
 CLOCK_FOR_S = 10.0  # age at which any newer measurement of the server's clock replaces one
 MAX_FIELD_BYTES = 4096
 
@@ -200,7 +199,7 @@ class JobQueue:
 
     async def set_aside(self) -> bool:
         """Rename keys that no script can use (SET_ASIDE); True when there were any."""
-        aside = (self._keys.aside_prefix, ":", KEEP_ASIDE_MS)
+        aside = (self._keys.aside_prefix, ":", ASIDE_TTL_MS)
         damage = await run_script(self._link, SET_ASIDE, self._keys.job_plane, self._keys.seen_prefix, *aside)
         self._report(damage)
         return bool(damage)

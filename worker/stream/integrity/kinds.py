@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Any
 
 AHEAD_MS = 60_000  # a worker never writes a time further ahead
-KEPT_ASIDE_MS = 7 * 86_400_000
 N_EXAMPLES = 3
 SHOWN_CHARS = 48
 MAX_ATTEMPT = 1_000_000  # above any count that a worker reaches

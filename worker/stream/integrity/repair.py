@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from worker.stream.integrity.check import IntegrityReport, check_job_plane
-from worker.stream.integrity.kinds import AHEAD_MS, KEPT_ASIDE_MS, Damage, Kind, is_session
+from worker.stream.integrity.kinds import AHEAD_MS, Damage, Kind, is_session
 from worker.stream.integrity.pages import scan_pairs
-from worker.stream.keys import GROUP, Keys
+from worker.stream.keys import ASIDE_TTL_MS, GROUP, Keys
 from worker.stream.queue import FORGET_CONSUMER_MS, FORGET_WORKER_MS, SWEEP_EVERY_MS, SWEEP_PAGE, JobQueue
 from worker.stream.scripts import SWEEP, load_alone
 from worker.stream.transport.base import Link, run_script
@@ -132,7 +132,7 @@ class _Repairer:
         if damage.name == "bell":
             await self._delete(damage)
         elif damage.name == "dead":  # its letters return with the repair of LEFT_ASIDE
-            await self._link.transaction(("RENAME", damage.key, aside), ("PEXPIRE", aside, KEPT_ASIDE_MS))
+            await self._link.transaction(("RENAME", damage.key, aside), ("PEXPIRE", aside, ASIDE_TTL_MS))
         else:
             await self._rebuild_jobs(aside, limit_ms)
 
@@ -140,7 +140,7 @@ class _Repairer:
         keys = (self._keys.jobs, f"{aside}:new", aside, self._keys.job_plane_key("taken"))
         began_s, silent_ms, cards = monotonic(), SILENT_MS, await self._cards()
         while True:
-            answer, *numbers = await run_script(self._link, REBUILD, keys, GROUP, limit_ms, silent_ms, KEPT_ASIDE_MS)
+            answer, *numbers = await run_script(self._link, REBUILD, keys, GROUP, limit_ms, silent_ms, ASIDE_TTL_MS)
             waited_s = monotonic() - began_s
             if answer != b"BUSY":
                 return

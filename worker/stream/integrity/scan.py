@@ -19,13 +19,13 @@ from worker.stream.integrity.kinds import (
     waiting_member,
 )
 from worker.stream.integrity.pages import elements, entries, pending_ids, scan_pairs
+from worker.stream.integrity.streams import ID_BYTES
 from worker.stream.integrity.suspicion import Suspicion
 from worker.stream.keys import GROUP, Keys
 from worker.stream.transport.base import Link, Word
 
 IsDamaged = Callable[[list[Any]], bool]
 References = list[tuple[str, bytes, bytes, tuple[Word, ...]]]  # key, member, value, command that rereads it
-ID_BYTES = 100  # read of a string that should be an ID; an ID is shorter
 
 
 class Suspects:
