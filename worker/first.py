@@ -1,11 +1,11 @@
-"""What a process of ours does before anything slow is imported: its standard files, its signals, and being PID 1.
+"""The first steps of a process, before slow imports: standard files, signals, and the duties of PID 1.
 
-A signal keeps its default action until there is something to finish: it ends the process at once, also in the middle
-of a long call into C, such as the loading of a model. The kernel gives PID 1 no default actions, and orphans are left
-for it to reap: there a child does the work, and PID 1 only passes signals on and ends as the child ends.
+Until there is something to finish, a signal keeps its default action: it ends the process at once, even during a long
+call into C such as the loading of a model. The kernel gives PID 1 no default actions, and makes it the parent of
+orphans. There a child process does the work, and PID 1 forwards signals, reaps children, and exits with its status.
 
-What PID 1 is sent before it listens is lost, so this imports nothing but built-in modules: `signal` itself takes longer
-to import than everything here takes to run.
+A signal to PID 1 is lost before it is handled. So only built-in modules are imported here: importing `signal` takes
+longer than all of this.
 """
 
 import os
@@ -15,12 +15,14 @@ from importlib import import_module
 signal = import_module("_signal")
 
 PASSED_ON = tuple(getattr(signal, f"SIG{name}") for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2"))
-IGNORES_HANGUP = "worker"  # until it listens: a hangup reloads it
+IGNORES_HANGUP = "worker"  # until it handles it: SIGHUP reloads the voices
 
 
 class ProcessStart:
-    """How the process was started. has_begun: by `begin`, so that its signals are ours to set, as they are not where a
-    test runs a command. is_nohup: with SIGHUP ignored, to outlive its terminal.
+    """How the process was started.
+
+    has_begun: `begin` ran, so the signal handlers may be set; not so where a test runs a command in its own process.
+    is_nohup: SIGHUP was ignored at the start, so that the process outlives its terminal.
     """
 
     has_begun = False
@@ -31,7 +33,7 @@ START = ProcessStart()
 
 
 def begin() -> None:
-    """Called once, by the process' entry."""
+    """Prepare the process; its entry point calls this once."""
     if os.getpid() == 1:
         _be_init()
     _open_standard_files()
@@ -44,7 +46,7 @@ def begin() -> None:
 
 
 def unwind_on_signals() -> None:
-    """For a command with processes of its own: the first signal ends it by SystemExit, so that it can end them too."""
+    """Let the first signal raise SystemExit, for a command that must end child processes."""
     if not START.has_begun:
         return
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -62,29 +64,29 @@ def unwind_on_signals() -> None:
 def _be_init() -> None:
     """Return in a child; PID 1 itself stays here and never returns."""
     waited_for = {*PASSED_ON, signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)  # what comes from now on waits for its turn
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)  # signals wait from now on
     child = os.fork()
     if child == 0:
         _take_terminal()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, waited_for)
         return
-    _reap(child)  # who ended before SIGCHLD was waited for
+    _reap(child)  # children that ended before SIGCHLD was blocked
     while True:
         number = signal.sigwait(waited_for)
         if number == signal.SIGCHLD:
             _reap(child)
         else:
-            os.kill(child, number)  # which is there: nobody else reaps it
+            os.kill(child, number)  # it exists: only this process reaps it
 
 
 def _take_terminal() -> None:
-    """Be the terminal's foreground group, where there is one: its Ctrl-C then comes here once, and not by PID 1 too."""
+    """Become the terminal's foreground group, so that Ctrl-C arrives here once and not through PID 1 too."""
     os.setpgid(0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     try:
         os.tcsetpgrp(0, os.getpid())
     except OSError:
-        pass  # there is none
+        pass  # no terminal
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTTOU})
 
@@ -100,7 +102,7 @@ def _reap(child: int) -> None:
 
 
 def _open_standard_files() -> None:
-    """Give 0, 1 and 2 to /dev/null where they are closed: a connection that got one of them would be written into."""
+    """Open /dev/null for closed standard files: a connection with file number 1 or 2 would receive output."""
     try:
         while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
             os.set_inheritable(fd, True)

@@ -1,4 +1,4 @@
-"""What `doctor` found: rows of what, state, detail and remedy."""
+"""A finding of `doctor`: what was checked, its state, detail and remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One row. remedy: what to do about it; empty when there is nothing to do."""
+    """One row of the report. remedy: "" when nothing has to be done."""
 
     what: str
     state: State
@@ -35,5 +35,5 @@ def fail(what: str, detail: str, remedy: str) -> Finding:
 
 
 def unless(is_fine: bool, finding: Finding) -> Finding:
-    """The finding, or the same detail as ok."""
+    """The finding, or its detail as OK when it is fine."""
     return ok(finding.what, finding.detail) if is_fine else finding

@@ -1,4 +1,4 @@
-"""What is installed: Python, the base packages, and what the preview engine needs."""
+"""Checks Python, the base packages, and the packages of the preview engine and the embedded Valkey."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 
 def check_python(running: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     shown = ".".join(map(str, running))
-    advice = "make the virtual environment anew with Python 3.11, 3.12 or 3.13"
+    advice = "create the virtual environment again with Python 3.11, 3.12 or 3.13"
     return unless(OLDEST <= running[:2] <= NEWEST, fail("python", shown, advice))
 
 
 def check_base() -> Iterator[Finding]:
-    """The packages that every installation has, with their versions."""
+    """The base packages and their versions."""
     shown, wrong = [], []
     for needed in base_requirements():
         found = installed(needed.name)

@@ -1,4 +1,4 @@
-"""What `doctor` says of the queue: the same damage as `queue status`, a row each."""
+"""Checks the queue: one row for each damage that `queue status` lists."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from worker.stream.keys import Keys
 from worker.stream.transport.base import Link
 
 TIMEOUT_S = 10.0
-REPAIR = "makima-tts queue repair lists how it is mended, and mends it with --yes"
+REPAIR = "run makima-tts queue repair to list the repairs, with --yes to do them"
 RIGHTS = "run makima-tts queue status as the user `operator` of deploy/redis/users.acl"
 
 
 async def check_queue(link: Link, prefix: str) -> list[Finding]:
-    """One row when the queue is sound, else one for each damage, or one for what this user may not look at."""
+    """One row when the queue is sound, else one for each damage, or one for missing rights."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             found = await check_job_plane(link, Keys(prefix))

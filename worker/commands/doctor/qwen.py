@@ -1,6 +1,6 @@
-"""What Qwen3-TTS needs: its packages, a GPU, flash-attn, complete weights, and memory for them and the slots.
+"""Checks what Qwen3-TTS needs: packages, a GPU, flash-attn, complete weights, and memory for weights and slots.
 
-torch is asked in a process of its own, with a time-out; the weights are looked at without it.
+torch runs in a separate process with a time-out; the weights are checked without it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from worker.engine.checkpoint.packages import INSTALL, NEEDED, fits, installed
 from worker.engine.processor import processor
 from worker.settings import Settings
 
-PROBE_TIMEOUT_S = 90.0  # importing torch from a cold disk takes its time
-TIGHT = 0.85  # of the free memory: CUDA itself, its graphs and intermediate results take some too
+PROBE_TIMEOUT_S = 90.0  # importing torch from a cold disk is slow
+TIGHT = 0.85  # of the free memory; CUDA, its graphs and intermediate results need the rest
 
 
 def check_qwen(settings: Settings) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def check_qwen(settings: Settings) -> Iterator[Finding]:
 
 
 def check_products(seen: dict[str, Any]) -> Finding:
-    """Whether samples of two attempts are the same bits on this CPU. seen: `worker.engine.exactness.report`."""
+    """Whether two attempts give equal samples on this CPU. seen: the answer of `worker.engine.exactness.report`."""
     if "error" in seen:
         return warn("cpu products", f"not known: {seen['error']}", "try: python -m worker.engine.exactness")
     detail = f"the same bits on any number of threads and in any company ({processor()}, {seen['instructions']})"
@@ -65,7 +65,7 @@ def _memory(settings: Settings, weights: Weights, gpus: list[dict[str, Any]]) ->
     if free_bytes is None:
         return  # the finding about the GPU says why
     dtype = footprint.dtype_for(settings.dtype, kind)
-    # One row more than slots: what a step computes for rows that hold nobody is written there.
+    # One row more than slots: a step writes the results of empty rows there.
     for_weights = footprint.weights_bytes(weights, dtype)
     for_slots = (settings.slots + 1) * footprint.slot_bytes(weights, dtype)
     detail = (
@@ -115,7 +115,7 @@ def _versions(versions: dict[str, str | None]) -> Finding:
 
 
 def _device(settings: Settings, seen: dict[str, Any]) -> Finding:
-    """What the probe said of the GPUs: ok with their names and memory, else why there is none."""
+    """The GPUs with their memory, or the reason why there is none. seen: the answer of `probe_torch`."""
     if "error" in seen:
         advice = f"see whether `python -c 'import torch'` works; install again: {INSTALL}"
         finding = warn if settings.engine == "preview" else fail
@@ -134,12 +134,12 @@ def _device(settings: Settings, seen: dict[str, Any]) -> Finding:
 
 
 def probe_torch(timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, Any]:
-    """What `worker.engine.checkpoint.devices` says: {"gpus": [...], "why": ...}, or {"error": ...}."""
+    """The answer of `worker.engine.checkpoint.devices`: {"gpus": [...], "why": ...}, or {"error": ...}."""
     return ask_torch("worker.engine.checkpoint.devices", timeout_s)
 
 
 def ask_torch(module: str, timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, Any]:
-    """The JSON object that this module prints as a process of its own, or {"error": ...}."""
+    """Run a module in a separate process; returns the JSON object that it prints, or {"error": ...}."""
     command = [sys.executable, "-m", module]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603

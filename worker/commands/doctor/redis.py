@@ -1,4 +1,4 @@
-"""The Redis of the jobs and that of the sessions: reachable, new enough, quick, set up so that no job is lost."""
+"""Checks the Redis of each plane: reachable, new enough, quick, and configured so that no job is lost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from worker.stream.transport.round_trips import enough_lease_ms
 
 OLDEST = "7.0"
 N_PINGS = 50
-PINGS_S = 3.0  # of which to spend no more on them
+PINGS_S = 3.0  # at most, for all of them
 SLOW_PING_MS = 5.0
 ANSWER_TIMEOUT_S = 3.0
 PLANE_TIMEOUT_S = 20.0
@@ -36,7 +36,7 @@ TROUBLE = (RedisError, MakimaError, OSError, ValueError)
 
 @dataclass(slots=True)
 class RedisRole:
-    """One server as it is examined. name: how its rows begin. url: without password. skew_ms: its clock minus ours."""
+    """A server under examination. name: prefix of its rows. url: without password. skew_ms: its clock minus ours."""
 
     name: str
     url: str
@@ -101,7 +101,7 @@ async def _examine(plane: RedisRole, lease_ms: int) -> None:
 
 
 def _what_is_wrong(error: BaseException) -> tuple[str, str]:
-    """(what, what to do)"""
+    """(problem, remedy)"""
     what = text_of(error) if str(error) else "no answer in time"
     if isinstance(error, AddressError):
         return what, "correct MAKIMA_TTS_REDIS_URL or --redis-url"
@@ -145,7 +145,7 @@ async def _server(link: Link, said: dict[str, str], plane: RedisRole) -> Finding
 
 
 async def _latency(link: Link, lease_ms: int | None) -> Finding:
-    """lease_ms: of the jobs kept there, None where none are."""
+    """lease_ms: None for a server that keeps no jobs."""
     ms: list[float] = []
     while len(ms) < N_PINGS and sum(ms) < PINGS_S * 1000:
         began = perf_counter()
@@ -175,7 +175,7 @@ async def _scripts(link: Link, scripts: tuple[Script, ...]) -> Finding:
 
 
 async def _clock(link: Link, plane: RedisRole, lease_ms: int) -> Finding:
-    """The server's clock against ours, at the middle of the question's way there and back."""
+    """The server's clock compared with ours in the middle of the round trip."""
     try:
         before = time()
         seconds, microseconds = await link.call("TIME")

@@ -16,7 +16,7 @@ async def check_configuration(link: Link, info: dict[str, str], keeps_jobs: bool
 
 
 async def _setting(link: Link, name: str) -> str | None:
-    """A directive's value; None when this user may not ask, or the server does not know it."""
+    """A directive's value; None without the right to read it, or where the server does not know it."""
     try:
         flat = await link.call("CONFIG", "GET", name)
     except Refusal:  # an ACL, or a provider without CONFIG

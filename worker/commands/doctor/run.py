@@ -1,7 +1,7 @@
-"""`doctor`: what is installed, reachable and fast enough, and what to do about the rest.
+"""`doctor`: checks what is installed, reachable and fast enough, and prints remedies.
 
-Every check has a time-out of its own, so that the command ends whatever hangs. Nothing is changed anywhere; the Lua
-scripts are loaded into Redis' cache, as every worker does.
+Every check has its own time-out. Nothing is changed, but the Lua scripts are loaded into Redis' cache, as every worker
+does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def doctor(settings: Settings, as_json: bool) -> int:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Every check in turn, so that what was found shows while the next one runs."""
+    """Run the checks in order and yield each finding at once."""
     yield check_python()
     yield from check_base()
     yield from check_preview(settings)

@@ -1,4 +1,4 @@
-"""What would speak here: the voices, the engine that the settings give, and how fast this machine is."""
+"""Checks the voices, the engine that the settings select, and the speed of this machine."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ WORD, LANGUAGE = "Ready.", "English"
 SENTENCES = "This is how fast this machine speaks. " * 4
 SPEECH_TIMEOUT_S = 20.0
 SLOW_FIRST_MS = 500.0
-SLOW_RTF = 0.25  # several utterances at once still have to be faster than they are heard
+SLOW_RTF = 0.25  # several concurrent utterances must still be faster than real time
 
 
 def check_voices(settings: Settings) -> Iterator[Finding]:
-    """The folder of the cards, and the voice of jobs that name none."""
+    """The voices' folder and the default voice."""
     try:
         registry = Registry.load(settings.voices_dir)
     except RegistryError as error:
@@ -46,7 +46,7 @@ def check_voices(settings: Settings) -> Iterator[Finding]:
 
 
 def check_engine(settings: Settings) -> Iterator[Finding]:
-    """Which engine a worker with these settings would speak with, and why not with Qwen3-TTS."""
+    """The engine of a worker with these settings, and the reason where it is not Qwen3-TTS."""
     if settings.engine == "preview":
         yield ok("engine", "preview, as chosen: a stand-in, not the real voice")
         return
@@ -72,7 +72,7 @@ class SpeedSample:
 
 
 def check_speed(settings: Settings) -> Iterator[Finding]:
-    """The preview engine speaks a word, then some sentences; left out where espeak-ng is not installed."""
+    """Measure the preview engine with a word and some sentences; skipped without espeak-ng."""
     if installed("espeakng-loader") is None:
         return
     try:
@@ -95,7 +95,7 @@ def check_speed(settings: Settings) -> Iterator[Finding]:
 
 
 def _speak(engine: PreviewEngine, text: str) -> SpeedSample:
-    """Speak and drop the samples. Raises EngineError, also when it takes too long."""
+    """Speak and discard the samples. Raises EngineError, also after SPEECH_TIMEOUT_S."""
     card = Card(name="doctor", languages=(LANGUAGE,), licence="none", consent="none", folder=Path("doctor"))
     began, first_s, n_samples = perf_counter(), 0.0, 0
     engine.open(Segment(text, LANGUAGE, card, seed=0, max_frames=1000))
