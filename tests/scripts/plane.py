@@ -226,13 +226,13 @@ class Plane:
         body: bytes = b"begin",
         deadline_ms: int = FAR_FUTURE_MS,
         attempt: int | None = None,
-        is_sure: bool = False,
+        is_confirmed: bool = False,
     ) -> list[Any]:
-        """BEGIN. attempt: number in the body; None: as claimed. is_sure: the job plane has confirmed the lease."""
+        """BEGIN. attempt: number in the body; None: as claimed. is_confirmed: the job plane has confirmed the lease."""
         keys = self.session_keys(lease.session_id, lease.entry_id)
         job_id = lease.field("job_id") or lease.entry_id
         limits = (deadline_ms, lease.attempt, MAX_ATTEMPTS, lease.attempt if attempt is None else attempt)
-        words = (lease.entry_id, job_id, lease.fence, believed, body, *limits, int(is_sure))
+        words = (lease.entry_id, job_id, lease.fence, believed, body, *limits, int(is_confirmed))
         return list(self._run("begin", keys, *words))
 
     def end(

@@ -279,7 +279,7 @@ def test_a_fence_that_lies_is_not_believed_where_the_lease_was_confirmed(plane: 
     lease = a_lease(fence=plane.now_ms())
     plane.client.hset(plane.keys.job("s1", lease.entry_id), "fence", plane.now_ms() + 5000)
     assert plane.begin(lease) == ["FENCED"]
-    assert plane.begin(lease, is_sure=True)[0] == "OK"
+    assert plane.begin(lease, is_confirmed=True)[0] == "OK"
 
 
 def test_a_job_published_again_after_its_end_is_answered_with_a_copy_of_it(plane: Plane) -> None:

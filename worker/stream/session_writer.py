@@ -248,7 +248,7 @@ class SessionWriter:
         except WireError as error:
             raise ProgressLost from error
         if not self._epoch:
-            self.next_seq = 0  # a fail-over may have lost what an earlier look found
+            self.next_seq = 0  # a fail-over may have lost entries that an earlier read found
         self.next_seq = max(self.next_seq, self.progress.next_seq)
 
     async def _run_fenced(self, script: Script, *arguments: Any) -> list[Any]:

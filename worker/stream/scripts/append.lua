@@ -1,5 +1,5 @@
 -- APPEND: compare-and-append. Writes the next entry of an epoch if the stream still ends with the previous entry.
--- ARGV: 1 entry id, 2 job id, 3 fence, 4 id of the previous entry, 5 id of this entry, 6 … its fields.
+-- ARGV: 1 entry ID, 2 job ID, 3 fence, 4 ID of the previous entry, 5 ID of this entry, 6 … its fields.
 -- Answers: {OK}, or that of `not_appended` in _session.lua.
 local id, before, at = ARGV[1], ARGV[4], ARGV[5]
 local last = last_id(audio)

@@ -1,5 +1,5 @@
 -- BEAT: renews a lease, and restores the parts of its records that an accident deleted.
--- ARGV: 2 worker, 3 entry id, 4 fence, 5 session or '', 6 new count of attempts or '' to keep it.
+-- ARGV: 2 worker, 3 entry ID, 4 fence, 5 session or '', 6 new count of attempts or '' to keep it.
 -- Answers: {answer, damage}. OK; LOST: another worker holds the entry; GONE: the entry was deleted from the stream, so no
 -- other worker can hold it and this one may finish.
 local me, id, fence, sid, count = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]

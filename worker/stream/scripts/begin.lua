@@ -1,5 +1,5 @@
 -- BEGIN: opens an epoch for an attempt and writes its `begin` entry.
--- ARGV: 1 entry id, 2 job id, 3 fence, 4 delivered samples as the writer expects them, 5 body of the begin message,
+-- ARGV: 1 entry ID, 2 job ID, 3 fence, 4 delivered samples as the writer expects them, 5 body of the begin message,
 -- 6 server time in ms at which a job that never began expires, 7 attempt as claimed, 8 maximum of fruitless attempts in a row,
 -- 9 attempt number in the body, 10 '1' when the job plane has confirmed the lease after a FENCED.
 -- An attempt is fruitless until it delivers a new sample; `fruitless` counts this one and those just before it.

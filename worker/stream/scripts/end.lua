@@ -1,5 +1,5 @@
 -- END: writes the one terminal entry of a job and records the end.
--- ARGV: 1 entry id, 2 job id, 3 fence, 4 type, 5 the writer's next ID or '', 6 samples delivered, 7 body, 8 code and
+-- ARGV: 1 entry ID, 2 job ID, 3 fence, 4 type, 5 the writer's next ID or '', 6 samples delivered, 7 body, 8 code and
 -- 9 message of an error, 10 '1' when the job plane has confirmed the lease after a FENCED.
 -- Answers: {OK, type}. {GONE, type}: the stream is gone or full; recorded, not written. {DONE, type}: ended before. {FENCED}.
 -- A `complete` must follow the writer's last entry; else the answer is that of `not_appended`.

@@ -1,5 +1,5 @@
 -- REPEAT: ends an entry that repeats an ended job with a copy of that job's terminal entry.
--- KEYS: 4 the job record of the first entry. ARGV: 1 entry id, 2 job id, 3 fence.
+-- KEYS: 4 the job record of the first entry. ARGV: 1 entry ID, 2 job ID, 3 fence.
 -- Answers: {OK, type}. {DONE, type}: ended before. {FENCED}. {NONE}: the terminal entry is gone.
 local id, _, fence = unpack(ARGV)
 local record, first = job_record(job, id), job_record(KEYS[4], '')

@@ -1,5 +1,5 @@
 -- SETTLE: ends an attempt and its lease.
--- ARGV: 2 worker, 3 entry id, 4 fence, 5 session or '', 6 verdict, 7 its argument, 8 longest field in bytes, 9 '1' when the
+-- ARGV: 2 worker, 3 entry ID, 4 fence, 5 session or '', 6 verdict, 7 its argument, 8 longest field in bytes, 9 '1' when the
 -- same job may be published again under its job_id.
 -- Verdicts and their arguments: ok; retry: back-off in ms; release: count of attempts from now on; dead: the reason.
 -- Answers: {answer, damage}. OK; FENCED: another worker holds the entry; GONE: the entry was deleted from the stream.
