@@ -161,7 +161,7 @@ def test_more_frames_than_the_budget_now_allows_are_given_again_and_end_the_segm
 
 
 def test_resuming_without_codes_is_refused(speaker: QwenSpeaker) -> None:
-    with pytest.raises(EngineError, match="resumes from codes"):
+    with pytest.raises(EngineError, match="no codes"):
         speaker.open(replace(segment(), resume=Resume(3)))
     assert speaker.wait_s() == math.inf
 
@@ -238,7 +238,7 @@ def test_warming_up_makes_every_prompt_speaks_and_reports_the_memory(
     nobody = PLACEHOLDER.model_copy(update={"name": "nobody", "reference_problem": "there is no recording"})
     speaker.warm_up([nobody, PLACEHOLDER])
     assert speaker.wait_s() == math.inf
-    assert "nobody cannot be spoken: nobody: there is no recording" in caplog.text
+    assert "nobody is unavailable: nobody: there is no recording" in caplog.text
     assert "tiny is warm after" in caplog.text
     assert f"1 voices, {N_SLOTS} slots" in caplog.text
     assert (speaker.name, speaker.n_slots, speaker.gpu) == ("tiny", N_SLOTS, None)

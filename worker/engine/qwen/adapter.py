@@ -1,7 +1,7 @@
-"""The Qwen engine as the worker's: voices from their cards, prompts from the cache, segments through one live batch.
+"""The Qwen engine behind the worker's Engine protocol: voices from cards, prompts from the cache, one live batch.
 
-A segment that is resumed gives its spoken frames again, from their codes, so that the caller's audio chain stands where
-it stood. A model that goes on without speaking is stopped here.
+A resumed segment emits its delivered frames again, decoded from their codes, which restores the state of the caller's
+audio chain. A model that runs away is stopped here.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from worker.voices.reference import UnusableReference
 
 log = logging.getLogger(__name__)
 
-STATE = "state."  # before the names of the codec's state among a cached prompt's tensors
+STATE = "state."  # prefix of the codec state's tensors in a cached prompt
 
 
 class QwenSpeaker:
-    """An Engine over a QwenEngine. cache: where prompts are kept; None builds them at every start."""
+    """An Engine over a QwenEngine. cache: of prompts; None makes them at every start."""
 
     has_codes = True
 
@@ -56,16 +56,16 @@ class QwenSpeaker:
         self._engine = engine
         self._cache = cache
         self._batch: Batch = engine.batch(Schedule(), is_live=True)
-        self._voices: dict[str, list[tuple[Card, Voice]]] = {}  # by name: the card now and the one before
+        self._voices: dict[str, list[tuple[Card, Voice]]] = {}  # by name: the current card and the one before
         self._runaways: dict[int, Runaway] = {}
         self._is_closed = False
 
     @classmethod
     def load(cls, model: str, device: str, dtype: str, slots: int, cache_dir: Path | None) -> QwenSpeaker:
-        """Load the model. cache_dir: None keeps no prompts. Raises ModelError, which says what to do."""
+        """Load the model. cache_dir: None keeps no prompts. Raises ModelError."""
         engine = QwenEngine.load(model, device=device, dtype=dtype, slots=slots, warm=False)
         if engine.model.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-            # The event loop needs a core too: torch's threads spin for one that was put aside.
+            # The event loop needs a core of its own: torch's threads spin while one of them waits for it.
             torch.set_num_threads(max(1, torch.get_num_threads() - 1))
         return cls(engine, None if cache_dir is None else PromptCache(cache_dir / "prompts"))
 
@@ -91,7 +91,7 @@ class QwenSpeaker:
         return self._engine.memory_bytes
 
     def warm_up(self, voices: Sequence[Card]) -> None:
-        """Make every voice's prompt, capture the shapes, and speak one utterance through every stage."""
+        """Make every voice's prompt, warm every shape up, and speak one segment through every stage."""
         began = perf_counter()
         self._engine.warm_up()
         speakable = [card for card in voices if self._can_speak(card)]
@@ -106,16 +106,16 @@ class QwenSpeaker:
         )  # fmt: skip
 
     def check(self, voice: Card) -> None:
-        """Return when this voice's prompt is made. Raises VoiceUnavailable."""
+        """Make the voice's prompt if it is not made yet. Raises VoiceUnavailable."""
         self._voice(voice)
 
     def open(self, segment: Segment) -> int:
-        """Begin a segment. Raises EngineError, VoiceUnavailable."""
+        """Start a segment; returns its slot. Raises EngineError, VoiceUnavailable."""
         if self._is_closed:
             raise EngineClosed("the engine is closed")
         resume = segment.resume
         if resume is not None and resume.codes is None and resume.n_frames:
-            raise EngineError("this engine resumes from codes, and was given none")
+            raise EngineError("a segment to resume has no codes")
         utterance = SpeechRequest(
             text=segment.text,
             voice=self._voice(segment.voice),
@@ -124,7 +124,7 @@ class QwenSpeaker:
             seed=segment.seed,
             resume=None if resume is None or resume.codes is None else resume.codes,
         )
-        # Without max_frames it is the text's budget as far as the slot has room: digits may be given more than that.
+        # Without max_frames the budget is the text's, within the slot's room; a text of digits may have a larger one.
         active = self._engine.prepare(utterance, emits_resumed=True)
         n_resumed = resume.n_frames if resume else 0
         active.max_frames = max(min(active.max_frames, segment.max_frames), n_resumed)
@@ -133,7 +133,7 @@ class QwenSpeaker:
         return slot
 
     def step(self, paused: Collection[int] = ()) -> list[Frames]:
-        """Advance every slot but the paused ones. Raises EngineError when the batch failed; every slot is free then."""
+        """Advance every slot that is not paused. Raises EngineError when the batch failed; then every slot is free."""
         try:
             emitted = self._batch.step(paused)
         except Exception as error:
@@ -143,7 +143,7 @@ class QwenSpeaker:
         return [self._judged(frames) for frames in emitted if frames.slot in self._runaways]
 
     def wait_s(self, paused: Collection[int] = ()) -> float:
-        """0 while a slot that is not paused is open, else inf."""
+        """0 while an open slot is not paused, else inf."""
         return 0.0 if any(slot not in paused for slot in self._batch.open_slots) else inf
 
     def cancel(self, slot: int) -> None:
@@ -151,7 +151,7 @@ class QwenSpeaker:
         self._batch.cancel(slot)
 
     def close(self) -> None:
-        """Forget what is open. The memory goes with the object."""
+        """Drop every segment. The memory is freed with the object."""
         self._is_closed = True
         self._batch.reset()
         self._runaways.clear()
@@ -162,7 +162,7 @@ class QwenSpeaker:
         for n, codes in enumerate(frames.codes):
             if self._runaways[slot].feed(codes, frames.pcm[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES]):
                 log.warning(
-                    "the model ran away after %d frames: it went on without speaking", frames.first_frame + n + 1
+                    "the model ran away: frame %d ends a long silence or repetition", frames.first_frame + n
                 )
                 self._batch.drop(slot)
                 del self._runaways[slot]
@@ -175,12 +175,12 @@ class QwenSpeaker:
         try:
             self._voice(card)
         except VoiceUnavailable as error:
-            log.warning("the voice %s cannot be spoken: %s", card.name, error)
+            log.warning("the voice %s is unavailable: %s", card.name, error)
             return False
         return True
 
     def _voice(self, card: Card) -> Voice:
-        """The voice of this very card. A card read anew leaves the one before to the utterances under way."""
+        """The voice of exactly this card. The card before a reload is kept for utterances under way."""
         known = self._voices.get(card.name, [])
         for its_card, voice in known:
             if its_card == card:
@@ -195,12 +195,12 @@ class QwenSpeaker:
         try:
             prompt = prompt_of(card, self._cache, self._engine.fingerprint, dtype, self._encode)
         except UnusableReference as error:
-            raise VoiceUnavailable(str(error)) from error
+            raise VoiceUnavailable(error.problem, error.remedy) from error
         except Exception as error:
             log.exception("the recording of %s cannot be encoded", card.name)
             raise VoiceUnavailable(
-                f"{card.name}: {card.reference} cannot be encoded ({type(error).__name__}: {error}); "
-                "save it as 24 kHz mono 16-bit WAV"
+                f"{card.name}: {card.reference} cannot be encoded ({type(error).__name__}: {error})",
+                "save it as 24 kHz mono 16-bit WAV",
             ) from error
         return self._restored(prompt.tensors, prompt.reference)
 
@@ -228,14 +228,14 @@ def _mode(reference: Reference) -> Literal["icl", "x_vector"]:
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    """On the host; halves as float32, which holds them exactly and numpy knows."""
+    """The tensor on the host. numpy has no bfloat16, so halves become float32, which is exact."""
     is_half = tensor.dtype in (torch.bfloat16, torch.float16)
     array: NDArray[Any] = (tensor.float() if is_half else tensor).cpu().numpy()
     return array
 
 
 def _sampling(segment: Segment) -> Sampling:
-    """The card's, with the job's own temperature; 0 is greedy throughout."""
+    """The card's sampling with the job's temperature; a temperature of 0 makes the predictor greedy too."""
     card = segment.voice.sampling
     temperature = card.temperature if segment.temperature is None else segment.temperature
     return Sampling(

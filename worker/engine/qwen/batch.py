@@ -81,7 +81,7 @@ class Batch:
         """Give the segment a free slot. Raises EngineError when no slot is free."""
         slot = next((n for n in range(self._runner.n_slots) if n not in self._slots), None)
         if slot is None:
-            raise EngineError(f"all {self._runner.n_slots} slots are taken; wait for one, or load with more")
+            raise EngineError(f"all {self._runner.n_slots} slots are taken", "wait for one, or load with more")
         segment.slot = slot
         self._slots[slot] = segment
         if not segment.has_budget:

@@ -1,11 +1,11 @@
-"""QwenEngine: load a model, make voices, and speak many utterances at once.
+"""QwenEngine, the library's entry: load a model, make voices, and speak many requests at once.
 
     engine = QwenEngine.load("DIR-or-hub-name", device="cpu", dtype="float32", slots=8)
     voice = engine.prompt(audio, sample_rate_hz, transcript="…", mode="icl")
-    speeches = engine.synthesize([Utterance(text="Hello.", language="English", voice=voice)])
+    results = engine.synthesize([SpeechRequest(text="Hello.", language="English", voice=voice)])
 
-Errors: ModelError (the model cannot be loaded), PromptError (this text, language or voice cannot be spoken),
-EngineError, and ValueError for an Utterance or Sampling out of range. One thread owns an engine.
+Errors: ModelError (the model cannot be loaded), PromptError (a text, language or voice cannot be spoken), EngineError,
+and ValueError for a SpeechRequest or Sampling out of range. An engine is not thread-safe.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from worker.engine.qwen.runner import ModelRunner
 from worker.engine.qwen.speech import Event, SpeechRequest, SpeechResult
 from worker.text.budget import frame_budget
 
-MIN_PROMPT_S = 0.2  # less does not fill the encoders' windows; a voice needs 3 s and more
+MIN_PROMPT_S = 0.2  # the encoders' windows need as much; a good voice needs 3 s and more
 
 
 class QwenEngine:
@@ -40,7 +40,7 @@ class QwenEngine:
 
     def __init__(self, model: Model, slots: int, max_positions: int) -> None:
         if slots < 1 or max_positions < 2:
-            raise ValueError(f"an engine has at least 1 slot and 2 positions, not {slots} and {max_positions}")
+            raise ValueError(f"{slots} slots and {max_positions} positions are too few; give at least 1 and 2")
         self.model = model
         self._max_positions = max_positions
         with torch.inference_mode():
@@ -48,7 +48,7 @@ class QwenEngine:
             self._runner = ModelRunner(model, slots, max_positions)
         self._batch: Batch | None = None
         self._is_warm = False
-        self._speaking: dict[int, int] = {}  # index of an utterance -> its slot
+        self._speaking: dict[int, int] = {}  # index of a request -> its slot
 
     @classmethod
     def load(
@@ -64,9 +64,9 @@ class QwenEngine:
     ) -> QwenEngine:
         """Load a Qwen3-TTS Base model from a directory or the local hub cache. Raises ModelError.
 
-        device: auto, cpu, cuda or cuda:N. dtype: auto (bfloat16 on a GPU, float32 on a CPU) or its name. slots: how
-        many utterances are spoken at once. attention: auto, sdpa or flash. max_positions: prompt and frames of one
-        utterance together; memory grows with it. warm: `warm_up` at once.
+        device: auto, cpu, cuda or cuda:N. dtype: auto (bfloat16 on a GPU, float32 on a CPU), bfloat16, float16, float32
+        or float64. slots: the most requests spoken at once. attention: auto, sdpa or flash. max_positions: the most of
+        one request's prompt and frames together; memory grows with it. warm: call `warm_up`.
         """
         engine = cls(load(name, device=device, dtype=dtype, attention=attention), slots, max_positions)
         if warm:
@@ -79,26 +79,26 @@ class QwenEngine:
 
     @property
     def memory_bytes(self) -> int:
-        """What the process holds: of the GPU's memory by torch, on a CPU its most resident memory."""
+        """Memory in use: on a GPU what torch has reserved there, on a CPU the process's peak resident size."""
         if self.model.device.type == "cuda":
             return torch.cuda.memory_reserved(self.model.device)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
     def warm_up(self) -> None:
-        """Run, or on a GPU capture, every usual shape, so that no utterance is the first to need it. Once is enough.
+        """Run every usual shape once; on a GPU capture its CUDA graph. Later calls do nothing.
 
-        Without it memory grows for a while, and a GPU runs without graphs. It runs over the slots themselves: raises
-        EngineError while they speak.
+        Without it memory grows for a while, and a GPU runs without graphs. It uses the slots: raises EngineError while
+        a stream is open.
         """
         if self._batch is not None:
-            raise EngineError("this engine is speaking: warm it up before, or close that stream")
+            raise EngineError("a stream of this engine is open", "warm the engine up before, or close the stream")
         if not self._is_warm:
             self._runner.warm_up()
             self._is_warm = True
 
     @property
     def fingerprint(self) -> str:
-        """Of everything a stored voice depends on but its dtype: the weights, and how the codec's state is laid out."""
+        """Of all that a stored voice depends on except dtype: the weights and the layout of the codec's state."""
         return f"{self.model.fingerprint} {self._runner.codec_layout}"
 
     @torch.inference_mode()
@@ -109,12 +109,12 @@ class QwenEngine:
         transcript: str | None = None,
         mode: Literal["icl", "x_vector"] = "icl",
     ) -> Voice:
-        """Make a voice of a recording, float32 [samples], mono: encoded exactly as given. Raises ValueError."""
+        """Make a voice from a mono recording, float32 [samples], encoded exactly as given. Raises ValueError."""
         audio = _checked_audio(audio, sample_rate_hz)
         if mode == "icl" and not (transcript and transcript.strip()):
-            raise ValueError('mode "icl" needs the transcript of the recording; give it, or take mode="x_vector"')
+            raise ValueError('mode "icl" needs the transcript of the recording; give it, or use mode="x_vector"')
         if mode not in ("icl", "x_vector"):
-            raise ValueError(f'a voice\'s mode is "icl" or "x_vector", not {mode!r}')
+            raise ValueError(f'the mode {mode!r} is unknown; use "icl" or "x_vector"')
         codes, speaker = self.model.encode_reference(audio, sample_rate_hz, transcript, mode)
         return self.voice(mode, speaker, codes, transcript)
 
@@ -127,13 +127,13 @@ class QwenEngine:
         transcript: str | None = None,
         state: Mapping[str, Tensor] | None = None,
     ) -> Voice:
-        """A voice of stored parts: `Voice`'s fields. Without a state the reference's codes are decoded once for it."""
+        """A voice from stored parts, the fields of `Voice`. Without `state` the codes are decoded once to make it."""
         if codes is not None and state is None:
             state = self._runner.state_of(codes)
         return Voice(mode, speaker, codes, transcript, state or {})
 
     def synthesize(self, utterances: Sequence[SpeechRequest], *, margins: bool = True) -> list[SpeechResult]:
-        """Speak them all, as many at once as there are slots, and give them whole. Raises PromptError, EngineError."""
+        """Speak all requests, as many at once as there are slots. Raises PromptError, EngineError."""
         utterances = [self._seeded(utterance) for utterance in utterances]
         parts: list[list[Frames]] = [[] for _ in utterances]
         for index, frames in self._speak(utterances, margins, chunk_frames=()):
@@ -143,22 +143,22 @@ class QwenEngine:
     def stream(
         self, utterances: Iterable[SpeechRequest], *, chunk_frames: Sequence[int] = ()
     ) -> Generator[Event, None, None]:
-        """Speak utterances from any iterable as slots become free; frames come as soon as they are spoken.
+        """Speak requests from any iterable as slots become free; yields frames as soon as they are decoded.
 
-        chunk_frames: frames of an utterance's first, second, … chunk, the last going on; by default 1, 2, 4, 8, 12,
-        which may be changed a little so that utterances are decoded together. Closing it early frees the engine.
-        Raises as `synthesize` does, at the next event.
+        chunk_frames: frames of a request's first, second, … event; the last size repeats. By default sizes follow 1, 2,
+        4, 8, 12, with deviations that let requests be decoded together. Closing the generator early frees the engine.
+        Raises what `synthesize` raises, at the next event.
         """
         for index, frames in self._speak(map(self._seeded, utterances), False, chunk_frames):
             yield Event(index, frames.codes, frames.pcm, frames.finish)
 
     def cancel(self, index: int) -> None:
-        """End an utterance of the running stream, by its index; harmless when it is not being spoken."""
+        """End a request of the open stream by its index; harmless when it is not being spoken."""
         if self._batch is not None and index in self._speaking:
             self._batch.cancel(self._speaking[index])
 
     def batch(self, schedule: Schedule, is_live: bool) -> Batch:
-        """A batch over this engine's slots, for a caller that opens them itself. There can be only one at a time."""
+        """A batch over this engine's slots, for a caller that opens them itself. Use one batch at a time."""
         return Batch(self._runner, schedule, is_live)
 
     @torch.inference_mode()
@@ -174,9 +174,9 @@ class QwenEngine:
             budget = max(min(frame_budget(utterance.text, language), room), len(resumed), 1)
         if budget > room or len(resumed) > budget:
             raise EngineError(
-                f"{n_prompt} positions of prompt, {len(resumed)} resumed frames and max_frames {budget} do not fit: "
-                f"an utterance has {self._max_positions} positions, and max_frames counts what is resumed; "
-                "split the text, shorten the reference, or load with more max_positions"
+                f"{n_prompt} positions of prompt, {len(resumed)} resumed frames and max_frames {budget}, which counts "
+                f"them, do not fit {self._max_positions} positions",
+                "split the text, shorten the reference, or load with more max_positions",
             )
         return ActiveSegment(
             prefill=self._extended(prefill, resumed),
@@ -193,11 +193,11 @@ class QwenEngine:
         try:
             return self.prepare(utterance, margins=margins)
         except EngineError as error:
-            error.add_note(f"in utterance {index}")
+            error.add_note(f"in the request at index {index}")
             raise
 
     def _extended(self, prefill: Prefill, resumed: Codes) -> Prefill:
-        """With the embeddings of the resumed frames at its end."""
+        """The prefill followed by the embeddings of the resumed frames."""
         n = len(resumed)
         if not n:
             return prefill
@@ -212,7 +212,7 @@ class QwenEngine:
         self, utterances: Iterable[SpeechRequest], margins: bool, chunk_frames: Sequence[int]
     ) -> Iterator[tuple[int, Frames]]:
         if self._batch is not None:
-            raise EngineError("this engine is speaking already; finish or close that stream first")
+            raise EngineError("a stream of this engine is open already", "finish or close it first")
         schedule = Schedule(tuple(chunk_frames), is_exact=True) if chunk_frames else Schedule()
         batch = self._batch = self.batch(schedule, is_live=False)
         coming = enumerate(utterances)
@@ -236,12 +236,12 @@ class QwenEngine:
 
 def _checked_audio(audio: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
     if audio.ndim != 1:
-        raise ValueError(f"a recording is [samples], not {list(audio.shape)}; mix its channels: audio.mean(1)")
+        raise ValueError(f"the recording has the shape {list(audio.shape)}; mix its channels: audio.mean(1)")
     if not np.issubdtype(audio.dtype, np.floating) or not np.isfinite(audio).all():
-        raise ValueError("a recording is finite floats in -1..1; read it with soundfile.read(file, dtype='float32')")
+        raise ValueError("the recording is not finite floats; read it with soundfile.read(file, dtype='float32')")
     if not 8000 <= sample_rate_hz <= 192_000 or len(audio) < MIN_PROMPT_S * sample_rate_hz:
         raise ValueError(
-            f"{len(audio)} samples at {sample_rate_hz} Hz are no reference; record at least 3 s, better 5 to 15 s"
+            f"{len(audio)} samples at {sample_rate_hz} Hz make no voice; record at least 3 s, better 5 to 15 s"
         )
     return audio.astype(np.float32)
 

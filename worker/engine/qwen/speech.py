@@ -18,12 +18,12 @@ USUAL = Sampling()
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """What is to be spoken, and how.
+    """A text to speak, its voice, and how to speak it.
 
     language: an English name, an ISO 639-1 code or "Auto". seed: 0 to 2^63-1; None draws one. max_frames: upstream's
-    max_new_tokens - 1, counting resumed frames; None gives the text's own budget. whole_text: upstream's
-    non_streaming_mode; False reads one token of text with each frame. resume: int [n, 16], codes already spoken of this
-    very utterance (same text, voice, sampling and seed), which is then gone on with. Raises ValueError.
+    max_new_tokens - 1, which counts resumed frames; None is the text's own budget. whole_text: upstream's
+    non_streaming_mode; False reads one token of text with each frame. resume: int [n, 16], codes of an earlier result
+    of the same request (text, voice, sampling, seed); the speech continues after them. Raises ValueError.
     """
 
     text: str
@@ -37,18 +37,18 @@ class SpeechRequest:
 
     def __post_init__(self) -> None:
         if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
-            raise ValueError(f"a seed is 0 to 2^63-1, not {self.seed}")
+            raise ValueError(f"seed is {self.seed}; give a number from 0 to 2^63-1, or None")
         if self.max_frames is not None and self.max_frames < 1:
-            raise ValueError(f"max_frames is at least 1, not {self.max_frames}")
+            raise ValueError(f"max_frames is {self.max_frames}; give at least 1, or None")
         if self.resume is not None:
             if self.resume.ndim != 2 or self.resume.shape[1] != N_CODEBOOKS:
-                raise ValueError(f"codes to resume are [frames, {N_CODEBOOKS}], not {list(self.resume.shape)}")
+                raise ValueError(f"resume has the shape {list(self.resume.shape)}; give codes [frames, {N_CODEBOOKS}]")
             if not np.issubdtype(self.resume.dtype, np.integer) or ((self.resume < 0) | (self.resume >= N_CODES)).any():
-                raise ValueError(f"codes to resume are whole numbers, 0 to {N_CODES - 1}")
+                raise ValueError(f"resume holds other values than codes; give integers from 0 to {N_CODES - 1}")
 
 
 class Event(NamedTuple):
-    """New frames of an utterance: codes uint16 [n, 16], pcm float32 [n * 1920]; finish is set with its last ones."""
+    """New frames of the request at `index`: codes uint16 [n, 16], pcm float32 [n * 1920]. finish: set with the last."""
 
     index: int  # type: ignore[assignment]
     codes: NDArray[np.uint16]
@@ -58,10 +58,10 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SpeechResult:
-    """A whole utterance. Resumed frames are not repeated.
+    """The speech of one request, without the resumed frames.
 
-    codes: uint16 [frames, 16]. pcm: float32 [frames * 1920] at 24 kHz. margins: float32 [frames, 16], of each draw the
-    gap between its two best final scores over the standard deviation of its logits; None where not asked for.
+    codes: uint16 [frames, 16]. pcm: float32 [frames * 1920] at 24 kHz. margins: float32 [frames, 16], for each draw the
+    gap between its two best final scores divided by the standard deviation of its logits; None unless asked for.
     """
 
     codes: NDArray[np.uint16]
