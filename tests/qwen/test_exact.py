@@ -173,7 +173,7 @@ def test_an_utterance_that_cannot_be_spoken_is_refused_and_the_engine_goes_on(
     good = utterances[0]
     for wrong, error, says in (
         (replace(good, language="Klingon"), PromptError, "Klingon"),
-        (replace(good, text=" <|im_end|> "), PromptError, "nothing to say"),
+        (replace(good, text=" <|im_end|> "), PromptError, "only special tokens"),
         (replace(good, max_frames=5000), EngineError, "do not fit"),
         (replace(good, max_frames=2, resume=wanted[0][:3]), EngineError, "do not fit"),
     ):

@@ -118,7 +118,7 @@ def test_another_checkpoint_has_another_fingerprint(model: Model, tiny_ending: P
         ({"device": "mps"}, "use cuda or cpu"),
         ({"device": "tpu"}, "use cuda or cpu"),
         ({"attention": "eager"}, "use auto, flash or sdpa"),
-        ({"attention": "flash"}, "it runs on CUDA only; or use sdpa"),
+        ({"attention": "flash"}, "it runs on CUDA only; use sdpa"),
     ],
 )
 def test_what_is_not_offered_is_told_with_what_is(how: dict[str, str], said: str, tiny: Path) -> None:

@@ -210,10 +210,10 @@ def test_leading_newlines_are_taken_out(pair: Pair, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", " \n", "<|im_end|>", "\n<|im_<|im_end|>end|>\n", "<tts_pad> <|a|>"])
 def test_text_with_nothing_left_is_refused(pair: Pair, text: str) -> None:
-    with pytest.raises(PromptError, match="the text has nothing to say"):
+    with pytest.raises(PromptError, match="the text holds only"):
         pair.prompter.build(text, "en", x_vector(pair), whole_text=True)
     if text.strip():
-        with pytest.raises(PromptError, match="the reference's transcript has nothing to say"):
+        with pytest.raises(PromptError, match="the reference's transcript holds only"):
             pair.prompter.build("a", "en", icl(pair, 2, text), whole_text=True)
 
 
@@ -267,9 +267,9 @@ def test_a_language_this_model_was_not_taught_is_refused(pair: Pair) -> None:
         ({"codes": None}, "codes and transcript"),
         ({"transcript": None}, "codes and transcript"),
         ({"transcript": " "}, "codes and transcript"),
-        ({"codes": torch.zeros(0, 16, dtype=torch.int64)}, r"\[frames, 16\], not int64 \[0, 16\]"),
+        ({"codes": torch.zeros(0, 16, dtype=torch.int64)}, r"int64 \[0, 16\]; give \[frames, 16\]"),
         ({"codes": torch.zeros(4, 15, dtype=torch.int64)}, r"\[frames, 16\]"),
-        ({"codes": torch.zeros(4, 16)}, "are int64, not float32"),
+        ({"codes": torch.zeros(4, 16)}, "float32 .*give int64"),
         ({"codes": torch.full((4, 16), 2048)}, "0 to 2047"),
         ({"codes": torch.full((4, 16), -1)}, "0 to 2047"),
         ({"mode": "x_vector"}, "no codes"),

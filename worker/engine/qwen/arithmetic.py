@@ -1,4 +1,4 @@
-"""What the speech model's samples depend on: device, instructions, libraries, number format and weights."""
+"""The arithmetic of the Qwen engine: device, instructions, libraries, number format and weights, as one name."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from worker.engine.checkpoint.packages import installed
 from worker.engine.processor import printable, processor
 from worker.engine.qwen.loader import Model
 
-# They choose among the ways that torch, MKL and oneDNN can compute, beside the processor.
+# Besides the processor, these choose among the code paths of torch, MKL and oneDNN.
 _VARIABLES = (exactness.VARIABLE, "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 _WEIGHTS_DIGITS = 12
 
 
 def arithmetic_of(model: Model) -> Arithmetic:
-    """Exact in float32 on a CPU whose products pass `exactness.check`; a GPU was not measured, so it is not."""
+    """Exact in float32 on a CPU whose products pass `exactness.check`. No GPU counts as exact: none was measured."""
     is_cpu = model.device.type == "cpu"
     parts = [
         "qwen",

@@ -1,4 +1,4 @@
-"""Running the same functions eagerly on a CPU and as captured graphs on a GPU, and copies that wait for nothing."""
+"""CUDA: captured graphs, which run eagerly on a CPU, and copies between host and device that do not block."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 log = logging.getLogger(__name__)
 
-# Without cuDNN's, which torch prefers on some GPUs: it builds a plan on the host for every new number of rows and of
-# positions.
+# cuDNN's attention, which torch prefers on some GPUs, is left out: it builds a plan on the host for every new shape.
 ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 class Replayer:
-    """Captured functions by key. A function reads and writes tensors that stay where they are.
+    """Captured functions by key. A function reads and writes tensors at fixed addresses.
 
-    On a CPU every call runs the function. On a GPU `capture` records it at start; a key that was not captured then
-    (an unusual top_k) runs eagerly, with the same result but slower, and the log says so once.
+    On a CPU every call runs the function. On a GPU `capture` records it as a CUDA graph at start; a key that was not
+    captured (an unusual top_k) runs eagerly, slower and with the same result, and is logged once.
 
-    All graphs of a Replayer share their memory, so they must run one after the other, on one stream. Two Replayers
-    may run at the same time: their memory is apart, and so, as each captures on a stream of its own, is cuBLAS's.
+    All graphs of a Replayer share one memory pool, so they must run one after the other on one stream. Two Replayers
+    may run at the same time: each has its own pool and, as each captures on its own stream, its own cuBLAS workspace.
     """
 
     def __init__(self, device: torch.device, is_eager: bool = False) -> None:
@@ -40,7 +39,7 @@ class Replayer:
         self._pool: Any = None
 
     def capture(self, key: Hashable, function: Callable[[], Tensor | None]) -> None:
-        """Run a function once, which on a CPU warms its shapes up; on a GPU then record it."""
+        """Run a function once, which warms its shapes up; on a GPU then record it."""
         if self._stream is None:
             self._run(function)
             return
@@ -51,14 +50,14 @@ class Replayer:
                 self._run(function)
             current.wait_stream(self._stream)
             graph = torch.cuda.CUDAGraph()
-            # thread_local: what other threads do meanwhile, such as asking for the free memory, is no error.
+            # thread_local: calls of other threads, such as a query of free memory, do not invalidate the capture.
             with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
                 out = self._run(function)
         self._pool = self._pool or graph.pool()
         self._graphs[key] = (graph, out)
 
     def run(self, key: Hashable, function: Callable[[], Tensor | None]) -> Tensor | None:
-        """The function's result; from a graph it stays valid until anything else of this Replayer runs."""
+        """The function's result. A graph's result is valid until this Replayer runs again."""
         if key in self._graphs:
             graph, out = self._graphs[key]
             graph.replay()
@@ -74,7 +73,7 @@ class Replayer:
 
 
 class HostCopy:
-    """A device tensor on its way to the host. On a CPU it is there at once."""
+    """A copy of a device tensor to the host, under way; complete at once on a CPU."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._done: torch.cuda.Event | None = None
@@ -94,18 +93,18 @@ class HostCopy:
         if self._done is None:
             return self._host.numpy()
         self._done.synchronize()
-        return self._host.numpy().copy()  # pinned memory is scarce: it is given back at once
+        return self._host.numpy().copy()  # frees the pinned memory, which is scarce
 
 
 def attention(device: torch.device) -> AbstractContextManager[None]:
-    """Where attention is computed by the same kernels in graphs and beside them; on a CPU nothing changes."""
+    """A context in which attention uses the same kernels in graphs and outside them. On a CPU it does nothing."""
     return sdpa_kernel(ATTENTION) if device.type == "cuda" else nullcontext()
 
 
 def upload(array: NDArray[np.generic], device: torch.device) -> Tensor:
-    """An array on the device, in the order of the current stream and without waiting for it."""
+    """An array on the device, copied on the current stream without waiting for it."""
     tensor = torch.from_numpy(np.asarray(array, order="C"))
     if device.type != "cuda":
         return tensor
-    # From memory that is not pinned, a copy may wait for all that the stream has still to do.
+    # A copy from memory that is not pinned may wait for all work queued on the stream.
     return tensor.pin_memory().to(device, non_blocking=True)

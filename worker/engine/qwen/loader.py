@@ -1,7 +1,7 @@
-"""Loads Qwen3-TTS through qwen-tts, the only module of the worker that imports it or transformers.
+"""Loading Qwen3-TTS through qwen-tts. No other module of the worker imports qwen-tts or transformers.
 
-Nothing here is imported before `load` is called: qwen-tts takes seconds and talks while it starts. What it says is
-logged; it never generates, the engine uses its modules' weights, its tokenizer and its encoders.
+`load` imports qwen-tts, which takes seconds and prints while it starts; its output is logged. The engine uses
+upstream's weights, tokenizer and encoders, and never its `generate`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Model:
 
     config: Qwen3TTSConfig. generation: generation_config.json. talker: Qwen3TTSTalkerForConditionalGeneration.
     codec: Qwen3TTSTokenizerV2Model with .encoder and .decoder. upstream: the Qwen3TTSModel around them.
-    attention: the kernel for our own engine; upstream's modules run on SDPA. fingerprint: of all weights.
+    attention: the kernel for our own engine; upstream's modules run on SDPA. fingerprint: SHA-256 of all weights.
     """
 
     name: str
@@ -63,18 +63,18 @@ class Model:
     ) -> tuple[Tensor | None, Tensor]:
         """Codes int64 [n, 16] (None for x_vector) and speaker embedding [D] of a recording [samples].
 
-        Exactly upstream's create_voice_clone_prompt. Raises ValueError for icl without a transcript.
+        Calls upstream's create_voice_clone_prompt. Raises ValueError for icl without a transcript.
         """
         prompts = self.upstream.create_voice_clone_prompt(
             (audio, sample_rate_hz), ref_text=transcript, x_vector_only_mode=mode == "x_vector"
         )
         codes, embedding = prompts[0].ref_code, prompts[0].ref_spk_embedding
-        # Copies: upstream's are inference tensors, which no later computation may change.
+        # Copies: upstream returns inference tensors, which may not be written.
         return None if codes is None else codes.to(torch.int64).clone(), embedding.clone()
 
 
 def load(name: str, *, device: str = "auto", dtype: str = "auto", attention: str = "auto") -> Model:
-    """Load a model directory, or a hub name that was fetched before.
+    """Load a model from a directory or the local hub cache.
 
     device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on CPU), bfloat16, float16, float32,
     float64. attention: auto, flash, sdpa. Raises ModelError.
@@ -92,7 +92,7 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto", attention: str
         whole, codec = upstream.model, upstream.model.speech_tokenizer.model
         for module in (whole, codec):
             module.eval().requires_grad_(False)
-        _warn_of_changing_products(place, element)
+        _warn_of_inexact_products(place, element)
         return Model(
             name=weights.name,
             config=whole.config,
@@ -108,9 +108,9 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto", attention: str
         )
 
 
-def _warn_of_changing_products(device: torch.device, dtype: torch.dtype) -> None:
+def _warn_of_inexact_products(device: torch.device, dtype: torch.dtype) -> None:
     if device.type == "cpu" and dtype == torch.float32 and (problem := exactness.check()) is not None:
-        log.warning("samples may differ by one step of 16 bits between attempts at one utterance: %s", problem)
+        log.warning("samples may differ by one 16-bit step between attempts at one job: %s", problem)
 
 
 def _device(device: str) -> torch.device:
@@ -137,9 +137,9 @@ def _attention(attention: str, device: torch.device, dtype: torch.dtype) -> Atte
     elif dtype not in HALVES:
         problem = "it computes in bfloat16 and float16 only"
     elif find_spec("flash_attn") is None:
-        problem = "flash-attn is not installed: pip install 'makima-tts[flash]'"
+        problem = "flash-attn is not installed (pip install 'makima-tts[flash]')"
     if attention == "flash" and problem:
-        raise ModelError(f"flash attention cannot be used: {problem}", "or use sdpa")
+        raise ModelError(f"flash attention cannot be used: {problem}", "use sdpa")
     return "sdpa" if attention == "sdpa" or problem else "flash"
 
 
@@ -156,15 +156,15 @@ def _refuse_too_little_memory(weights: Weights, device: torch.device, dtype: tor
 def _too_little_memory(weights: Weights, what: str) -> ModelError:
     return ModelError(
         f"too little memory for {weights.name} ({weights.n_numbers / 1e6:.0f} million parameters): {what}",
-        "end what else uses it, choose another device, or a smaller --dtype",
+        "end other processes that use it, choose another device, or a smaller --dtype",
     )
 
 
 def _upstream(weights: Weights, device: torch.device, dtype: torch.dtype) -> Any:
-    """Upstream's Qwen3TTSModel. Raises ModelError, also where a tensor is missing, which upstream makes up."""
+    """Upstream's Qwen3TTSModel. Raises ModelError, also for a missing tensor, which upstream would fill with noise."""
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
     if device.type == "cuda":
-        options["device_map"] = str(device)  # straight to the GPU, without a copy in the host's memory
+        options["device_map"] = str(device)  # without a copy in the host's memory
     upstream_class = _import_upstream()
     try:
         upstream = upstream_class.from_pretrained(str(weights.folder), **options)
@@ -194,7 +194,7 @@ def _import_upstream() -> Any:
     said = io.StringIO()
     provide_caches()
     try:
-        with redirect_stdout(said), _without_asking_for_sox():
+        with redirect_stdout(said), _without_sox_check():
             from qwen_tts import Qwen3TTSModel
     except (ImportError, OSError, RuntimeError) as error:
         raise ModelError(f"qwen-tts cannot be imported ({first_line(error)})", packages.INSTALL) from error
@@ -204,8 +204,8 @@ def _import_upstream() -> Any:
 
 
 @contextmanager
-def _without_asking_for_sox() -> Iterator[None]:
-    """pysox asks a shell for sox when it is imported, and both complain where it is missing. Nothing here needs it."""
+def _without_sox_check() -> Iterator[None]:
+    """pysox runs `sox` in a shell when it is imported and warns if it is missing. The worker does not need it."""
     if shutil.which("sox") is not None:
         yield
         return

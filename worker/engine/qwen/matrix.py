@@ -1,7 +1,7 @@
-"""A weight as the device multiplies by it fastest.
+"""A weight matrix in the form that the device multiplies fastest.
 
-On a CPU that is oneDNN's packed form: for a batch of few rows it takes two thirds of the time of torch's own product,
-on the machine of docs/benchmarks.md. Only one form is kept.
+On a CPU that is oneDNN's packed form: for a few rows it takes two thirds of the time of torch's own product, on the
+machine of docs/benchmarks.md. The other form is not kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The code predictor: from the talker's hidden state and first code to the other fifteen, one pass each."""
+"""The code predictor: from the talker's hidden state and a frame's first code to the other fifteen, one pass each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Choose = Callable[[Tensor, int], Tensor]  # (logits float32 [B, 2048], codebook 
 
 
 class Predictor:
-    """Fused from upstream's predictor, whose layers cannot run any more."""
+    """The predictor with fused layers. It takes the weights out of upstream's module, which cannot run afterwards."""
 
     def __init__(self, predictor: nn.Module, n_rows: int) -> None:
         predictor_: Any = predictor
@@ -35,7 +35,7 @@ class Predictor:
         self._first_cis = self._cis[:2].repeat(n_rows, 1, 1)
 
     def frame(self, hidden: Tensor, embedded: Tensor, choose: Choose) -> list[Tensor]:
-        """The embeddings of the fifteen codes that `choose` takes. hidden, embedded (of the first code): [B, D]."""
+        """The embeddings of the fifteen codes that `choose` returns. hidden, embedded (the first code's): [B, D]."""
         n_rows, n_kv_heads = len(hidden), self._stack.shape.n_kv_heads
         x = torch.stack((hidden, embedded), 1).flatten(0, 1)
         out = []

@@ -1,7 +1,7 @@
-"""From text and a voice to what the talker reads before its first frame, as upstream's `generate` builds it.
+"""Prefill embeddings: from a text and a voice to what the talker reads before its first frame, as upstream builds it.
 
-Every tensor is computed by upstream's operations in upstream's grouping: a matrix product over other rows at once may
-round differently, and then the codes may differ. What a voice does not change between utterances is kept with it.
+Every tensor is computed by upstream's operations in upstream's grouping: a matrix product over other rows may round
+differently, and then the codes may differ. The part of a prefill that depends on the voice alone is cached.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ _NAMES = {  # by ISO 639-1 code
 _KNOWN = frozenset({"auto", *_NAMES.values()})
 
 _LIKE_SPECIAL = r"<\|[^<>|\s]+\|>"
-# The tokenizer joins such a start to the template's own newline. Its blanks are Unicode's, without Python's four more.
+# The tokenizer would join these to the template's newline. \s without the four blanks that only Python counts as such.
 _LEADING_NEWLINES = re.compile(r"\A[^\S\x1c-\x1f]*[\r\n]+")
 
 
 class PromptError(EngineError):
-    """This text, language or voice cannot be made into a prompt; the message says why."""
+    """A text, language or voice that the model cannot speak."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Voice:
-    """A cloned voice: its prompt. Voices are compared by identity.
+    """A cloned voice: the tensors of its prompt. Compared by identity.
 
-    speaker: [D], in the model's dtype. codes: int64 [n, 16], the reference's frames, and transcript, its words; an
-    x_vector voice has no codes. state: the codec decoder's state after the codes. Raises ValueError.
+    speaker: speaker embedding [D], in the model's dtype. codes: the reference's frames, int64 [n, 16]; an x_vector
+    voice has none. transcript: the reference's words. state: the codec decoder's state after the codes. Raises
+    ValueError.
     """
 
     mode: Literal["icl", "x_vector"]
@@ -59,31 +60,30 @@ class Voice:
 
     def __post_init__(self) -> None:
         if self.speaker.dim() != 1 or not self.speaker.is_floating_point():
-            raise ValueError(f"a speaker embedding is one row of floats, not {_shape(self.speaker)}")
+            raise ValueError(f"the speaker embedding is {_shape(self.speaker)}; give one row of floats")
         if self.mode == "icl":
             self._check_reference()
         elif self.mode != "x_vector":
-            raise ValueError(f'a voice\'s mode is "icl" or "x_vector", not {self.mode!r}')
+            raise ValueError(f'the mode {self.mode!r} is unknown; use "icl" or "x_vector"')
         elif self.codes is not None:
-            raise ValueError('an x_vector voice has no codes; give them with mode="icl" and a transcript')
+            raise ValueError('an x_vector voice has no codes; use mode="icl" with a transcript')
 
     def _check_reference(self) -> None:
         if self.codes is None or not (self.transcript and self.transcript.strip()):
             raise ValueError("an icl voice needs its reference's codes and transcript; without them use x_vector")
         if self.codes.dim() != 2 or self.codes.shape[1] != N_CODEBOOKS or not len(self.codes):
-            raise ValueError(f"a reference's codes are [frames, {N_CODEBOOKS}], not {_shape(self.codes)}")
+            raise ValueError(f"the reference's codes are {_shape(self.codes)}; give [frames, {N_CODEBOOKS}]")
         if self.codes.dtype != torch.int64:
-            raise ValueError(f"a reference's codes are int64, not {_shape(self.codes)}")
+            raise ValueError(f"the reference's codes are {_shape(self.codes)}; give int64")
         if bool(((self.codes < 0) | (self.codes >= N_CODES)).any()):
-            raise ValueError(f"a reference's codes are 0 to {N_CODES - 1}; encode the reference again")
+            raise ValueError(f"the reference's codes are not all 0 to {N_CODES - 1}; encode the reference again")
 
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """What the talker reads. All in the model's dtype; read them under torch.inference_mode.
+    """The talker's input, in the model's dtype. Read it under torch.inference_mode.
 
-    embeds: [T, D]. trailing: [n, D], what is added to frame g's input embedding: trailing[g], and pad when g >= n.
-    pad: [D].
+    embeds: [T, D]. trailing: [n, D], pad: [D]; to frame g's input embedding trailing[g] is added, or pad when g >= n.
     """
 
     embeds: Tensor
@@ -93,16 +93,16 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class _ReferencePart:
-    """What a voice's prompts have in common. codec: [1 + n, D], codec bos and the reference's frames."""
+    """The cached part of a voice's prefills. codec: [1 + n, D], codec bos and the reference's frames."""
 
     transcript_ids: list[int]
     codec: Tensor
-    codec_padded: Tensor  # codec, with the text's pad added
+    codec_padded: Tensor  # codec plus the text's pad
     openings: dict[str, Tensor] = field(default_factory=dict)  # by language: [8 or 9, D]
 
 
 class Prompter:
-    """Builds prefills for one Base model. talker, config, tokenizer: upstream's; none of them is changed."""
+    """Builds prefills for one Base model. talker, config, tokenizer: upstream's; they are not changed."""
 
     @torch.inference_mode()
     def __init__(self, talker: Any, config: Any, tokenizer: Any) -> None:
@@ -122,11 +122,11 @@ class Prompter:
 
     @torch.inference_mode()
     def build(self, text: str, language: str, voice: Voice, whole_text: bool) -> Prefill:
-        """The prefill of one utterance.
+        """The prefill of one text.
 
-        text: special tokens and leading newlines are taken out, for they would shift upstream's slices. language: see
+        text: special tokens and leading newlines are removed, as they would shift upstream's slices. language: see
         language_name. whole_text: upstream's non_streaming_mode; else one token of text is read with each frame.
-        Raises PromptError when nothing is left of the text, or the language or voice is not this model's.
+        Raises PromptError for a text that is empty then, and for a language or voice of another model.
         """
         language = self._checked(language)
         ids = self._tokenise(_utterance(self._plain(text, "text")))[3:-5]
@@ -140,7 +140,7 @@ class Prompter:
             hidden = torch.cat((self._text(reference.transcript_ids + ids), self._eos))
         else:
             hidden = torch.cat((self._text(ids[:1]), self._text(ids[1:]), self._eos))
-        n_read = min(len(hidden), len(reference.codec))  # text tokens read beside the codec's, before the first frame
+        n_read = min(len(hidden), len(reference.codec))  # text tokens read beside codec frames before the first frame
         read = hidden[:n_read] + reference.codec[:n_read]
         embeds = torch.cat((opening, read, reference.codec_padded[n_read:]))
         return Prefill(embeds, hidden[n_read:], self._pad[0])
@@ -149,7 +149,7 @@ class Prompter:
         name = language_name(language)
         known = self._config.codec_language_id
         if name != "auto" and name not in known:
-            raise PromptError(f"this model does not speak {name}; use one of {', '.join(['auto', *sorted(known)])}")
+            raise PromptError(f"this model does not speak {name}", f"use one of {', '.join(['auto', *sorted(known)])}")
         return name
 
     def _reference(self, voice: Voice) -> _ReferencePart:
@@ -157,8 +157,9 @@ class Prompter:
             width = self._pad.shape[1]
             if len(voice.speaker) != width:
                 raise PromptError(
-                    f"the voice's speaker embedding has {len(voice.speaker)} numbers, this model's have {width}: it "
-                    "was made with another model; make it again from its recording"
+                    f"the voice's speaker embedding has {len(voice.speaker)} numbers and this model's have {width}, so "
+                    "it was made with another model",
+                    "make it again from its recording",
                 )
             self._references[voice] = self._new_reference(voice)
         return self._references[voice]
@@ -174,7 +175,7 @@ class Prompter:
         return _ReferencePart(self._tokenise(_spoken_before(transcript))[3:-2], codec, codec + self._pad)
 
     def _opening(self, voice: Voice, reference: _ReferencePart, language: str) -> Tensor:
-        """Role, language tags, speaker, and the beginning of the text: [8 or 9, D]."""
+        """Role, language tags, speaker, and the start of the text: [8 or 9, D]."""
         if language not in reference.openings:
             config = self._config
             tags = [config.codec_nothink_id, config.codec_think_bos_id, config.codec_think_eos_id]
@@ -186,7 +187,7 @@ class Prompter:
         return reference.openings[language]
 
     def _text(self, ids: list[int]) -> Tensor:
-        """The talker's view of text tokens: [n, D]."""
+        """The embeddings of text tokens: [n, D]."""
         hidden: Tensor = self._text_projection(self._text_embedding(self._on_device(ids)))
         return hidden
 
@@ -195,7 +196,7 @@ class Prompter:
         return embedded
 
     def _on_device(self, ids: list[int]) -> Tensor:
-        # A blocking copy would wait for the steps that are under way.
+        # A blocking copy would wait for the steps queued on the device.
         return torch.tensor(ids, dtype=torch.int64).to(self._text_embedding.weight.device, non_blocking=True)
 
     def _tokenise(self, templated: str) -> list[int]:
@@ -203,7 +204,7 @@ class Prompter:
         return ids
 
     def _plain(self, text: str, what: str) -> str:
-        """The text without special tokens and leading newlines. Taking one token out may form another."""
+        """The text without special tokens and leading newlines. Removing one token may form another."""
         if not text.isascii():
             _check_unicode(text, what)
         n_found = 1
@@ -211,14 +212,14 @@ class Prompter:
             text, n_found = self._special.subn("", text)
         text = _LEADING_NEWLINES.sub("", text)
         if not text.strip():
-            raise PromptError(f"the {what} has nothing to say: nothing is left of it without special tokens and blanks")
+            raise PromptError(f"the {what} holds only special tokens and blanks", "send letters or digits")
         return text
 
 
 def language_name(language: str) -> str:
-    """Upstream's name, in lower case, of a language given by its English name, its ISO 639-1 code, or "auto".
+    """Upstream's lower-case name of a language, from its English name, its ISO 639-1 code, or "auto".
 
-    Names and codes may be in any case; a code may name a region, as in en-US. Raises PromptError for any other.
+    Upper and lower case are equal, and a code may name a region, as in en-US. Raises PromptError for other languages.
     """
     given = language.strip().lower()
     if given in _KNOWN:
@@ -226,7 +227,7 @@ def language_name(language: str) -> str:
     code = re.split("[-_]", given, maxsplit=1)[0]
     if code not in _NAMES:
         known = ", ".join(f"{name} ({code})" for code, name in _NAMES.items())
-        raise PromptError(f"{language!r} is no language the model knows; use auto or one of {known}")
+        raise PromptError(f"the language {language!r} is unknown", f"use auto or one of {known}")
     return _NAMES[code]
 
 
@@ -239,7 +240,7 @@ def _utterance(text: str) -> str:
 
 
 def _special_tokens(tokenizer: Any) -> re.Pattern[str]:
-    """What the tokenizer reads as one token wherever it stands. A plain word that does so is still a word."""
+    """Matches the texts that the tokenizer reads as one special token anywhere; plain words are left out."""
     tokens = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
     marked = sorted((token for token in tokens if not token.isalnum()), key=len, reverse=True)
     return re.compile("|".join([*map(re.escape, marked), _LIKE_SPECIAL]))
@@ -250,7 +251,7 @@ def _check_unicode(text: str, what: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise PromptError(
-            f"the {what} holds half a character (a lone surrogate) at {error.start}; send UTF-8"
+            f"the {what} holds half a character (a lone surrogate) at {error.start}", "send UTF-8"
         ) from None
 
 

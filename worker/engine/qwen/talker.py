@@ -12,7 +12,10 @@ from worker.engine.qwen.transformer import Attend, Cache, Stack, attend_cached, 
 
 
 class Talker:
-    """Fused from upstream's talker, whose layers cannot run any more. Rows of `caches` are slots' rows."""
+    """The talker with fused layers and a KV cache for each row of the batch.
+
+    It takes the weights out of upstream's module, which cannot run afterwards.
+    """
 
     def __init__(self, talker: nn.Module, n_rows: int, n_positions: int, attention: Literal["flash", "sdpa"]) -> None:
         talker_: Any = talker
@@ -26,7 +29,7 @@ class Talker:
         self._far = torch.arange(n_positions, device=self.embedding.device)
 
     def prefill(self, embeds: Tensor, row: Tensor) -> None:
-        """Put embeds [T, D] into the first T positions of a row (int64 [1]); what comes out is not needed."""
+        """Fill the first T positions of a row's KV cache from embeds [T, D]. row: int64 [1]."""
         n = embeds.shape[0]
         at = self._stack.shape.places(row.expand(n), self._far[:n], self.n_positions)
         self._stack.fill(embeds, self._cis[:n], at, self.caches, attend_fresh(n))
@@ -34,7 +37,7 @@ class Talker:
     def step(self, x: Tensor, rows: Tensor, positions: Tensor, n_attended: int) -> Tensor:
         """One token x [B, D] of each of the first B rows at its position -> hidden [B, D].
 
-        n_attended: more than every position; what is read of the caches.
+        n_attended: how many positions of the caches are read; more than every position.
         """
         at = self._stack.shape.places(rows, positions, self.n_positions)
         cis = self._cis.index_select(0, positions)
