@@ -161,9 +161,7 @@ class QwenSpeaker:
         slot = frames.slot
         for n, codes in enumerate(frames.codes):
             if self._runaways[slot].feed(codes, frames.pcm[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES]):
-                log.warning(
-                    "the model ran away: frame %d ends a long silence or repetition", frames.first_frame + n
-                )
+                log.warning("the model ran away: frame %d ends a long silence or repetition", frames.first_frame + n)
                 self._batch.drop(slot)
                 del self._runaways[slot]
                 return replace(frames.split(n + 1)[0], finish=Finish.RUNAWAY)

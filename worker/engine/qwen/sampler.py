@@ -1,8 +1,8 @@
-"""From logits to the next code: every row of the batch by its own parameters, at random by a counter.
+"""Sampling: from logits to the next code, with parameters for each row and counter-based random numbers.
 
-A row's draw is a function of its logits, its parameters and (seed, frame, codebook) alone: no generator holds a state,
-so neighbours, order and batch size change nothing. Nothing here reads a tensor on the host; what python branches on is
-`SamplingShape`, known from the host's own copy of the parameters, so every function can be captured in a CUDA graph.
+A row's draw is a function of its logits, its parameters and (seed, frame, codebook) alone. There is no generator state,
+so neighbours, order and batch size change nothing. The host reads no tensor: Python branches on `SamplingShape`, which
+comes from the host's copy of the parameters, so every function can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-DEFAULTS: Mapping[str, Any] = {  # upstream's, where generation_config.json says nothing
+DEFAULTS: Mapping[str, Any] = {  # upstream's, for what generation_config.json leaves out
     "temperature": 0.9,
     "top_k": 50,
     "top_p": 1.0,
@@ -25,14 +25,14 @@ DEFAULTS: Mapping[str, Any] = {  # upstream's, where generation_config.json says
     "predictor_top_p": 1.0,
 }
 MIN_NEW_TOKENS = 2
-COLDEST = 1e-5  # below it a temperature only costs precision: greedy
-TOP_SIZES = (64, 256)  # few, for each is a CUDA graph of its own
-SPARE = 8  # candidates beyond top-k: like upstream, all that tie with the last one stay in
+COLDEST = 1e-5  # below it a temperature costs precision and is greedy anyway
+TOP_SIZES = (64, 256)  # few, because each has its own CUDA graph
+SPARE = 8  # candidates beyond top-k: as upstream, all that tie with the last one are kept
 LOW_32 = 0xFFFF_FFFF
 
 
 class Choice(NamedTuple):
-    """How one of the two models chooses its codes: the arguments of `Parameters.set`."""
+    """The sampling parameters of one of the two models: the arguments of `Parameters.set`."""
 
     temperature: float
     top_k: int
@@ -42,11 +42,11 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How an utterance's codes are chosen; None is what the checkpoint says, then the model's default.
+    """The sampling parameters of a request. None is the checkpoint's value, or the model's default without one.
 
-    `greedy` always takes the likeliest code, in talker and predictor; a temperature of 0 does so for its part only.
-    `top_k` 0 is no limit, `top_p` 1 and `repetition_penalty` 1 are off. The penalty is the talker's, greedy or not.
-    Raises ValueError for a value out of range.
+    `greedy` takes the likeliest code in talker and predictor; a temperature of 0 does so in one of them. `top_k` 0,
+    `top_p` 1 and `repetition_penalty` 1 are off. The penalty applies to the talker, greedy or not. Raises ValueError
+    for a value out of range.
     """
 
     greedy: bool = False
@@ -60,7 +60,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if type(self.greedy) is not bool:
-            raise ValueError(f"greedy is True or False, not {self.greedy!r}")
+            raise ValueError(f"greedy is {self.greedy!r}; give True or False")
         for part in ("", "predictor_"):
             self._check(part + "temperature", "0 (greedy) to 2", lambda t: 0 <= t <= 2)
             self._check(part + "top_k", "a whole number, 0 (no limit) or more", lambda k: isinstance(k, int) and k >= 0)
@@ -72,10 +72,10 @@ class Sampling:
         if value is None:
             return
         if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
-            raise ValueError(f"{name} must be {allowed}, not {value!r}; leave it out for the checkpoint's own")
+            raise ValueError(f"{name} must be {allowed}, not {value!r}; leave it out for the checkpoint's value")
 
     def resolved(self, generation: Mapping[str, Any]) -> Sampling:
-        """The same with every None filled from generation_config.json's content, else by the model's default."""
+        """A copy whose Nones are filled from generation_config.json's content, else with the model's defaults."""
         filled: dict[str, Any] = {"greedy": self.greedy}
         for field in fields(self)[1:]:
             stored = field.name.replace("predictor_", "subtalker_")
@@ -87,25 +87,26 @@ class Sampling:
         return Sampling(**filled)
 
     def talker(self) -> Choice:
-        """The talker's part of a resolved Sampling."""
+        """The talker's part. Raises ValueError unless resolved."""
         return self._choice("")
 
     def predictor(self) -> Choice:
-        """The code predictor's part of a resolved Sampling."""
+        """The code predictor's part. Raises ValueError unless resolved."""
         return self._choice("predictor_")
 
     def _choice(self, part: str) -> Choice:
         temperature, top_k, top_p = (getattr(self, part + name) for name in ("temperature", "top_k", "top_p"))
         if None in (temperature, top_k, top_p):
-            raise ValueError("this Sampling has open fields: call resolved(generation_config) first")
+            raise ValueError("this Sampling has fields without a value; call resolved(generation_config) first")
         return Choice(temperature, top_k, top_p, self.greedy)
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingShape:
-    """What a batch needs looked at: `k` top logits (1: all rows are greedy), their order for top-p, rows of both kinds.
+    """The work that a batch's draw needs, on which Python branches.
 
-    `top_p` is also set where rows with a top-k and rows without any limit draw together: both need the whole order.
+    k: candidates for each row; 1 when all rows are greedy. top_p: the candidates are sorted, for top-p, and also when
+    rows with and without a top-k draw together. mixed: some rows draw and some are greedy.
     """
 
     k: int
@@ -115,17 +116,17 @@ class SamplingShape:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The parameters of a batch's rows, as `draw` uses them."""
+    """The sampling parameters of a batch's rows, as tensors for `draw`."""
 
     temperature: Tensor  # float32 [B, 1], 1 for greedy rows
-    last: Tensor  # int64 [B, 1], rank from 0 of the last logit that top-k keeps
+    last: Tensor  # int64 [B, 1], 0-based rank of the last logit that top-k keeps
     tail: Tensor  # float32 [B, 1], the probability that top-p may cut off
-    noise: Tensor  # float32 [B, 1], 1 draws, 0 is greedy
+    noise: Tensor  # float32 [B, 1], 1 to draw, 0 for greedy
     tokens: Tensor  # int64 [1, V], every token id
 
 
 class Parameters:
-    """The sampling parameters of every slot for one of the two models, on the device and, for `shape`, on the host."""
+    """The sampling parameters of every row for one of the two models, on the device, and on the host for `shape`."""
 
     def __init__(self, n_slots: int, vocabulary: int, device: torch.device | str = "cpu") -> None:
         self._vocabulary = vocabulary
@@ -140,10 +141,10 @@ class Parameters:
         self._first: dict[int, Rows] = {}
 
     def set(self, slot: int, temperature: float, top_k: int, top_p: float, greedy: bool = False) -> None:
-        """Give a slot its parameters; a temperature of 0 is greedy, a top_k of 0 no limit."""
+        """Set a row's parameters. A temperature of 0 is greedy; a top_k of 0 is no limit."""
         top_k = min(top_k, self._vocabulary) or self._vocabulary
         if greedy or temperature < COLDEST:
-            # The two best are kept for the margin.
+            # The margin needs the two best.
             temperature, top_k, top_p, greedy = 1.0, min(2, self._vocabulary), 1.0, True
         self._choices[slot] = Choice(temperature, top_k, top_p, greedy)
         rows = self._rows
@@ -153,13 +154,13 @@ class Parameters:
         rows.noise[slot] = 0.0 if greedy else 1.0
 
     def move(self, source: int, target: int) -> None:
-        """Copy one slot's parameters over another's."""
+        """Copy one row's parameters onto another's."""
         self._choices[target] = self._choices[source]
         for parameter in (self._rows.temperature, self._rows.last, self._rows.tail, self._rows.noise):
             parameter[target] = parameter[source]
 
     def rows(self, n_rows: int) -> Rows:
-        """Views of the first slots: they follow every later `set` and `move`."""
+        """Views of the first rows, which follow later calls of `set` and `move`."""
         if n_rows not in self._first:
             every = self._rows
             self._first[n_rows] = Rows(
@@ -168,7 +169,7 @@ class Parameters:
         return self._first[n_rows]
 
     def shape(self, n_rows: int) -> SamplingShape:
-        """What the first slots need; reads nothing from the device."""
+        """The shape of a draw for the first rows. Reads nothing from the device."""
         drawing = [choice for choice in self._choices[:n_rows] if not choice.greedy]
         if not drawing:
             return SamplingShape(1)
@@ -179,9 +180,9 @@ class Parameters:
 
 
 def _mix(x: Tensor) -> Tensor:
-    """Mix 32-bit numbers in int64 to 32-bit numbers, in place.
+    """Hash 32-bit numbers, held in int64, in place.
 
-    Two rounds of wyhash32: multiply by a 31-bit constant (so nothing overflows), fold the upper half onto the lower.
+    Two rounds of wyhash32: multiply by a 31-bit constant, which cannot overflow; fold the upper half onto the lower.
     """
     x.mul_(0x53C5CA59)
     x.bitwise_xor_(x >> 32).bitwise_and_(LOW_32)
@@ -190,7 +191,7 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def keys(seeds: Tensor, frames: Tensor, n: int) -> Tensor:
-    """One 32-bit key for each of n codebooks: int64 [B] seeds (0 to 2**63 - 1), int64 [B] frames -> int64 [B, n]."""
+    """A 32-bit key for each of n codebooks: seeds int64 [B] (0 to 2**63 - 1), frames int64 [B] -> int64 [B, n]."""
     x = _mix((seeds & LOW_32).bitwise_xor_(0x3C6EF372))
     x.bitwise_xor_(seeds >> 32).bitwise_xor_((frames * 0x1E3779B9).bitwise_and_(LOW_32))
     codebooks = torch.arange(1, n + 1, device=seeds.device).mul_(0x05EBCA6B)
@@ -198,30 +199,30 @@ def keys(seeds: Tensor, frames: Tensor, n: int) -> Tensor:
 
 
 def noise(key: Tensor, tokens: Tensor) -> Tensor:
-    """The logarithm of an exponential variate for each (key, token), which is minus Gumbel noise.
+    """The logarithm of an exponential variate for each (key, token), which is negative Gumbel noise.
 
-    key int64 [..., 1] of `keys`, tokens int64 [..., n] -> float32 [..., n], broadcast.
+    key: int64 [..., 1] from `keys`. tokens: int64 [..., n]. Returns float32 [..., n], broadcast.
     """
     return _log_exponential(_mix(tokens ^ key))
 
 
 def _log_exponential(bits: Tensor) -> Tensor:
-    """32-bit numbers as uniform numbers strictly inside (0, 1), then log(-log(1 - u)): finite for all of them."""
+    """log(-log(1 - u)) for uniform u strictly inside (0, 1), made from 32-bit numbers; always finite."""
     uniform = bits.to(torch.float32).add_(0.5)
-    # Near 2**32 float32 rounds up, so the factor is the next below 2**-32; near 0, where tokens win, it is exact.
+    # Near 2**32 float32 rounds up, so the factor is the next below 2**-32. Near 0, where tokens win, it is exact.
     return uniform.mul_(-(2**-32) * (1 - 2**-24)).log1p_().neg_().log_()
 
 
 def draw(
     logits: Tensor, rows: Rows, key: Tensor, shape: SamplingShape, margins: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Choose one token for each row: temperature, top-k, top-p, then the largest score with its noise (Gumbel-max).
+    """Draw one token for each row: temperature, top-k, top-p, then the largest score plus noise (Gumbel-max).
 
-    logits float32 [B, V], key int64 [B] (a column of `keys`, or float32 [B, V], the `noise` of every token under it,
-    which saves kernels) -> tokens int64 [B], margins float32 [B] or None. Greedy rows take their largest logit, the
-    lowest id of equals. Top-k and top-p keep what transformers' warpers keep; more than SPARE tokens equal to the last
-    one of top-k may be left out. A margin is the gap between the two best final scores in standard deviations of the
-    row's finite logits after temperature; inf where there is no second.
+    logits: float32 [B, V]. key: int64 [B], a column of `keys`; or float32 [B, V], the `noise` of every token under it,
+    which saves kernels. Returns tokens int64 [B] and margins float32 [B] or None. Greedy rows take their largest logit,
+    and the lowest id of equals. Top-k and top-p keep what transformers' warpers keep; of the tokens that tie with the
+    last of top-k, those beyond SPARE may be left out. A margin is the gap between the two best final scores in standard
+    deviations of the row's finite logits after temperature; inf without a second.
     """
     if shape.k == 1:
         return logits.argmax(1), _margins(logits, logits, rows.temperature) if margins else None
@@ -232,13 +233,13 @@ def draw(
     drawn = scores.argmax(1)
     if shape.top_p or shape.k < logits.shape[1]:
         drawn = tokens.gather(1, drawn.unsqueeze(1)).squeeze(1)
-    if shape.mixed:  # candidates that tie come in any order
+    if shape.mixed:  # the order of candidates that tie is arbitrary
         drawn = torch.where(rows.noise.squeeze(1) == 0, logits.argmax(1), drawn)
     return drawn, _margins(scores, logits, rows.temperature) if margins else None
 
 
 def _candidates(logits: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
-    """(token ids [B or 1, k], scores [B, k]) in any order, what top-k cuts off at -inf."""
+    """Token ids [B or 1, k] and scores [B, k] in any order; scores beyond top-k are -inf."""
     if k == logits.shape[1]:
         return rows.tokens, logits / rows.temperature
     scores, tokens = logits.topk(k, 1)
@@ -247,7 +248,7 @@ def _candidates(logits: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _ordered(logits: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
-    """The same with top-p, ascending; equals by id, for which of them top-p keeps must not hang on k or the batch."""
+    """The same with top-p, ascending, equals by id: which of them top-p keeps must not depend on k or the batch."""
     if k == logits.shape[1]:
         scores, tokens = (logits / rows.temperature).sort(dim=1, stable=True)
     else:
@@ -272,16 +273,16 @@ def _margins(scores: Tensor, logits: Tensor, temperature: Tensor) -> Tensor:
 
 
 def penalize(logits: Tensor, seen: Tensor, penalty: Tensor) -> Tensor:
-    """Make tokens already spoken less likely: [B, V], bool [B, V], float32 [B] or [B, 1] (1 is off) -> [B, V]."""
+    """The repetition penalty: logits [B, V], seen bool [B, V], penalty float32 [B] or [B, 1] (1 is off) -> [B, V]."""
     penalty = penalty.view(-1, 1)
     lowered = torch.where(logits < 0, logits * penalty, logits / penalty)
     return torch.where(seen, lowered, logits)
 
 
 def suppress(logits: Tensor, frames: Tensor, mask: Tensor, eos: int) -> Tensor:
-    """Forbid what the mask forbids, and to end too early: logits [B, V], frames spoken int64 [B], mask float32 [V].
+    """Apply a mask, and forbid the end token in the first frames.
 
-    The mask holds 0 or -inf; `eos` is the end's token id.
+    logits: [B, V]. frames: int64 [B], frames so far. mask: float32 [V], 0 or -inf. eos: id of the end token.
     """
     allowed = logits + mask
     allowed[:, eos].masked_fill_(frames < MIN_NEW_TOKENS, -math.inf)

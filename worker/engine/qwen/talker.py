@@ -69,7 +69,7 @@ def _attend_flash(positions: Tensor) -> Attend:
     def attend(cache: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         n = len(queries)
         k, v = (kept[:n].transpose(1, 2) for kept in (cache.keys, cache.values))
-        heard: Tensor = flash_attn_with_kvcache(queries.unsqueeze(1), k, v, cache_seqlens=lengths)
-        return heard.reshape(n, -1)
+        attended: Tensor = flash_attn_with_kvcache(queries.unsqueeze(1), k, v, cache_seqlens=lengths)
+        return attended.reshape(n, -1)
 
     return attend

@@ -1,8 +1,8 @@
-"""The decoder layers of talker and code predictor, fused: one product for q, k and v, one for gate and up.
+"""The fused decoder layers of talker and code predictor: one product for q, k and v, one for gate and up.
 
-Rotary pairs lie side by side here: the rows of q and k are permuted within each head when they are fused, which leaves
-every attention score as it is and makes a rotation one complex product. Norms, rotations and logits are computed in
-float32, whatever the dtype of the weights (RMSNorm also in a float64 engine, as upstream does).
+Rotary pairs are adjacent: fusing permutes the rows of q and k within each head, which leaves every attention score
+unchanged and makes a rotation one complex product. Norms, rotations and logits are computed in float32, whatever the
+dtype of the weights. RMSNorm is float32 also in a float64 engine, as upstream's is.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Attend = Callable[["Cache", Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Keys and values of one layer, [rows, kv heads, positions, head_dim] each."""
+    """The KV cache of one layer: keys and values, [rows, kv heads, positions, head_dim] each."""
 
     keys: Tensor
     values: Tensor
 
     def write(self, at: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Put [N, kv heads, head_dim] to the flat places `at` [N * kv heads] (see `places`)."""
+        """Write keys and values [N, kv heads, head_dim] to the flat indices `at` [N * kv heads] of `Shape.places`."""
         width = keys.shape[-1]
         flat_keys, flat_values = self.keys.view(-1, width), self.values.view(-1, width)
-        if keys.is_cuda:  # where this one takes slices as they are
+        if keys.is_cuda:  # index_put_ takes non-contiguous values there without a copy
             index = (at.view(keys.shape[:-1]),)
             flat_keys.index_put_(index, keys)
             flat_values.index_put_(index, values)
@@ -43,7 +43,7 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How wide a stack is."""
+    """The dimensions of a stack of layers."""
 
     n_layers: int
     n_heads: int
@@ -53,9 +53,11 @@ class Shape:
 
     @classmethod
     def of(cls, config: Any) -> Shape:
-        """From upstream's config of talker or predictor. Raises ModelError for what no Qwen3-TTS has."""
+        """From upstream's config of talker or predictor. Raises ModelError for layers that no Qwen3-TTS has."""
         if config.hidden_act != "silu" or config.attention_bias or config.sliding_window is not None:
-            raise ModelError("the model has biases, sliding windows or another activation; Qwen3-TTS Base has none")
+            raise ModelError(
+                "the model has biases, windows or another activation", "use a Qwen3-TTS Base model"
+            )
         return cls(
             config.num_hidden_layers,
             config.num_attention_heads,
@@ -65,12 +67,12 @@ class Shape:
         )
 
     def caches(self, n_rows: int, n_positions: int, like: Tensor) -> tuple[Cache, ...]:
-        """Empty caches, one a layer."""
+        """Empty caches, one for each layer."""
         size = (n_rows, self.n_kv_heads, n_positions, self.head_dim)
         return tuple(Cache(like.new_zeros(size), like.new_zeros(size)) for _ in range(self.n_layers))
 
     def places(self, rows: Tensor, positions: Tensor, n_positions: int) -> Tensor:
-        """Where `Cache.write` puts token n of row rows[n] at positions[n]: int64 [N * kv heads]."""
+        """The flat cache indices of token n, in row rows[n] at positions[n], for all n: int64 [N * kv heads]."""
         heads = torch.arange(self.n_kv_heads, device=rows.device)
         return ((rows[:, None] * self.n_kv_heads + heads) * n_positions + positions[:, None]).flatten()
 
@@ -87,7 +89,7 @@ class _TalkerLayer:
 
 
 class Stack:
-    """The layers and final norm of an upstream model. The weights are taken out of it: it cannot run any more."""
+    """The layers and final norm of an upstream model. Takes the weights out of it, so that it cannot run afterwards."""
 
     def __init__(self, model: nn.Module, config: Any) -> None:
         self.shape = Shape.of(config)
@@ -112,20 +114,20 @@ class Stack:
         return cis.to(torch.complex128) if self._norm.dtype == torch.float64 else cis
 
     def run(self, x: Tensor, cis: Tensor, at: Tensor, caches: tuple[Cache, ...], attend: Attend) -> Tensor:
-        """Normed last hidden states of N tokens: x [N, D], cis [N or 1, 1, head_dim / 2], at: see `Cache.write`."""
+        """The normed last hidden states [N, D] of N tokens. x: [N, D]. cis: [N or 1, 1, head_dim / 2]. at: `places`."""
         for layer, cache in zip(self._layers, caches, strict=True):
             x = self._through(layer, x, attend, (cache, *self._remember(layer, x, cis, at, cache)))
         return self._normed(x, self._norm)
 
     def fill(self, x: Tensor, cis: Tensor, at: Tensor, caches: tuple[Cache, ...], attend: Attend) -> None:
-        """Only write what `run` writes into the caches: of the last layer nothing else is computed."""
+        """Write the same caches as `run`, without computing the rest of the last layer."""
         *layers, last = zip(self._layers, caches, strict=True)
         for layer, cache in layers:
             x = self._through(layer, x, attend, (cache, *self._remember(layer, x, cis, at, cache)))
         self._remember(last[0], x, cis, at, last[1])
 
     def _remember(self, layer: _TalkerLayer, x: Tensor, cis: Tensor, at: Tensor, cache: Cache) -> tuple[Tensor, ...]:
-        """Queries, keys and values [N, heads, head_dim], the latter two written."""
+        """Queries, keys and values [N, heads, head_dim]; keys and values are written to the cache."""
         n_heads, head_dim = self.shape.n_heads, self.shape.head_dim
         n_qk = n_heads + self.shape.n_kv_heads
         qkv = layer.qkv.times(self._normed(x, layer.norm)).view(len(x), -1, head_dim)
@@ -150,46 +152,49 @@ class Stack:
 
     def _normed_heads(self, x: Tensor, n: int, weight: Tensor) -> Tensor:
         """Each of the first n heads of x [N, heads, head_dim] normed by its weight [n, head_dim]."""
-        if self._has_fused_norm:  # it would copy a slice; and the rotation wants float32, which the weight is here
+        if self._has_fused_norm:  # norms all heads, as a slice would be copied; `weight` is float32, for the rotation
             return functional.rms_norm(x, x.shape[-1:], None, self.shape.eps)[:, :n] * weight
         return self._normed(x[:, :n], weight)
 
     @staticmethod
     def _rotated(x: Tensor, cis: Tensor) -> Tensor:
-        """x [N, heads, head_dim] turned by cis [N or 1, 1, head_dim / 2]: https://arxiv.org/abs/2104.09864."""
+        """RoPE: x [N, heads, head_dim] rotated by cis [N or 1, 1, head_dim / 2]: https://arxiv.org/abs/2104.09864."""
         wide = x if x.dtype == torch.float64 else x.float()
         pairs = torch.view_as_complex(wide.view(*x.shape[:-1], -1, 2))
         return torch.view_as_real(pairs * cis).flatten(-2)
 
 
 def attend_fresh(n_tokens: int) -> Attend:
-    """Causal attention of each run of `n_tokens` tokens over itself: a prefill."""
+    """Causal attention of each run of `n_tokens` tokens over itself, for a prefill."""
 
     def attend(_: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         q, k, v = (x.view(-1, n_tokens, *x.shape[1:]).transpose(1, 2) for x in (queries, keys, values.contiguous()))
-        heard = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-        return heard.transpose(1, 2).reshape(queries.shape[0], -1)
+        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        return attended.transpose(1, 2).reshape(queries.shape[0], -1)
 
     return attend
 
 
 def attend_cached(n_rows: int, n_positions: int, mask: Tensor | None) -> Attend:
-    """One token of each of the first rows over its cache's first positions; mask: added, [rows, 1, 1, positions]."""
+    """Attention of one token in each of the first rows over the cache's first positions.
+
+    mask: added to the scores, [rows, 1, 1, positions].
+    """
 
     def attend(cache: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         k, v = cache.keys[:n_rows, :, :n_positions], cache.values[:n_rows, :, :n_positions]
         if mask is not None and queries.is_cuda:
-            # No fused kernel takes grouped queries and a mask; the queries of a kv head, taken for tokens, are none.
+            # No fused kernel takes grouped queries with a mask, so a kv head's queries are passed as tokens.
             q = queries.view(n_rows, k.shape[1], -1, queries.shape[-1])
             return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).reshape(n_rows, -1)
-        heard = functional.scaled_dot_product_attention(queries.unsqueeze(2), k, v, attn_mask=mask, enable_gqa=True)
-        return heard.view(n_rows, -1)
+        attended = functional.scaled_dot_product_attention(queries.unsqueeze(2), k, v, attn_mask=mask, enable_gqa=True)
+        return attended.view(n_rows, -1)
 
     return attend
 
 
 def _has_fused_norm(weight: Tensor) -> bool:
-    """One kernel that computes in float32. On a CPU it is slow, and in float64 it would not do as upstream does."""
+    """Whether torch's fused RMSNorm is used. It is slow on a CPU, and in float64 it differs from upstream's."""
     return weight.is_cuda and weight.dtype != torch.float64
 
 
@@ -224,7 +229,7 @@ def _fused(layer: Any, shape: Shape) -> _TalkerLayer:
 
 
 def taken(linear: nn.Linear) -> Tensor:
-    """The weight, which the layer itself does not keep: fusing must not hold every matrix twice."""
+    """The layer's weight, taken out of it: fusing must not hold every matrix twice."""
     weight = linear.weight.detach()
     linear.weight = nn.Parameter(weight.new_empty(0), requires_grad=False)
     return weight

@@ -1,8 +1,8 @@
-"""The codec's decoder as a stream: codes in, samples out, a few frames at a time and many slots at once.
+"""The streaming codec decoder: codes in, samples out, a few frames at a time and many slots at once.
 
-Upstream decodes a whole utterance at once. Everything in its decoder is causal, so keeping what each layer still
-needs of the past gives the very same samples in pieces: keys and values of the attention window, the ends of the
-convolutions' inputs, the overlaps of the transposed ones. A slot's state is a row of three tensors.
+Upstream decodes a whole utterance at once. Everything in its decoder is causal, so a decoder that keeps each layer's
+past gives the same samples in pieces: keys and values of the attention window, the ends of the convolutions' inputs,
+and the overlaps of the transposed convolutions. A slot's state is one row of three tensors.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ REFERENCE_CHUNK_FRAMES = 25
 
 
 class Codec:
-    """The stateful, slot-batched decoder on top of the weights of upstream's Qwen3TTSTokenizerV2Decoder.
+    """A stateful decoder of many slots, on the weights of upstream's Qwen3TTSTokenizerV2Decoder.
 
-    n_slots: rows of state, 0 to n_slots - 1, and one more, `scratch`, for rows that only fill up a batch. Any number of
-    a batch's rows may point at the scratch slot; a real slot may appear once in a call.
-    consume: free upstream's copy of every weight that is kept in another form; its decoder is of no use afterwards.
+    n_slots: rows of state, 0 to n_slots - 1; one more, `scratch`, serves the padding rows of a batch. Any number of a
+    batch's rows may use the scratch slot; another slot may appear once in a call.
+    consume: free upstream's copy of every weight that is kept in another form; its decoder cannot run afterwards.
     """
 
     def __init__(self, decoder: nn.Module, n_slots: int, *, consume: bool = False) -> None:
@@ -47,10 +47,10 @@ class Codec:
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, slots: Tensor) -> Tensor:
-        """Decode n more frames of every slot named.
+        """Decode n more frames of every named slot.
 
-        codes: int64 [B, n, 16], values beyond the codebooks are clamped. slots: int64 [B] on the same device. Returns
-        float32 [B, n * 1920] in -1..1. Never waits for the device, so a CUDA graph can record it.
+        codes: int64 [B, n, 16]; values beyond the codebooks are clamped. slots: int64 [B] on the same device. Returns
+        float32 [B, n * 1920] in -1..1. Never waits for the device, so it can be captured in a CUDA graph.
         """
         frames, attention, convolutions = self._state.values()
         n_rows, n = codes.shape[:2]
@@ -71,12 +71,12 @@ class Codec:
 
     @property
     def layout(self) -> str:
-        """Names and shapes of what `state_of` gives."""
+        """Names and shapes of the tensors of `state_of`."""
         return " ".join(f"{name}{list(rows.shape[1:])}" for name, rows in self._state.items())
 
     @torch.inference_mode()
     def reset(self, slot: int, state: Mapping[str, Tensor] | None) -> None:
-        """Put a slot to a state from `state_of`, on any device, or with None to the very beginning."""
+        """Set a slot to a state from `state_of`, on any device, or with None to the start of a stream."""
         for name, rows in self._state.items():
             row = rows[slot]
             if state is None:
@@ -88,7 +88,7 @@ class Codec:
                 row.copy_(state[name], non_blocking=True)
 
     def state_of(self, codes: Tensor) -> dict[str, Tensor]:
-        """The state after these codes, int64 [n, 16], from the beginning of a stream. Uses the scratch slot."""
+        """The state after these codes, int64 [n, 16], from the start of a stream. Uses the scratch slot."""
         codes = codes.to(self._state["frames"].device)
         slots = codes.new_tensor([self.scratch])
         self.reset(self.scratch, None)

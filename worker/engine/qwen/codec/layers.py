@@ -1,16 +1,16 @@
-"""The codec decoder's convolutions, each with the piece of a slot's state that makes it exact in a stream.
+"""The codec decoder's convolutions, each with the part of a slot's state that makes it exact in a stream.
 
-All of them are causal. A convolution remembers the end of its input (after the activation before it, zeros at the
-start of a stream), a transposed one the part of its output that overlaps what comes next (without the bias, which is
-added once, to the sum). Both kinds of memory lie end to end in one row of numbers per slot, cut up by `Layout`, so
-that fetching and storing the state of a batch is one operation each.
+All are causal. A convolution remembers the end of its input, after the activation before it; at the start of a stream
+that is zeros. A transposed convolution remembers the part of its output that overlaps the next, without the bias, which
+is added once to the sum. Both kinds of memory lie end to end in one row of numbers for each slot, divided by `Layout`,
+so that a batch's state is gathered and stored in one operation each.
 
-On a CPU a frame's samples are the same to the last bit whatever is decoded with it, frames or rows, and with however
-many threads: MKL's products and oneDNN's convolutions sum every number in one order, except at the short ends of their
-blocks. So a layer takes the same kind of product every time, and its input is filled up to whole blocks. That they do
-is known by trial alone, tests/qwen/test_chunking.py; it holds from worker to worker where their processors are alike.
+On a CPU a frame's samples are equal to the last bit whatever frames and rows are decoded with it, on any number of
+threads: MKL's products and oneDNN's convolutions sum in one order, except at the short ends of their blocks. So a layer
+always uses the same kind of product, and pads its input to whole blocks. This is known by trial alone
+(tests/qwen/test_chunking.py); between workers it holds if their processors are of one kind.
 
-The weights are upstream's own parameters, never copies. Shapes: [B, C, T] unless said otherwise.
+The weights are upstream's own parameters, not copies. Shapes are [B, C, T] unless stated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BLOCK = 16  # rows or columns
 
 @dataclass(frozen=True, slots=True)
 class CodecBlock:
-    """Where one layer's memory, [height, width], lies in a slot's row."""
+    """The place of one layer's memory, [height, width], in a slot's row."""
 
     offset: int
     height: int
@@ -40,21 +40,21 @@ class CodecBlock:
 
 
 class Layout:
-    """Hands out the pieces of a slot's row."""
+    """Allocates the blocks of a slot's row."""
 
     def __init__(self) -> None:
         self.width = 0
 
     def take(self, height: int, width: int) -> CodecBlock:
-        piece = CodecBlock(self.width, height, width)
+        block = CodecBlock(self.width, height, width)
         self.width += height * width
-        return piece
+        return block
 
 
 class CausalConv:
     """A causal convolution of stride 1. Upstream: CausalConvNet.
 
-    is_early: a frame is so few steps there that on a CPU one product with the shifted input is faster.
+    is_early: a frame has few steps in this layer, so on a CPU one product with the shifted input is faster.
     """
 
     def __init__(self, upstream: Any, layout: Layout, *, is_early: bool = False) -> None:
@@ -86,7 +86,7 @@ class CausalConv:
         return torch.baddbmm(self._bias[:, None], weight, shifted)
 
     def _by_onednn(self, x: Tensor) -> Tensor:
-        """The same by the convolution that torch takes for some shapes only."""
+        """The same by oneDNN's convolution, which torch itself uses for some shapes only."""
         y: Tensor = torch.mkldnn_convolution(
             x.unsqueeze(2), self._weight.unsqueeze(2), self._bias, [0, 0], [1, 1], [1, self._dilation], 1
         )
@@ -96,7 +96,7 @@ class CausalConv:
 class TransposedConv:
     """A transposed convolution whose kernel is twice its stride. Upstream: CausalTransConvNet.
 
-    Each input step gives `stride` samples of its own and as many that overlap the next step's.
+    Each input step makes `stride` samples, and as many that overlap the next step's.
     """
 
     def __init__(self, upstream: Any, layout: Layout) -> None:
@@ -104,7 +104,7 @@ class TransposedConv:
         self._stride: int = conv.stride[0]
         self._n_out: int = conv.out_channels
         self._weight: Tensor = conv.weight.view(len(conv.weight), -1).t()  # [out * 2 * stride, in]
-        # Over the step's own samples only: the overlap is carried on without the bias.
+        # The bias of the step's own samples; the overlap is carried without it.
         self._bias = torch.zeros_like(conv.weight[0])
         self._bias[:, : self._stride] = conv.bias[:, None]
         self._bias = self._bias.view(-1, 1)
@@ -124,7 +124,7 @@ class TransposedConv:
 
 
 class Snake:
-    """x + sin²(αx)/β with α and β kept as logarithms upstream. Upstream: SnakeBeta."""
+    """x + sin²(αx)/β. Upstream: SnakeBeta, which stores the logarithms of α and β."""
 
     def __init__(self, upstream: Any) -> None:
         self._alpha = upstream.alpha.exp()[:, None]
@@ -136,7 +136,7 @@ class Snake:
 
 
 class ResidualUnit:
-    """Adds to its input, in place. Upstream: DecoderResidualUnit, whose second convolution is one step wide."""
+    """Adds to its input in place. Upstream: DecoderResidualUnit, whose second convolution is one step wide."""
 
     def __init__(self, upstream: Any, layout: Layout) -> None:
         self._act1 = Snake(upstream.act1)
@@ -151,9 +151,9 @@ class ResidualUnit:
 
 
 class Upsample:
-    """Repeats every step `factor` times, each time through weights of its own. In and out: [B, T, C].
+    """Makes `factor` steps of every step, each with its own weights. In and out: [B, T, C].
 
-    Upstream: CausalTransConvNet whose kernel is its stride, so nothing overlaps.
+    Upstream: CausalTransConvNet whose kernel is its stride, so that nothing overlaps.
     """
 
     def __init__(self, upstream: Any) -> None:
@@ -191,12 +191,12 @@ class ConvNeXt:
             return functional.conv1d(x.transpose(1, 2), self._weight, self._bias, groups=len(self._weight)).transpose(
                 1, 2
             )
-        # On CPU torch walks through the groups one by one.
+        # On a CPU torch's conv1d loops over the groups.
         return (x.unfold(1, self._weight.shape[-1], 1) * self._weight[:, 0]).sum(-1).add_(self._bias)
 
 
 class Vocoder:
-    """From the transformer's output [B, T, latent] to samples [B, 1, T * 1920], not yet clamped."""
+    """From the transformer's output [B, T, latent] to samples [B, 1, T * 1920], not clamped."""
 
     def __init__(self, upstream: Any, layout: Layout) -> None:
         self._upsample: list[Upsample | ConvNeXt] = []
@@ -220,7 +220,7 @@ class Vocoder:
 
 
 class Activated:
-    """A snake and the convolution it feeds."""
+    """A snake activation and the convolution after it."""
 
     def __init__(self, snake: Any, conv: CausalConv | TransposedConv) -> None:
         self._snake = Snake(snake)
@@ -231,7 +231,7 @@ class Activated:
 
 
 def remember(x: Tensor, past: CodecBlock, rows: Tensor, dim: int = 2) -> Tensor:
-    """x with the remembered end of the input before it; its own end is remembered in its stead."""
+    """The end of the earlier input followed by x; the memory is overwritten with the end of x."""
     memory = past.of(rows)
     n = x.shape[dim]
     x = torch.cat((memory, x), dim)
@@ -248,6 +248,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def filled(x: Tensor, dim: int) -> Tensor:
-    """x with zeros behind it in this dimension, up to a whole number of blocks."""
+    """x padded with zeros in this dimension to a whole number of blocks."""
     n_missing = -x.shape[dim] % BLOCK
     return functional.pad(x, (0, 0) * (x.dim() - 1 - dim) + (0, n_missing)) if n_missing else x

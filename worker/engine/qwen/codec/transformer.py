@@ -1,6 +1,6 @@
-"""The codec decoder's transformer: the last window of rotated keys and values per slot, and a few new frames.
+"""The codec decoder's transformer: attention over a window of each slot's rotated keys and values, a few frames a call.
 
-RMSNorm and the angles of the rotation stay float32 whatever the weights are, as upstream's do: the float64 engine is
+RMSNorm and the rotation's angles are float32 whatever the weights' dtype, as upstream's are: the float64 engine is
 compared with upstream sample by sample.
 """
 
@@ -18,10 +18,10 @@ from worker.engine.qwen.codec.layers import linear
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """What the layers need to know about where the new frames stand.
+    """Attention mask and rotations of the new frames, shared by the layers.
 
-    mask: 0 or -inf; [B, 1, n, n_past + n], on a CPU each frame's window alone: [B * n, 1, n_past + 1].
-    cos, sin: [B, n, 1, head], sin with the sign of `rotate_half` in it.
+    mask: 0 or -inf; [B, 1, n, n_past + n], on a CPU for each frame's window: [B * n, 1, n_past + 1].
+    cos, sin: [B, n, 1, head]; sin carries the sign of `rotate_half`.
     """
 
     mask: Tensor
@@ -80,7 +80,7 @@ class CodecLayer:
         return linear(y.reshape(n_rows, n, -1), self._out.weight, self._out.bias)
 
     def _to_all(self, queries: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        """Of the queries [B, n, heads, head] to the whole memory at once: [B, n, heads, head]."""
+        """Attention of queries [B, n, heads, head] to the whole memory at once: [B, n, heads, head]."""
         keys, values = memory.transpose(1, 2).chunk(2, 1)
         y = functional.scaled_dot_product_attention(
             queries.transpose(1, 2), keys, values, mask, enable_gqa=self._n_queries != self._n_keys
@@ -88,7 +88,7 @@ class CodecLayer:
         return y.transpose(1, 2)
 
     def _to_each_window(self, queries: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        """The same, each frame to a copy of what it may see: how its sums are made then hangs on no other frame."""
+        """The same, each frame on a copy of its window, so that the order of its sums depends on no other frame."""
         windows = memory.unfold(1, mask.shape[-1], 1).transpose(-1, -2)  # [B, n, 2 * key heads, window, head]
         keys, values = (half.reshape(-1, *half.shape[3:]) for half in windows.chunk(2, 2))
         grouped = (queries * self._head_size**-0.5).reshape(len(keys), -1, self._head_size)
@@ -97,7 +97,7 @@ class CodecLayer:
 
 
 class Transformer:
-    """From [B, n, latent] to [B, n, latent], with the keys and values of n_past earlier frames per slot."""
+    """From [B, n, latent] to [B, n, latent], with the keys and values of n_past earlier frames of each slot."""
 
     def __init__(self, upstream: Any, consume: bool) -> None:
         config, rotary = upstream.config, upstream.rotary_emb
@@ -127,7 +127,7 @@ class Transformer:
 
     def _place(self, positions: Tensor, x: Tensor) -> Positions:
         n = x.shape[1]
-        # Fused attention on CUDA wants rows of the mask that begin at multiples of 16 bytes.
+        # Fused attention on CUDA needs mask rows that begin at multiples of 16 bytes.
         key = torch.arange(-(-(self.n_past + n) // 8) * 8, device=x.device)
         query = key[:n, None]
         seen = (key >= query) & (key <= query + self.n_past) & (key >= (self.n_past - positions)[:, None, None])
@@ -142,12 +142,12 @@ class Transformer:
 
 
 def silu(x: Tensor) -> Tensor:
-    """In steps whose vectorised and single results are the same, which those of torch's own are not on a CPU."""
+    """SiLU in operations whose vectorised and scalar results are equal; those of torch's SiLU differ on a CPU."""
     return x / x.neg().exp_().add_(1)
 
 
 def fused(linears: list[Any], consume: bool) -> Tensor:
-    """The linears' weights as one, [sum of outputs, inputs]. consume: their own are freed."""
+    """The linears' weights as one, [sum of outputs, inputs]. consume: frees the linears' own."""
     weight = torch.cat([linear.weight for linear in linears])
     if consume:
         for linear in linears:
