@@ -37,7 +37,7 @@ def test_a_whole_model_is_measured(tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (remove("config.json"), "config.json is not there: it is no model directory"),
+        (remove("config.json"), "config.json is missing: this is no model directory"),
         (remove("generation_config.json"), "it lacks generation_config.json"),
         (remove("tokenizer_config.json"), "it lacks tokenizer_config.json"),
         (remove("vocab.json", "merges.txt"), "it lacks vocab.json, merges.txt"),
@@ -53,9 +53,9 @@ def test_a_whole_model_is_measured(tiny: Path) -> None:
         (change("config.json", tts_model_type="voice_design"), "use a Base model such as Qwen/"),
         (change("config.json", tokenizer_type="qwen3_tts_tokenizer_25hz"), "use a 12Hz model such as Qwen/"),
         (change(f"{CODEC}/config.json", model_type="mimi"), "is a 'mimi', not qwen3_tts_tokenizer_12hz"),
-        (replace("config.json", b"{"), "config.json is no JSON"),
-        (replace("config.json", b"[]"), "config.json is no JSON object"),
-        (replace("config.json", b"\xff\xfe"), "config.json is no JSON"),
+        (replace("config.json", b"{"), "config.json is not JSON"),
+        (replace("config.json", b"[]"), "config.json is not a JSON object"),
+        (replace("config.json", b"\xff\xfe"), "config.json is not JSON"),
         (truncate("model.safetensors", 1), "model.safetensors is damaged ("),
         (truncate(f"{CODEC}/model.safetensors", 1000), "is damaged"),
         (replace("model.safetensors", b""), "is damaged ("),
@@ -90,7 +90,7 @@ def test_what_is_neither_directory_nor_hub_name_is_told_a_hub_name(name: str) ->
 
 
 def test_a_file_is_answered_with_its_directory(tiny: Path) -> None:
-    assert "name the directory it lies in" in refusal(tiny / "config.json")
+    assert "name its directory" in refusal(tiny / "config.json")
 
 
 @pytest.fixture

@@ -110,11 +110,11 @@ def test_auto_speaks_with_preview_and_says_why(tmp_path: Path, caplog: pytest.Lo
     assert isinstance(engine, PreviewEngine)
     engine.close()
     assert "PREVIEW" in caplog.text
-    assert "it is no model directory" in caplog.text
+    assert "no model directory" in caplog.text
 
 
 def test_qwen_never_falls_back(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EngineError, match="it is no model directory"):
+    with pytest.raises(EngineError, match="no model directory"):
         make_engine(settings_of(tmp_path))
     monkeypatch.setattr(choose, "device_problem", lambda device: ModelError(f"no {device}"))
     with pytest.raises(EngineError, match="no cuda"):

@@ -125,7 +125,7 @@ def test_a_copy_that_cannot_be_written_is_told(
         (["fetch", "Some--body/x..y"], "hub name"),
         (["fetch", REPOSITORY_NAME, "--out", "source"], "source is not empty"),
         (["check", "nonsense"], "neither a directory nor a hub name"),
-        (["check", "empty"], "it is no model directory"),
+        (["check", "empty"], "no model directory"),
     ],
 )
 def test_a_wrong_name_is_told(words: list[str], said: str, run: Run, tiny: Path, tmp_path: Path) -> None:

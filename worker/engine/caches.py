@@ -1,7 +1,7 @@
-"""A home and folders for caches, for users without a name, a home or a place for temporary files.
+"""Cache folders for users without a name, a home or a folder for temporary files.
 
-The speech model's libraries (torch, numba and others) look for such folders when they are imported, and fail where they
-find none. Nothing here needs what they would keep there.
+The speech model's libraries (torch, numba and others) look for such folders when they are imported, and fail without
+one. The worker does not need what they would store there.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 
 
 def provide_caches() -> None:
-    """Name a folder for each of them that would find none by itself. A folder that is named already stays."""
+    """Set the environment variable of every library that would find no folder. A variable that is set stays."""
     if not (_has_name() and _temporary()):
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", _folder("torch") or os.sep)  # / is there, and never written
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", _folder("torch") or os.sep)  # / exists and is never written
     home = os.path.expanduser("~")  # noqa: PTH111 (Path.home raises where there is none)
     if not os.access(home, os.W_OK) and (folder := _folder("numba")):
         os.environ.setdefault("NUMBA_CACHE_DIR", folder)

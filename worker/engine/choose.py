@@ -1,4 +1,4 @@
-"""Which engine speaks: `preview`, `qwen`, or `auto`, which takes Qwen only where it can run."""
+"""The choice of engine: `preview`, `qwen`, or `auto`, which is Qwen where it can run, else preview."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
-
 OR_PREVIEW = "or choose --engine preview"
 
 
 def qwen_problem(settings: Settings) -> EngineError | None:
-    """Why Qwen3-TTS cannot run here, by what is installed and on disk; None when it can. Imports no torch."""
+    """Why Qwen3-TTS cannot run here, judged by packages and files; None when it can. Does not import torch."""
     problem = packages.package_problem()
     if problem is None and settings.model is None:
         problem = ModelError("no model is named", "set MAKIMA_TTS_MODEL or --model to a directory or hub name")
@@ -30,16 +29,16 @@ def qwen_problem(settings: Settings) -> EngineError | None:
 
 
 def make_engine(settings: Settings) -> Engine:
-    """The engine the settings ask for. Raises EngineError; `qwen` never falls back to another."""
+    """The engine that the settings name. Raises EngineError; `qwen` never falls back to another engine."""
     problem = None if settings.engine == "preview" else qwen_problem(settings) or device_problem(settings.device)
     if settings.engine == "qwen" and problem is not None:
         raise EngineError(f"the Qwen engine cannot run: {problem.problem}", problem.remedy)
     if settings.engine != "preview" and problem is None:
         return _qwen(settings)
     if problem is not None:
-        log.warning("speaking with the PREVIEW engine, not with Qwen3-TTS: %s", problem)
+        log.warning("using the PREVIEW engine, not Qwen3-TTS: %s", problem)
     else:
-        log.warning("speaking with the PREVIEW engine: a stand-in for tests, not the real voice")
+        log.warning("using the PREVIEW engine: a stand-in for tests, not the real voice")
     from worker.engine.preview.engine import PreviewEngine
 
     return PreviewEngine(settings.slots, pace=settings.pace)
@@ -48,13 +47,11 @@ def make_engine(settings: Settings) -> Engine:
 def _qwen(settings: Settings) -> Engine:
     assert settings.model is not None
     if settings.pace is not None:
-        log.warning("MAKIMA_TTS_PACE holds back the preview engine only; Qwen3-TTS speaks as fast as it can")
+        log.warning("MAKIMA_TTS_PACE has no effect: it limits the preview engine only")
     if computes_on_cpu(settings.device):
-        log.warning("Qwen3-TTS speaks on the CPU: the real model makes speech more slowly there than it is heard")
+        log.warning("Qwen3-TTS runs on the CPU, where the real model is slower than real time; use a GPU")
     if settings.cache_dir is None:
-        log.warning(
-            "the voices' prompts are not kept: there is no home directory; set MAKIMA_TTS_CACHE_DIR to keep them"
-        )
+        log.warning("the voices' prompts are not cached, as there is no home directory; set MAKIMA_TTS_CACHE_DIR")
     from worker.engine.qwen.adapter import QwenSpeaker
 
     return QwenSpeaker.load(

@@ -1,11 +1,11 @@
-"""Whether float32 products on this CPU give the same numbers for any number of threads and in any company.
+"""Exactness: whether float32 products on this CPU are equal for any number of threads and any batch.
 
-torch multiplies with Intel's MKL on x86-64. On Intel's processors MKL splits a long sum among its threads, and where it
-splits depends on the shape too. In its mode `AUTO,STRICT` it sums in one order. Intel documents that for the number of
-threads; that it holds for shapes as well is known by trial, so `check` tries it in the process that multiplies.
-Processors without MKL (arm64) are tried in the same way.
+torch multiplies with Intel's MKL on x86-64. On Intel's processors MKL splits a long sum among its threads, and the
+split also depends on the shape. In the mode `AUTO,STRICT` it sums in one order. Intel documents that for the number of
+threads; for shapes it is known by trial, so `check` tries it in the process that multiplies. Processors without MKL
+(arm64) are tried in the same way.
 
-`python -m worker.engine.exactness` prints what a fresh process finds, as one JSON object for `doctor`.
+`python -m worker.engine.exactness` prints the findings of a fresh process as a JSON object for `doctor`.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ VARIABLE = "MKL_CBWR"
 STRICT = "AUTO,STRICT"
 N_THREADS = (1, 2, 3, 4)
 QUICK = ((64, 1024, 208),)  # outputs, inputs, columns: some milliseconds
-# Products of the real codec's sizes. MKL chooses another way from about 192 columns on.
+# Products of the real codec's sizes. MKL changes its algorithm at about 192 columns.
 WIDE = ((16, 769, 16), *QUICK, (512, 1024, 48), (256, 1024, 400), (1536, 7168, 208))
 N_ROWS = 3
 BLOCK = 16
 
 
-def ask_for_one_order() -> None:
-    """Ask MKL for its strict mode, unless the environment names one. MKL reads it once, before its first product."""
+def set_strict_mode() -> None:
+    """Set MKL's strict mode unless the environment names one. MKL reads it once, before its first product."""
     os.environ.setdefault(VARIABLE, STRICT)
 
 
 @cache
 def check(wide: bool = False) -> EngineError | None:
-    """What depends on threads or company here; None when nothing does.
+    """The products that depend on threads or batch, as an error with its remedy; None when none does.
 
-    wide: products of the real sizes too, which takes seconds. Once a process: later calls return the first answer.
+    wide: also products of the real sizes, which takes seconds. The result is cached for the life of the process.
     """
     unequal: list[str] = []
     n = 0
@@ -79,7 +79,7 @@ def _remedy() -> str:
 
 
 def _unequal(n_out: int, n_in: int, n_columns: int) -> tuple[list[str], int]:
-    """The products of this shape that differ from those of one row on one thread, and how many were tried."""
+    """The products of this shape that differ from that of one row on one thread, and how many were tried."""
     numbers = torch.Generator().manual_seed(n_in)
     weight = torch.randn(n_out, n_in, generator=numbers)
     x = torch.randn(N_ROWS, n_in, n_columns, generator=numbers)
@@ -106,7 +106,7 @@ def _by_columns(weight: Tensor, x: Tensor) -> Tensor:
 
 
 def _by_rows(weight: Tensor, x: Tensor) -> Tensor:
-    """The same as the codec's linear layers multiply."""
+    """The same, as the codec's linear layers multiply."""
     rows = x.transpose(1, 2).reshape(-1, x.shape[1])
     return functional.linear(rows, weight).view(len(x), x.shape[2], -1).transpose(1, 2)
 
@@ -122,5 +122,5 @@ def report() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    ask_for_one_order()
+    set_strict_mode()
     print(json.dumps(report()))

@@ -1,4 +1,4 @@
-"""What kind of processor this is, as far as it decides how float numbers are rounded."""
+"""The kind of this machine's processor, which decides how float products are rounded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-# Of x86-64, then of arm64: the keys of /proc/cpuinfo that name a kind of core.
+# The keys of /proc/cpuinfo that name a kind of core, on x86-64 and on arm64.
 _KEYS = (("vendor_id", "cpu family", "model"), ("CPU implementer", "CPU part"))
 
 
@@ -23,12 +23,12 @@ def processor() -> str:
 
 
 def kind_of(cpuinfo: str) -> str:
-    """Vendor, family and model of the first core in /proc/cpuinfo's words, or "" where it names none."""
+    """Vendor, family and model of the first core in the text of /proc/cpuinfo; "" if it names none."""
     first = cpuinfo.strip().partition("\n\n")[0]
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
-    return next(("-".join(said[key] for key in keys) for keys in _KEYS if all(said.get(key) for key in keys)), "")
+    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    return next(("-".join(values[key] for key in keys) for keys in _KEYS if all(values.get(key) for key in keys)), "")
 
 
 def printable(name: str) -> str:
-    """The name with whatever is not printable ASCII, and every space, as `-`."""
+    """The name with `-` for every run of spaces and characters that are not printable ASCII."""
     return re.sub(r"[^!-~]+", "-", name)

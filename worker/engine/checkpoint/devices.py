@@ -1,6 +1,6 @@
-"""Asks torch for its GPUs in a process of its own: `python -m worker.engine.checkpoint.devices` prints a JSON object.
+"""The devices that torch sees. `python -m worker.engine.checkpoint.devices` prints them as a JSON object.
 
-`doctor` runs it, so that a broken driver can neither hang nor crash the command that is to tell of it.
+`doctor` runs that as a separate process, because a broken driver may hang or crash the process that loads it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def probe() -> dict[str, Any]:
 
 
 def why_no_gpu(torch: Any) -> str:
-    """The reason, in one line, why this torch sees no CUDA device."""
+    """The reason in one line why this torch sees no CUDA device."""
     if torch.version.cuda is None:
         return f"torch {torch.__version__} was built without CUDA"
     try:
@@ -54,7 +54,7 @@ def device_problem(device: str) -> ModelError | None:
         return ModelError(f"no CUDA device: {why_no_gpu(torch)}", "install the NVIDIA driver, or use --device cpu")
     index = device.partition(":")[2]
     if index and int(index) >= n_gpus:
-        return ModelError(f"{device} is not there", f"use a GPU from cuda:0 to cuda:{n_gpus - 1}, or --device cpu")
+        return ModelError(f"{device} does not exist", f"use a GPU from cuda:0 to cuda:{n_gpus - 1}, or --device cpu")
     return None
 
 

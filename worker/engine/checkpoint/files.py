@@ -1,7 +1,7 @@
-"""A Qwen3-TTS model as it lies on disk: found, checked and measured without torch and without reading the weights.
+"""The files of a Qwen3-TTS model: found, checked and measured without torch and without reading the weights.
 
-The command line, `doctor` and the loader ask here, so that a model is refused in the same words everywhere, and before
-torch takes its seconds to start.
+The command line, `doctor` and the loader all use this, so that they refuse a model with the same message, and before
+torch takes seconds to start.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ RECOMMENDED = "Qwen/Qwen3-TTS-12Hz-0.6B-Base"
 CODEC_FOLDER = "speech_tokenizer"
 CODEC_FILES = ("config.json", "preprocessor_config.json")
 CODEC_TYPE = "qwen3_tts_tokenizer_12hz"
-FETCHED = ("*.json", "*.txt", "*.safetensors")  # with those of speech_tokenizer/: * matches a slash here
+FETCHED = ("*.json", "*.txt", "*.safetensors")  # includes speech_tokenizer/: * matches a slash here
 MAX_NAME_CHARS = 64  # of begin.model
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 class ModelError(EngineError):
-    """The model cannot be loaded or used here; the message says what to do."""
+    """The model cannot be loaded or used here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Weights:
 
     @property
     def n_numbers(self) -> int:
-        """Parameters of the model and its codec."""
+        """The number of parameters of the model and its codec."""
         return sum(file.n_numbers for file in self.files)
 
     def tensors(self, of_the_codec: bool) -> set[str]:
@@ -71,14 +71,14 @@ class Weights:
 
 
 def read(name: str) -> Weights:
-    """A directory, or a hub name that was fetched before, with everything the engine needs. Raises ModelError."""
+    """A complete model, from a directory or the local hub cache. Raises ModelError."""
     folder = find(name)
-    config = _json(folder / "config.json", "it is no model directory")
+    config = _json(folder / "config.json", "this is no model directory")
     _check_type(folder, config)
     missing = list(_missing(folder))
     if missing:
-        raise ModelError(f"{folder} is incomplete, it lacks {', '.join(missing)}", _fetch_again(name))
-    codec_config = _json(folder / CODEC_FOLDER / "config.json", "it has no speech tokenizer")
+        raise ModelError(f"{folder} is incomplete: it lacks {', '.join(missing)}", _fetch_again(name))
+    codec_config = _json(folder / CODEC_FOLDER / "config.json", "the speech tokenizer is missing")
     if codec_config.get("model_type") != CODEC_TYPE:
         raise ModelError(
             f"{folder / CODEC_FOLDER} is a {codec_config.get('model_type')!r}, not {CODEC_TYPE}", f"use {RECOMMENDED}"
@@ -88,12 +88,12 @@ def read(name: str) -> Weights:
 
 
 def find(name: str) -> Path:
-    """The directory of a model; never asks the network. Raises ModelError."""
+    """The directory of a model. Uses no network. Raises ModelError."""
     folder = _folder(name)
-    if name.strip() and os.path.isdir(folder):  # noqa: PTH112 (Path's raises in a folder that is closed to this user)
+    if name.strip() and os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir raises in a folder that this user may not read)
         return folder
     if os.path.isfile(folder):  # noqa: PTH113
-        raise ModelError(f"{name} is a file", "name the directory it lies in")
+        raise ModelError(f"{name} is a file", "name its directory")
     if not is_hub_name(name):
         raise ModelError(f"{name!r} is neither a directory nor a hub name", f"name one, such as {RECOMMENDED}")
     try:
@@ -105,14 +105,14 @@ def find(name: str) -> Path:
         return Path(snapshot_download(name, local_files_only=True))
     except LocalEntryNotFoundError:
         raise ModelError(
-            f"{name} is no directory, and no model of that name was fetched", f"run: makima-tts model fetch {name}"
+            f"{name} is neither a directory nor in the local hub cache", f"run: makima-tts model fetch {name}"
         ) from None
     except (HFValidationError, OSError) as error:
         raise ModelError(f"{name} cannot be looked up ({first_line(error)})", "name a directory") from None
 
 
 def _folder(name: str) -> Path:
-    """The path with ~ as the home directory, where there is one."""
+    """The path with ~ expanded, if there is a home directory."""
     return Path(os.path.expanduser(name))  # noqa: PTH111 (Path.expanduser raises where there is none)
 
 
@@ -121,7 +121,7 @@ def is_hub_name(name: str) -> bool:
 
 
 def shown_name(name: str) -> str:
-    """The last part of a directory or hub name, as begin.model has it: printable ASCII, at most 64 characters."""
+    """The last part of a directory or hub name, for begin.model: printable ASCII, at most 64 characters."""
     folder = _folder(name)
     last = folder.resolve().name if os.path.isdir(folder) else name.rpartition("/")[2]  # noqa: PTH112
     plain = "".join(char if char.isascii() and char.isprintable() else "_" for char in last)
@@ -162,7 +162,7 @@ def _missing(folder: Path) -> Iterator[str]:
 
 
 def _weights_files(folder: Path, part: str) -> Iterator[TensorFile]:
-    """The one file, or the shards that the index names."""
+    """The single file, or the shards that the index names."""
     index = folder / f"{part}model.safetensors.index.json"
     names = ["model.safetensors"]
     if not (folder / f"{part}model.safetensors").is_file():
@@ -186,19 +186,19 @@ def _weights_file(path: Path, name: str) -> TensorFile:
 
 
 def _json(path: Path, without: str) -> dict[str, Any]:
-    """The object in this file. Raises ModelError, with `without` for what a missing file means."""
+    """The JSON object in this file. Raises ModelError; `without`: what a missing file means."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ModelError(
-            f"{path} is not there: {without}", f"name the directory with config.json, or {_fetch_again()}"
+            f"{path} is missing: {without}", f"name the directory with config.json, or {_fetch_again()}"
         ) from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror})", "let this user read it") from None
     except (ValueError, RecursionError):
-        raise ModelError(f"{path} is no JSON", _fetch_again()) from None
+        raise ModelError(f"{path} is not JSON", _fetch_again()) from None
     if not isinstance(found, dict):
-        raise ModelError(f"{path} is no JSON object", _fetch_again())
+        raise ModelError(f"{path} is not a JSON object", _fetch_again())
     return found
 
 
@@ -208,6 +208,6 @@ def _fetch_again(name: str = "") -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the error's text: those of torch and the hub go on for a page."""
+    """The first line of the error's text; texts of torch and the hub are a page long."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__

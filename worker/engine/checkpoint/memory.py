@@ -1,4 +1,4 @@
-"""How much memory a model and its slots take, from the model's config alone, and how much this machine has free."""
+"""The memory that a model and its slots take, computed from its config, and the memory that this machine has free."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.engine.checkpoint.files import ModelError, Weights
 
-N_POSITIONS = 2048  # of a slot's key-value cache
+N_POSITIONS = 2048  # of a slot's KV cache
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 
 _RESIDUAL_HISTORY = 6 + 18 + 54  # frames of a kernel of 7 at dilations 1, 3 and 9
@@ -28,7 +28,7 @@ def weights_bytes(weights: Weights, dtype: str) -> int:
 
 
 def slot_bytes(weights: Weights, dtype: str) -> int:
-    """Key-value cache and codec state of one slot. Raises ModelError."""
+    """KV cache and codec state of one slot. Raises ModelError."""
     try:
         numbers = cache_numbers(weights.config["talker_config"]) + codec_numbers(weights.codec_config["decoder_config"])
     except (KeyError, TypeError) as error:
@@ -43,7 +43,7 @@ def cache_numbers(talker: Mapping[str, Any]) -> int:
 
 
 def codec_numbers(decoder: Mapping[str, Any]) -> int:
-    """State of one stream of the causal decoder: what each layer must remember of its input."""
+    """The state of one stream of the codec decoder, over all its layers."""
     latent, width = int(decoder["latent_dim"]), int(decoder["decoder_dim"])
     head_dim = decoder.get("head_dim", int(decoder["hidden_size"]) // int(decoder["num_attention_heads"]))
     heads = int(decoder["num_key_value_heads"]) * int(head_dim)
@@ -58,7 +58,7 @@ def codec_numbers(decoder: Mapping[str, Any]) -> int:
 
 
 def free_host_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What a new process may still take of this machine, or of this container; None where nobody tells."""
+    """The memory that this machine or container has left for a new process; None where it is unknown."""
     known = [amount for amount in (_available(proc), _left_in(cgroup)) if amount is not None]
     return min(known, default=None)
 
@@ -72,7 +72,7 @@ def _available(proc: Path) -> int | None:
 
 
 def _left_in(cgroup: Path) -> int | None:
-    """The container's limit less what it uses; file pages that can be dropped count as free."""
+    """The container's limit minus its use. Reclaimable file pages count as free."""
     try:
         limit = int((cgroup / "memory.max").read_text("ascii"))
         used = int((cgroup / "memory.current").read_text("ascii"))

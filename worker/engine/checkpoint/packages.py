@@ -23,7 +23,7 @@ def installed(name: str) -> str | None:
 
 
 def package_problem() -> ModelError | None:
-    """Which packages are missing or of a wrong version; None when all is well."""
+    """The packages that are missing or have a wrong version; None when all fit."""
     found = {name: installed(name) for name in NEEDED}
     missing = [name for name, version_here in found.items() if version_here is None]
     if missing:

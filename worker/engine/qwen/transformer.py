@@ -55,9 +55,7 @@ class Shape:
     def of(cls, config: Any) -> Shape:
         """From upstream's config of talker or predictor. Raises ModelError for layers that no Qwen3-TTS has."""
         if config.hidden_act != "silu" or config.attention_bias or config.sliding_window is not None:
-            raise ModelError(
-                "the model has biases, windows or another activation", "use a Qwen3-TTS Base model"
-            )
+            raise ModelError("the model has biases, windows or another activation", "use a Qwen3-TTS Base model")
         return cls(
             config.num_hidden_layers,
             config.num_attention_heads,
