@@ -124,10 +124,10 @@ def test_the_open_loop_answers_every_request(report: dict[str, Any]) -> None:
 
 def test_a_listener_hears_a_gap_when_audio_comes_after_the_last_was_played() -> None:
     listener = _Listener(asked_s=1.0)
-    listener.hear(2, now=1.5)
-    listener.hear(2, now=1.66)
+    listener.receive(2, now=1.5)
+    listener.receive(2, now=1.66)
     assert not listener.has_gap
-    listener.hear(2, now=1.83)
+    listener.receive(2, now=1.83)
     assert listener.has_gap
     assert (listener.first_s, round(listener.heard_s, 2)) == (1.5, 0.48)
 

@@ -1,1 +1,1 @@
-"""Measurements behind `makima-tts bench`: JSON out, peers side by side in one run, ratios beside figures."""
+"""The measurements of `makima-tts bench`: JSON, peers side by side in one run, ratios beside figures."""

@@ -1,7 +1,7 @@
-"""`bench backlog`: what many waiting jobs cost a worker that serves: its longest scripts, and a new session's pick-up.
+"""`bench backlog`: the cost of many waiting jobs: the longest scripts, and the pick-up of a new session's job.
 
-Each situation is measured with none waiting, then with N, on the same server, by the same worker. How long a script
-held Redis is what SLOWLOG says; that is wall time, so on a busy machine it also counts when the server was not running.
+Each situation is measured without waiting jobs and then with N, on the same server and worker. SLOWLOG gives a script's
+time, which is wall time: on a busy machine it includes time in which the server was not running.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from worker.bench.runs import KEYS, BenchError, one_job, peer_process, percentil
 from worker.stream import scripts as script
 from worker.stream.keys import GROUP
 
-SLOW_US = 500  # SLOWLOG keeps what is slower
+SLOW_US = 500  # SLOWLOG's threshold
 PAUSE_S = 0.005  # between two new sessions
-PAGE = 500  # jobs put by hand at a time
+PAGE = 500  # jobs that are written at a time
 STALL_S = 60.0
-N_FEW = 5000  # jobs that a rate without a backlog is measured with
+N_FEW = 5000  # jobs for the rate without a backlog
 SITUATIONS = ("one", "many", "full", "draining", "ready")
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is to be measured. seconds: with the jobs waiting; sweep_every_s: None for the worker's own."""
+    """The options of the measurement. seconds: with jobs waiting. sweep_every_s: None for the worker's default."""
 
     n_waiting: int = 300_000
     n_sessions: int = 50
@@ -43,9 +43,9 @@ class Backlog:
 
     def __post_init__(self) -> None:
         if self.n_waiting < 1 or not 1 <= self.n_sessions < N_SLOTS or self.seconds <= 0:
-            raise ValueError(f"waiting is at least 1, sessions 1 to {N_SLOTS - 1}, and seconds above 0")
+            raise ValueError(f"--waiting must be at least 1, --sessions 1 to {N_SLOTS - 1}, and --seconds above 0")
         if self.only is not None and self.only not in SITUATIONS:
-            raise ValueError(f"there is no situation {self.only!r}; there are {', '.join(SITUATIONS)}")
+            raise ValueError(f"the situation {self.only!r} is unknown; use one of {', '.join(SITUATIONS)}")
 
 
 def run(out: str, redis_url: str | None, **options: Any) -> int:
@@ -87,7 +87,7 @@ def measure(backlog: Backlog, client: redis.Redis, url: str) -> dict[str, Any]:
 
 
 def _waiting(backlog: Backlog, client: redis.Redis, n_sessions: int) -> dict[str, Any]:
-    """N jobs wait behind ones that are being spoken, of few sessions; slots are free for a new session."""
+    """N jobs of few sessions wait behind each session's running job; slots are free for a new session."""
     names = [f"held-{n}" for n in range(n_sessions)]
     _hold(client, names)
     none = _pickups(client, "none", backlog.seconds / 2)
@@ -107,7 +107,7 @@ def _waiting(backlog: Backlog, client: redis.Redis, n_sessions: int) -> dict[str
 
 
 def _full(backlog: Backlog, client: redis.Redis) -> dict[str, Any]:
-    """N jobs of as many sessions wait for a slot, and none is free."""
+    """N jobs of as many sessions wait while no slot is free."""
     _hold(client, [f"held-{n}" for n in range(N_SLOTS)])
     with _Slow(client) as slow:
         publish(client, MAKIMA, (f"queued-{n}" for n in range(backlog.n_waiting)))
@@ -118,7 +118,7 @@ def _full(backlog: Backlog, client: redis.Redis) -> dict[str, Any]:
 
 
 def _draining(backlog: Backlog, client: redis.Redis, put: Callable[[redis.Redis, int], None]) -> dict[str, Any]:
-    """N jobs of as many sessions are settled as fast as it goes, until the seconds are over."""
+    """N jobs of as many sessions are settled as fast as possible, until the seconds are over."""
     n_few = min(N_FEW, backlog.n_waiting)
     publish(client, MAKIMA, (f"few-{n}" for n in range(n_few)))
     none = _rate(client, n_few, STALL_S)
@@ -167,13 +167,13 @@ def _cycle(names: list[str]) -> Iterator[str]:
 
 
 def _hold(client: redis.Redis, names: list[str]) -> None:
-    """Have one endless job of each session spoken."""
+    """Publish one endless job for each session and wait until they run."""
     publish(client, MAKIMA, iter(names), HOLD)
     _await(client, lambda: int(client.xpending(KEYS.jobs, GROUP)["pending"]), len(names))
 
 
 def _await(client: redis.Redis, count: Callable[[], int], wanted: int) -> None:
-    """Until so many are counted, as long as there are ever more."""
+    """Wait until the count is reached. Raises BenchError when it stops rising."""
     most, moved_at = -1, monotonic()
     while (now := count()) < wanted:
         if now > most:
@@ -184,7 +184,7 @@ def _await(client: redis.Redis, count: Callable[[], int], wanted: int) -> None:
 
 
 def _pickups(client: redis.Redis, name: str, seconds: float) -> dict[str, Any]:
-    """Of one new session after another."""
+    """The pick-up times of one new session after another."""
     for n in range(20):
         one_job(client, MAKIMA, f"{name}-warm-{n}")
     taken: list[float] = []
@@ -196,7 +196,7 @@ def _pickups(client: redis.Redis, name: str, seconds: float) -> dict[str, Any]:
 
 
 def _rate(client: redis.Redis, n_jobs: int, seconds: float) -> float:
-    """Jobs settled a second until none is left or the seconds are over. Raises BenchError when none is."""
+    """Jobs settled a second, until none is left or the seconds are over. Raises BenchError when none is settled."""
     began = perf_counter()
     while (left := client.xlen(KEYS.jobs)) and perf_counter() - began < seconds:
         sleep(0.005)
@@ -209,7 +209,7 @@ _WATCHING = {"slowlog-log-slower-than": SLOW_US, "slowlog-max-len": 100_000, "la
 
 
 class _Slow:
-    """Keeps what SLOWLOG and the latency monitor say of a stretch of time. figures: after it."""
+    """Records SLOWLOG and the latency monitor while the context is open. figures: set when it closes."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -246,7 +246,7 @@ class _Slow:
 
 
 def _of(ms: list[float]) -> dict[str, Any]:
-    """SLOWLOG's entries of one script or command; those below 0.5 ms it does not keep."""
+    """The figures of one script or command, from SLOWLOG's entries: those of 0.5 ms and more."""
     return {
         "longest_ms": [round(one, 2) for one in sorted(ms, reverse=True)[:3]],
         "above_5_ms": sum(one > 5 for one in ms),

@@ -1,4 +1,4 @@
-"""`bench engine`: checks what is to be measured before torch is loaded, measures, and writes the JSON."""
+"""`bench engine`: checks its options before torch is loaded, measures, and writes the JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.engine.checkpoint import packages
 
 
 def run(out: str, model: str, streams: str, rates: str, **options: Any) -> int:
-    """Measure and write the JSON to a file, or to stdout for "-". streams, rates: as typed; options: Bench's others."""
+    """Measure and write the JSON to a file, or to stdout for "-". streams, rates: as typed. options: of `Bench`."""
     try:
         counts = tuple(int(word) for word in streams.split(","))
         bench = Bench(model, streams=counts, rates=tuple(float(word) for word in rates.split(",") if word), **options)

@@ -1,6 +1,6 @@
-"""The codec alone, in `bench engine`: stateful chunks, one full decode, and windows decoded again as peers do.
+"""The codec's part of `bench engine`: stateful chunks, one full decode, and peers' overlapping windows.
 
-One thread, the three ways in turn, several times; a figure is the median, a ratio the median of the rounds' ratios.
+On one thread the three ways take turns for several rounds. A figure is the median, a ratio the median of the rounds'.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WINDOWED = "chunks_of_4_with_25_frames_again"
 
 
 def codec_report(model: Model, n_rounds: int) -> tuple[dict[str, Any], dict[str, float]]:
-    """The figures, and the ratios to one full decode of one row; at 8 rows a row's share of the call."""
+    """The figures, and their ratios to one full decode of one row. At 8 rows, a row's share of the call."""
     rng = np.random.default_rng(7)
     codes = rng.integers(0, N_CODES, (N_ROWS, N_FRAMES, N_CODEBOOKS), dtype=np.uint16)
     with threads(1):
@@ -75,6 +75,6 @@ def _ratios(times: dict[str, list[float]]) -> dict[str, float]:
 
 
 def _off_by(a: NDArray[np.float32], b: NDArray[np.float32]) -> int:
-    """The largest difference of two recordings in steps of int16."""
+    """The largest difference of two recordings, in steps of int16."""
     steps = [np.round(pcm.astype(np.float64) * 32767).astype(np.int64) for pcm in (a, b)]
     return int(np.abs(steps[0] - steps[1]).max())

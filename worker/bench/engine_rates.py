@@ -1,4 +1,4 @@
-"""`bench engine --rates`: requests that come by themselves, whether or not the ones before them are done."""
+"""`bench engine --rates`: an open loop, in which requests arrive whether or not earlier ones are done."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from worker.engine.qwen.chunks import Schedule
 
 @dataclass(slots=True)
 class _Listener:
-    """Somebody who plays what comes at once. first_s: when the first audio came, heard_s: how much came so far."""
+    """A client that plays audio as it arrives. first_s: time of the first audio. heard_s: audio received so far."""
 
     asked_s: float
     first_s: float = inf
     heard_s: float = 0.0
     has_gap: bool = False
 
-    def hear(self, n_frames: int, now: float) -> None:
+    def receive(self, n_frames: int, now: float) -> None:
         if self.first_s == inf:
             self.first_s = now
         elif now > self.first_s + self.heard_s:
@@ -32,9 +32,9 @@ class _Listener:
 
 
 def open_loop(streams: Streams, rate_per_s: float, n_requests: int) -> dict[str, Any]:
-    """First audio at so many requests a second, arriving at random (exponential gaps, always the same).
+    """First audio at so many requests a second, with exponential gaps from a fixed seed.
 
-    A request that finds no free slot waits, and its time counts from its arrival.
+    A request that finds no free slot waits; its time counts from its arrival.
     """
     gaps = np.random.default_rng(0).exponential(1 / rate_per_s, n_requests)
     listeners = [_Listener(float(asked_s)) for asked_s in np.cumsum(gaps)]
@@ -51,7 +51,7 @@ def open_loop(streams: Streams, rate_per_s: float, n_requests: int) -> dict[str,
         for frames in batch.step():
             listener = speaking[frames.slot] if frames.finish is None else speaking.pop(frames.slot)
             if frames.n_frames:
-                listener.hear(frames.n_frames, perf_counter() - began)
+                listener.receive(frames.n_frames, perf_counter() - began)
     wall_s = perf_counter() - began
     return {
         "requests_per_s": rate_per_s,

@@ -1,6 +1,6 @@
 """The run of `bench engine`: our engine and, on the same weights in the same run, upstream qwen-tts.
 
-Both speak the same text with the same voice, greedily, in turn, round by round, so that the machine's moods meet both.
+Both speak the same text with the same voice, greedily, in alternating rounds, so that the machine's load affects both.
 A figure is the median of its rounds, a ratio the median of the rounds' ratios.
 """
 
@@ -30,7 +30,7 @@ Report = dict[str, Any]
 
 
 def measure(bench: Bench) -> Report:
-    """Everything asked for. Raises EngineError."""
+    """All measurements of the bench. Raises EngineError."""
     with threads(bench.n_threads) as n_threads:
         began, began_cpu = perf_counter(), process_time()
         engine = QwenEngine.load(bench.model, device=bench.device, dtype=bench.dtype, slots=bench.slots, warm=False)
@@ -62,7 +62,7 @@ def measure(bench: Bench) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """One round of everything. cached_s, reference_s: to the first audio, without and with decoding the reference."""
+    """One round. cached_s, reference_s: time to first audio, without and with decoding the reference."""
 
     ours: Mapping[int, Round]
     cached_s: float
@@ -78,7 +78,7 @@ def _round(bench: Bench, streams: Streams, peer: UpstreamPeer | None) -> _Taken:
 
 
 def _compare(result: Report, rounds: list[_Taken], peer: UpstreamPeer) -> None:
-    """Add upstream's figures, the codec's, the ratios, and whether the codes agree."""
+    """Add upstream's and the codec's figures, the ratios, and whether the codes are equal."""
     ratios, n_theirs = result["ratios"], len(peer.codes)
     result["upstream"] = upstream_report(n_theirs, [taken.upstream_s for taken in rounds])
     for n in rounds[0].ours:

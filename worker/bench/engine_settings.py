@@ -1,4 +1,4 @@
-"""What `bench engine` is to measure, checked without torch."""
+"""The options of `bench engine`, checked without torch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from worker.engine.base import FRAME_RATE_HZ
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What is to be measured. n_slots: None takes the largest of streams. rates: requests a second of the open loop.
+    """The options of the measurement. n_slots: None for the largest of streams. rates: requests a second, open loop.
 
-    n_requests: of each rate. n_threads: torch's on a CPU, None leaves the choice to torch. Raises ValueError.
+    n_requests: of each rate. n_threads: torch's on a CPU; None is torch's default. Raises ValueError.
     """
 
     model: str
@@ -28,11 +28,11 @@ class Bench:
 
     def __post_init__(self) -> None:
         if not self.streams or min(self.streams) < 1 or any(rate <= 0 for rate in self.rates):
-            raise ValueError("streams are whole numbers of at least 1 and rates are above 0, such as 1,4,8")
+            raise ValueError("--streams and --rates need numbers of at least 1 and above 0, such as 1,4,8")
         if max(self.streams) > self.slots:
-            raise ValueError(f"{max(self.streams)} streams do not fit {self.slots} slots; give at least as many slots")
+            raise ValueError(f"{max(self.streams)} streams do not fit {self.slots} slots; give as many --slots")
         if self.n_frames < 3 or min(self.n_repeats, self.n_requests, self.n_threads or 1) < 1:
-            raise ValueError("repeats, requests and threads are at least 1, and seconds at least 0.24")
+            raise ValueError("--repeats, --requests and --threads must be at least 1, and --seconds at least 0.24")
 
     @property
     def n_frames(self) -> int:

@@ -1,4 +1,4 @@
-"""Our side of `bench engine`: so many utterances at once, timed from handing them over."""
+"""Our engine's part of `bench engine`: n utterances at once, timed from the call."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TEXT = "Hello there, this is a sentence of about four seconds."
 LANGUAGE = "English"
 TRANSCRIPT = "Some words that were recorded, five seconds of them."
 REFERENCE_S = 5
-N_MORE_FIRSTS = 4  # first audio is short: a round takes it once with the whole utterance, and so many times more
-NEVER = 10**6  # frames of a chunk that no utterance reaches: the codec is not asked before its end
+N_MORE_FIRSTS = 4  # first audio takes little time, so a round measures it as many times more
+NEVER = 10**6  # frames of a chunk that no utterance fills: the codec is not called before its end
 
 Codes = NDArray[np.uint16]
 
@@ -31,8 +31,8 @@ Codes = NDArray[np.uint16]
 class Round:
     """One round at one number of streams.
 
-    wall_s: from handing the utterances over to the last sample. codes: of each utterance. firsts_s: from handing over
-    to an utterance's first samples. step_s: a step of all of them without the codec.
+    wall_s: from the call to the last sample. codes: of each utterance. firsts_s: from the call to an utterance's first
+    samples. step_s: a step of all of them without the codec.
     """
 
     wall_s: float
@@ -54,7 +54,7 @@ class Round:
 
 
 class Streams:
-    """An engine with its voice made, and what it is timed at."""
+    """An engine with a voice and the utterance that it is timed with."""
 
     def __init__(self, engine: QwenEngine, n_frames: int) -> None:
         made = recording()
@@ -65,7 +65,7 @@ class Streams:
         )
 
     def round(self, n: int) -> Round:
-        """Speak n utterances at once, several times over."""
+        """Speak n utterances at once; measure first audio and step several times more."""
         parts: list[list[Codes]] = [[] for _ in range(n)]
         firsts: dict[int, float] = {}
         began = perf_counter()
@@ -78,7 +78,7 @@ class Streams:
         return Round(wall_s, [np.concatenate(part) for part in parts], [*firsts.values(), *more], self._step_s(n))
 
     def first_audio_s(self, n: int) -> list[float]:
-        """Of n utterances handed over at once, each one's time to its first samples; then they are dropped."""
+        """The times to first audio of n utterances at once, which are dropped then."""
         firsts: dict[int, float] = {}
         began = perf_counter()
         events = self.engine.stream([self.utterance] * n)
@@ -88,14 +88,14 @@ class Streams:
         return list(firsts.values())
 
     def reference_s(self) -> float:
-        """To decode the reference's codes, which a cached state saves."""
+        """The time to decode the reference's codes, which a cached state saves."""
         voice = self.voice
         began = perf_counter()
         self.engine.voice(voice.mode, voice.speaker, voice.codes, voice.transcript)
         return perf_counter() - began
 
     def _step_s(self, n: int) -> float:
-        """The median step of n utterances, with no chunk decoded before they end."""
+        """The median time of a step of n utterances without the codec."""
         batch = self.engine.batch(Schedule((NEVER,), is_exact=True), is_live=False)
         for _ in range(n):
             batch.open(self.engine.prepare(self.utterance))
@@ -128,7 +128,7 @@ def first_audio_ms(seconds: Sequence[float]) -> dict[str, float]:
 
 @cache
 def recording() -> UpstreamClip:
-    """A made voice, always the same: a gliding harmonic tone with syllables. Peak 0.5."""
+    """A synthetic reference, always the same: a gliding harmonic tone with syllables. Peak 0.5."""
     rng = np.random.default_rng(5)
     t = np.arange(REFERENCE_S * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     phase = 2 * np.pi * np.cumsum(140 * (1 + 0.05 * np.sin(2 * np.pi * 1.3 * t))) / SAMPLE_RATE_HZ

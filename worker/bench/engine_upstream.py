@@ -1,4 +1,4 @@
-"""Upstream's side of `bench engine`: qwen-tts as it is, on the weights, voice and text that our engine speaks."""
+"""Upstream's part of `bench engine`: qwen-tts unchanged, with the weights, voice and text of our engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.engine.qwen import QwenEngine, loader
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPeer:
-    """Upstream, loaded beside our engine and warm. codes: uint16 [n, 16], what it says."""
+    """Upstream, loaded beside our engine and warm. codes: uint16 [n, 16], its result."""
 
     model: loader.Model
     upstream: Upstream
@@ -34,7 +34,7 @@ class UpstreamPeer:
         return cls(model, upstream, upstream.speak(TEXT, LANGUAGE, max_frames)[0], max_frames)
 
     def round(self) -> float:
-        """Seconds from handing the text over to the whole result, which is upstream's first audio too."""
+        """Seconds from the call to the whole result, which is also upstream's first audio."""
         began = perf_counter()
         self.upstream.speak(TEXT, LANGUAGE, self.max_frames)
         return perf_counter() - began

@@ -1,6 +1,6 @@
-"""The engine of the queue's measurements: every segment is one frame, ready at once, so that speech costs nothing.
+"""The engine of the queue benches: every segment is one frame, ready at once, so that speech costs nothing.
 
-A text that begins with "Hold" is spoken without end and without a sound: its session's later jobs wait.
+A text that begins with "Hold" never ends and makes no frame: its session's later jobs wait.
 """
 
 from __future__ import annotations

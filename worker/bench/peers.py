@@ -1,9 +1,9 @@
-"""The workers that the queue's measurements compare, each a process: `python -m worker.bench.peers NAME URL …`.
+"""The workers that the queue benches compare, each a process: `python -m worker.bench.peers NAME URL …`.
 
-Both raw peers do what redis-py does with no promise kept: XREADGROUP BLOCK, two XADDs of the same size as begin and
-audio, XACK and XDEL. They lose jobs when they die, know no order, no cancel and no take-over. `raw` does one job at a
-time and waits for each answer, as a plain loop does; `batched` reads 32 jobs and sends all their commands in one
-round trip, which is about what Redis itself can settle.
+Both raw peers make the same hops with redis-py and without guarantees: XREADGROUP BLOCK, two XADDs of the same size as
+begin and audio, XACK and XDEL. They lose jobs when they die, and have no order, cancel or take-over. `raw` handles one
+job at a time and waits for each answer, as a plain loop does. `batched` reads 32 jobs and sends all their commands in
+one round trip, which is about the most that Redis can settle.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def raw_audio(session_id: str) -> str:
 
 
 def serve_makima(url: str, n_slots: int, sweep_every_s: float | None) -> None:
-    """One worker with an engine of one frame a job, until SIGTERM. sweep_every_s: None for the worker's own."""
+    """A worker whose engine makes one frame a job, until SIGTERM. sweep_every_s: None for the worker's default."""
     sys.setswitchinterval(0.001)
     if sweep_every_s is not None:
         intake.SWEEP_EVERY_S = sweep_every_s

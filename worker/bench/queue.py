@@ -1,8 +1,8 @@
-"""`bench queue`: the way of a job through the queue, beside the same hops made with raw redis-py on the same server.
+"""`bench queue`: a job's latency and throughput in the queue, beside the same hops with raw redis-py on one server.
 
-Pick-up is from just before the XADD of a job to its `begin` in the reader's hands; chunk from there to its first audio
-chunk's. Throughput is from the first XADD to the job stream being empty, every job of a session of its own. All peers
-are measured in the same rounds: latencies in turn, job by job, and rates one after the other, each round beginning with
+Pick-up is the time from just before a job's XADD until the client has read `begin`, chunk the time until it has read
+the first audio. Throughput is from the first XADD until the job stream is empty, with a session for every job. All
+peers are measured in every round: latencies alternate job by job, rates follow one another, and each round starts with
 another peer. A figure is the median of the rounds, a ratio the median of the rounds' ratios.
 """
 
@@ -25,8 +25,8 @@ from worker.stream.keys import GROUP
 PEERS = (MAKIMA, RAW, BATCHED)
 N_WARM = 10
 RATIOS = {
-    RAW: "makima-tts over a plain loop: one job at a time, each answer waited for, no promise kept",
-    BATCHED: "makima-tts over what Redis itself could settle for a worker that promises nothing: all commands of up to "
+    RAW: "makima-tts over a plain loop: one job at a time, each answer waited for, no guarantees",
+    BATCHED: "makima-tts over the most that Redis could settle for a worker without guarantees: all commands of up to "
     "32 jobs in one round trip",
 }
 
@@ -39,7 +39,7 @@ def run(out: str, redis_url: str | None, n_jobs: int, n_samples: int, n_rounds: 
 
 
 def measure(n_jobs: int, n_samples: int, n_rounds: int, client: redis.Redis, url: str) -> dict[str, Any]:
-    """Everything, on an empty Redis. Raises BenchError."""
+    """All rounds, on an empty Redis. Raises BenchError."""
     with ExitStack() as stack:
         for peer in PEERS:
             stack.enter_context(peer_process(peer, url))

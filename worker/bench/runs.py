@@ -1,4 +1,4 @@
-"""What the measurements of the queue share: a Redis of their own, a peer as a process, one job timed, the JSON."""
+"""Shared by the queue benches: an empty Redis, a peer as a process, one timed job, the JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PUBLISH_BATCH = 200
 
 
 class BenchError(MakimaError):
-    """The measurement could not be made; the message says why."""
+    """A measurement failed."""
 
 
 def run(out: str, redis_url: str | None, measure: Callable[[redis.Redis, str], dict[str, Any]]) -> int:
@@ -44,10 +44,10 @@ def run(out: str, redis_url: str | None, measure: Callable[[redis.Redis, str], d
 
 
 def _report(url: str, measure: Callable[[redis.Redis, str], dict[str, Any]]) -> dict[str, Any]:
-    """What was measured, and on what machine; what the run wrote is deleted again."""
+    """The machine and the measurements. Every key that the run wrote is deleted."""
     client = redis.Redis.from_url(url, protocol=2, socket_timeout=STALL_TIMEOUT_S)
     if client.dbsize():
-        raise BenchError("this Redis is not empty; the bench deletes what it finds, so give it one of its own")
+        raise BenchError("this Redis is not empty and the bench would delete its keys", "use an empty Redis")
     machine = _machine(client)
     try:
         return machine | measure(client, url)
@@ -58,7 +58,7 @@ def _report(url: str, measure: Callable[[redis.Redis, str], dict[str, Any]]) -> 
 
 @contextmanager
 def peer_process(peer: str, url: str, *options: str) -> Iterator[None]:
-    """One peer as a process, started and ready to take jobs. options: as `worker.bench.peers` reads them."""
+    """A peer as a process that takes jobs. options: the arguments of `worker.bench.peers`."""
     client = redis.Redis.from_url(url, protocol=2)
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "worker.bench.peers", NAMES[peer], url, *options], stderr=subprocess.DEVNULL
@@ -67,7 +67,7 @@ def peer_process(peer: str, url: str, *options: str) -> Iterator[None]:
         deadline = monotonic() + START_TIMEOUT_S
         while not (client.exists(jobs_of(peer)) and (peer != MAKIMA or client.hlen(KEYS.workers))):
             if monotonic() > deadline or process.poll() is not None:
-                raise BenchError(f"{peer} did not start within {START_TIMEOUT_S:.0f} s; see makima-tts doctor")
+                raise BenchError(f"{peer} did not start within {START_TIMEOUT_S:.0f} s", "run makima-tts doctor")
             sleep(0.05)
         yield
     finally:
@@ -81,7 +81,7 @@ def jobs_of(peer: str) -> str:
 
 
 def one_job(client: redis.Redis, peer: str, session_id: str) -> tuple[float, float]:
-    """(XADD to begin readable, XADD to first audio readable), in seconds."""
+    """Seconds from XADD until `begin` is readable, and until the first audio is."""
     audio = KEYS.audio(session_id) if peer == MAKIMA else raw_audio(session_id)
     began = perf_counter()
     client.xadd(jobs_of(peer), {"session_id": session_id, "text": "Hello."})
@@ -99,7 +99,7 @@ def one_job(client: redis.Redis, peer: str, session_id: str) -> tuple[float, flo
 
 
 def publish(client: redis.Redis, peer: str, sessions: Iterator[str], text: str = "Hello.") -> None:
-    """A job for each session named, in order, many in a round trip."""
+    """Publish a job for each named session, in order, many in a round trip."""
     pipeline = client.pipeline(transaction=False)
     for n, session_id in enumerate(sessions, 1):
         pipeline.xadd(jobs_of(peer), {"session_id": session_id, "text": text, "ttl_ms": "300000"})

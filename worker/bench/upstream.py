@@ -1,6 +1,7 @@
-"""Upstream's own ways to speak and to decode, on weights that nothing was taken of: what our engine is measured beside.
+"""Upstream's speech and decoding, the baseline of `bench engine`.
 
-Nothing that serves imports this. A QwenEngine empties the modules it is made of, so this needs a load of its own.
+The worker does not import this. A QwenEngine takes the weights out of the modules it is made of, so the baseline needs
+its own load of the model.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Pcm = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class UpstreamClip:
-    """What a voice is cloned from. audio: float32 [samples]."""
+    """The reference of a cloned voice. audio: float32 [samples]."""
 
     audio: Pcm
     sample_rate_hz: int
@@ -34,7 +35,7 @@ class UpstreamClip:
 
 
 class Upstream:
-    """Upstream's generate_voice_clone with one icl voice, greedy, the whole text in the prompt."""
+    """Upstream's generate_voice_clone with one icl voice, greedy, with the whole text in the prompt."""
 
     def __init__(self, model: Model, recording: UpstreamClip) -> None:
         self._upstream = model.upstream
@@ -43,7 +44,7 @@ class Upstream:
         )
 
     def speak(self, text: str, language: str, max_frames: int) -> tuple[Codes, Pcm]:
-        """Codes uint16 [n, 16] and samples float32 [about n * 1920]; all of it comes at the end."""
+        """Codes uint16 [n, 16] and samples float32 [about n * 1920]; nothing is returned before the end."""
         with _codes_of(self._upstream.model) as generated, _without_notices():
             wavs, _ = self._upstream.generate_voice_clone(
                 text=text,
@@ -69,12 +70,12 @@ class CodecWays:
 
     @torch.inference_mode()
     def whole(self, codes: Codes) -> Pcm:
-        """Upstream's decoder, once over everything: nobody hears anything before the end."""
+        """Upstream's decoder, once over all codes, without streaming."""
         return self._decoded(self._on_device(codes))
 
     @torch.inference_mode()
     def windowed(self, codes: Codes, n_chunk: int, n_context: int) -> Pcm:
-        """Upstream's decoder for every chunk, over so many frames before it again: an approximation."""
+        """Upstream's decoder for every chunk with n_context frames before it: an approximation."""
         parts, every = [], self._on_device(codes)
         for start in range(0, codes.shape[1], n_chunk):
             window = every[:, max(0, start - n_context) : start + n_chunk]
@@ -101,7 +102,7 @@ class CodecWays:
 
 @contextmanager
 def _codes_of(model: Any) -> Iterator[list[Tensor]]:
-    """Collects what `generate` gives while generate_voice_clone, which returns samples only, calls it."""
+    """Collects the codes that `generate` returns to generate_voice_clone, which returns samples only."""
     generated: list[Tensor] = []
 
     def generate(**options: Any) -> Any:
@@ -118,7 +119,7 @@ def _codes_of(model: Any) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def _without_notices() -> Iterator[None]:
-    """transformers warns at every call that it pads with the end token."""
+    """Silences transformers' warning at every call that it pads with the end token."""
     usual = logging.root.manager.disable
     logging.disable(max(usual, logging.WARNING))
     try:
