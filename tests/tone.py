@@ -40,6 +40,9 @@ class ToneEngine:
     and a step that has one that begins with "unspeakable" open fails.
     """
 
+    gpu = None
+    memory_bytes = None
+
     def __init__(self, n_slots: int = 8, frame_s: float = 0.0, has_codes: bool = False) -> None:
         self._n_slots = n_slots
         self.frame_s = frame_s

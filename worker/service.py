@@ -114,7 +114,7 @@ class Worker:
             default_voice=self._settings.default_voice,
             max_text_chars=self._settings.max_text_chars,
             max_attempts=self._settings.max_attempts,
-            arithmetic=getattr(self._engine.engine, "arithmetic", None),
+            arithmetic=self._engine.engine.arithmetic,
         )
 
     async def run(self) -> None:
@@ -157,8 +157,8 @@ class Worker:
         await self._engine.start(list(self._voices.in_use))
         self._heartbeat.start()
         self.metrics.slots_total.set(self._n_slots)
-        if hasattr(engine, "memory_bytes"):
-            self.metrics.watch_memory(lambda: getattr(engine, "memory_bytes", 0))
+        if engine.memory_bytes is not None:
+            self.metrics.watch_memory(lambda: engine.memory_bytes or 0)
         self.on_ready()
         self.metrics.ready.set(1)
         self._is_warm = True
@@ -280,7 +280,7 @@ class Worker:
         return {
             "host": host_name(),
             "pid": os.getpid(),
-            "gpu": getattr(self._engine.engine, "gpu", None),
+            "gpu": self._engine.engine.gpu,
             "model": self._engine.engine.name,
             "computed_on": self._context.arithmetic.name if self._context.arithmetic else None,
             "slots": self._n_slots,

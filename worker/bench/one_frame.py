@@ -20,6 +20,9 @@ _FRAME = np.sin(np.arange(FRAME_SAMPLES) * (2 * np.pi * 440 / SAMPLE_RATE_HZ)).a
 class OneFrameEngine:
     name = "one-frame"
     has_codes = False
+    gpu = None
+    memory_bytes = None
+    arithmetic = None
 
     def __init__(self, n_slots: int) -> None:
         self.n_slots = n_slots

@@ -145,8 +145,8 @@ class Arithmetic:
 class Engine(Protocol):
     """A speech engine. `name` is sent as begin.model; `n_slots` is the most segments open at once.
 
-    An engine may also have `memory_bytes` (int, shown as a metric), `gpu` (its name, or None) and `arithmetic`
-    (Arithmetic), all read from other threads than its own.
+    `gpu` (its name), `memory_bytes` (a metric) and `arithmetic` are None where there is none or it is unknown. The
+    properties are also read from other threads.
     """
 
     @property
@@ -154,6 +154,15 @@ class Engine(Protocol):
 
     @property
     def n_slots(self) -> int: ...
+
+    @property
+    def gpu(self) -> str | None: ...
+
+    @property
+    def memory_bytes(self) -> int | None: ...
+
+    @property
+    def arithmetic(self) -> Arithmetic | None: ...
 
     @property
     def has_codes(self) -> bool:

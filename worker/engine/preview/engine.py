@@ -88,6 +88,9 @@ class PreviewEngine:
     slot released after a while catches up. synthesiser: None for espeak-ng. clock: seconds, monotonic.
     """
 
+    gpu = None
+    memory_bytes = None
+
     def __init__(
         self,
         n_slots: int,
