@@ -2,12 +2,12 @@
 
     python -m benchmarks.checkpoint tiny|mid|full DIR [--seed N] [--eos-boost X]
 
-tiny (24 MB) is for tests, mid (103 MB) for benchmarks on a CPU, full (2.2 GB, bfloat16) has the real shapes: speed
-does not depend on what the weights say. The speech is noise, but lively noise: greedy decoding does not fall into
-a loop, and audio is audible without clipping.
+tiny (24 MB) is for tests and mid (103 MB) for benchmarks on a CPU. full (2.2 GB, bfloat16) has the real shapes, for
+timing: speed does not depend on the weights' values. The speech is noise, scaled so that greedy decoding does not fall
+into a loop and the audio is audible without clipping.
 
-Every tensor is drawn from a generator of its own, seeded with the checkpoint's seed and the tensor's name, so the
-same seed gives the same bytes. Needs the `qwen` extra.
+Every tensor has its own generator, seeded with the checkpoint's seed and the tensor's name, so the same seed gives the
+same bytes. Needs the `qwen` extra.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CODEC_EOS = 2150
-# Of weights that are no matrices. Biases, norms and usages differ from what initialisation leaves, lest a decoder
-# that forgets one of them pass its tests.
+# Of weights that are not matrices. Biases, norms and usages differ from their initial values, so that a decoder that
+# ignores one of them fails its tests.
 STD_AND_MEAN = {
     "bias": (0.02, 0.0),
     "alpha": (0.2, 0.0),
@@ -41,10 +41,10 @@ STD_AND_MEAN = {
     "cluster_usage": (0.1, 1.0),
     "initialized": (0.0, 1.0),
 }
-SHARP = 1.6  # of q_norm and k_norm: attention that picks positions out, so that a wrong cache shows in the codes
+SHARP = 1.6  # of q_norm and k_norm: attention that selects positions, so that a wrong cache changes the codes
 CODE_EMBEDDING = 0.25  # sixteen of them are summed
-# First match. The standard deviation of a matrix is its gain over the root of its fan-in; below these the codec is
-# silent, above them it clips, and what rounding leaves grows from layer to layer.
+# The first match counts. A matrix's standard deviation is its gain over the root of its fan-in. Below these gains the
+# codec is silent; above them it clips, and rounding errors grow from layer to layer.
 GAINS = (
     (re.compile(r"^speaker_encoder\.fc\."), 0.14),
     (re.compile(r"^(speaker_)?encoder\."), 1.4),
@@ -117,7 +117,7 @@ def _weights(size: Size, seed: int, part: str, finish: Draw) -> Draw:
 
 
 def _scaled(name: str, normal: Tensor) -> Tensor:
-    """Standard normal numbers brought to what suits the weight of this name, of the same shape."""
+    """Standard normal numbers scaled for the weight of this name, in the same shape."""
     std, mean = _std_and_mean(name, normal)
     return normal.mul_(std).add_(mean)
 
@@ -135,7 +135,7 @@ def _std_and_mean(name: str, weight: Tensor) -> tuple[float, float]:
 
 
 def _fan_in(name: str, weight: Tensor) -> int:
-    """How many numbers of the input make one number of the output."""
+    """The fan-in: how many inputs make one output."""
     n_out, n_in, *kernel = weight.shape
     for pattern, n_taps in TRANSPOSED:
         if pattern.search(name):
@@ -147,7 +147,7 @@ def _write_weights(path: Path, shapes: Mapping[str, Tensor], draw: Draw) -> None
     from safetensors.torch import save_file
 
     save_file({name: draw(name, shapes[name]) for name in sorted(shapes)}, path, metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors leaves it to its writer alone, and an image's worker is somebody else
+    path.chmod(0o644)  # safetensors writes 0600, and in an image the worker runs as another user
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the configuration files of a made checkpoint say: the real model's words, in three sizes."""
+"""The configuration files of a made checkpoint: the real model's fields, in three sizes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TRANSFORMERS = "4.57.3"
 
 @dataclass(frozen=True, slots=True)
 class StackShape:
-    """A pile of transformer layers."""
+    """A stack of transformer layers."""
 
     n_layers: int
     hidden: int
@@ -149,7 +149,7 @@ SIZES = {
 
 
 def model_config(size: Size, token_ids: Mapping[str, int]) -> dict[str, Any]:
-    """The checkpoint's config.json. token_ids: `*_token_id` keys as the tokenizer written beside it numbers them."""
+    """The checkpoint's config.json. token_ids: `*_token_id` keys, as numbered by the tokenizer beside it."""
     shared = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 1_000_000, "num_code_groups": 16}
     predictor = {**size.predictor.config(), **shared, "vocab_size": 2048, "max_position_embeddings": 65536}
     talker = {

@@ -25,15 +25,15 @@ CONFIG_KEYS = {
     "tts_eos_token_id": "<tts_text_eod>",
     "assistant_token_id": "assistant",
 }
-# "assistant" must be one token, because upstream cuts the chat template by position. Two newlines are one token in
-# the real vocabulary too, so a text that begins with one shifts those cuts here as it does there.
+# "assistant" must be one token, because upstream slices the chat template by position. Two newlines are one token in
+# the real vocabulary too, so a text that begins with one shifts the slices in the same way.
 WORDS = ("assistant", "\u010a\u010a")
 TEMPLATE = ("<|im_start|>assistant\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n")
 TEMPLATE_TOKENS = (3, 5, 2)
 
 
 def write_tokenizer(folder: Path, text_vocab_size: int) -> dict[str, int]:
-    """Write the tokenizer's files; the `*_token_id`s of config.json, as it numbers them.
+    """Write the tokenizer's files; returns the `*_token_id`s for config.json.
 
     Raises AssertionError where the chat template is not cut into the tokens upstream counts on.
     """
@@ -41,7 +41,7 @@ def write_tokenizer(folder: Path, text_vocab_size: int) -> dict[str, int]:
 
     vocabulary, merges = _vocabulary()
     if text_vocab_size > N_REAL_WORDS:
-        # Filling that no merge makes, so the special tokens get the real model's numbers.
+        # Entries that no merge makes, so that the special tokens get the real model's numbers.
         vocabulary |= {f"<filler_{i}>": i for i in range(len(vocabulary), N_REAL_WORDS)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{merge}\n" for merge in merges), encoding="utf-8")
@@ -69,7 +69,7 @@ def write_tokenizer(folder: Path, text_vocab_size: int) -> dict[str, int]:
 
 
 def _vocabulary() -> tuple[dict[str, int], list[str]]:
-    """Every byte's letter, then each word with the pieces it is merged from, one letter longer at a time."""
+    """Every byte's letter, then for each word its prefixes, from which it is merged."""
     from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
     pieces = list(bytes_to_unicode().values())

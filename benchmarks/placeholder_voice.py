@@ -1,10 +1,10 @@
-"""Make voices/placeholder/reference.wav with espeak-ng: a synthetic voice, to try cloning with at once.
+"""Make voices/placeholder/reference.wav with espeak-ng: a synthetic voice to try cloning with.
 
     python benchmarks/placeholder_voice.py [OUT.wav]
 
-Needs the `preview` extra. The same library makes the same file; the digest it prints belongs in the card, and
-TRANSCRIPT with it. SPOKEN is the same sentences as espeak-ng must see them: kana only, because it spells
-kanji out one by one, and the particle は as わ, because it reads the letter.
+Needs the `preview` extra. The same library makes the same file. The printed digest and TRANSCRIPT belong in the card.
+SPOKEN holds the same sentences in the spelling that espeak-ng reads: kana only, because it spells kanji out one by one,
+and the particle は as わ, because it reads the letter.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(out: Path) -> None:
 
 
 def speak(text: str) -> tuple[NDArray[np.float32], int]:
-    """Let espeak-ng speak Japanese; gives float32 samples and their rate in Hz."""
+    """Speak Japanese with espeak-ng; returns float32 samples and their rate in Hz."""
     espeak = ctypes.CDLL(espeakng_loader.get_library_path())
     rate_hz = int(espeak.espeak_Initialize(SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0))
     if rate_hz <= 0:
@@ -62,7 +62,7 @@ def speak(text: str) -> tuple[NDArray[np.float32], int]:
             parts.append(np.ctypeslib.as_array(samples, (n_samples,)).copy())
         return 0
 
-    callback = SynthCallback(heard)  # espeak-ng keeps only the address: this name keeps it alive
+    callback = SynthCallback(heard)  # espeak-ng stores only the address; this name keeps the object alive
     espeak.espeak_SetSynthCallback(callback)
     if espeak.espeak_SetVoiceByName(LANGUAGE) != 0:
         raise SystemExit(f"this espeak-ng has no voice {LANGUAGE.decode()}")

@@ -1,10 +1,10 @@
-"""Other queues beside ours: `python -m benchmarks.queue_peers --python PEERS/bin/python`, JSON on stdout.
+"""Other queue libraries beside ours: `python -m benchmarks.queue_peers --python PEERS/bin/python`, JSON on stdout.
 
-Each settles jobs that do nothing, one worker with 64 at a time, on one embedded Valkey, in turn, round by round. A rate
-is from the first publish, by each library's own call in a process of its own, to the last job done. What is not
-installed is skipped, and stderr says so:
+Each settles empty jobs with one worker, 64 at a time, on one embedded Valkey, in alternating rounds. A rate is measured
+from the first publish, by the library's own call in a separate process, to the last finished job. A library that is not
+installed is skipped with a line on stderr:
     python3 -m venv PEERS && PEERS/bin/pip install taskiq taskiq-redis 'faststream[redis]' pydocket streaq
-Ours does more a job than the others: it writes begin, audio and complete to the session's stream.
+Our worker does more for a job than the others: it writes begin, audio and complete to the session's stream.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ PEERS = {"taskiq": taskiq, "faststream": faststream, "docket": docket, "streaq":
 
 
 async def work(name: str, url: str) -> None:
-    """Serve, and write down every few milliseconds how many are done."""
+    """Serve, and store the number of finished jobs every few milliseconds."""
     n_done = 0
 
     def done() -> None:
@@ -138,7 +138,7 @@ async def work(name: str, url: str) -> None:
 
 
 async def publish(name: str, url: str, n_jobs: int) -> None:
-    """Publish many at a time, and print when the first was, in seconds of the clock."""
+    """Publish many at a time, and print the time of the first in seconds since the epoch."""
     async with PEERS[name](url, lambda: None, False) as peer:
         print(time.time(), flush=True)
         for first in range(0, n_jobs, CONCURRENCY):
@@ -159,7 +159,7 @@ class Others:
 
     @contextmanager
     def worker(self, name: str) -> Iterator[bool]:
-        """A worker of that library; False where the library is not installed."""
+        """Start a worker of that library; False if the library is not installed."""
         process = subprocess.Popen(  # noqa: S603
             self._command("work", name), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
@@ -170,7 +170,7 @@ class Others:
             process.communicate(timeout=30)
 
     def rate(self, name: str, n_jobs: int) -> float:
-        """Jobs a second."""
+        """Finished jobs a second."""
         command = self._command("publish", name, str(n_jobs))
         with subprocess.Popen(  # noqa: S603
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -1,7 +1,7 @@
-"""Memory over many utterances: `python -m benchmarks.soak DIR --utterances 2000`.
+"""Soak test of memory: `python -m benchmarks.soak DIR --utterances 2000`.
 
-Short utterances of ever other texts, voices, modes and samplings go through the slots of one engine. Resident memory
-is printed to stderr after every 200th; stdout gets one JSON object with the ratio of the last to the 200th.
+Short utterances with changing texts, voices, modes and samplings go through the slots of one engine. Resident memory is
+printed to stderr after every 200th, and to stdout one JSON object with the ratio of the last value to the first.
 """
 
 from __future__ import annotations

@@ -51,7 +51,6 @@ class EngineThread:
         self._n_unfinished = 0
         self._closing = False
         self._moved_at = monotonic()
-        self._ready: asyncio.Future[None] | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._to_check: list[Card] = []
         self._health = EngineHealth(engine, self._step_probe)
@@ -70,7 +69,7 @@ class EngineThread:
     async def start(self, voices: Sequence[Card]) -> None:
         """Start the thread and warm the engine up on it. Raises what the engine raises."""
         self._loop = asyncio.get_running_loop()
-        self._ready = self._loop.create_future()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
         self._death: asyncio.Future[None] = self._loop.create_future()
         self._to_check = list(voices)
         self._thread.start()
@@ -167,7 +166,6 @@ class EngineThread:
                 self._step(paused)
 
     def _warm_up(self) -> bool:
-        assert self._ready is not None
         try:
             self._engine.warm_up(self._to_check)
             self._check_voices()
