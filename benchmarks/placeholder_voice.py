@@ -57,12 +57,12 @@ def speak(text: str) -> tuple[NDArray[np.float32], int]:
         raise SystemExit("espeak-ng did not start; install the preview extra: pip install 'makima-tts[preview]'")
     parts: list[NDArray[np.int16]] = []
 
-    def heard(samples: ctypes._Pointer[ctypes.c_short], n_samples: int, _events: int) -> int:
+    def receive(samples: ctypes._Pointer[ctypes.c_short], n_samples: int, _events: int) -> int:
         if samples and n_samples:
             parts.append(np.ctypeslib.as_array(samples, (n_samples,)).copy())
         return 0
 
-    callback = SynthCallback(heard)  # espeak-ng stores only the address; this name keeps the object alive
+    callback = SynthCallback(receive)  # espeak-ng stores only the address; this name keeps the object alive
     espeak.espeak_SetSynthCallback(callback)
     if espeak.espeak_SetVoiceByName(LANGUAGE) != 0:
         raise SystemExit(f"this espeak-ng has no voice {LANGUAGE.decode()}")

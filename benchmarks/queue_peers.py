@@ -121,20 +121,20 @@ async def work(name: str, url: str) -> None:
         nonlocal n_done
         n_done += 1
 
-    async def tell() -> None:
-        client, told = redis.Redis.from_url(url), -1
+    async def store() -> None:
+        client, stored = redis.Redis.from_url(url), -1
         while True:
-            if told != n_done:
-                told = n_done
-                client.set(f"done:{name}", told)
+            if stored != n_done:
+                stored = n_done
+                client.set(f"done:{name}", stored)
             await asyncio.sleep(0.01)
 
     async with PEERS[name](url, done, True) as peer:
-        telling = asyncio.create_task(tell())
+        storing = asyncio.create_task(store())
         try:
             await peer.run()
         finally:
-            telling.cancel()
+            storing.cancel()
 
 
 async def publish(name: str, url: str, n_jobs: int) -> None:
@@ -190,8 +190,8 @@ class Others:
             if self._client.exists(f"done:{name}"):
                 return True
             time.sleep(0.05)
-        said = (process.stderr.read() if process.stderr else b"").decode().strip().splitlines()
-        print(f"{name} is skipped: {said[-1] if said else 'its worker ended'}", file=sys.stderr)
+        errors = (process.stderr.read() if process.stderr else b"").decode().strip().splitlines()
+        print(f"{name} is skipped: {errors[-1] if errors else 'its worker ended'}", file=sys.stderr)
         return False
 
     def _await(self, name: str, n_wanted: int) -> None:

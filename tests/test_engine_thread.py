@@ -310,7 +310,7 @@ async def test_a_failing_warm_up_ends_the_start_and_closes_the_engine() -> None:
 
 
 class Counting(ToneEngine):
-    """Counts how often it is asked to wait, can hang in a step, and can break for good."""
+    """Counts its waits, can hang in a step, and can break for good."""
 
     def __init__(self, n_slots: int, frame_s: float = 0.0) -> None:
         super().__init__(n_slots, frame_s)

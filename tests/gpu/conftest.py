@@ -1,4 +1,4 @@
-"""Tests of a CUDA device. Where there is none they are skipped, and say why."""
+"""Tests of a CUDA device. Without one they are skipped with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On a GPU the engine says what it says on a CPU, from graphs and without them, in any company."""
+"""On a GPU the engine makes the codes that it makes on a CPU, with and without graphs, in any batch."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def eagerly(engine: QwenEngine) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def exact(load: Load) -> tuple[QwenEngine, list[SpeechRequest], list[SpeechResult]]:
-    """A float64 engine, what it is to say, and what a CPU says: rounding changes no code there."""
+    """A float64 engine, its requests, and a CPU's results: in float64 rounding changes no code."""
     on_cpu, on_gpu = load("cpu", "float64"), load("cuda", "float64")
     asked = utterances(on_cpu)
     wanted = on_cpu.synthesize(asked)
@@ -139,7 +139,7 @@ def test_an_unusual_sampling_is_spoken_without_a_graph_and_says_so_once(
 
 @pytest.mark.parametrize("n_slots", [1, 5, 16, 33, 64])
 def test_many_slots_speak_at_once(load: Load, n_slots: int) -> None:
-    """In float64 every one says what it says in an engine of another size."""
+    """In float64 each makes the codes that it makes in an engine of another size."""
     engine, few = load("cuda", "float64", n_slots), load("cuda", "float64")
     asked = utterances(engine, n_slots + 5)
     seen = [asked[n] for n in np.random.default_rng(n_slots).permutation(len(asked))[:9]]

@@ -31,7 +31,7 @@ def reference_audio(seed: int, seconds: float = 4.0) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="session", autouse=True)
 def every_test_on_one_thread(one_thread: None) -> None:
-    """What `one_thread` says, for all of this folder."""
+    """Applies `one_thread` to this folder."""
 
 
 @pytest.fixture(scope="session")

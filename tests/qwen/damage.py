@@ -12,7 +12,7 @@ Break = Callable[[Path], object]
 
 
 def copy_of(tiny: Path, to: Path) -> Path:
-    """Hard links: a test that changes a file writes it anew."""
+    """Hard links: a test that changes a file replaces it."""
     for file in tiny.rglob("*"):
         if file.is_file():
             copied = to / file.relative_to(tiny)

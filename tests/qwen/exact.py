@@ -1,4 +1,4 @@
-"""What upstream says to the same weights, text and voice, and how ours is held against it."""
+"""Upstream's codes and samples for the same weights, text and voice, and the comparison with ours."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def every_kind(engine: QwenEngine, n_frames: int) -> list[SpeechRequest]:
 
 
 def upstream_codes(upstream: Any, utterances: Sequence[SpeechRequest]) -> list[Codes]:
-    """What upstream's generate_voice_clone says, greedily: uint16 [frames, 16] each; several at a time."""
+    """The codes of upstream's generate_voice_clone, greedy, several at a time: uint16 [frames, 16] each."""
     spoken: dict[int, Codes] = {}
     for whole_text, max_frames in sorted({(u.whole_text, u.max_frames or 0) for u in utterances}):
         chosen = [n for n, u in enumerate(utterances) if (u.whole_text, u.max_frames) == (whole_text, max_frames)]

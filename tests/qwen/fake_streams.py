@@ -25,7 +25,7 @@ Uses = tuple[list[Any], list[Any]]  # storages read, storages written
 
 
 class Race(AssertionError):
-    """Two streams use one tensor, and nothing says which comes first."""
+    """Two streams use one tensor in no defined order."""
 
 
 class Clock:
@@ -160,7 +160,7 @@ class Watch(TorchDispatchMode):
             raise Race("memory of one stream is used by another, and may be given away before that is done")
 
     def keep(self, tensor: Tensor) -> None:
-        """It is not freed before the host has waited for whoever uses it."""
+        """It is not freed before the host has waited for the streams that use it."""
         self._allowed.pop(self.storage(tensor), None)
 
     def on_host(self, tensor: Tensor) -> None:
@@ -171,7 +171,7 @@ class Watch(TorchDispatchMode):
 
 
 def _is_waited_for(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> bool:
-    """Copies between host and device are, unless they are asked not to be."""
+    """Copies between host and device block, unless non_blocking."""
     if func._schema.name not in ("aten::_to_copy", "aten::copy_") or kwargs.get("non_blocking") or args[2:3] == (True,):
         return False
     return any(leaf.is_cuda != result.is_cuda for leaf in args if isinstance(leaf, Tensor))
@@ -179,7 +179,7 @@ def _is_waited_for(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], re
 
 @contextmanager
 def watched(patch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    """torch.cuda as above for whoever asks it, and a watch over every operation."""
+    """Replaces torch.cuda by the fakes above and watches every operation."""
     watch = Watch()
     HOST.past.clear()
 

@@ -187,7 +187,7 @@ def test_a_cancelled_segment_says_so_once_and_its_slot_is_free(speaker: QwenSpea
 def test_a_model_that_goes_on_without_speaking_is_stopped_and_resumes_to_the_same_end(
     speaker: QwenSpeaker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(runaway, "QUIET_RMS", 2.0)  # all that this random model says counts as silence
+    monkeypatch.setattr(runaway, "QUIET_RMS", 2.0)  # all of this random model's frames count as silence
     sentence = segment(max_frames=60)
     [silent, other] = speak(speaker, sentence, segment(max_frames=12))
     assert silent.finish is Finish.RUNAWAY

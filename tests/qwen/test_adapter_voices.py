@@ -1,4 +1,4 @@
-"""Voices of the Qwen engine: recordings good and bad, prompts kept from start to start, cards read anew."""
+"""Voices of the Qwen engine: good and bad recordings, cached prompts, reloaded cards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slots are opened, paused, cancelled and moved between rows, and none ever says other than it says alone."""
+"""Slots are opened, paused, cancelled and moved between rows, and each makes the same codes as alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On a GPU the host reads a step's codes only after it has launched the next: nobody may notice but in time.
+"""On a GPU the host reads a step's codes after it has launched the next, which must change nothing but the time.
 
 The engine runs here as it does there, on a CPU: one step behind, over padded batches, by the plans that are captured.
 """
@@ -95,7 +95,7 @@ def test_a_resumed_utterance_goes_on_with_the_next_frame(pair: Pair) -> None:
 
 
 def to_the_end(batch: Batch, paused: Sequence[frozenset[int]] = ()) -> dict[int, list[Frames]]:
-    """Step until nobody speaks: first with these slots paused, a step each, then with none."""
+    """Step until every slot is free: first with these slots paused, a step each, then with none."""
     heard: dict[int, list[Frames]] = {slot: [] for slot in batch.open_slots}
     n_steps = 0
     while batch.open_slots:

@@ -1,4 +1,4 @@
-"""`bench engine` measures our engine beside upstream and says so; how fast they are is not tested."""
+"""`bench engine` measures our engine beside upstream and reports it; speed is not tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model on disk is found, measured, and refused in words that say what to do; no torch, no reading of the weights."""
+"""A model on disk is found, measured, or refused with a remedy, without torch and without reading the weights."""
 
 from __future__ import annotations
 

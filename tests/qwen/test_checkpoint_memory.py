@@ -1,4 +1,4 @@
-"""What the real model and its slots hold, counted on fake tensors, is what doctor and the loader say beforehand."""
+"""The memory that doctor and the loader predict is that of the real model and its slots, counted on fake tensors."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""On a CPU in float32, what is decoded together has no part in the samples: not frames, not rows, not threads.
+"""On a CPU in float32 the samples depend on no other frame, row or thread of a codec call.
 
-Bit by bit, so that a worker which takes an utterance over says what the first one would have said; another kind of
-processor makes its own last bits. With MKL (x86-64) this is promised. Where torch multiplies with another library and
-`exactness.check` finds that its products change, samples may differ by one step of 16 bits, and that is held instead.
+They are compared bit by bit, so that a worker which takes an utterance over makes the samples of the first. Another
+kind of processor may round differently. With MKL (x86-64) this is guaranteed. Where torch multiplies with another
+library and `exactness.check` finds that its products change, samples may differ by one 16-bit step, which is tested
+instead.
 """
 
 from __future__ import annotations

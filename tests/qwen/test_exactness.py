@@ -1,4 +1,4 @@
-"""Products that change with threads or company are found and told; MKL is asked for one order of summation in time."""
+"""Products that depend on threads or batch are found and reported; MKL's strict mode is set in time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def alone(*words: str, **variables: str) -> str:
     return done.stdout.strip()
 
 
-# What MKL is asked for.
+# MKL's mode.
 
 
 @pytest.mark.parametrize("variables", [{}, {"MKL_ENABLE_INSTRUCTIONS": "AVX2"}], ids=["all", "AVX2"])
@@ -64,7 +64,7 @@ def test_the_engine_asks_for_the_strict_mode_before_it_multiplies() -> None:
 
 
 def splits_its_sums(weight: Tensor, x: Tensor) -> Tensor:
-    """As MKL does where it is not asked: in as many parts as there are threads."""
+    """As MKL sums without its strict mode: in as many parts as there are threads."""
     parts = zip(weight.chunk(torch.get_num_threads(), 1), x.chunk(torch.get_num_threads(), 1), strict=True)
     return sum((torch.matmul(w, part) for w, part in parts), start=torch.zeros(()))
 
@@ -115,7 +115,7 @@ def test_the_number_of_threads_is_left_as_it_was() -> None:
     assert torch.get_num_threads() == before
 
 
-# Who tells of it.
+# Where it is reported.
 
 
 @pytest.mark.parametrize(("dtype", "is_warned"), [("float32", True), ("bfloat16", False)])

@@ -1,4 +1,4 @@
-"""flash-attn is handed what its documentation asks for. The kernel itself needs a GPU: see tests/gpu.
+"""flash-attn is called as its documentation requires. The kernel itself needs a GPU: see tests/gpu.
 
 In its place stands what it is documented to compute, flash_attn 2.8: q [B, 1, heads, d], caches [B, positions,
 kv heads, d] with any strides but the last, cache_seqlens int32 [B], each query over its cache's first so many.

@@ -1,4 +1,4 @@
-"""What a user may ask of the sampler, and what fills the rest."""
+"""The sampling parameters that a user may give, and the defaults of the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slots of a batch that come and go, each held against what it says alone."""
+"""Segments that join and leave a batch, each compared with its codes and samples alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Padded(ModelRunner):
 
 @dataclass(frozen=True)
 class Pool:
-    """Utterances with what each says alone. segments: a batch is given copies of them."""
+    """Utterances with the result of each alone. segments: a batch gets copies of them."""
 
     engine: QwenEngine
     runners: dict[str, ModelRunner]
@@ -51,14 +51,14 @@ class Pool:
     alone: list[SpeechResult]
 
     def batch(self, kind: str = "plain", ramp: Sequence[int] = (), live: Clock | None = None) -> Batch:
-        """live: somebody listens, by this clock."""
+        """live: audio is played as it comes, by this clock."""
         schedule = Schedule(tuple(ramp), is_exact=True) if ramp else Schedule()
         return Batch(self.runners[kind], schedule, live is not None, live or Clock())
 
 
 @dataclass
 class Heard:
-    """What a slot has given so far, held against what it says alone."""
+    """The frames of a slot so far, compared with its result alone."""
 
     n: int
     segment: ActiveSegment
@@ -83,7 +83,7 @@ class Heard:
 
 
 class Speakers:
-    """A batch and what is heard of its slots."""
+    """A batch and the frames of its slots."""
 
     def __init__(self, pool: Pool, batch: Batch) -> None:
         self.pool = pool
@@ -114,7 +114,7 @@ class Speakers:
             self.speaking[slot].is_cancelled = True
 
     def to_the_end(self) -> None:
-        """In so many steps that nobody can have waited for ever."""
+        """Step to all ends, within a bound that no waiting slot can exceed."""
         n_steps = 0
         while self.speaking:
             self.step()

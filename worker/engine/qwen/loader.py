@@ -191,14 +191,14 @@ def _refuse_missing(weights: Weights, module: nn.Module, of_the_codec: bool) -> 
 
 
 def _import_upstream() -> Any:
-    said = io.StringIO()
+    printed = io.StringIO()
     provide_caches()
     try:
-        with redirect_stdout(said), _without_sox_check():
+        with redirect_stdout(printed), _without_sox_check():
             from qwen_tts import Qwen3TTSModel
     except (ImportError, OSError, RuntimeError) as error:
         raise ModelError(f"qwen-tts cannot be imported ({first_line(error)})", packages.INSTALL) from error
-    for line in filter(str.strip, said.getvalue().splitlines()):
+    for line in filter(str.strip, printed.getvalue().splitlines()):
         log.debug("qwen-tts: %s", line)
     return Qwen3TTSModel
 
