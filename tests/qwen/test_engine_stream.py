@@ -199,7 +199,7 @@ def test_an_utterance_that_cannot_be_spoken_is_named_by_its_number(
 ) -> None:
     with pytest.raises(EngineError, match="only special tokens") as refused:
         engine.synthesize([*utterances[:2], replace(utterances[0], text="<|im_end|>")])
-    assert refused.value.__notes__ == ["in utterance 2"]
+    assert refused.value.__notes__ == ["in the request at index 2"]
 
 
 def test_a_chunk_schedule_that_is_none_is_refused(engine: QwenEngine, utterances: list[SpeechRequest]) -> None:
