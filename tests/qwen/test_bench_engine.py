@@ -159,7 +159,7 @@ def test_without_upstream_our_figures_go_to_a_file_and_torch_keeps_its_threads(t
         (["--model", "absent"], 1, "neither a directory"),
         (["--model", "x", "--streams", "one"], 2, "one"),
         (["--model", "x", "--streams", "0,1"], 2, "at least 1"),
-        (["--model", "x", "--streams", "8", "--slots", "4"], 2, "at least as many slots"),
+        (["--model", "x", "--streams", "8", "--slots", "4"], 2, "as many --slots"),
         (["--model", "x", "--rates", "0"], 2, "above 0"),
         (["--model", "x", "--seconds", "0.1"], 2, "at least 0.24"),
     ],

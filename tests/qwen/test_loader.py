@@ -154,7 +154,7 @@ def test_memory_that_runs_out_while_loading_is_told(tiny: Path, monkeypatch: pyt
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.\nGPU 0 has ...")
 
     monkeypatch.setattr(loader._import_upstream(), "from_pretrained", full)
-    assert "CUDA out of memory. Tried to allocate 2.00 MiB.; end what else uses it" in refusal(tiny)
+    assert "CUDA out of memory. Tried to allocate 2.00 MiB.; end other processes" in refusal(tiny)
 
 
 def test_versions_that_do_not_go_together_are_refused_before_the_import(

@@ -44,7 +44,7 @@ def test_an_unresolved_sampling_says_so() -> None:
         ({"repetition_penalty": 0}, "repetition_penalty must be above 0"),
         ({"repetition_penalty": math.inf}, "repetition_penalty must be above 0"),
         ({"repetition_penalty": "1.1"}, "repetition_penalty must be above 0"),
-        ({"greedy": 1}, "greedy is True or False"),
+        ({"greedy": 1}, "give True or False"),
     ],
 )
 def test_values_out_of_range_are_refused(wrong: dict[str, Any], says: str) -> None:
