@@ -53,6 +53,20 @@ def test_each_refusal_of_a_server_has_its_remedy(words: str, mends: str) -> None
     assert sentence_on(error) in redis_problem(error)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "NOPERM this user has no permissions to run the 'xadd' command",
+        "ERR The user executing the script can't run this command or subcommand script: 3ab",  # Redis 7.0
+        "ERR ACL failure in script: User u has no permissions to run the 'set' command script: 3ab",  # Valkey
+    ],
+)
+def test_a_missing_right_is_one_within_a_script_too_and_keeps_the_servers_words(words: str) -> None:
+    error = refusal(words)
+    assert isinstance(error, kinds.NoPermissionError)
+    assert str(error) == words
+
+
 def test_what_was_behind_an_error_counts_too() -> None:
     error = redis.ConnectionError("no connection")
     error.__cause__ = kinds.NoPermissionError("this user has no permissions")
