@@ -70,8 +70,8 @@ RARELY_SEEN = {
     "released jobs are lost": ("settle", "    make_ready(id)\n", ""),
     "the sweep hands no gate on": (
         "sweep",
-        "  pass_gate_on(sid)\nend\n\nlocal function sweep_attempt",
-        "end\n\nlocal function sweep_attempt",
+        "    pass_gate_on(sid)\n  end\nend\n\nlocal function sweep_attempt",
+        "  end\nend\n\nlocal function sweep_attempt",
     ),
     "the sweep makes nothing ready": ("sweep", "if not is_ready(id) then make_ready(id) end", ""),
 }
