@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.scripts.plane import Plane, a_lease
 from tests.scripts.utterances import TTL_MS, begin, forget_stream, speak, taken_over
 
@@ -21,6 +23,16 @@ def test_an_entry_whose_reply_was_lost_has_landed_and_is_not_written_twice(plane
     assert plane.write(lease, at, delivered + 10) == ["LANDED"]
     plane.client.xtrim(plane.keys.audio("s1"), maxlen=0, approximate=False)  # a relay trims what it has read
     assert plane.write(lease, at, delivered + 10) == ["LANDED"]
+
+
+@pytest.mark.parametrize(
+    "fields", [("type", "audio", "entry", "1001-0"), ("type", "complete", "entry", "1000-0"), ("a", "b")]
+)
+def test_another_entry_under_the_same_id_is_not_a_landed_chunk(plane: Plane, fields: tuple[str, ...]) -> None:
+    lease = a_lease()
+    _, delivered, at = speak(plane, lease)
+    plane.call("XADD", plane.keys.audio("s1"), at, *fields)
+    assert plane.write(lease, at, delivered + 10)[:2] == ["STALE", at]
 
 
 def test_an_entry_that_landed_is_known_behind_a_cancel_of_an_older_job(plane: Plane) -> None:

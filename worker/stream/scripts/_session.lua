@@ -68,8 +68,8 @@ local function not_appended(id, last, at)
   if not last then return { 'GONE' } end
   if is_cancelled(id) then return { 'CANCELLED', delivered_of(id) or '' } end
   local mine = at ~= '' and redis.call('XREVRANGE', audio, at, at)[1]
-  local is_end = mine and ENDS[field(mine[2], 'type')]
-  if not is_end and (last == at or (mine and field(mine[2], 'entry') == id)) then return { 'LANDED' } end
+  local is_ours = mine and field(mine[2], 'entry') == id and not ENDS[field(mine[2], 'type')]
+  if is_ours or (not mine and last == at) then return { 'LANDED' } end -- a relay may have trimmed it
   local tail = redis.call('XREVRANGE', audio, '+', '-', 'COUNT', 1)[1]
   local fields = tail and tail[2] or {}
   return { 'STALE', last, field(fields, 'type') or '', field(fields, 'entry') or '', field(fields, 'job_id') or '' }
