@@ -294,7 +294,7 @@ async def test_cards_handed_over_while_the_thread_takes_the_last_ones_are_checke
     engine.refused = {"second"}
     thread = Reloaded(engine)
     await thread.start([card])
-    await eventually(lambda: "second" in thread.refusals)
+    await eventually(lambda: "second" in thread.unavailable_voices)
     await thread.close()
 
 

@@ -55,7 +55,7 @@ class EngineThread:
         self._to_check: list[Card] = []
         self._health = EngineHealth(engine, self._step_probe)
         self._failing: list[SegmentStream] = []  # failed, and not reported to their readers yet
-        self.refusals: dict[str, str] = {}  # voice -> why this engine cannot speak it
+        self.unavailable_voices: dict[str, str] = {}  # voice -> why this engine cannot speak it
 
     @property
     def engine(self) -> Engine:
@@ -89,7 +89,7 @@ class EngineThread:
         return stream
 
     def check(self, voices: Sequence[Card]) -> None:
-        """Update `refusals` after the cards have changed."""
+        """Update `unavailable_voices` after the cards have changed."""
         with self._changed:
             self._to_check = list(voices)
             self._changed.notify()
@@ -193,16 +193,16 @@ class EngineThread:
             voices, self._to_check = self._to_check, []
         if not voices:
             return
-        refusals = {}
+        unavailable = {}
         for voice in voices:
             try:
                 self._engine.check(voice)
             except VoiceUnavailable as error:
                 if is_beyond_repair(error):
                     raise
-                refusals[voice.name] = str(error)
-        self.refusals = refusals
-        self._health.choose_probe([voice for voice in voices if voice.name not in refusals])
+                unavailable[voice.name] = str(error)
+        self.unavailable_voices = unavailable
+        self._health.choose_probe([voice for voice in voices if voice.name not in unavailable])
 
     def _apply_cancels(self) -> None:
         with self._changed:

@@ -129,7 +129,7 @@ class Utterance:
             voice = self.context.voices().get(name)
         except UnknownVoice as error:
             raise JobError(ErrorCode.UNKNOWN_VOICE, str(error), "voice") from None
-        if (problem := self.context.engine.refusals.get(name)) is not None:
+        if (problem := self.context.engine.unavailable_voices.get(name)) is not None:
             raise JobError(ErrorCode.VOICE_UNAVAILABLE, problem, "voice")
         return job, voice
 
