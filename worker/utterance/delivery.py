@@ -57,8 +57,8 @@ class Delivery:
         for index in range(last + 1):
             await self._speak(index, is_last=index == last)
         if not self._writer.delivered:
-            problem = "the engine made no sound for this text; send another text, or choose another voice"
-            raise JobError(ErrorCode.NO_AUDIO, problem, "text")
+            remedy = "send another text, or choose another voice"
+            raise JobError(ErrorCode.NO_AUDIO, "the engine made no sound for this text", "text", remedy)
 
     def cancel(self) -> None:
         """Free the engine's slot; does nothing when no segment is open."""

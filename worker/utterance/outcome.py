@@ -17,10 +17,7 @@ from worker.utterance.delivery import Delivery
 
 log = logging.getLogger(__name__)
 
-_DELETED = (
-    "the job's entry was deleted from the job stream while it was spoken, and the session's next job began; publish it "
-    "again, and cancel a job instead of deleting its entry"
-)
+_DELETED = "the job's entry was deleted from the job stream while it was spoken, and the session's next job began"
 
 
 @dataclass(slots=True)
@@ -105,8 +102,9 @@ class Outcome:
 
     async def _end_deleted(self) -> None:
         """End a job whose entry was deleted, by its settlement on another worker or by an operator."""
+        remedy = "publish it again, and cancel a job instead of deleting its entry"
         try:
-            await self.end_failed(JobError(ErrorCode.INTERNAL, _DELETED))
+            await self.end_failed(JobError(ErrorCode.INTERNAL, _DELETED, remedy=remedy))
         except (stream.Stop, LeaseLost):
             self.log("was ended by another worker")
         except Refusal as refusal:

@@ -27,7 +27,7 @@ class SpeechPlan:
         """Split a job's text. Raises JobError (text_empty)."""
         texts = plan(job.text, job.language, voice.lexicon)
         if not texts:
-            raise JobError(ErrorCode.TEXT_EMPTY, "the text has nothing to speak; send letters or digits", "text")
+            raise JobError(ErrorCode.TEXT_EMPTY, "the text has nothing to speak", "text", "send letters or digits")
         return cls(job, voice, has_codes, texts)
 
     def text_of(self, n_segments: int) -> str:

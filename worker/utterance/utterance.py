@@ -80,16 +80,17 @@ class Utterance:
         except (EngineClosed, WorkerReserved):
             await outcome.settle("release")
         except VoiceUnavailable as error:
-            await outcome.end_failed(JobError(ErrorCode.VOICE_UNAVAILABLE, str(error), "voice"))
+            await outcome.end_failed(JobError(ErrorCode.VOICE_UNAVAILABLE, error.problem, "voice", error.remedy))
         except EngineError as error:
             await outcome.try_again(JobError(ErrorCode.ENGINE_FAILED, f"the speech engine failed: {error}"))
         except tuple(_ERRORS) as stop:
-            await outcome.end_failed(JobError(*_ERRORS[type(stop)]))
+            code, problem = _ERRORS[type(stop)]
+            await outcome.end_failed(JobError(code, problem, remedy=PUBLISH_AGAIN))
         except (LeaseLost, Refusal, stream.Stop):
             raise
         except Exception:
             log.exception("job %s failed with an unexpected error", self.lease.entry_id)
-            await outcome.try_again(JobError(ErrorCode.INTERNAL, "the worker failed on this job; see its log"))
+            await outcome.try_again(JobError(ErrorCode.INTERNAL, "the worker failed on this job", remedy="see its log"))
 
     async def _speak(self, permit: Permit) -> None:
         context = self.context
@@ -128,7 +129,7 @@ class Utterance:
         try:
             voice = self.context.voices().get(name)
         except UnknownVoice as error:
-            raise JobError(ErrorCode.UNKNOWN_VOICE, str(error), "voice") from None
+            raise JobError(ErrorCode.UNKNOWN_VOICE, error.problem, "voice", error.remedy) from None
         if (problem := self.context.engine.unavailable_voices.get(name)) is not None:
             raise JobError(ErrorCode.VOICE_UNAVAILABLE, problem, "voice")
         return job, voice
@@ -148,14 +149,15 @@ class Utterance:
         )
 
 
+PUBLISH_AGAIN = "publish it again if it is still needed"
 _ERRORS: dict[type[Exception], tuple[ErrorCode, str]] = {
     stream.Expired: (
         ErrorCode.EXPIRED,
-        "the job waited longer than its ttl_ms; publish it again if it is still needed",
+        "the job waited longer than its ttl_ms",
     ),
-    stream.AttemptsSpent: (ErrorCode.WORKER_LOST, "every worker that tried this job died; publish it again"),
+    stream.AttemptsSpent: (ErrorCode.WORKER_LOST, "every worker that tried this job died"),
     stream.ProgressLost: (
         ErrorCode.INTERNAL,
-        "the session's stream lost this job's delivered audio, so it cannot resume; publish it again",
+        "the session's stream lost this job's delivered audio, so it cannot resume",
     ),
 }
