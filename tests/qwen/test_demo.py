@@ -29,7 +29,7 @@ def test_demo_writes_what_the_model_says_into_a_wav_file(run: Run, tiny: Path, t
     assert audible_s(tmp_path / "x.wav") > 3
     told = done.stdout.decode()
     assert "model tiny" in told
-    assert "finish length: the model found no end, and the text's frame budget ended it" in told
+    assert "finish length: " in told
     assert "PREVIEW" not in told
     assert b"prompt of placeholder built" in done.stderr
 

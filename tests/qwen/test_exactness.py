@@ -127,7 +127,7 @@ def test_loading_warns_once_where_float32_products_change(
         load(str(tiny), device="cpu", dtype=dtype)
     told = [record.getMessage() for record in caplog.records if "products change" in record.getMessage()]
     assert len(told) == is_warned
-    assert all("one step of 16 bits" in line and "set MKL_CBWR=AUTO,STRICT" in line for line in told)
+    assert all("16-bit step" in line and "set MKL_CBWR=AUTO,STRICT" in line for line in told)
 
 
 def test_doctor_tells_of_products_that_change_and_what_to_do() -> None:

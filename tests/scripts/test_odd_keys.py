@@ -112,6 +112,14 @@ def test_odd_attempts_count_as_none(plane: Plane, odd: str) -> None:
     assert not plane.client.exists(plane.key("attempts"))
 
 
+@pytest.mark.parametrize("odd", ["", "oops", "1 2", "1 2 3 4"])
+def test_a_record_that_no_claim_wrote_lets_no_later_job_overtake(plane: Plane, odd: str) -> None:
+    first, second = plane.publish("s1"), plane.publish("s1")
+    plane.client.hset(plane.key("attempts"), second, odd)
+    assert plane.claim().ids == [first]
+    assert plane.gates() == {"s1": first}
+
+
 def test_attempts_with_more_than_a_newer_worker_may_write_are_read(plane: Plane) -> None:
     entry_id = plane.publish()
     plane.client.hset(plane.key("attempts"), entry_id, "2 1700000000000 tomorrow")

@@ -109,6 +109,20 @@ local function pop_waiting(sid)
   end
 end
 
+-- Count and fence of an attempts record '<count> <fence>'; nil for a damaged one. Newer workers may append more parts.
+local function parse_attempt(text)
+  local count, fence = string.match(text .. ' ', '^(%d+) (%d+) ')
+  count, fence = number(count), number(fence)
+  if count and fence and count <= 1e6 then return count, fence end
+end
+
+-- Whether an attempts record is of a claim: a fence is a time, and no earlier than its job by more than a clock may be set.
+local function is_of_claim(id, text)
+  local _, fence = parse_attempt(text)
+  local published_ms = number(string.match(id, '^%d+'))
+  return fence and published_ms and fence > published_ms - FENCE_AHEAD_MS
+end
+
 -- The session's lowest unended entry that has begun or may begin. Searches about 1,000 entries each of attempts, pending,
 -- delayed and ready. Computed once a script, and only where a gate is lost.
 local begun
@@ -121,7 +135,9 @@ local function earliest_begun(sid)
       if fields and (not begun[sid_of] or pad(id) < pad(begun[sid_of])) then begun[sid_of] = id end
     end
     local counted = redis.call('HSCAN', attempts, '0', 'COUNT', 1000)[2]
-    for i = 1, #counted, 2 do add(counted[i]) end
+    for i = 1, #counted, 2 do
+      if is_of_claim(counted[i], counted[i + 1]) then add(counted[i]) end
+    end
     local running = redis.pcall('XPENDING', jobs, GROUP, '-', '+', 1000) -- pcall: the group may be lost
     for _, pending in ipairs(running) do add(pending[1]) end
     for _, id in ipairs(redis.call('ZRANGE', delayed, 0, 999)) do add(id) end
@@ -202,17 +218,13 @@ local function may_run(sid, id)
   return false
 end
 
--- Count and fence of attempts[id] = '<count> <fence>'; 0 and nil for a damaged record. The count may fall, the fence only
--- rises. Newer workers may append more parts.
+-- Count and fence of attempts[id]; 0 and nil for a damaged record. The count may fall, the fence only rises.
 local function attempt_of(id)
   local text = redis.call('HGET', attempts, id)
-  local count, fence = string.match((text or '') .. ' ', '^(%d+) (%d+) ')
-  count, fence = number(count), number(fence)
-  if not count or not fence or count > 1e6 then
-    if text then report('attempts', id .. ' = ' .. text) end
-    return 0, nil
-  end
-  return count, fence
+  local count, fence = parse_attempt(text or '')
+  if count then return count, fence end
+  if text then report('attempts', id .. ' = ' .. text) end
+  return 0, nil
 end
 
 -- Sets and returns the entry's next fencing token, above `before`. A `before` from the future is damage and is ignored.
