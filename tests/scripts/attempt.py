@@ -93,6 +93,8 @@ class Attempt:
     def _speak(self) -> Steps:
         if self.lease.repeats:
             answer = yield lambda: self._plane.repeat(self.lease)
+            if answer[0] == "DONE" and not answer[2]:
+                raise Ended(answer[1])
             if answer[0] != "NONE":
                 yield from self._settle("ok")
                 return

@@ -215,12 +215,15 @@ class SessionWriter:
                 raise Rewound
 
     async def repeat(self, first_id: str) -> bool:
-        """End a job that repeats an ended one with a copy of its terminal entry; False when that entry is gone."""
+        """End a job that repeats an ended one with a copy of its terminal entry; False when that entry is gone.
+
+        Raises LeaseLost, and AlreadyEnded where the job was spoken and has an end of its own.
+        """
         first = self._plane.keys.job(self._lease.session_id, first_id)
-        [answer, *_] = await self._run(REPEAT, keys=(*self._keys, first))
-        if answer == b"FENCED":
-            raise LeaseLost
-        return bool(answer != b"NONE")
+        answer = await self._run(REPEAT, keys=(*self._keys, first))
+        if answer[0] == b"FENCED" or (answer[0] == b"DONE" and not answer[2]):
+            raise self._stop(answer)
+        return bool(answer[0] != b"NONE")
 
     async def _begin_again(self, answer: list[Any]) -> None:
         """Open a new epoch after a rejected entry, if this worker has the job and no entry was lost; else raises."""

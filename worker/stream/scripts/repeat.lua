@@ -1,9 +1,9 @@
 -- REPEAT: ends an entry that repeats an ended job with a copy of that job's terminal entry.
 -- KEYS: 4 the job record of the first entry. ARGV: 1 entry ID, 2 job ID, 3 fence.
--- Answers: {OK, type}. {DONE, type}: ended before. {FENCED}. {NONE}: the terminal entry is gone.
+-- Answers: {OK, type}. {DONE, type, '1' if that end is a copy}: ended before. {FENCED}. {NONE}: the terminal entry is gone.
 local id, _, fence = unpack(ARGV)
 local record, first = job_record(job, id), job_record(KEYS[4], '')
-if record.kind then return { 'DONE', record.kind } end
+if record.kind then return { 'DONE', record.kind, redis.call('HMGET', job, 'copy')[1] or '' } end
 if record.fence and record.fence > tonumber(fence) then return { 'FENCED' } end
 local last = last_id(audio)
 local found = last and first.kind and first.at and redis.call('XREVRANGE', audio, first.at, first.at)[1]
@@ -15,6 +15,6 @@ for i = 1, #copy, 2 do
 end
 local at = redis.call('XADD', audio, next_epoch(fence, last) .. '-0', unpack(copy))
 renew_ttl(audio)
-redis.call('HSET', job, 'fence', fence, 'end', first.kind, 'at', at)
+redis.call('HSET', job, 'fence', fence, 'end', first.kind, 'at', at, 'copy', '1')
 redis.call('PEXPIRE', job, TTL_MS)
 return { 'OK', first.kind }
