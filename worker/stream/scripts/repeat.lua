@@ -3,7 +3,8 @@
 -- Answers: {OK, type}. {DONE, type, '1' if that end is a copy}: ended before. {FENCED}. {NONE}: the terminal entry is gone.
 local id, _, fence = unpack(ARGV)
 local record, first = job_record(job, id), job_record(KEYS[4], '')
-if record.kind then return { 'DONE', record.kind, redis.call('HMGET', job, 'copy')[1] or '' } end
+local is_copy = redis.call('HMGET', job, 'copy')[1]
+if record.kind then return { 'DONE', record.kind, is_copy or '' } end
 if record.fence and record.fence > tonumber(fence) then return { 'FENCED' } end
 local last = last_id(audio)
 local found = last and first.kind and first.at and redis.call('XREVRANGE', audio, first.at, first.at)[1]
