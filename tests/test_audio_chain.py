@@ -18,11 +18,11 @@ FRAME = np.random.default_rng(3).uniform(-0.5, 0.5, 1920).astype(np.float32)
 SILENT_FRAME = np.zeros(1920, dtype=np.float32)
 
 
-def spoken(chain: Chain, segments: list[list[Pcm]]) -> list[bytes]:
+def spoken(chain: Chain, segments: list[list[Pcm]], pause_ms: int = 0) -> list[bytes]:
     """All that a chain gives for segments, each a list of pieces."""
     out: list[bytes] = []
-    for pieces in segments:
-        chain.begin_segment()
+    for index, pieces in enumerate(segments):
+        chain.begin_segment(pause_ms if index < len(segments) - 1 else None)
         out += [chain.feed(piece) for piece in pieces]
         out.append(chain.end_segment())
     return [*out, chain.flush()]
@@ -34,22 +34,19 @@ def spoken(chain: Chain, segments: list[list[Pcm]]) -> list[bytes]:
     st.sampled_from(Encoding),
     st.lists(st.tuples(st.integers(0, 4000), st.sampled_from([0.0, 0.001, 0.7])), max_size=4),
     st.lists(st.integers(0, 4000), max_size=8),
+    st.sampled_from([0, 15, 120, 300]),
     st.integers(0, 2**32 - 1),
 )
 def test_the_bytes_do_not_depend_on_where_the_input_was_cut(
-    rate: int, encoding: Encoding, parts: list[tuple[int, float]], cuts: list[int], seed: int
+    rate: int, encoding: Encoding, parts: list[tuple[int, float]], cuts: list[int], pause_ms: int, seed: int
 ) -> None:
     noise = np.random.default_rng(seed)
     whole = [noise.uniform(-level, level, n).astype(np.float32) for n, level in parts]
     one, many = Chain(rate, encoding), Chain(rate, encoding)
-    expected = b"".join(spoken(one, [[pcm] for pcm in whole]))
+    expected = b"".join(spoken(one, [[pcm] for pcm in whole], pause_ms))
     cut = [np.split(pcm, sorted(min(at, pcm.size) for at in cuts)) for pcm in whole]
-    assert b"".join(spoken(many, cut)) == expected
-    assert (many.n_samples, many.audible_at, many.trimmed_ms) == (
-        one.n_samples,
-        one.audible_at,
-        one.trimmed_ms,
-    )
+    assert b"".join(spoken(many, cut, pause_ms)) == expected
+    assert (many.n_samples, many.audible_at) == (one.n_samples, one.audible_at)
     assert len(expected) == one.n_samples * bytes_per_sample(encoding)
 
 
@@ -82,11 +79,10 @@ def test_the_first_audible_frame_is_returned_at_once(rate: int) -> None:
     assert chain.audible_at is not None
 
 
-def test_leading_silence_is_reported_as_kept_and_as_dropped() -> None:
+def test_only_leading_silence_that_is_kept_is_reported() -> None:
     chain = Chain(24000, "pcm_s16le")
     loud = np.full(1920, 0.5, dtype=np.float32)
     spoken(chain, [[SILENT_FRAME] * 3 + [loud]])
-    assert chain.trimmed_ms == 220
     assert chain.leading_silence_ms == 20
     assert chain.audible_at == 480
 
@@ -99,12 +95,42 @@ def test_silence_is_reported_at_the_jobs_rate(rate: int) -> None:
     assert chain.leading_silence_ms == pytest.approx(20, abs=1)
 
 
-def test_an_utterance_without_any_sound_still_comes_out_but_for_the_bound() -> None:
+def test_an_utterance_without_any_sound_still_comes_out_but_for_what_is_trimmed() -> None:
     chain = Chain(24000, "mulaw")
     out = b"".join(spoken(chain, [[SILENT_FRAME] * 20]))
-    assert len(out) == 20 * 1920 - 800 * 24
+    assert len(out) == 200 * 24
     assert chain.audible_at is None
-    assert chain.leading_silence_ms == 800
+    assert chain.leading_silence_ms == 200
+
+
+def silent_runs_ms(data: bytes, rate: int) -> list[float]:
+    """The lengths of the runs of silence between sounds, without those of less than 5 ms."""
+    loud = np.flatnonzero(np.abs(np.frombuffer(data, "<i2")) > 163)  # -46 dBFS
+    gaps = np.diff(loud) - 1
+    return [float(gap) * 1000 / rate for gap in gaps if gap > rate // 200]
+
+
+@pytest.mark.parametrize("rate", SAMPLE_RATES)
+@pytest.mark.parametrize("pause_ms", [60, 120, 300])
+@pytest.mark.parametrize(("n_before", "n_after"), [(0, 0), (1, 0), (0, 1), (3, 4), (9, 9)])
+def test_a_pause_is_equally_long_whatever_silence_the_segments_have(
+    rate: int, pause_ms: int, n_before: int, n_after: int
+) -> None:
+    segments = [[FRAME] + [SILENT_FRAME] * n_before, [SILENT_FRAME] * n_after + [FRAME]]
+    [gap_ms] = silent_runs_ms(b"".join(spoken(Chain(rate, "pcm_s16le"), segments, pause_ms)), rate)
+    assert gap_ms == pytest.approx(pause_ms if n_after else pause_ms - 20, abs=15)
+
+
+def test_a_cut_between_words_gets_no_pause() -> None:
+    segments = [[FRAME, SILENT_FRAME], [SILENT_FRAME, FRAME]]
+    [gap_ms] = silent_runs_ms(b"".join(spoken(Chain(24000, "pcm_s16le"), segments, 0)), 24000)
+    assert gap_ms < 50
+
+
+def test_the_last_segments_silence_is_cut_to_200_ms() -> None:
+    chain = Chain(24000, "pcm_s16le")
+    data = b"".join(spoken(chain, [[FRAME] + [SILENT_FRAME] * 9]))
+    assert len(data) == 2 * (1920 + 200 * 24)
 
 
 def test_an_utterance_without_segments_is_empty() -> None:

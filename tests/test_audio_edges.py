@@ -1,4 +1,4 @@
-"""Fades and trimming at the edges of segments and utterances."""
+"""Fades, trimming and pauses at the edges of segments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from worker.audio.edges import (
     Fader,
     LeadingTrim,
     OnsetMeter,
+    TrailingSilence,
     first_audible,
+    last_audible,
 )
 
 Pcm = NDArray[np.float32]
@@ -90,14 +92,17 @@ def test_fades_do_not_depend_on_where_a_segment_was_cut(lengths: list[int], cuts
 
 
 def test_the_engine_may_use_its_buffers_again() -> None:
-    buffer, fader, trim = silence(15), Fader(), LeadingTrim()
+    buffer, fader, trim, trailing = silence(15), Fader(), LeadingTrim(), TrailingSilence()
     before = buffer.copy()
     trim.feed(buffer)
+    trailing.begin(0)
+    trailing.feed(buffer)
     fader.feed(buffer)
     assert np.array_equal(buffer, before)
     buffer[:] = 9
     assert np.abs(fader.end()).max() < 1
     assert np.abs(trim.flush()).max() < 1
+    assert np.abs(trailing.feed(tone(1))).max() < 1
 
 
 def test_silence_before_speech_goes_but_for_20_to_30_ms() -> None:
@@ -119,7 +124,7 @@ def test_no_more_than_the_bound_is_dropped() -> None:
     assert trimmed(join(silence(300), tone(240)), max_trim_ms=0).size == 300 * 24 + 240
 
 
-def test_an_utterance_without_any_sound_loses_the_bound_and_keeps_the_rest() -> None:
+def test_a_segment_without_any_sound_loses_the_bound_and_keeps_the_rest() -> None:
     assert trimmed(silence(3000)).size == 2200 * 24
     assert trimmed(silence(400)).size == PREROLL_BLOCKS * BLOCK_SAMPLES
     assert trimmed(silence(15)).size == 15 * 24
@@ -150,6 +155,63 @@ def test_trimming_does_not_depend_on_where_speech_was_cut(
     out = [trim.feed(piece) for piece in pieces(pcm, cuts)]
     assert np.array_equal(join(*out, trim.flush()), trimmed(pcm, max_trim_ms))
     assert trim.n_dropped == pcm.size - trimmed(pcm, max_trim_ms).size <= max_trim_ms * 24
+
+
+def with_silence_after(silence_ms: int, *segments: Pcm, cuts: list[int] | None = None) -> Pcm:
+    trailing, out = TrailingSilence(), [tone(0)]
+    for pcm in segments:
+        trailing.begin(silence_ms)
+        out += [trailing.feed(piece) for piece in pieces(pcm, cuts or [])]
+        out.append(trailing.end(silence_ms))
+    return join(*out)
+
+
+@pytest.mark.parametrize("ms", [0, 5, 99, 100, 101, 500, 900])
+def test_silence_after_speech_becomes_as_long_as_it_should_be(ms: int) -> None:
+    out = with_silence_after(100, join(tone(2400), silence(ms)))
+    assert out.size == 2400 + 100 * 24
+    assert np.array_equal(out[: 2400 + min(ms, 100) * 24], join(tone(2400), silence(min(ms, 100))))
+
+
+def test_no_more_silence_than_the_bound_is_dropped_after_speech() -> None:
+    assert with_silence_after(100, join(tone(240), silence(2000))).size == 240 + 1200 * 24
+
+
+def test_a_words_soft_end_stays_where_no_pause_belongs() -> None:
+    assert with_silence_after(0, join(tone(240), silence(300))).size == 240 + 20 * 24
+    assert with_silence_after(0, tone(240)).size == 240
+
+
+def test_silence_between_sounds_of_one_segment_stays() -> None:
+    pcm = join(tone(240), silence(700), tone(240))
+    assert np.array_equal(with_silence_after(0, pcm), pcm)
+
+
+def test_a_segment_without_sound_lengthens_no_pause() -> None:
+    assert with_silence_after(100, join(tone(240), silence(500)), silence(400), tone(240)).size == 480 + 2 * 100 * 24
+
+
+def test_nothing_is_filled_up_before_the_first_sound() -> None:
+    assert with_silence_after(300, silence(10), tone(0)).size == 10 * 24
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 3000), st.booleans()), max_size=4), max_size=3),
+    st.lists(st.integers(0, 9000), max_size=12),
+    st.sampled_from([0, 10, 120, 300]),
+)
+def test_pauses_do_not_depend_on_where_speech_was_cut(
+    segments: list[list[tuple[int, bool]]], cuts: list[int], silence_ms: int
+) -> None:
+    made = [join(*(tone(n, 0.5 if loud else 0.001) for n, loud in parts), tone(0)) for parts in segments]
+    expected = with_silence_after(silence_ms, *made)
+    assert np.array_equal(with_silence_after(silence_ms, *made, cuts=cuts), expected)
+
+
+def test_the_last_audible_sample_is_the_last_above_the_threshold_of_either_sign() -> None:
+    assert last_audible(tone(0)) is None
+    assert last_audible(silence(30)) is None
+    assert last_audible(join(tone(5), tone(1, -0.1), silence(40))) == 5
 
 
 def test_the_first_audible_sample_is_the_first_above_the_threshold_of_either_sign() -> None:

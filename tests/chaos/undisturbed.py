@@ -145,11 +145,11 @@ class Qwen:
         asked = parse_job(job.entry_id, [word.encode() for pair in job.fields.items() for word in pair])
         voice = self._card(asked.voice or self._default_voice)
         state = self._state(voice)
-        SpeechPlan.of(asked, voice, has_codes=True)  # raises for a text of which nothing can be spoken
+        plan = SpeechPlan.of(asked, voice, has_codes=True)  # raises for a text of which nothing can be spoken
         chain = Chain(asked.sample_rate, asked.encoding)
         data = b""
-        for codes in _codes(chunks):
-            chain.begin_segment()
+        for segment, codes in _codes(chunks).items():
+            chain.begin_segment(plan.pause_ms(segment))
             data += chain.feed(self._decoded(codes, state)) + chain.end_segment()
         return data + chain.flush()
 
@@ -179,10 +179,10 @@ class Qwen:
         return pcm
 
 
-def _codes(chunks: Sequence[Entry]) -> list[Codes]:
-    """The codes on these entries, [n, 16] of each segment."""
+def _codes(chunks: Sequence[Entry]) -> dict[int, Codes]:
+    """The codes on these entries, [n, 16] by the segment's index."""
     written: dict[int, bytes] = {}
     for chunk in chunks:
         segment, _, codes = unpack_codes(chunk.codes or b"")
         written[segment] = written.get(segment, b"") + codes
-    return [np.frombuffer(codes, "<u2").reshape(-1, N_CODEBOOKS).astype(np.uint16) for codes in written.values()]
+    return {n: np.frombuffer(codes, "<u2").reshape(-1, N_CODEBOOKS).astype(np.uint16) for n, codes in written.items()}

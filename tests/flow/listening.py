@@ -20,6 +20,7 @@ from worker.engine.base import Segment
 from worker.stream.client import TERMINAL, Client
 from worker.stream.keys import Keys
 from worker.text import Lexicon, plan
+from worker.voices.card import Pauses
 
 KEYS = Keys()
 
@@ -132,10 +133,11 @@ async def settled(valkey: redis.Redis) -> None:
 def replayed(chain: Chain, text: str, entry_id: str | None = None) -> bytes:
     """The samples that an undisturbed worker sends."""
     data = b""
-    for index, piece in enumerate(plan(text, "English", Lexicon({}))):
+    pieces = plan(text, "English", Lexicon({}))
+    for index, piece in enumerate(pieces):
         seed = derived_seed("s", entry_id or "") + index
         segment = Segment(piece.spoken, "English", None, seed, 10_000)  # type: ignore[arg-type]
-        chain.begin_segment()
+        chain.begin_segment(Pauses().after(piece.written) if index < len(pieces) - 1 else None)
         for frame in range((len(piece.spoken) + 1) // 2):
             data += chain.feed(np.asarray(tone(segment, frame)))
         data += chain.end_segment()

@@ -1,4 +1,4 @@
-"""The audio chain of an utterance: fades at seams, leading silence trimmed, resampling, encoding.
+"""The audio chain of an utterance: silence trimmed, pauses between segments, fades, resampling, encoding.
 
 Invariant: the concatenated bytes depend on the samples of each segment, never on how they were cut into calls to
 `feed`. A worker that takes an utterance over therefore replays it through a new chain, drops the samples that were
@@ -11,16 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.audio import AudioError
-from worker.audio.edges import MAX_TRIM_MS, NOTHING, Fader, LeadingTrim, OnsetMeter
+from worker.audio.edges import (
+    LAST_SILENCE_MS,
+    MAX_TRIM_MS,
+    NOTHING,
+    PREROLL_MS,
+    Fader,
+    LeadingTrim,
+    OnsetMeter,
+    TrailingSilence,
+)
 from worker.audio.encode import encoder
-from worker.audio.resample import ENGINE_RATE_HZ, Resampler
+from worker.audio.resample import Resampler
 
 
 class Chain:
     """Turns float32 samples at 24 kHz into encoded bytes at the job's rate.
 
     Call `begin_segment`, `feed` and `end_segment` for each segment, then `flush` once. Their results in order are
-    the utterance. `end_segment` returns the last 5 ms of a segment, `flush` the resampler's last 15 ms.
+    the utterance. Between the sounds of two segments lies the pause that `begin_segment` was given, whatever silence
+    the segments have at their edges. `end_segment` returns the last 5 ms of a segment and the rest of that pause,
+    `flush` the resampler's last 15 ms.
     Raises AudioError for a rate, an encoding or samples that cannot be used, RuntimeError for calls out of order.
     """
 
@@ -29,9 +40,12 @@ class Chain:
         "_fader",
         "_flushed",
         "_in_segment",
+        "_leading",
+        "_max_trim_ms",
         "_onset",
+        "_pause_ms",
         "_resampler",
-        "_trim",
+        "_trailing",
         "sample_rate",
     )
 
@@ -39,7 +53,10 @@ class Chain:
         self.sample_rate = sample_rate
         self._resampler = Resampler(sample_rate)
         self._encoder = encoder(encoding)
-        self._trim = LeadingTrim(max_trim_ms)
+        self._max_trim_ms = max_trim_ms
+        self._leading = LeadingTrim(max_trim_ms)
+        self._trailing = TrailingSilence(max_trim_ms)
+        self._pause_ms: int | None = None
         self._fader = Fader()
         self._onset = OnsetMeter()
         self._in_segment = False
@@ -61,29 +78,29 @@ class Chain:
         at = self._onset.audible_at
         return (self._onset.n_samples if at is None else at) * 1000 / self.sample_rate
 
-    @property
-    def trimmed_ms(self) -> float:
-        """Leading silence that was dropped; `leading_silence_ms` does not count it."""
-        return self._trim.n_dropped * 1000 / ENGINE_RATE_HZ
-
-    def begin_segment(self) -> None:
-        """Begin a segment and fade it in."""
+    def begin_segment(self, pause_ms: int | None = None) -> None:
+        """Begin a segment. pause_ms: the silence after it; None for the last, whose silence is cut to 200 ms."""
         if self._in_segment or self._flushed:
             raise RuntimeError(
                 "a segment is open, or the utterance was flushed; call end_segment first, or make a new chain"
             )
         self._in_segment = True
+        self._leading = LeadingTrim(self._max_trim_ms)
+        self._pause_ms = None if pause_ms is None else max(pause_ms - PREROLL_MS, 0)
+        self._trailing.begin(LAST_SILENCE_MS if self._pause_ms is None else self._pause_ms)
 
     def feed(self, pcm: NDArray[np.float32]) -> bytes:
         """Add the segment's next samples; return the bytes that are final. pcm: float32 [n], finite."""
         self._check(pcm)
-        return self._trimmed(self._fader.feed(pcm))
+        return self._encode(self._fader.feed(self._trimmed(pcm)))
 
     def end_segment(self, pcm: NDArray[np.float32] = NOTHING) -> bytes:
         """Add the segment's last samples and end it; return the rest of it. pcm: float32 [n], finite."""
         self._check(pcm)
         self._in_segment = False
-        return self._trimmed(self._fader.end(pcm))
+        rest = np.concatenate((self._trimmed(pcm), self._trailing.feed(self._leading.flush())))
+        data = self._encode(self._fader.end(rest))
+        return data + self._encode(self._trailing.end(self._pause_ms or 0))
 
     def flush(self) -> bytes:
         """End the utterance; return the bytes still held back. Safe to call twice."""
@@ -92,8 +109,7 @@ class Chain:
         if self._flushed:
             return b""
         self._flushed = True
-        rest = self._encode(self._resampler.process(self._trim.flush())) + self._encode(self._resampler.flush())
-        return rest + self._encoder.flush()
+        return self._encoded(self._resampler.flush()) + self._encoder.flush()
 
     def _check(self, pcm: NDArray[np.float32]) -> None:
         if not self._in_segment:
@@ -103,10 +119,13 @@ class Chain:
         if not np.isfinite(pcm).all():
             raise AudioError("the engine returned samples that are not finite", "try the job again")
 
-    def _trimmed(self, pcm: NDArray[np.float32]) -> bytes:
-        return self._encode(self._resampler.process(self._trim.feed(pcm)))
+    def _trimmed(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._trailing.feed(self._leading.feed(pcm))
 
     def _encode(self, pcm: NDArray[np.float32]) -> bytes:
+        return self._encoded(self._resampler.process(pcm))
+
+    def _encoded(self, pcm: NDArray[np.float32]) -> bytes:
         if not pcm.size:
             return b""
         self._onset.add(pcm)

@@ -1,6 +1,6 @@
-"""The edges of speech: short fades where segments meet, less silence before the first sound, and where that sound is.
+"""The edges of segments: less silence before and after speech, a pause between two segments, short fades, the onset.
 
-Fades and trimming work at 24 kHz. Invariant: the concatenated output depends on the input and on where segments end,
+All work at 24 kHz. Invariant: the concatenated output depends on the input and on where segments end,
 never on how the input was cut into calls.
 """
 
@@ -9,12 +9,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+SAMPLES_PER_MS = 24
 FADE_SAMPLES = 120  # 5 ms: too short to hear, long enough that a step between two segments does not click
-BLOCK_SAMPLES = 240  # 10 ms: silence is dropped in whole blocks, counted from the utterance's first sample
+BLOCK_SAMPLES = 240  # 10 ms: leading silence is dropped in whole blocks
 PREROLL_BLOCKS = 2  # 20 ms before the block of the onset are kept: breath and the soft start of a consonant
+PREROLL_MS = PREROLL_BLOCKS * BLOCK_SAMPLES // SAMPLES_PER_MS
 AUDIBLE = 0.005  # of full scale, -46 dBFS: above the hiss of a codec's silence, below the softest onset of speech
 _LOOK = 480  # samples searched first: audible input is mostly audible there
 MAX_TRIM_MS = 800  # users of the model report 125 to 740 ms of leading silence
+LAST_SILENCE_MS = 200  # after an utterance's last sound
+_LEAST_SILENCE_MS = 20  # after a segment's last sound: a word's soft end
 
 NOTHING: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
 NOTHING.flags.writeable = False
@@ -29,6 +33,12 @@ def first_audible(pcm: NDArray[np.float32]) -> int | None:
             if loud[index]:
                 return start + index
     return None
+
+
+def last_audible(pcm: NDArray[np.float32]) -> int | None:
+    """Return the index of the last sample above AUDIBLE, or None. pcm: float32 [n]."""
+    index = first_audible(pcm[::-1])
+    return None if index is None else pcm.size - 1 - index
 
 
 class OnsetMeter:
@@ -98,9 +108,9 @@ class Fader:
 
 
 class LeadingTrim:
-    """Drops near-silence before an utterance's first sound, at most `max_trim_ms` of it.
+    """Drops near-silence before a segment's first sound, at most `max_trim_ms`, in blocks from the segment's start.
 
-    It holds back less than three blocks until the first sound. An utterance without any sound loses `max_trim_ms`
+    It holds back less than three blocks until the first sound. A segment without any sound loses `max_trim_ms`
     and keeps the rest.
     """
 
@@ -118,7 +128,7 @@ class LeadingTrim:
         return self._n_blocks * BLOCK_SAMPLES
 
     def feed(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Add the utterance's next samples; return those that are kept and final. pcm: float32 [n]."""
+        """Add the segment's next samples; return those that are kept and final. pcm: float32 [n]."""
         if self._open:
             return pcm
         onset = first_audible(pcm)
@@ -133,6 +143,47 @@ class LeadingTrim:
         return pcm if self._open else NOTHING
 
     def flush(self) -> NDArray[np.float32]:
-        """End the utterance; return the samples still held back."""
+        """End the segment; return the samples still held back."""
         pcm, self._held, self._open = self._held, NOTHING, True
         return pcm
+
+
+class TrailingSilence:
+    """Brings the near-silence after each segment's last sound to a given length.
+
+    It holds back the silence beyond that length until the next sound, at most `max_trim_ms` of it, and drops what it
+    holds at the segment's end. A segment without sound continues the silence of the one before.
+    """
+
+    __slots__ = ("_held", "_is_after_sound", "_max_held", "_n_kept", "_n_silent")
+
+    def __init__(self, max_trim_ms: int = MAX_TRIM_MS) -> None:
+        self._max_held = max_trim_ms * SAMPLES_PER_MS
+        self._n_kept = 0
+        self._n_silent = 0  # samples returned since the last sound
+        self._is_after_sound = False
+        self._held = NOTHING
+
+    def begin(self, silence_ms: int) -> None:
+        """Begin a segment, after which `silence_ms` of silence should lie, at least 20 ms."""
+        self._n_kept = max(silence_ms, _LEAST_SILENCE_MS) * SAMPLES_PER_MS
+
+    def feed(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Add the segment's next samples; return those that are final. pcm: float32 [n]."""
+        pcm = np.concatenate((self._held, pcm))
+        last = last_audible(pcm)
+        n_ready = 0
+        if last is not None:
+            n_ready, self._n_silent, self._is_after_sound = last + 1, 0, True
+        n_rest = pcm.size - n_ready
+        n_silent = min(max(self._n_kept - self._n_silent, n_rest - self._max_held, 0), n_rest)
+        self._n_silent += n_silent
+        self._held = pcm[n_ready + n_silent :].copy()
+        return pcm[: n_ready + n_silent]
+
+    def end(self, silence_ms: int) -> NDArray[np.float32]:
+        """End the segment; return the zeros that the silence since the last sound lacks to `silence_ms`."""
+        self._held = NOTHING
+        n_missing = max(silence_ms * SAMPLES_PER_MS - self._n_silent, 0) if self._is_after_sound else 0
+        self._n_silent += n_missing
+        return np.zeros(n_missing, dtype=np.float32)

@@ -7,8 +7,8 @@ from time import monotonic
 import numpy as np
 
 from schemas.errors import ErrorCode, JobError
-from schemas.messages import Audio, Complete
-from schemas.wire import pack_codes
+from schemas.messages import MAX_DATA_BYTES, Audio, Complete
+from schemas.wire import CODE_FRAME_BYTES, pack_codes
 from worker.audio.chain import Chain
 from worker.audio.encode import bytes_per_sample
 from worker.engine.base import CHUNK_RAMP, Finish, Frames
@@ -67,7 +67,7 @@ class Delivery:
 
     async def _speak(self, index: int, is_last: bool) -> None:
         stream = self._stream = self._engine.open(self._plan.segment(index, self._writer.progress))
-        self._chain.begin_segment()
+        self._chain.begin_segment(self._plan.pause_ms(index))
         unwritten: list[Frames] = []  # frames whose samples the chain still holds back or has trimmed
         while True:
             frames = await self._next(stream)
@@ -106,6 +106,21 @@ class Delivery:
         first_frame, codes = self._new_codes(index, frames)
         if not (data or is_final or codes):
             return
+        parts = self._messages_data(data)
+        for part in parts:
+            await self._append(part, pack_codes(index, first_frame, codes), is_final and part is parts[-1])
+            first_frame, codes = first_frame + len(codes) // CODE_FRAME_BYTES, b""
+        self._n_written += 1
+        self._n_begun = max(self._n_begun, index + 1)
+        if self._audible_after_s is None and self._chain.audible_at is not None:
+            self._audible_after_s = monotonic() - self._began_at
+
+    def _messages_data(self, data: bytes) -> list[bytes]:
+        """The data cut into what one message may carry: silence that the chain held back comes with what follows it."""
+        most = MAX_DATA_BYTES // self._sample_bytes * self._sample_bytes
+        return [data[at : at + most] for at in range(0, len(data), most)] or [b""]
+
+    async def _append(self, data: bytes, codes: bytes, is_final: bool) -> None:
         message = Audio(
             v=1,
             type="audio",
@@ -116,12 +131,7 @@ class Delivery:
             data=data,
             is_final=is_final,
         )
-        n_samples = len(data) // self._sample_bytes
-        await self._writer.write(message, n_samples, pack_codes(index, first_frame, codes))
-        self._n_written += 1
-        self._n_begun = max(self._n_begun, index + 1)
-        if self._audible_after_s is None and self._chain.audible_at is not None:
-            self._audible_after_s = monotonic() - self._began_at
+        await self._writer.write(message, len(data) // self._sample_bytes, codes)
 
     def _new_codes(self, index: int, frames: list[Frames]) -> tuple[int, bytes]:
         """Codes ([n, 16] uint16, little-endian) that are not on the stream yet, and the index of their first frame."""

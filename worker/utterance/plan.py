@@ -34,6 +34,10 @@ class SpeechPlan:
         """The text of the first segments, as the client wrote it."""
         return join(self.texts[:n_segments])
 
+    def pause_ms(self, index: int) -> int | None:
+        """The silence after the index-th segment; None for the last."""
+        return None if index == len(self.texts) - 1 else self.voice.pauses.after(self.texts[index].written)
+
     def segment(self, index: int, progress: Progress) -> Segment:
         """The index-th segment for the engine, with what earlier attempts delivered of it."""
         text = self.texts[index].spoken

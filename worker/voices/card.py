@@ -16,7 +16,9 @@ from pydantic_core import ErrorDetails
 
 from schemas import jobs
 from schemas.errors import MakimaError
+from worker.text.boundary import Rank
 from worker.text.lexicon import Lexicon
+from worker.text.pauses import boundary_after
 
 CARD_FILE = "voice.toml"
 MAX_CARD_BYTES = 256 * 1024
@@ -69,6 +71,23 @@ class Preview(_Part):
         return voices
 
 
+class Pauses(_Part):
+    """The silence between two segments, by the mark at the first one's end. 0: as short as between two words."""
+
+    sentence_ms: int = Field(300, ge=0, le=2000)
+    clause_ms: int = Field(120, ge=0, le=2000)
+
+    def after(self, text: str) -> int:
+        """The milliseconds of silence after a segment of this text; 0 where it ends without a mark."""
+        match boundary_after(text):
+            case Rank.SENTENCE:
+                return self.sentence_ms
+            case Rank.CLAUSE:
+                return self.clause_ms
+            case _:
+                return 0
+
+
 class Card(_Part):
     """A voice: its name, languages, reference recording and settings.
 
@@ -89,6 +108,7 @@ class Card(_Part):
     lexicon: dict[str, str] = Field(default_factory=dict)
     licence: Text
     consent: Text
+    pauses: Pauses = Field(default_factory=Pauses)
     preview: Preview = Field(default_factory=Preview)
     folder: Path
     reference_problem: str | None = None
