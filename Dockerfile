@@ -9,7 +9,7 @@ ENV PIP_CONSTRAINT=/build/constraints.txt \
 WORKDIR /build
 RUN python -m venv /venv
 # The dependencies first, with empty packages, so that a change of our code does not install them again.
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 RUN mkdir worker schemas \
     && touch worker/__init__.py schemas/__init__.py \
     && /venv/bin/pip install ".[${EXTRAS}]"

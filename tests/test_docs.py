@@ -18,7 +18,7 @@ GLOSSARY_WORDS = (
 )  # fmt: skip
 DIAGRAMS = {"flowchart", "stateDiagram-v2", "sequenceDiagram"}
 PICTURE_BYTES = 200_000
-OF_THIS_REPOSITORY = ("worker", "schemas", "tests", "benchmarks", "docs", "deploy", "voices", "examples")
+OF_THIS_REPOSITORY = ("worker", "schemas", "tests", "benchmarks", "docs", "deploy", "voices", "examples", "tools")
 
 
 @cache
