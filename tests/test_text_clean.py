@@ -163,7 +163,7 @@ def test_emoji_go_without_a_trace(text: str, spoken: str) -> None:
 @pytest.mark.parametrize(
     ("text", "spoken"),
     [
-        ("“Fine,” it’s ‘ok’", "\"Fine,\" it's 'ok'"),
+        ("“Fine,” it’s ‘ok’ 〝so〟", "“Fine,” it's 'ok' “so”"),
         ("10–20, yes – no -- or―so", "10-20, yes — no — or—so"),
         ("ＡＢＣ　１２３．５", "ABC 123.5"),
         ("ｶﾞｷﾞｸﾞﾚﾝ", "ガギグレン"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.text import Lexicon
+from worker.text import Lexicon, plan
 
 words = st.text(alphabet="abcABC あいア漢", min_size=1, max_size=5).filter(str.strip)
 
@@ -52,6 +52,10 @@ def test_an_entry_is_found_however_its_characters_were_written() -> None:
     assert (
         Lexicon({"caf\u0065\u0301": "kafay", "it’s": "its", "ＡＢＣ": "abc"}).apply("café it's ABC") == "kafay its abc"
     )
+
+
+def test_an_entry_with_quotation_marks_is_found_in_a_plan() -> None:
+    assert plan("Then “Bo” called.", "English", {"“Bo”": "Beau"})[0].spoken == "Then Beau called."
 
 
 def test_an_entry_of_several_words_matches_across_a_newline() -> None:

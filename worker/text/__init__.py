@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from worker.text.budget import frame_budget
+from worker.text.characters import respell_quotes
 from worker.text.clean import clean, is_speakable
 from worker.text.lexicon import Lexicon
 from worker.text.split import Splitter, split
@@ -28,7 +29,7 @@ def plan(text: str, language: str, lexicon: Lexicon | Mapping[str, str]) -> tupl
     language: an English name such as "English", or "Auto". lexicon: the voice's. Raises ValueError for a lexicon with
     an empty word.
     """
-    written = split(clean(text), language)
+    written = [respell_quotes(segment) for segment in split(clean(text), language)]
     if not lexicon:
         return tuple(SegmentText(segment, segment) for segment in written if is_speakable(segment))
     compiled = lexicon if isinstance(lexicon, Lexicon) else _compiled(tuple(lexicon.items()))

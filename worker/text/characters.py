@@ -42,19 +42,20 @@ _LONG_DASH = re.compile("[—–]+")
 _KEPT_FULL_WIDTH = "！（），．：；？［］｛｝～"
 _SPELLING = {
     **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if chr(code) not in _KEPT_FULL_WIDTH},
-    **dict.fromkeys(map(ord, "“”„‟〝〞〟"), '"'),
+    **{ord("〝"): "“", ord("〞"): "”", ord("〟"): "”"},
     **dict.fromkeys(map(ord, "‘’‚‛´ʼ"), "'"),
     **dict.fromkeys(map(ord, "‐‑‒−﹣"), "-"),
     **dict.fromkeys(map(ord, "―⸺⸻"), "—"),
     **dict.fromkeys(map(ord, "⋯‥"), "…"),
     **{ord("￥"): "¥", ord("￡"): "£", ord("￦"): "₩", ord("‼"): "!!", ord("⁉"): "!?", ord("⁈"): "?!"},
 }
+_QUOTES = dict.fromkeys(map(ord, "“”„‟"), '"')
 
 
 def normalise(text: str) -> str:
     """The text with one spelling for each character and single blanks, without emoji and control characters.
 
-    Every line end becomes \\n. Idempotent.
+    Every line end becomes \\n. Quotation marks keep their direction (`respell_quotes`). Idempotent.
     """
     text = _CONTROL.sub("", _LINE_END.sub("\n", text))
     if not text.isascii():
@@ -66,6 +67,11 @@ def normalise(text: str) -> str:
     if _GONE in text:
         text = _BLANKS.sub(" ", _GONE_BEFORE_MARK.sub("", text).replace(_GONE, " "))
     return _DOUBLE_HYPHEN.sub("—", text) if "--" in text else text
+
+
+def respell_quotes(text: str) -> str:
+    """The text with “ ” „ ‟ as \". For after the cuts, which need to know an opening mark from a closing one."""
+    return text if text.isascii() else text.translate(_QUOTES)
 
 
 def composed(text: str) -> str:

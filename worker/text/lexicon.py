@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from worker.text.characters import normalise
+from worker.text.characters import normalise, respell_quotes
 
 # Scripts written without blanks between words, or (hangul) with particles attached to words.
 _UNSPACED = re.compile(
@@ -28,7 +28,7 @@ class Lexicon:
         self._any_case: dict[str, str] = {}
         lengths: dict[str, set[int]] = {}
         for word, spoken in entries.items():
-            key = " ".join(normalise(word).split())
+            key = " ".join(respell_quotes(normalise(word)).split())
             if not key:
                 raise ValueError(f"lexicon entry {word!r} has no word; remove it or write the word")
             self._exact[key] = spoken
