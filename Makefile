@@ -9,7 +9,7 @@ OUT    ?= demo.wav
 QUICK  ?= $(foreach name,admission architecture audio docs engine errors log metrics settings text voice,$(wildcard tests/test_$(name)*.py)) tests/contract
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test quick lint types fmt bench chaos takeover roll fuzz clean
+.PHONY: help install demo quality check test quick lint types fmt bench chaos takeover roll fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -28,6 +28,8 @@ types: install ## check types with mypy --strict
 	$(BIN)/mypy
 fmt: install ## format the code and apply ruff's safe corrections
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+quality: install ## judge the preview voice beside espeak-ng, in a few minutes
+	$(BIN)/makima-tts bench quality --engine preview --voice placeholder --against espeak-ng
 bench: install ## measure the queue
 	$(BIN)/makima-tts bench queue --json -
 # SEED= MINUTES= SETUP=valkey|redis|sentinel|cluster ENGINE=preview|qwen NAIVE=1 DAMAGE=0
@@ -51,5 +53,5 @@ $(VENV)/.preview: $(BIN)/uv pyproject.toml
 	$(UV) --editable '.[preview]'
 	touch $@
 $(VENV)/.dev: $(BIN)/uv pyproject.toml
-	$(UV) --editable '.[preview,qwen,dev]'
+	$(UV) --editable '.[preview,qwen,quality,dev]'
 	touch $@ $(VENV)/.preview

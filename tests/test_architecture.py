@@ -42,6 +42,7 @@ RANKS = {
     "worker.voices": 3,
     "worker.engine": 4,
     "worker.stream": 5,
+    "worker.quality": 5,
     "worker.observe.metrics": 6,
     "worker.observe.health": 7,
     "worker.liveness": 7,
@@ -49,9 +50,10 @@ RANKS = {
     "worker.intake": 7,
     "worker.utterance": 8,
     "worker.service": 9,
+    "worker.rehearsal": 9,
+    "worker.flags": 9,
     "worker.bench": 10,
     "worker.commands": 10,
-    "worker.flags": 10,
     "worker.cli": 11,
     "worker.__main__": 12,
 }
@@ -134,8 +136,8 @@ def test_only_the_stream_and_the_bench_import_redis() -> None:
     ] == []
 
 
-def test_only_the_engine_and_the_bench_import_torch() -> None:
-    places = ("worker.engine", "worker.bench")
+def test_only_the_engine_the_judges_and_the_bench_import_torch() -> None:
+    places = ("worker.engine", "worker.quality", "worker.bench")
     assert [
         where for path in SOURCES if group_of(module_name(path)) not in places for where in foreign(path, TORCH)
     ] == []

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from worker.first import unwind_on_signals
+from worker.flags import NONE, Given, settings_of, takes
 
 app = typer.Typer(help="Measurements, as JSON.", no_args_is_help=True)
 
@@ -68,3 +69,18 @@ def bench_engine(
     from worker.bench.engine import run
 
     raise SystemExit(run(**options))
+
+
+@app.command("quality")
+@takes("engine", "model", "device", "dtype", "voice", "voices_dir", "cache_dir")
+def bench_quality(
+    flags: Given = NONE,
+    language: Annotated[list[str], typer.Option(help="Give it once for each language.")] = ["English", "Japanese"],  # noqa: B006
+    n_sentences: Annotated[int, typer.Option("--sentences", help="Sentences of each language, 1 to 20.")] = 20,
+    against: Annotated[str | None, typer.Option(help="A peer that speaks the same: upstream or espeak-ng.")] = None,
+    out: Annotated[str | None, typer.Option("--json", help="File for the JSON, or - for stdout.")] = None,
+) -> None:
+    """Words, naturalness, likeness, silences and faults of a voice, judged by models that come in packages."""
+    from worker.bench.quality import run
+
+    raise SystemExit(run(settings_of(flags), language, n_sentences, against, out))

@@ -20,6 +20,7 @@ from torch import Tensor
 from worker.engine.base import FRAME_SAMPLES
 from worker.engine.qwen.codec.decoder import Codec
 from worker.engine.qwen.loader import Model
+from worker.voices.card import VoiceSampling
 
 Codes = NDArray[np.uint16]
 Pcm = NDArray[np.float32]
@@ -27,35 +28,50 @@ Pcm = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class UpstreamClip:
-    """The reference of a cloned voice. audio: float32 [samples]."""
+    """The reference of a cloned voice. audio: float32 [samples]. transcript: None clones from the embedding alone."""
 
     audio: Pcm
     sample_rate_hz: int
-    transcript: str
+    transcript: str | None
 
 
 class Upstream:
-    """Upstream's generate_voice_clone with one icl voice, greedy, with the whole text in the prompt."""
+    """Upstream's generate_voice_clone with one voice and the whole text in the prompt."""
 
     def __init__(self, model: Model, recording: UpstreamClip) -> None:
         self._upstream = model.upstream
         self._prompt = self._upstream.create_voice_clone_prompt(
-            (recording.audio, recording.sample_rate_hz), ref_text=recording.transcript
+            (recording.audio, recording.sample_rate_hz),
+            ref_text=recording.transcript,
+            x_vector_only_mode=recording.transcript is None,
         )
 
-    def speak(self, text: str, language: str, max_frames: int) -> tuple[Codes, Pcm]:
-        """Codes uint16 [n, 16] and samples float32 [about n * 1920]; nothing is returned before the end."""
+    def speak(
+        self, text: str, language: str, max_frames: int, drawn: tuple[VoiceSampling, int] | None = None
+    ) -> tuple[Codes, Pcm]:
+        """Codes uint16 [n, 16] and samples float32 [about n * 1920]; nothing is returned before the end.
+
+        drawn: the sampling and its seed; None is greedy.
+        """
         with _codes_of(self._upstream.model) as generated, _without_notices():
             wavs, _ = self._upstream.generate_voice_clone(
                 text=text,
                 language=language,
                 voice_clone_prompt=self._prompt,
                 non_streaming_mode=True,
-                do_sample=False,
-                subtalker_dosample=False,
                 max_new_tokens=max_frames + 1,
+                **_sampling_options(drawn),
             )
         return generated[0].cpu().numpy().astype(np.uint16), wavs[0]
+
+
+def _sampling_options(drawn: tuple[VoiceSampling, int] | None) -> dict[str, Any]:
+    """The arguments of generate_voice_clone. Sets torch's seed where codes are drawn."""
+    if drawn is None or drawn[0].temperature == 0:
+        return {"do_sample": False, "subtalker_dosample": False}
+    torch.manual_seed(drawn[1])
+    names = ("temperature", "top_k", "top_p", "repetition_penalty")
+    return {"do_sample": True} | {name: getattr(drawn[0], name) for name in names}
 
 
 class CodecWays:
