@@ -6,7 +6,6 @@ from typing import Any
 
 from schemas.jobs import (
     DECIMAL_PATTERN,
-    DEFAULT_LANGUAGE,
     DEFAULT_SAMPLE_RATE_HZ,
     DEFAULT_TTL_MS,
     ID_PATTERN,
@@ -43,16 +42,18 @@ MESSAGE_FIELDS: dict[str, str] = {
     "computed_on": "engine, processor or GPU, libraries and dtype, on which the samples depend beside job and voice",
     "resumed_exactly": "after a take-over: true when every sample is as without it; false when single samples may"
     " differ by one step of 16 bits or, after regenerated, a word may be spoken in another way",
+    "language": "language of the speech: the job's, or the one that the text's script decided",
     "seq": "number of the chunk within the job, from 0, across take-overs",
     "pos": "index within the job of the first sample in data",
     "data": "samples: mono, little-endian, in begin.encoding at begin.sample_rate",
     "is_final": "true on the last audio message of a job that completes, and only there; its data may be empty",
-    "finish": "stop: spoken to the end; length: the frame budget was used up; runaway: stopped, it made no speech",
+    "finish": "stop: spoken to the end; length: the frame budget was used up; runaway: stopped, it made no speech;"
+    " silent: the text has nothing to speak, so there is no sample and every figure of the audio is 0",
     "samples": "samples delivered, all attempts together",
     "chunks": "audio messages delivered, all attempts together",
     "audio_ms": "length of the audio, ms",
     "queue_ms": "from XADD to BEGIN, ms",
-    "first_audio_ms": "from XADD to the first audible chunk, ms",
+    "first_audio_ms": "from XADD to the first audible chunk, ms; 0 where the finish is silent",
     "leading_silence_ms": "silence before the first audible sample, ms",
     "rtf": "real-time factor: synthesis time divided by the audio's length; below 1 is faster than real time",
     "seed": "the seed used; above 2^53 JavaScript numbers are not exact",
@@ -81,7 +82,8 @@ def job_schema() -> Document:
                 "type": "string",
                 "pattern": r"\S",
                 "maxLength": MAX_TEXT_CHARS,
-                "description": "the text to speak; a worker may be set to another limit in characters",
+                "description": "the text to speak; a worker may be set to another limit in characters. Of a text"
+                " without anything speakable, such as an emoji, the job completes with the finish silent",
             },
             "job_id": _text("the same again in a session is the same job (default: the entry id)", _whole(ID_PATTERN)),
             "voice": {
@@ -93,8 +95,7 @@ def job_schema() -> Document:
             "language": {
                 "type": "string",
                 "enum": list(LANGUAGES),
-                "default": DEFAULT_LANGUAGE,
-                "description": "upper or lower case",
+                "description": "upper or lower case (default: by the text's script, see vectors/README.md)",
             },
             "sample_rate": {
                 "type": "string",

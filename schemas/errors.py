@@ -35,8 +35,8 @@ class ErrorCode(StrEnum):
     )
     TEXT_EMPTY = (
         "text_empty",
-        "`text` is missing or empty, or holds nothing that can be spoken, such as punctuation alone.",
-        "Send text with letters or digits, or skip the job.",
+        "`text` is missing, empty, or white space alone.",
+        "Send the text, or skip the job.",
     )
     TEXT_TOO_LONG = (
         "text_too_long",

@@ -38,6 +38,13 @@ MESSAGES: dict[str, tuple[str, Message]] = {
             resumed_exactly=False,
         ),
     ),
+    "begin_language": (
+        "a job without a language: the text's script decided",
+        Begin(
+            **_JOB, voice="makima", model="preview", sample_rate=24_000, encoding="pcm_s16le", attempt=1,
+            language="Japanese",
+        ),
+    ),
     "audio": (
         "four samples of pcm_s16le: 0, 1, -1, 32767",
         Audio(**_JOB, seq=0, pos=0, data=b"\0\0\1\0\xff\xff\xff\x7f"),
@@ -52,6 +59,13 @@ MESSAGES: dict[str, tuple[str, Message]] = {
         Complete(
             **_JOB, finish="stop", samples=48_000, chunks=25, audio_ms=2_000, queue_ms=1, first_audio_ms=97,
             leading_silence_ms=20, rtf=1.0, seed=MAX_SEED, voice="makima", model="preview", text_spoken=_TEXT,
+        ),
+    ),
+    "complete_silent": (
+        "a text with nothing to speak, such as :)",
+        Complete(
+            **_JOB, finish="silent", samples=0, chunks=1, audio_ms=0, queue_ms=1, first_audio_ms=0,
+            leading_silence_ms=0, rtf=0.0, seed=7, voice="makima", model="preview", text_spoken="",
         ),
     ),
     "cancelled": ("cancelled while it was spoken", Cancelled(**_JOB, samples=9_600, text_spoken="こんにちは。")),
@@ -119,6 +133,7 @@ JOBS: dict[str, list[tuple[str, bytes]]] = {
     "another version": [("session_id", b"s1"), ("text", b"Hi."), ("v", b"2")],
     "no text": [("session_id", b"s1")],
     "only spaces": [("session_id", b"s1"), ("text", " \u3000\n".encode())],
+    "a text with nothing to speak": [("session_id", b"s1"), ("text", b":)")],
     "text of 5,001 characters": [("session_id", b"s1"), ("text", "あ".encode() * 5_001)],
     "text that is not UTF-8": [("session_id", b"s1"), ("text", b"caf\xe9")],
     "the WebSocket's word": [("session_id", b"s1"), ("text", b"Hi."), ("encoding", b"pcm16")],

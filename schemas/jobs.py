@@ -22,7 +22,6 @@ DEFAULT_TTL_MS = 30_000
 MAX_TTL_MS = 300_000
 MAX_SEED = 2**63 - 1
 MAX_TEMPERATURE = 2.0
-DEFAULT_LANGUAGE = "English"
 DEFAULT_SAMPLE_RATE_HZ = 24_000
 SAMPLE_RATES = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
 LANGUAGES = (
@@ -60,7 +59,8 @@ class Encoding(StrEnum):
 class Job:
     """One valid speak job.
 
-    voice: None for the worker's default. seed: derived where the job has none.
+    voice: None for the worker's default. language: None where the text's script decides. seed: derived where the job
+    has none.
     traceparent: W3C Trace Context. It is checked and kept for later; nothing uses it yet.
     """
 
@@ -70,7 +70,7 @@ class Job:
     v: int
     job_id: str
     voice: str | None
-    language: str
+    language: str | None
     sample_rate: int
     encoding: Encoding
     ttl_ms: int
@@ -269,10 +269,10 @@ def _voice(given: Fields) -> str | None:
     return voice
 
 
-def _language(given: Fields) -> str:
+def _language(given: Fields) -> str | None:
     value = given.get("language")
     if value is None:
-        return DEFAULT_LANGUAGE
+        return None
     language = _LANGUAGE_OF.get(value.lower()) if len(value) <= MAX_NUMBER_CHARS else None
     if language is None:
         _refuse("language", value, f"use one of {', '.join(LANGUAGES)}", MAX_NUMBER_CHARS)

@@ -20,7 +20,7 @@ MAX_COUNT = 2**53 - 1  # the largest exact integer of JSON readers: 6,000 years 
 KNOWN_WORDS: dict[str, tuple[str, ...]] = {
     "encoding": tuple(Encoding),
     "resumed_by": ("codes", "regenerated"),
-    "finish": ("stop", "length", "runaway"),
+    "finish": ("stop", "length", "runaway", "silent"),
     "code": tuple(ErrorCode),
 }
 
@@ -49,7 +49,7 @@ EncodedSamples = Annotated[
 
 
 # Keys that were added later. They are left out where they are nil, so that the bytes of older messages stay the same.
-LEFT_OUT_WHEN_NIL = frozenset({"computed_on", "resumed_exactly"})
+LEFT_OUT_WHEN_NIL = frozenset({"computed_on", "resumed_exactly", "language"})
 
 
 class _Message(BaseModel):
@@ -76,6 +76,7 @@ class Begin(_Message):
     resumed_by: Annotated[str, _word("resumed_by")] | None = None
     computed_on: Annotated[str, Field(pattern=r"^[ -~]{1,256}$")] | None = None
     resumed_exactly: bool | None = None
+    language: Name | None = None
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -93,7 +94,7 @@ class Audio(_Message):
 
 
 class Complete(_Message):
-    """The job was spoken to its end. The figures cover all attempts."""
+    """The job was spoken to its end, or had nothing to speak (`silent`). The figures cover all attempts."""
 
     type: Literal["complete"] = "complete"
     finish: Annotated[str, _word("finish")]

@@ -61,6 +61,15 @@ def test_speak_decodes_every_encoding_into_its_wav_file(encoding: str, at: list[
     assert audible_s(tmp_path / "hello.wav") > 0.2
 
 
+def test_speak_writes_an_empty_wav_file_of_a_text_with_nothing_to_speak(
+    at: list[str], run: Run, tmp_path: Path
+) -> None:
+    done = run("speak", ":)", "--out", str(tmp_path / "s.wav"), *at)
+    assert done.returncode == 0, done.stderr
+    assert soundfile.info(tmp_path / "s.wav").frames == 0
+    assert b"nothing to speak" in done.stderr
+
+
 def test_speak_sends_raw_samples_to_a_pipe(at: list[str], run: Run, shell: Run) -> None:
     raw = shell("speak", "The same samples twice.", "--seed", "1", "--session", "s1", *at)
     assert raw.returncode == 0, raw.stderr

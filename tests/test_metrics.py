@@ -52,6 +52,17 @@ def test_every_figure_of_complete_is_counted() -> None:
     assert value(metrics, "rtf_bucket", le="0.3") == 2
 
 
+def test_a_text_with_nothing_to_speak_is_counted_and_not_measured() -> None:
+    metrics = Metrics()
+    metrics.completed(
+        complete(finish="silent", samples=0, chunks=1, audio_ms=0, first_audio_ms=0, leading_silence_ms=0, rtf=0.0)
+    )
+    assert value(metrics, "finished_total", finish="silent", voice="placeholder", model="preview") == 1
+    assert value(metrics, "queue_seconds_count") == 1
+    for name in ("audio_seconds", "first_audio_seconds", "leading_silence_seconds", "rtf"):
+        assert value(metrics, f"{name}_count") == 0
+
+
 def test_other_ends_are_counted_by_outcome() -> None:
     metrics = Metrics()
     for outcome in ("cancelled", "expired", "expired"):

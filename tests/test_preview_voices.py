@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.previewing import Make, card, segment, speak
 from worker.engine.base import Finish, VoiceUnavailable
-from worker.engine.preview.voices import spoken_language
 from worker.voices.card import LANGUAGES, Preview
 
 
@@ -25,33 +22,6 @@ def test_auto_finds_the_language_by_the_script(make_preview: Make) -> None:
     found = speak(engine, segment("Привет, как дела?", "Auto", voice))
     named = speak(engine, segment("Привет, как дела?", "Russian", voice))
     assert found.audio.tobytes() == named.audio.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("text", "preferred", "language"),
-    [
-        ("こんにちは", (), "Japanese"),
-        ("東京タワー", ("Chinese",), "Japanese"),
-        ("ｱｲｽ 100 OK", (), "Japanese"),
-        ("东京", (), "Chinese"),
-        ("東京", ("English", "Japanese", "Chinese"), "Japanese"),
-        ("我爱 Python", ("Chinese", "Japanese"), "Chinese"),
-        ("안녕하세요", ("Japanese",), "Korean"),
-        ("Привет", ("Japanese",), "Russian"),
-        ("Grüß Gott", ("Japanese", "German", "English"), "German"),
-        ("Hello", ("Japanese", "Korean"), "English"),
-        ("Ω", (), "English"),
-        ("12:30 …", ("Japanese",), "Japanese"),
-        ("", (), "English"),
-    ],
-)
-def test_the_script_and_then_the_card_decide_the_language(text: str, preferred: tuple[str, ...], language: str) -> None:
-    assert spoken_language(text, preferred) == language
-
-
-@given(st.text(), st.lists(st.sampled_from(LANGUAGES), unique=True))
-def test_any_text_has_a_language(text: str, preferred: list[str]) -> None:
-    assert spoken_language(text, tuple(preferred)) in LANGUAGES
 
 
 def test_the_card_sets_voice_rate_and_pitch(make_preview: Make) -> None:

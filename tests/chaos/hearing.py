@@ -247,6 +247,10 @@ class Session:
             self._say("gaps", heard, f"complete says {message.chunks} chunks, {len(heard.chunks)} were heard")
         if not (heard.chunks and _audio(heard.chunks[-1]).is_final):
             self._say("gaps", heard, "complete comes after a chunk that was not the final one")
+        is_silent = message.finish == "silent"
+        if is_silent is bool(message.samples) or (is_silent and len(heard.chunks) > 1):
+            says = f"finish {message.finish}, {message.samples} samples"
+            self._say("broken", heard, f"complete says {says} in {len(heard.chunks)} chunks")
         if str(message.seed) != heard.asked("seed", str(message.seed)):
             self._say("broken", heard, f"complete says seed {message.seed}, not {heard.asked('seed', '')}")
 

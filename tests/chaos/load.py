@@ -27,6 +27,7 @@ from worker.stream.transport.address import Address
 TURN_S = 0.25  # in which one job is published at most
 TTL_MS = 300_000  # nothing expires however long Redis is away
 CANCELS, LEAVES, SEEDED = 0.06, 0.05, 0.4  # the share of the jobs, of the sessions, of the jobs
+NAMED = 0.7  # the share of the jobs that name their language
 WAIT_MS = 200  # for a replica to have a job
 PAUSE_S = 0.05
 AFTER_EVERY_JOB = f"{2**53}-0"  # an entry id
@@ -50,7 +51,8 @@ JAPANESE = (
     "京都行きの電車は、朝の七時に九番線から出ます。十分前には駅に着いていてください。切符は、二回見せることになります。",
 )
 SEEDS = ("0", "5", str(2**63 - 1))
-UNSPEAKABLE = "…!"  # ends as the error text_empty
+EMPTY = " "  # ends as the error text_empty
+SILENT = ("…!", ":)", "---", "🎉")  # complete without a sample
 _TEXTS = [("English", text) for text in ENGLISH] + [("Japanese", text) for text in JAPANESE]
 _WEIGHTS = [1, 1, 1, 2, 3, 4, 4, 1, 1, 2, 3]
 
@@ -58,15 +60,17 @@ _WEIGHTS = [1, 1, 1, 2, 3, 4, 4, 1, 1, 2, 3]
 def draw_fields(draw: random.Random, session_id: str, job_id: str) -> dict[str, str]:
     """A job in any language, length, encoding and rate of the mix."""
     language, text = draw.choices(_TEXTS, _WEIGHTS)[0]
+    kind = draw.random()
     fields = {
         "session_id": session_id,
-        "text": UNSPEAKABLE if draw.random() < 0.02 else text,
+        "text": EMPTY if kind < 0.01 else draw.choice(SILENT) if kind < 0.04 else text,
         "job_id": job_id,
-        "language": language,
         "sample_rate": str(draw.choice(SAMPLE_RATES)),
         "encoding": draw.choice(list(Encoding)).value,
         "ttl_ms": str(TTL_MS),
     }
+    if draw.random() < NAMED:  # the others' scripts decide
+        fields["language"] = language
     return fields | ({"seed": draw.choice(SEEDS)} if draw.random() < SEEDED else {})
 
 

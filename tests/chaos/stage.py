@@ -56,6 +56,12 @@ class Stage:
         self.n_chunks[job], self.n_samples[job] = seq + 1, pos + 32
         self.write(body, codes=pack_codes(segment, first_frame, CHUNK[seq]))
 
+    def silence(self, job: str, is_final: bool) -> None:
+        seq = self.n_chunks.get(job, 0)
+        self.n_chunks[job] = seq + 1
+        body = Audio(job_id=job, session_id="s", seq=seq, pos=self.n_samples[job], data=b"", is_final=is_final)
+        self.write(body, codes=pack_codes(0, 0, b""))
+
     def complete(self, job: str) -> None:
         body = Complete(
             job_id=job, session_id="s", finish="stop", samples=self.n_samples[job], chunks=self.n_chunks[job],

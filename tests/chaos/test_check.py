@@ -102,6 +102,23 @@ def _without_codes(stage: Stage) -> None:
     del stage.entries["a audio 1"][1][b"codes"]
 
 
+def _say_nothing(finish: str = "silent", n_chunks: int = 1) -> Callable[[Stage], None]:
+    def spoil(stage: Stage) -> None:
+        _publish_and_begin("f")(stage)
+        for n in range(n_chunks):
+            stage.silence("f", is_final=n == n_chunks - 1)
+        stage.complete("f")
+        stage.alter("f complete 0", finish=finish)
+
+    return spoil
+
+
+def test_nothing_is_found_in_a_job_with_nothing_to_speak() -> None:
+    stage = good()
+    _say_nothing()(stage)
+    assert stage.check().violations == []
+
+
 def _add_to_the_body(stage: Stage) -> None:
     raw = stage.entries["a audio 1"][1]
     raw[b"data"] = bytes([raw[b"data"][0] + 1]) + raw[b"data"][1:] + b"\xa1x\x01"
@@ -164,6 +181,9 @@ RULES: list[tuple[str, str, Callable[[Stage], None]]] = [
      lambda s: s.alter("a begin 1", resumed_by="regenerated")),
     ("broken", "s a: begins at 1010-0 with {'voice': 'placeholder', 'encoding': 'mulaw'",
      lambda s: s.alter("a begin 0", encoding="mulaw")),
+    ("broken", "s a: complete says finish silent, 128 samples", lambda s: s.alter("a complete 0", finish="silent")),
+    ("broken", "s f: complete says finish stop, 0 samples in 1 chunks", _say_nothing("stop")),
+    ("broken", "s f: complete says finish silent, 0 samples in 2 chunks", _say_nothing(n_chunks=2)),
     ("broken", "s a: complete says seed 8, not 7", lambda s: s.alter("a complete 0", seed=8)),
     ("broken", "s a: chunk 1 has 63 bytes: no whole samples", lambda s: s.alter("a audio 1", data=CHUNK[1][1:])),
     ("broken", "s a: the codes of chunk 1 cannot be read", _without_codes),

@@ -89,7 +89,7 @@ def stage(valkey: redis.Redis, client: Client) -> Stage:
 
 
 async def _hand_over_in_mid_utterance(stage: Stage, settings: Settings, engines: list[Engine]) -> None:
-    """Jobs of every kind: one given back by its worker, one cancelled while spoken, one after another, one refused."""
+    """Jobs of every kind: given back by its worker, cancelled while spoken, after another, refused, without speech."""
     leaving, staying = engines
     async with running(settings, leaving) as worker:
         await stage.publish("moved", "a", text=TWO_SEGMENTS, encoding="mulaw", sample_rate="8000", seed="5")
@@ -102,7 +102,8 @@ async def _hand_over_in_mid_utterance(stage: Stage, settings: Settings, engines:
         await stage.until_chunks("cut", stage.n_chunks("cut") + 1)
         await stage.cancel("cut")
         await stage.publish("refused", "a", voice="nobody")
-        await stage.publish("refused", "b", text="…")
+        await stage.publish("refused", "b", text=" ")
+        await stage.publish("silent", "a", text="…")
         await stage.publish("refused", "c", sample_rate="1")
         await stage.until_all_ended()
 
@@ -114,7 +115,7 @@ async def test_nothing_is_wrong_with_what_real_workers_say(
     await _hand_over_in_mid_utterance(stage, settings, [PreviewEngine(3, pace=8), PreviewEngine(3, pace=8)])
     found = await stage.check(preview)
     assert found.violations == []
-    assert (found.n_jobs, found.n_complete, found.n_cancelled, found.n_refused) == (6, 2, 1, 3)
+    assert (found.n_jobs, found.n_complete, found.n_cancelled, found.n_refused) == (7, 3, 1, 3)
     assert found.takeovers >= 2
 
 
@@ -148,13 +149,13 @@ async def test_nothing_is_wrong_with_what_qwen_says(
     undisturbed = Qwen(endless, prompts, VOICES, "placeholder")
     found = await stage.check(undisturbed)
     assert found.violations == []
-    assert (found.n_jobs, found.n_complete, found.n_cancelled, found.n_refused) == (6, 2, 1, 3)
+    assert (found.n_jobs, found.n_complete, found.n_cancelled, found.n_refused) == (7, 3, 1, 3)
     assert found.takeovers >= 2
 
     def read_with_another_code(session_id: str) -> Sequence[Raw]:
         """In the first frame of the session."""
         entries = [(stream_id, dict(raw)) for stream_id, raw in stage.entries(session_id)]
-        for raw in [raw for _, raw in entries if b"codes" in raw][:1]:
+        for raw in [raw for _, raw in entries if len(raw.get(b"codes", b"")) > 6][:1]:
             header, code, rest = raw[b"codes"][:6], raw[b"codes"][6], raw[b"codes"][7:]
             raw[b"codes"] = header + bytes([code ^ 1]) + rest
         return entries

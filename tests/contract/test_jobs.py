@@ -51,7 +51,7 @@ def test_a_session_and_a_text_are_a_complete_job() -> None:
         v=1,
         job_id="17-3",
         voice=None,
-        language="English",
+        language=None,
         sample_rate=24_000,
         encoding=Encoding.PCM_S16LE,
         ttl_ms=30_000,
@@ -107,6 +107,11 @@ def test_another_version_is_refused_before_the_rest(v: str) -> None:
 @pytest.mark.parametrize("text", ["", " ", "\n\t ", "\u3000"])
 def test_a_text_of_nothing_but_spaces_is_empty(text: str) -> None:
     assert refused(flat(text=text)) == (ErrorCode.TEXT_EMPTY, "text")
+
+
+@pytest.mark.parametrize("text", [":)", "…", "---", "🎉", "\u200b", "*waves*", "\x00"])
+def test_a_text_with_nothing_to_speak_is_a_good_job(text: str) -> None:
+    assert parse_job("1-0", flat(text=text)).text == text
 
 
 def test_a_job_without_text_is_empty() -> None:

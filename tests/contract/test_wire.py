@@ -48,6 +48,7 @@ MESSAGE: st.SearchStrategy[Message] = st.one_of(
         sample_rate=st.integers(1, 48_000), encoding=known("encoding"), attempt=st.integers(1, 9), resumed_at=COUNTS,
         resumed_by=st.none() | known("resumed_by"), resumed_exactly=st.none() | st.booleans(),
         computed_on=st.none() | st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=256),
+        language=st.none() | NAMES,
     ),
     st.builds(
         Audio, v=st.just(1), type=st.just("audio"), job_id=IDS, session_id=IDS, seq=COUNTS, pos=COUNTS,
@@ -70,7 +71,7 @@ MESSAGE: st.SearchStrategy[Message] = st.one_of(
 )  # fmt: skip
 
 ORDER = {
-    "begin": "voice model sample_rate encoding attempt resumed_at resumed_by computed_on resumed_exactly",
+    "begin": "voice model sample_rate encoding attempt resumed_at resumed_by computed_on resumed_exactly language",
     "audio": "seq pos data is_final",
     "complete": "finish samples chunks audio_ms queue_ms first_audio_ms leading_silence_ms rtf seed voice model"
     " text_spoken",

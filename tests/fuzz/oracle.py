@@ -33,7 +33,7 @@ def meaning(entry_id: str, flat: Sequence[bytes]) -> dict[str, Any] | None:
     job_id = read.get("job_id", entry_id)
     digest = hashlib.sha256(f"{read['session_id']} {job_id}".encode()).digest()
     defaults = {
-        "job_id": job_id, "voice": None, "language": "English", "sample_rate": 24_000, "encoding": "pcm_s16le",
+        "job_id": job_id, "voice": None, "language": None, "sample_rate": 24_000, "encoding": "pcm_s16le",
         "ttl_ms": 30_000, "seed": int.from_bytes(digest[:8], "big") // 2, "temperature": None, "traceparent": None,
     }  # fmt: skip
     return {**defaults, **read, "v": 1}

@@ -29,6 +29,7 @@ SILENCE_TIMEOUT_S = 60.0
 ENDINGS = {
     "length": "the model did not end the speech, and the text's frame budget was used up",
     "runaway": "the model produced no speech any more and was stopped",
+    "silent": "the text has nothing to speak, so the file has no samples; use a text with letters or digits",
 }
 
 

@@ -69,7 +69,7 @@ def speak(settings: Settings, request: SpeakRequest) -> int:
 
 def _conclude(received: ReceivedAudio, request: SpeakRequest) -> int:
     """Write the WAV file, also of a job that ended early, and return the exit status."""
-    if request.out != RAW and received.data:
+    if request.out != RAW and (received.data or isinstance(received.end, Complete)):
         try:
             received.write_wav(Path(request.out))
         except (OSError, soundfile.LibsndfileError) as error:
@@ -119,8 +119,13 @@ def _show(received: ReceivedAudio, entry: Entry, request: SpeakRequest) -> None:
         sys.stdout.buffer.write(fresh)
         sys.stdout.buffer.flush()
     if isinstance(entry.message, Complete) and not request.as_json:
-        audio_s, chunks = entry.message.audio_ms / 1000, entry.message.chunks
-        print(f"{audio_s:.2f} s in {chunks} chunks, model {entry.message.model}", file=sys.stderr)
+        print(_summary(entry.message), file=sys.stderr)
+
+
+def _summary(complete: Complete) -> str:
+    if complete.finish == "silent":
+        return "no audio: the text has nothing to speak; send letters or digits to hear something"
+    return f"{complete.audio_ms / 1000:.2f} s in {complete.chunks} chunks, model {complete.model}"
 
 
 def _described(message: Message) -> dict[str, Any]:

@@ -113,13 +113,15 @@ class Metrics:
         child.inc()
 
     def completed(self, complete: Complete) -> None:
-        """Record every figure of a `complete` message, and its outcome."""
+        """Record every figure of a `complete` message, and its outcome. Without samples only `queue_ms` is measured."""
         self.count(self.utterances, "complete")
         self.count(self.finished, str(complete.finish), complete.voice, complete.model)
         self.samples.inc(complete.samples)
         self.chunks.inc(complete.chunks)
-        self.audio_s.observe(complete.audio_ms / 1000)
         self.queue_s.observe(complete.queue_ms / 1000)
+        if not complete.samples:
+            return
+        self.audio_s.observe(complete.audio_ms / 1000)
         self.first_audio_s.observe(complete.first_audio_ms / 1000)
         self.leading_silence_s.observe(complete.leading_silence_ms / 1000)
         self.rtf.observe(complete.rtf)

@@ -87,7 +87,8 @@ class BeginRequest:
 
     deadline_ms: when a job that never began expires, by the session Redis' clock. max_attempts: attempts in a row that
     may deliver no new sample. has_codes: the engine resumes from codes. computed_on: the arithmetic that the samples
-    depend on, None if the engine does not name it. is_exact: equal arithmetic gives equal samples.
+    depend on, None if the engine does not name it. is_exact: equal arithmetic gives equal samples. language: of the
+    speech.
     """
 
     voice: str
@@ -99,6 +100,7 @@ class BeginRequest:
     has_codes: bool = False
     computed_on: str | None = None
     is_exact: bool = False
+    language: str | None = None
 
     def message(self, job_id: str, session_id: str, attempt: int, delivered: int, progress: Progress) -> Begin:
         """The begin message of an attempt that resumes after `delivered` samples."""
@@ -117,6 +119,7 @@ class BeginRequest:
             resumed_by=resumed_by,
             computed_on=self.computed_on,
             resumed_exactly=None if resumed_by is None else self._is_resumed_exactly(resumed_by, progress),
+            language=self.language,
         )
 
     def _is_resumed_exactly(self, resumed_by: str, progress: Progress) -> bool:

@@ -52,7 +52,14 @@ class Delivery:
         return self._plan.text_of(self._n_begun)
 
     async def run(self) -> None:
-        """Speak every segment. Raises EngineError, JobError (no_audio), LeaseLost and `session_writer.Stop`."""
+        """Speak every segment; without any, write the final chunk without samples and leave the engine alone.
+
+        Raises EngineError, JobError (no_audio), LeaseLost and `session_writer.Stop`.
+        """
+        if not self._plan.texts:
+            if not self._writer.progress.is_whole:
+                await self._append(b"", pack_codes(0, 0, b""), is_final=True)
+            return
         last = len(self._plan.texts) - 1
         for index in range(last + 1):
             await self._speak(index, is_last=index == last)
@@ -144,7 +151,10 @@ class Delivery:
         return first_frame + n_known, codes[n_known:].astype("<u2").tobytes()
 
     def complete(self, published_ms: int, model: str) -> Complete:
-        """The complete message. After a take-over first_audio_ms ends at the first `begin`: a lower bound."""
+        """The complete message. After a take-over first_audio_ms ends at the first `begin`: a lower bound.
+
+        A text without speech has no first audio: the figure is 0.
+        """
         job, writer = self._plan.job, self._writer
         began_ms = writer.progress.began_ms if self._resumed_at and writer.progress.began_ms else self._begun_ms
         queue_ms = max(0, began_ms - published_ms)
@@ -155,12 +165,12 @@ class Delivery:
             type="complete",
             job_id=job.job_id,
             session_id=job.session_id,
-            finish=self._finish.value,
+            finish=self._finish.value if writer.delivered else "silent",
             samples=writer.delivered,
             chunks=writer.next_seq,
             audio_ms=round(writer.delivered * 1000 / job.sample_rate),
             queue_ms=queue_ms,
-            first_audio_ms=first_audio_ms,
+            first_audio_ms=first_audio_ms if writer.delivered else 0,
             leading_silence_ms=round(self._chain.leading_silence_ms),
             rtf=(monotonic() - self._began_at) / spoken_s if spoken_s else 0.0,
             seed=job.seed,

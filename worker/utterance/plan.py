@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.errors import ErrorCode, JobError
 from schemas.jobs import MAX_SEED, Job
 from worker.audio.encode import bytes_per_sample
 from worker.engine.base import FRAME_RATE_HZ, Resume, Segment
 from worker.stream.progress import Progress
-from worker.text import SegmentText, frame_budget, join, plan
+from worker.text import SegmentText, clean, frame_budget, join, plan
+from worker.text.language import language_of
 from worker.voices.card import Card
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechPlan:
-    """A job, its voice and the texts of its segments. has_codes: the engine resumes a segment from its codes."""
+    """A job, its voice, its language and the texts of its segments, which depend on job and card alone.
+
+    texts: empty for a text with nothing to speak. has_codes: the engine resumes a segment from its codes.
+    """
 
     job: Job
     voice: Card
+    language: str
     has_codes: bool
     texts: tuple[SegmentText, ...]
 
     @classmethod
     def of(cls, job: Job, voice: Card, has_codes: bool) -> SpeechPlan:
-        """Split a job's text. Raises JobError (text_empty)."""
-        texts = plan(job.text, job.language, voice.lexicon)
-        if not texts:
-            raise JobError(ErrorCode.TEXT_EMPTY, "the text has nothing to speak", "text", "send letters or digits")
-        return cls(job, voice, has_codes, texts)
+        """Choose the language of a job that names none, and split its text."""
+        language = job.language or language_of(clean(job.text), voice.languages)
+        return cls(job, voice, language, has_codes, plan(job.text, language, voice.lexicon))
 
     def text_of(self, n_segments: int) -> str:
         """The text of the first segments, as the client wrote it."""
@@ -41,10 +43,10 @@ class SpeechPlan:
     def segment(self, index: int, progress: Progress) -> Segment:
         """The index-th segment for the engine, with what earlier attempts delivered of it."""
         text = self.texts[index].spoken
-        max_frames = frame_budget(text, self.job.language)
+        max_frames = frame_budget(text, self.language)
         return Segment(
             text=text,
-            language=self.job.language,
+            language=self.language,
             voice=self.voice,
             seed=(self.job.seed + index) & MAX_SEED,
             max_frames=max_frames,

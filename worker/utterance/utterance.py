@@ -97,7 +97,11 @@ class Utterance:
         job, voice = self._read()
         plan = SpeechPlan.of(job, voice, context.engine.engine.has_codes)
         request = self._begin_request(plan)
-        await self._be_admitted(permit, request)
+        if plan.texts:
+            self._check_voice(voice)
+            await self._be_admitted(permit, request)
+        else:  # BEGIN compares samples, and this job's final chunk, which may be there, has none
+            await self._writer.peek(request)
         begun_ms = await self._writer.begin(request)
         context.metrics.attempts.observe(self._writer.attempt)
         delivery = Delivery(context.engine, self._writer, plan, self.lease, begun_ms)
@@ -130,9 +134,11 @@ class Utterance:
             voice = self.context.voices().get(name)
         except UnknownVoice as error:
             raise JobError(ErrorCode.UNKNOWN_VOICE, error.problem, "voice", error.remedy) from None
-        if (problem := self.context.engine.unavailable_voices.get(name)) is not None:
-            raise JobError(ErrorCode.VOICE_UNAVAILABLE, problem, "voice")
         return job, voice
+
+    def _check_voice(self, voice: Card) -> None:
+        if (problem := self.context.engine.unavailable_voices.get(voice.name)) is not None:
+            raise JobError(ErrorCode.VOICE_UNAVAILABLE, problem, "voice")
 
     def _begin_request(self, plan: SpeechPlan) -> BeginRequest:
         arithmetic = self.context.arithmetic
@@ -146,6 +152,7 @@ class Utterance:
             has_codes=plan.has_codes,
             computed_on=arithmetic.name if arithmetic else None,
             is_exact=arithmetic is not None and arithmetic.is_exact,
+            language=plan.language,
         )
 
 

@@ -14,8 +14,9 @@ from tests.fuzz.strategies import CHARACTERS, Change, several, splices, strings
 from tests.fuzz.target import Target, packed, require, unpacked
 from worker.engine.preview.espeak import Espeak, Request
 from worker.engine.preview.synthesiser import wait_for_samples
-from worker.engine.preview.voices import ESPEAK_VOICES, spoken_language
+from worker.engine.preview.voices import ESPEAK_VOICES
 from worker.text import Lexicon, Splitter, clean, frame_budget, is_speakable, join, plan, split
+from worker.text.language import language_of_auto
 from worker.text.split import MAX_CHARS
 
 MAX_TEXT_CHARS = 100_000  # the most that a setting allows
@@ -122,7 +123,7 @@ def speak(data: bytes, folder: Path) -> bool:
     """What a job's text becomes is spoken to its end by the native library, and no byte of it is a command to it."""
     language, text, entries = unpacked(data)
     for piece in plan(text, language, _lexicon(entries) or {}):
-        spoken = spoken_language(piece.spoken, ("Japanese", "English")) if language == "Auto" else language
+        spoken = language_of_auto(piece.spoken, ("Japanese", "English")) if language == "Auto" else language
         request = Request(piece.spoken, ESPEAK_VOICES[spoken])
         said = request.encoded().decode()
         require(not any(unicodedata.category(char) == "Cc" for char in said), "a control character reaches espeak-ng")
