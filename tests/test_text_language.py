@@ -61,6 +61,7 @@ def test_han_alone_is_the_cards_first_of_chinese_and_japanese(languages: tuple[s
         ("Pull Request を main に merge してください", "Japanese"),
         ("Hello World!と表示される", "Japanese"),
         ("OK、Google Mapsで Shinjuku Stationを検索して", "Japanese"),
+        ("“Hi, Makima!”と言った", "Japanese"),
         ("Python과 Rust를 비교", "Korean"),
         ("iPhone 15 Pro Max를 샀다", "Korean"),
         ("我爱 Python", "Chinese"),

@@ -17,7 +17,7 @@ class Findings:
     may fail, for their own keys were damaged, each with the reason. excepted_orders: jobs overtaken when the
     driver had deleted `waiting`. takeovers: begins of another attempt. reopened: begins of the same one, after a cancel
     that was not its own or a reply that was lost. repeated: copies of an end, for a job published again. n_refused:
-    jobs that ended with the error they were to end with.
+    jobs that ended with the error they were to end with. n_silent: those of n_complete with nothing to speak.
     """
 
     lost: list[str] = field(default_factory=list)
@@ -31,6 +31,7 @@ class Findings:
     n_sessions: int = 0
     n_jobs: int = 0
     n_complete: int = 0
+    n_silent: int = 0
     n_cancelled: int = 0
     n_refused: int = 0
     takeovers: int = 0

@@ -267,6 +267,7 @@ class Session:
     def _judge(self, heard: Heard, expected: Expected, has_left: bool) -> None:
         end = heard.end.message if heard.end is not None else None
         self._found.n_complete += isinstance(end, Complete)
+        self._found.n_silent += isinstance(end, Complete) and end.finish == "silent"
         self._found.n_cancelled += isinstance(end, Cancelled)
         if end is None and heard.job.job_id in self._excepted and heard.job.job_id in self._letters:
             self._say_failed(heard, f"is a dead letter, {self._letters[heard.job.job_id]}")

@@ -56,6 +56,7 @@ def figures(run: Run) -> dict[str, Any]:
         "jobs": found.n_jobs,
         "sessions": found.n_sessions,
         "complete": found.n_complete,
+        "silent": found.n_silent,
         "cancelled": found.n_cancelled,
         "refused": found.n_refused,
         "excepted": len(found.excepted),
