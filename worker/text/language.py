@@ -27,7 +27,7 @@ _WORD = re.compile(
     + f"|(?P<latin>(?:(?![{''.join(_LETTERS.values())}])[^\\W\\d_])+)"  # every other alphabet is spoken like Latin
 )
 _ATTACHED = re.compile(
-    rf"[A-Za-z][0-9-]*(?:[!?.)\"'”’」』）]{0, 3}(?:(?=[{_LETTERS['kana']}])|(?P<hangul>(?=[{_LETTERS['hangul']}])))"
+    rf"[A-Za-z][0-9-]*(?:[!?.)\"'”’」』）]{{0,3}}(?:(?=[{_LETTERS['kana']}])|(?P<hangul>(?=[{_LETTERS['hangul']}])))"
     r"|\s(?=[はがをにでとのもへや]\s))"
 )
 _LANGUAGE_OF = {"kana": "Japanese", "hangul": "Korean", "cyrillic": "Russian"}
