@@ -27,7 +27,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 WORKER = ["worker", "--engine", "preview", "--voice", "placeholder", "--redis-url", NOWHERE]
 COMMANDS = [
     (["voices", "list"], 0),
-    (["voices", "check"], 1),
+    (["voices", "check", "--no-judge"], 1),
     (["doctor", "--redis-url", NOWHERE], 1),
     (["queue", "status", "--redis-url", NOWHERE], 1),
     (["cancel", "s1", "--redis-url", NOWHERE], 1),

@@ -19,7 +19,7 @@ def test_voices_list_tells_which_are_complete(run: Run) -> None:
 
 
 def test_voices_check_fails_while_a_recording_is_missing(run: Run) -> None:
-    done = run("voices", "check")
+    done = run("voices", "check", "--no-judge")
     assert done.returncode == 1
     assert b"makima: incomplete: reference.wav is missing" in done.stdout
     assert b"placeholder: ready" in done.stdout
@@ -29,7 +29,7 @@ def test_voices_of_another_folder_each_with_its_problem(run: Run, tmp_path: Path
     for name in ("one", "two"):
         (tmp_path / "mine" / name).mkdir(parents=True)
         (tmp_path / "mine" / name / "voice.toml").write_text("name = 1", "utf-8")
-    done = run("voices", "check", "--voices-dir", "mine")
+    done = run("voices", "check", "--no-judge", "--voices-dir", "mine")
     assert done.returncode == 1
     lines = done.stderr.decode().splitlines()
     assert all(line.startswith("makima-tts: ") for line in lines)
@@ -40,13 +40,13 @@ def test_voices_of_another_folder_each_with_its_problem(run: Run, tmp_path: Path
 def test_a_recording_that_is_usable_but_could_be_better_fails_no_check_and_says_why(run: Run, tmp_path: Path) -> None:
     make_voice(tmp_path / "mine", "fine")
     hasty = make_voice(tmp_path / "mine", "hasty", seconds=3.5)
-    done = run("voices", "check", "--voices-dir", "mine")
+    done = run("voices", "check", "--no-judge", "--voices-dir", "mine")
     assert (done.returncode, done.stderr) == (0, b"")
     fine, ready, *warnings = done.stdout.decode().splitlines()
     assert (fine, ready) == ("fine: ready", "hasty: ready")
     assert warnings == ["hasty: warning: the recording lasts 3.5 s; 5 to 15 s give the best likeness"]
     (hasty / "voice.toml").write_text((hasty / "voice.toml").read_text("utf-8").replace("transcript", "#"), "utf-8")
-    broken = run("voices", "check", "--voices-dir", "mine")
+    broken = run("voices", "check", "--no-judge", "--voices-dir", "mine")
     assert broken.returncode == 1
     assert b"needs `transcript`" in broken.stdout
 

@@ -186,11 +186,17 @@ def voices_list(flags: Given = NONE, as_json: AsJson = False) -> None:
 
 @voices_app.command("check")
 @takes("voices_dir")
-def voices_check(flags: Given = NONE) -> None:
+def voices_check(
+    flags: Given = NONE,
+    judge: Annotated[
+        bool | None,
+        typer.Option("--judge/--no-judge", help="Recognise words and speakers; by default with the extra `quality`."),
+    ] = None,
+) -> None:
     """Check every card and its reference; status 1 if one cannot be used."""
     from worker.commands.voices import check
 
-    raise SystemExit(check(settings_of(flags)))
+    raise SystemExit(check(settings_of(flags), judge))
 
 
 @model_app.command("fetch")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import soxr
 
 from tests.conftest import REPOSITORY
 from tests.previewing import segment, speak
@@ -17,6 +19,7 @@ from worker.quality.installed import JUDGES, missing_judges
 from worker.quality.judges import Judges, at_judges_rate, versions
 from worker.quality.readings import compared_units
 from worker.quality.recogniser import RATE_HZ
+from worker.quality.recording import recording_warnings
 from worker.quality.speaker import similarity
 from worker.quality.text import align
 from worker.voices.reference import recording_of
@@ -87,6 +90,22 @@ def test_a_voice_is_more_like_itself_than_like_another(judges: Judges, speech: P
     assert lower is not None
     assert similarity(first, second) > similarity(first, lower)
     assert similarity(first, first) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_good_recording_has_no_warning_and_a_wrong_transcript_or_a_second_voice_has_one(
+    judges: Judges, speech: Pcm
+) -> None:
+    card = Registry.load(REPOSITORY / "voices").get("placeholder")
+    recording = recording_of(card)
+    assert list(recording_warnings(judges, card, recording)) == []
+    other = card.model_copy(
+        update={"transcript": "明日は傘を持って、駅の前で待っていてください。", "languages": ("Japanese",)}
+    )
+    louder = soxr.resample(speech, RATE_HZ, recording.rate_hz) * 0.5
+    joined = np.concatenate([louder, louder, recording.audio[: 2 * louder.size]])
+    words, voices = recording_warnings(judges, other, replace(recording, audio=joined.astype(np.float32)))
+    assert "transcript" in words
+    assert "more than one voice" in voices
 
 
 def test_too_little_sound_has_no_speaker_and_no_sound_no_judgement(judges: Judges) -> None:

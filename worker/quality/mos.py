@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,15 @@ WINDOW_S = 9.01  # what DNSMOS scores at once
 
 
 class NaturalnessJudge:
-    """DistillMOS."""
+    """DistillMOS. Its model is loaded for the first score, because a check of recordings needs no torch."""
 
-    def __init__(self) -> None:
+    @cached_property
+    def _model(self) -> Any:
         import distillmos
 
         with redirect_stdout(io.StringIO()):  # it prints the path of its weights
-            self._model: Any = distillmos.ConvTransformerSQAModel()
-        self._model.eval()
+            model = distillmos.ConvTransformerSQAModel()
+        return model.eval()
 
     def score(self, pcm: NDArray[np.float32]) -> float:
         """1 to 5. pcm: float32 [n] at RATE_HZ, n > 0."""
