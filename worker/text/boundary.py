@@ -1,7 +1,6 @@
-"""Boundaries: where a sentence or a clause ends, decided from a few characters on either side.
+"""Boundaries: where a sentence or a clause ends, decided from what precedes it and a few characters after it.
 
-Abbreviations depend on the language. In doubt there is no boundary: a long segment costs nothing, a pause after "Dr."
-is audible.
+In doubt there is no boundary: a long segment costs nothing, a pause inside a sentence is audible.
 """
 
 from __future__ import annotations
@@ -10,43 +9,24 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import NamedTuple
+
+from worker.text.clauses import is_clause
+from worker.text.nesting import ALWAYS_CLOSE, NESTING, Nesting
+from worker.text.quotations import goes_on_after
+from worker.text.stops import Language, next_word
+
+__all__ = ["LOOKAHEAD_CHARS", "Boundary", "Language", "Rank", "is_wide_letter", "joins_on", "marks", "may_part"]
 
 LOOKAHEAD_CHARS = 16  # characters after a mark that may decide whether it is a boundary
 
 _WIDE_STOPS = "。！？｡．"
-_QUOTES = "\"'"
-_BRACKETS = "”’»)]}」』）】》〉〕］｝"
-_CLOSERS = re.escape(_QUOTES + _BRACKETS)
-_OPENERS = "\"'“‘«([{「『（¿¡"
-_MARK = re.compile(
-    rf"(?P<stop>(?:[.!?…{_WIDE_STOPS}]+[{_CLOSERS}]*)+)"
-    rf"|(?P<clause>[,;:]+[{_CLOSERS}]*|[，、；：—–]+[{re.escape(_BRACKETS)}]*)|\n| "
-)
-_LAST_WORD = re.compile(r"[^\s\"'“‘«(\[{「『（/]{1,14}\Z")
-_DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")
-_MAY_END_SENTENCE = frozenset({"a.m", "p.m"})
-_NEVER_FIRST = frozenset(".!?…。！？｡．、，,：:;；~〜～ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ々" + _BRACKETS)
-_NEVER_LAST = frozenset("「『（【《〈〔［｛“‘«([{¿¡")
-_LOOKBACK_CHARS = 14  # characters looked at for the word before a full stop
-
-_BEFORE_A_NAME = {
-    "English": "mr mrs ms mx dr prof rev hon gen sen rep gov col sgt capt lt cmdr st mt ft vs cf viz approx dept",
-    "German": "dr prof hr fr frl str bzw ca vgl sog evtl ggf inkl geb gest dipl ing",
-    "French": "mm mme mmes mlle dr pr me st ste av bd cf env",
-    "Spanish": "sr sra srta dr dra dña ud uds vd vds prof gral av avda",
-    "Portuguese": "sr sra srta dr dra prof profa exmo av eng",
-    "Italian": "sig sigg dott prof avv ing arch geom on rag",
-    "Russian": "г гг ул д стр им проф акад тов см ср св",
-}
-_BEFORE_A_NUMBER = {
-    "English": "no nos art fig figs vol vols ch sec eq p pp par jan feb mar apr jun jul aug sep sept oct nov dec",
-    "German": "nr abs abb art bd kap s jan feb apr jun jul aug sept okt nov dez",
-    "French": "n no art fig vol ch p pp janv févr avr juil sept oct nov déc",
-    "Spanish": "n núm art fig vol cap p pág págs ene feb mar abr jun jul ago sept oct nov dic",
-    "Portuguese": "n art fig vol cap p pág págs jan fev mar abr jun jul ago set out nov dez",
-    "Italian": "n art fig vol cap p pag pagg gen feb mar apr giu lug ago set ott nov dic",
-    "Russian": "рис табл гл п с т",
-}
+_STOPS = ".!?…" + _WIDE_STOPS
+_CLAUSES = ",;:，、；：—–"
+_MARK = re.compile(rf"[{_STOPS}]+|[{_CLAUSES}]+|[{re.escape(NESTING)}]|\n| ")
+_NEVER_FIRST = frozenset(_STOPS + "、，,：:；;~〜～ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ々»›”" + ALWAYS_CLOSE)
+_NEVER_LAST = frozenset("「『（【《〈〔［｛“‘«‹„([{¿¡")
+_UNIT_SIGNS = frozenset("°%‰€$£¥₽₩")
 
 
 class Rank(IntEnum):
@@ -55,58 +35,78 @@ class Rank(IntEnum):
     SENTENCE = 0
     CLAUSE = 1
     BLANK = 2
+    TIGHT = 3  # a blank at which a pause sounds wrong: after an abbreviation, before what a quotation belongs to
 
 
-class Language:
-    """The abbreviations of one language, or of all languages for Auto."""
+class Boundary(NamedTuple):
+    """end: the index after the mark and what closes with it. since: where the innermost quotation opened, or -1."""
 
-    __slots__ = ("_before_a_name", "_before_a_number", "_has_ordinals")
-
-    def __init__(self, name: str) -> None:
-        self._before_a_name = _words(_BEFORE_A_NAME, name)
-        self._before_a_number = _words(_BEFORE_A_NUMBER, name)
-        self._has_ordinals = name == "German"
-
-    def goes_on(self, word: str, follows: str) -> bool:
-        """True when a full stop after this word does not end the sentence. follows: the next word's first character."""
-        lower = word.lower()
-        if _DOTTED.fullmatch(word):
-            return lower not in _MAY_END_SENTENCE
-        if len(word) == 1 and word.isupper():
-            return word != "I"
-        if follows.isdecimal():
-            return lower in self._before_a_number or lower in self._before_a_name
-        return lower in self._before_a_name or (self._has_ordinals and len(word) < 3 and word.isdecimal())
+    end: int
+    rank: Rank
+    since: int
 
 
-def _words(lists: dict[str, str], language: str) -> frozenset[str]:
-    chosen = lists.values() if language == "Auto" else [lists.get(language, "")]
-    return frozenset(word for words in chosen for word in words.split())
-
-
-def marks(window: str, limit: int, language: Language) -> Iterator[tuple[int, Rank]]:
-    """The boundaries up to `limit`, in order: (index after the mark, its rank).
+def marks(window: str, limit: int, language: Language) -> Iterator[Boundary]:
+    """The boundaries up to `limit`, in order.
 
     window: text with single blanks; at least LOOKAHEAD_CHARS longer than `limit` unless the text ends with it.
     """
-    for mark in _MARK.finditer(window):
-        end = mark.end()
+    nesting = Nesting(window)
+    tight = -1  # the index of a blank at which a pause sounds wrong
+    end = 0
+    while mark := _MARK.search(window, end):
+        char, end = mark[0][0], mark.end()
         if end > limit:
             return
-        follows = window[end : end + 1]
-        if follows and joins_on(follows):
-            continue
-        if mark["stop"] is not None:
-            rank = _rank_of_stop(window, mark, language)
-        elif mark["clause"] is not None:
-            rank = _rank_of_clause(mark, follows)
-        elif mark[0] == "\n":
-            rank = Rank.BLANK if follows.islower() else Rank.SENTENCE
+        rank: Rank | None = None
+        if char in _STOPS:
+            signs, end = _run_of_stops(window, mark, nesting)
+            if end > limit:
+                return
+            rank = _rank_of_stop(window, mark.start(), end, signs, language)
+            if rank is None:
+                tight = end
+        elif char in _CLAUSES:
+            end = _after_closing(window, end, nesting)
+            if end > limit:
+                return
+            rank = Rank.CLAUSE if is_clause(window, mark.start(), end, language) else None
+        elif char == "\n":
+            nesting.clear()
+            rank = Rank.BLANK if window[end : end + 1].islower() else Rank.SENTENCE
+        elif char == " ":
+            rank = _rank_of_blank(window, end, nesting, is_tight=tight == mark.start())
         else:
-            in_number = window[mark.start() - 1].isdecimal() and follows.isdecimal()
-            rank = None if in_number else Rank.BLANK
-        if rank is not None:
-            yield end, rank
+            nesting.take(mark.start())
+            if char == ")" and window[mark.start() - 1 : mark.start()].isdecimal() and nesting.since < 0:
+                tight = end
+        follows = window[end : end + 1]
+        if rank is not None and not (follows and (follows in _NEVER_FIRST or joins_on(follows))):
+            yield Boundary(end, rank, nesting.since)
+
+
+def _run_of_stops(window: str, mark: re.Match[str], nesting: Nesting) -> tuple[str, int]:
+    """The signs of a run of stops, such as ?!, and where it ends with all that closes after it."""
+    signs, end = mark[0], _after_closing(window, mark.end(), nesting)
+    while more := _MORE_STOPS.match(window, end):
+        signs, end = signs + more[0].lstrip(), _after_closing(window, more.end(), nesting)
+    return signs, end
+
+
+_MORE_STOPS = re.compile(rf" ?[{_STOPS}]+")
+
+
+def _after_closing(window: str, end: int, nesting: Nesting) -> int:
+    """Where the closing marks end that follow this index, also after one blank: clé ? »"""
+    while end < len(window):
+        at = end + (window[end] == " ")
+        if at == len(window) or window[at] not in NESTING or not nesting.closes(at):
+            break
+        if at > end and window[at] in "\"'" and nesting.since < 0:
+            break
+        nesting.take(at)
+        end = at + 1
+    return end
 
 
 def joins_on(char: str) -> bool:
@@ -123,7 +123,9 @@ def joins_on(char: str) -> bool:
 
 def may_part(before: str, after: str) -> bool:
     """True when a cut between these two characters splits neither a number nor a syllable."""
-    if joins_on(after) or before == "\u200d" or after in _NEVER_FIRST or before in _NEVER_LAST:
+    if joins_on(after) or before == "\u200d" or '"' in (before, after):
+        return False
+    if after in _NEVER_FIRST or before in _NEVER_LAST:
         return False
     if before.isdecimal():
         return not after.isdecimal()
@@ -139,46 +141,34 @@ def is_wide_letter(char: str) -> bool:
     return char >= "\u3040" and char.isalnum()
 
 
-def _rank_of_clause(mark: re.Match[str], follows: str) -> Rank | None:
-    if follows in _NEVER_FIRST:
+def _rank_of_blank(window: str, end: int, nesting: Nesting, *, is_tight: bool) -> Rank | None:
+    before, after = window[end - 2 : end - 1], window[end : end + 1]
+    if before.isdecimal() and (after.isdecimal() or after in _UNIT_SIGNS):
         return None
-    last = mark["clause"].rstrip(_QUOTES + _BRACKETS)[-1]
-    if last in "、；—" or (last in "，：" and not follows.isdecimal()):
-        return Rank.CLAUSE
-    return Rank.CLAUSE if not follows or follows.isspace() or is_wide_letter(follows) else None
+    if before in _NEVER_LAST or (after in NESTING and nesting.closes(end)):
+        return None
+    return Rank.TIGHT if is_tight or "&" in (before, after) else Rank.BLANK
 
 
-def _rank_of_stop(window: str, mark: re.Match[str], language: Language) -> Rank | None:
-    run, end = mark["stop"], mark.end()
-    signs = run.rstrip(_QUOTES + _BRACKETS)
-    is_quoted = len(signs) < len(run)
-    follows = window[end : end + 1]
-    if not follows or follows == "\n":
+def _rank_of_stop(window: str, start: int, end: int, signs: str, language: Language) -> Rank | None:
+    after = window[end : end + LOOKAHEAD_CHARS]
+    is_closed = window[end - 1] not in _STOPS
+    if not after or after[0] == "\n":
         return Rank.SENTENCE
+    if is_closed and goes_on_after(after):
+        return None
     if signs[-1] in _WIDE_STOPS:
-        if follows in _NEVER_FIRST:
-            return None
-        return Rank.CLAUSE if is_quoted and "\u3041" <= follows <= "\u309f" else Rank.SENTENCE
-    if follows != " ":
-        return _rank_before_wide(window, mark, signs) if is_wide_letter(follows) else None
-    first = window[end + 1 : end + 5].lstrip(_OPENERS)[:1]
-    if first.islower():
-        return Rank.CLAUSE if is_quoted or signs != "." else None
-    return None if signs == "." and _is_abbreviation(window, mark.start(), first, language) else Rank.SENTENCE
+        return Rank.SENTENCE
+    if after[0] != " ":
+        return _rank_before_wide(window[start - 1 : start], signs) if is_wide_letter(after[0]) else None
+    if next_word(after)[:1].islower():
+        return Rank.CLAUSE if signs != "." and after[1:2] not in "—–" else None
+    return None if signs == "." and language.goes_on(window, start, after) else Rank.SENTENCE
 
 
-def _rank_before_wide(window: str, mark: re.Match[str], signs: str) -> Rank | None:
+def _rank_before_wide(before: str, signs: str) -> Rank | None:
     if signs[-1] == "…":
         return Rank.CLAUSE
-    if signs == "." and not is_wide_letter(window[mark.start() - 1 : mark.start()] or "."):
+    if signs == "." and not is_wide_letter(before or "."):
         return None
     return Rank.SENTENCE
-
-
-def _is_abbreviation(window: str, stop: int, follows: str, language: Language) -> bool:
-    word = _LAST_WORD.search(window, max(0, stop - _LOOKBACK_CHARS), stop)
-    if word is None:
-        return False
-    begins_line = word.start() == 0 or window[word.start() - 1] == "\n"
-    is_item_number = begins_line and len(word[0]) <= 3 and word[0].isdecimal()
-    return is_item_number or language.goes_on(word[0], follows)

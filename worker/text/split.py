@@ -21,6 +21,7 @@ FIRST_CHARS = 80
 MAX_CHARS = 250
 _LEAST_FIRST = 16  # shorter than this a first segment sounds clipped
 _LEAST = 60  # later segments collect sentences up to this, for an even voice
+_PATIENCE = 160  # a quotation or bracket that is longer may be cut at its marks; in a first segment first_chars
 _LEAST_REST = 12  # a shorter rest stays with what it follows
 _HARD_CUT_SEARCH = 48
 
@@ -133,21 +134,27 @@ class Splitter:
         return best if best is not None else _hard_cut(window.text, limit)
 
     def _best(self, window: _Window, limit: int) -> tuple[int | None, bool]:
-        """The best cut up to `limit`, and whether it holds whatever follows."""
+        """The best cut up to `limit`, and whether it holds whatever follows.
+
+        A mark inside a quotation or bracket is no better than a blank, unless that opened long before.
+        """
         least = window.reach(_LEAST_FIRST if self._is_first else _LEAST)
         early = window.reach(self._first_chars) if self._is_first else -1
+        patience = self._first_chars if self._is_first else _PATIENCE
         too_short = window.reach(self._max_chars // 4)
         best: int | None = None
-        best_order = (True, Rank.BLANK)
+        best_order = (True, Rank.TIGHT, True)
         clause: int | None = None
-        for end, rank in marks(window.text, limit, self._language):
+        for end, rank, since in marks(window.text, limit, self._language):
             if clause is not None and end > early:
                 return clause, True
-            if end >= least and (rank is Rank.SENTENCE or (rank is Rank.CLAUSE and end > early >= 0)):
-                return end, True
-            if rank is Rank.CLAUSE and end >= least and early >= 0 and clause is None:
-                clause = end
-            order = (end < too_short, rank)
+            is_inside = since >= 0 and window.weight(since, end) <= patience
+            if end >= least and not is_inside:
+                if rank is Rank.SENTENCE or (rank is Rank.CLAUSE and end > early >= 0):
+                    return end, True
+                if rank is Rank.CLAUSE and early >= 0:
+                    clause = end
+            order = (end < too_short, max(rank, Rank.BLANK) if is_inside else rank, rank > Rank.CLAUSE)
             if order <= best_order:
                 best, best_order = end, order
         if best_order[0] and is_wide_letter(window.text[limit : limit + 1]):
@@ -166,6 +173,10 @@ class _Window:
         self._from = at
         self._until = at + len(text) + 1
         self.total = sums[self._until - 1] - sums[at]
+
+    def weight(self, start: int, end: int) -> int:
+        """The weight of the characters from `start` to `end`."""
+        return self._sums[self._from + end] - self._sums[self._from + start]
 
     def reach(self, weight: int) -> int:
         """The number of characters whose weight is at most this."""

@@ -1,0 +1,162 @@
+"""Full stops: whether the one after a word ends the sentence.
+
+Lists first, then rules, since no list of abbreviations is complete. In doubt the sentence goes on: a long segment costs
+nothing, a pause after "Dr." is audible.
+"""
+
+from __future__ import annotations
+
+import re
+
+from worker.text import abbreviations as known
+from worker.text import sentence_words as common
+
+_LOOKBACK_CHARS = 32  # characters looked at for the words before a full stop
+_ITEM_CHARS = 8
+_NAMED_BY_LETTERS = "English"  # Chinese, Japanese and Korean have its abbreviations
+
+_OPENERS = "\"'“”‘«»‹›„([{「『（¿¡"
+_LAST_WORDS = re.compile(  # with the single letters before it: z. B, J. R. R, U.S.A
+    r"(?:(?<![^\s.\"'“‘«„(\[])[^\W\d_]{1,2}\.-? ?){0,4}[^\s\"'“‘«„(\[{「『（/]{1,14}\Z"
+)
+_NEXT = re.compile(rf"\s?(?:[—–-] ?)?[{re.escape(_OPENERS)}]*([^\W_]+(?:[-'’][^\W\d_]*)?|\S?)")
+_DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]{1,2}|ph\.d", re.IGNORECASE)
+_INITIAL = re.compile(r" [^\W\d_]\.")
+_DAY_AND_MONTH = re.compile(r"\d\d?\. ?\d\d?\Z")
+_MONTH = re.compile(r" \d\d?\.")
+_YEAR = re.compile(r" \d{4}\b")
+_LETTER = re.compile(r"[^\W\d_a-zа-я]")
+_ROMAN = re.compile(r"[IVXLC]+")
+_VOWELLESS = re.compile(r"[b-df-hj-np-tv-xzßçñбвгджзйклмнпрстфхцчшщ]{2,}")
+_ITEM = re.compile(r"(?:\A|\n|[:：;•。！？] ?|[.!?…]['\"”»)\]]* )(?:\d{1,3}|[ivx]{2,4}|[IVX]{2,4}|[a-h])\Z")
+_HEADING = re.compile(
+    rf"(?:\A|\n|[.!?…]['\"”»)\]]* )(?i:{'|'.join(known.HEADINGS.split())})"
+    r" (?:\d{1,3}|[^\W\d_a-zа-я][^\W\d_]{0,11})\Z"
+)
+
+_CALENDAR = frozenset(common.CALENDAR.split())
+_IN_NAMES = frozenset(common.IN_NAMES.split())
+_DOTTED_AT_END = frozenset(known.DOTTED_AT_END.split())
+_HALVES_OF_A_DAY = frozenset(known.HALVES_OF_A_DAY.split())
+_COMPANIES = frozenset(known.COMPANIES.split())
+_COMPANY_FORMS = frozenset(known.COMPANY_FORMS.split())
+_TIME_ZONES = frozenset(known.TIME_ZONES.split())
+_TIME_ZONE_NAMES = frozenset(known.TIME_ZONE_NAMES.split())
+_WITHOUT_VOWELS = frozenset(known.WITHOUT_VOWELS.split())
+
+
+class Language:
+    """The words of one language that decide about a full stop, or of all languages for Auto."""
+
+    __slots__ = ("_before_a_capital", "_before_a_name", "_before_a_number", "_dotted", "_first", "_is_german", "_short")
+
+    def __init__(self, name: str) -> None:
+        self._before_a_name = _words(known.BEFORE_A_NAME, name)
+        self._before_a_capital = _words(known.BEFORE_A_CAPITAL, name)
+        self._before_a_number = _words(known.BEFORE_A_NUMBER, name)
+        self._dotted = _words(known.DOTTED, name)
+        self._first = _words(common.FIRST_WORDS, name)
+        self._short = _words(common.SHORT_AT_END, name)
+        self._is_german = name == "German"
+
+    def goes_on(self, window: str, stop: int, after: str) -> bool:
+        """True when the full stop at this index of the window does not end its sentence.
+
+        after: what follows the stop and its closing marks, from the blank on.
+        """
+        begin = max(0, stop - _LOOKBACK_CHARS)
+        found = _LAST_WORDS.search(window, begin, stop)
+        if found is None:
+            return False
+        if self._ends_number_of_item(window, stop) or _HEADING.search(window, begin, stop):
+            return True
+        word = found[0].rpartition(" ")[2]
+        words = found[0].replace(" ", "")
+        follows = next_word(after)
+        if follows == "&":
+            return True
+        if word.isdecimal():
+            return self._date_goes_on(window[begin:stop], word, after, follows)
+        if follows[:1].isdecimal() or (follows and follows in "+#№§"):
+            return self._goes_on_before_a_number(word, words)
+        return self._goes_on_before_a_word(word, words.lower(), after, follows)
+
+    def begins_sentence(self, word: str) -> bool:
+        """True for a word with a capital letter that is no name: The, Er, Después."""
+        lower = word.lower().replace("’", "'")
+        return word[:1].isupper() and (lower in self._first or lower.partition("'")[0] in self._first)
+
+    def _ends_number_of_item(self, window: str, stop: int) -> bool:
+        """True for the number that opens a list's item: it begins a line or a sentence, or follows a colon."""
+        item = _ITEM.search(window, max(0, stop - _ITEM_CHARS), stop)
+        if item is None or item[0][0] != ".":
+            return item is not None
+        before = item.start()
+        return not self.goes_on(window, before, window[before + 1 : stop])
+
+    def _date_goes_on(self, before: str, number: str, after: str, follows: str) -> bool:
+        if len(number) > 2:
+            return len(number) == 4 and _MONTH.match(after) is not None
+        if follows[:1].isdecimal():
+            return bool(_MONTH.match(after) or (_DAY_AND_MONTH.search(before) and _YEAR.match(after)))
+        return follows.lower() in _CALENDAR or (self._is_german and not self.begins_sentence(follows))
+
+    def _goes_on_before_a_number(self, word: str, words: str) -> bool:
+        lower = word.lower()
+        if lower in self._before_a_number or lower in self._before_a_name or _DOTTED.fullmatch(words):
+            return True
+        if word in self._short or word.lower() in _WITHOUT_VOWELS or not word.replace(".", "").isalpha():
+            return False
+        if len(word) == 1:
+            return word not in "Iя"
+        if lower in _CALENDAR or lower in self._before_a_capital:
+            return True
+        is_street = self._is_german and lower.endswith("str")
+        return not word.isupper() and (is_street or _is_short(word) or _VOWELLESS.fullmatch(lower) is not None)
+
+    def _goes_on_before_a_word(self, word: str, words: str, after: str, follows: str) -> bool:
+        lower = word.lower()
+        parts = words.split(".")
+        ends = {".".join(parts[index:]) for index in range(len(parts) - 1)} or {lower}
+        if ends & _HALVES_OF_A_DAY:
+            return _is_of_a_time(follows)
+        if ends & _DOTTED_AT_END or lower in _COMPANIES:
+            return follows in _COMPANY_FORMS
+        if ends & self._dotted or lower in self._before_a_name:
+            return True
+        if len(word) == 1 and _INITIAL.match(after):
+            return lower != "я"
+        if lower in self._before_a_number and (_ROMAN.fullmatch(follows) or _LETTER.fullmatch(follows)):
+            return True
+        return self._looks_abbreviated(word, lower, follows)
+
+    def _looks_abbreviated(self, word: str, lower: str, follows: str) -> bool:
+        if self.begins_sentence(follows) and not (len(word) == 1 and follows.lower() in _IN_NAMES):
+            return False
+        if len(word) == 1:
+            return word not in "Iяèéà" and word.isalpha() and word < "\u0530"
+        if lower in self._before_a_capital or _DOTTED.fullmatch(word):
+            return True
+        if word.isupper():
+            return self._is_german and _ROMAN.fullmatch(word) is not None
+        return _VOWELLESS.fullmatch(lower) is not None and lower not in _WITHOUT_VOWELS
+
+
+def next_word(after: str) -> str:
+    """The first word of a text without the blank, the dash and the opening marks before it; a mark counts as one."""
+    found = _NEXT.match(after)
+    return found[1] if found else ""
+
+
+def _is_short(word: str) -> bool:
+    return len(word) <= 3 and word < "\u0530"
+
+
+def _is_of_a_time(follows: str) -> bool:
+    lower = follows.lower()
+    return follows in _TIME_ZONES or (follows[:1].isupper() and (lower in _CALENDAR or lower in _TIME_ZONE_NAMES))
+
+
+def _words(lists: dict[str, str], language: str) -> frozenset[str]:
+    chosen = lists.values() if language == "Auto" else [lists.get(language) or lists[_NAMED_BY_LETTERS]]
+    return frozenset(word for words in chosen for word in words.split())
