@@ -192,6 +192,18 @@ async def test_a_key_of_another_type_is_refused(link: LossyLink, valkey: redis.R
         await write(writer)
 
 
+async def test_a_job_given_back_goes_on_behind_chunks_without_samples(link: LossyLink, valkey: redis.Redis) -> None:
+    first = writer_of(link)
+    await begin(first)
+    await write(first, n_samples=0)
+    second = writer_of(link, fence=2)  # a release is no attempt: this one is the first again
+    await begin(second)
+    assert (second.attempt, second.next_seq, len(second.progress.chunks)) == (1, 1, 1)
+    await write(second, is_final=True)
+    await end(second)
+    assert [chunk.seq for _, chunk, _ in heard(valkey).chunks] == [0, 1]
+
+
 async def test_a_peek_learns_what_a_begin_would_find_and_writes_nothing(link: LossyLink, valkey: redis.Redis) -> None:
     old = writer_of(link)
     await begin(old)

@@ -152,6 +152,7 @@ class SessionWriter:
         self.delivered = 0
         self.next_seq = 0
         self.progress = Progress()
+        self._has_read = False  # the job's entries: `delivered` does not count chunks without samples
 
     @property
     def has_progressed(self) -> bool:
@@ -173,11 +174,18 @@ class SessionWriter:
         return int(answer[3])
 
     async def _send_begin(self, request: BeginRequest, attempt: int) -> list[Any]:
-        """BEGIN's answer: OK, or MOVED when delivered or attempt was wrong: both are corrected, nothing is written."""
+        """BEGIN's answer: OK, or MOVED, which writes nothing: delivered and attempt are corrected, entries are read."""
         await self._lease.confirm()
         session_id, claimed = self._lease.session_id, self._lease.attempt
         body = pack(request.message(self._job_id, session_id, self.attempt, self.delivered, self.progress))
-        arguments = (self.delivered, body, request.deadline_ms, claimed, request.max_attempts, attempt)
+        arguments = (
+            self.delivered if self._has_read else "",
+            body,
+            request.deadline_ms,
+            claimed,
+            request.max_attempts,
+            attempt,
+        )
         answer = await self._run_fenced(BEGIN, *arguments)
         if answer[0] == b"OK":
             self.n_fruitless = answer[2]
@@ -253,6 +261,7 @@ class SessionWriter:
             self.progress = await self._plane.retry(lambda: read_progress(link, self._audio, entry_id))
         except WireError as error:
             raise ProgressLost from error
+        self._has_read = True
         if not self._epoch:
             self.next_seq = 0  # a fail-over may have lost entries that an earlier read found
         self.next_seq = max(self.next_seq, self.progress.next_seq)

@@ -100,8 +100,6 @@ class Utterance:
         if plan.texts:
             self._check_voice(voice)
             await self._be_admitted(permit, request)
-        else:  # BEGIN compares samples, and this job's final chunk, which may be there, has none
-            await self._writer.peek(request)
         begun_ms = await self._writer.begin(request)
         context.metrics.attempts.observe(self._writer.attempt)
         delivery = Delivery(context.engine, self._writer, plan, self.lease, begun_ms)

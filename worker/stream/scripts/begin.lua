@@ -1,10 +1,12 @@
 -- BEGIN: opens an epoch for an attempt and writes its `begin` entry.
--- ARGV: 1 entry ID, 2 job ID, 3 fence, 4 delivered samples as the writer expects them, 5 body of the begin message,
--- 6 server time in ms at which a job that never began expires, 7 attempt as claimed, 8 maximum of fruitless attempts in a row,
--- 9 attempt number in the body, 10 '1' when the job plane has confirmed the lease after a FENCED.
+-- ARGV: 1 entry ID, 2 job ID, 3 fence, 4 delivered samples as the writer expects them, or '' if it has not read the job's
+-- entries (chunks without samples may be there), 5 body of the begin message, 6 server time in ms at which a job
+-- that never began expires, 7 attempt as claimed, 8 maximum of fruitless attempts in a row, 9 attempt number in the body,
+-- 10 '1' when the job plane has confirmed the lease after a FENCED.
 -- An attempt is fruitless until it delivers a new sample; `fruitless` counts this one and those just before it.
 -- Answers: {OK, epoch, fruitless, now ms}.
--- {MOVED, delivered, attempt number, fruitless}: ARGV 4 or 9 was wrong; nothing was written; correct them and call again.
+-- {MOVED, delivered, attempt number, fruitless}: ARGV 4 or 9 was wrong, or the job has entries that the writer has not
+-- read; nothing was written; read them, correct both and call again.
 -- {DONE, type}: the job has ended. {FENCED}: a higher fence has begun. {CANCELLED, delivered}. {EXPIRED}.
 -- {GONE}: begun before, and the stream is gone. {LOST}: begun before, and no entry of the job is left.
 -- {FULL}: no ID can follow the stream's last one. {SPENT, delivered}: too many fruitless attempts.
@@ -36,6 +38,7 @@ local attempt_number = math.max(1, attempt - base)
 if is_new and record.has_begun and tonumber(delivered) > (record.began or 0) then base = attempt - 1 end
 local fruitless = math.max(1, attempt - base)
 if fruitless > tonumber(max_attempts) then return { 'SPENT', delivered } end
+if expected == '' and not record.has_begun then expected = '0' end
 if delivered ~= expected or (is_new and attempt_number ~= tonumber(reported_attempt)) then
   return { 'MOVED', delivered, attempt_number, fruitless }
 end
