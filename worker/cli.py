@@ -199,6 +199,24 @@ def voices_check(
     raise SystemExit(check(settings_of(flags), judge))
 
 
+@voices_app.command("audition")
+@takes("model", "device", "dtype", "voices_dir", "cache_dir")
+def voices_audition(
+    out: Annotated[Path, typer.Option(help="Folder for WAV, PNG and index.html.")] = Path("audition"),
+    flags: Given = NONE,
+    voice: Annotated[list[str] | None, typer.Option(help="Once for each voice; the default one.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Once for each engine: preview, qwen.")] = None,
+    mode: Annotated[list[str] | None, typer.Option(help="Once for each mode: icl, x_vector; the card's.")] = None,
+    language: Annotated[list[str] | None, typer.Option(help="Once for each language; the cards' languages.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Once for each text; a few sentences by default.")] = None,
+) -> None:
+    """Render voices, engines and modes side by side, as sound and pictures on one page."""
+    from worker.commands.audition.run import audition
+
+    given = [tuple(one or ()) for one in (engine, voice, mode, language, text)]
+    raise SystemExit(audition(settings_of(flags), given, out))
+
+
 @model_app.command("fetch")
 def model_fetch(
     name: Annotated[str, typer.Argument(help="Hub name, such as Qwen/Qwen3-TTS-12Hz-0.6B-Base.")],

@@ -14,9 +14,9 @@ from tests.quality.fakes import fake_judges
 from tests.shell import Run
 from worker.bench import quality
 from worker.bench.quality_settings import QualityBench
-from worker.bench.sentences import sentences
 from worker.quality import installed
 from worker.quality.judges import Judges
+from worker.quality.sentences import sentences
 from worker.settings import Settings
 
 N = 2

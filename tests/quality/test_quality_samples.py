@@ -7,7 +7,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.previewing import segment, speak
@@ -44,6 +44,7 @@ def test_a_lost_frame_in_speech_is_a_hole(language: str, speech: dict[str, Pcm])
     assert find_holes(pcm, RATE_HZ) == (at,)
 
 
+@settings(deadline=None)
 @given(at=st.integers(2000, 20_000), size=st.floats(0.3, 0.9), sign=st.sampled_from([-1, 1]))
 def test_a_click_is_found_within_a_millisecond(at: int, size: float, sign: int) -> None:
     pcm = vowels()
@@ -52,6 +53,7 @@ def test_a_click_is_found_within_a_millisecond(at: int, size: float, sign: int) 
     assert abs(found - at) <= 24
 
 
+@settings(deadline=None)
 @given(at=st.integers(2000, 20_000), n=st.integers(48, 3000))
 def test_a_hole_is_found_where_it_begins(at: int, n: int) -> None:
     pcm = vowels()
@@ -72,6 +74,7 @@ def test_a_step_between_two_segments_is_a_fault_of_the_seam() -> None:
     assert examine(pcm, RATE_HZ, seams=(left.size // 2,)).at_seams == ()
 
 
+@settings(deadline=None)
 @given(
     pause_ms=st.integers(20, 900).map(lambda n: n - n % 5),
     before_ms=st.integers(0, 500),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.bench.sentences import MAX_SENTENCES, sentences
 from worker.quality.recogniser import CODES
+from worker.quality.sentences import MAX_SENTENCES, sentences
 from worker.quality.text import BY_CHARACTER, WrongUnit, align, units
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "kettle", "stove"]), max_size=12)
@@ -40,6 +40,7 @@ def test_another_word_is_an_error(one: str, other: str) -> None:
     assert align(units(one, "English"), units(other, "English")).rate > 0
 
 
+@settings(deadline=None)
 @given(TEXTS, st.sampled_from(sorted(CODES)))
 def test_units_are_stable_and_a_text_equals_itself(text: str, language: str) -> None:
     found = units(text, language)
@@ -48,6 +49,7 @@ def test_units_are_stable_and_a_text_equals_itself(text: str, language: str) -> 
     assert align(found, found).wrong == ()
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_an_alignment_explains_every_difference(expected: list[str], recognised: list[str]) -> None:
     """Undoing the wrong units turns one into the other, and fewer cannot."""
@@ -60,6 +62,7 @@ def test_an_alignment_explains_every_difference(expected: list[str], recognised:
     assert (not found.wrong) == (expected == recognised)
 
 
+@settings(deadline=None)
 @given(WORDS, st.data())
 def test_one_changed_word_is_one_wrong_word(words: list[str], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(words)))

@@ -14,10 +14,10 @@ from rich.console import Console
 from schemas.errors import MakimaError
 from worker.bench import report
 from worker.bench.quality_settings import QualityBench
-from worker.bench.sentences import sentences
 from worker.engine.base import EngineError
 from worker.engine.checkpoint.packages import installed
 from worker.quality.installed import missing_judges
+from worker.quality.sentences import sentences
 from worker.settings import Settings
 from worker.voices.card import Card
 from worker.voices.registry import Registry

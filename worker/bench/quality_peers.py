@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import MakimaError
-from worker.bench.sentences import long_text
 from worker.engine.base import Engine
+from worker.quality.sentences import long_text
 from worker.rehearsal import Rehearsal, Spoken
 from worker.text import frame_budget
 from worker.voices.card import Card

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from worker.bench.sentences import MAX_SENTENCES
 from worker.quality.recogniser import CODES
+from worker.quality.sentences import MAX_SENTENCES
 from worker.settings import Settings
 
 Against = Literal["upstream", "espeak-ng"]

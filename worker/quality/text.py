@@ -46,14 +46,14 @@ class Alignment:
 
 def units(text: str, language: str) -> list[str]:
     """The words of a text, or its characters in the languages of BY_CHARACTER, in the form that is compared."""
-    text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).casefold()
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).casefold())
     if language == "English":
         text = spelt_out(_CONTRACTION.sub(_in_full, text))
     if language == "Russian":
         text = text.replace("ё", "е")
     text = text.replace("'", "" if language == "English" else " ")
     words = "".join(char if char.isalnum() or unicodedata.category(char)[0] == "M" else " " for char in text).split()
-    return list("".join(words)) if language in BY_CHARACTER else words
+    return list(unicodedata.normalize("NFC", "".join(words))) if language in BY_CHARACTER else words
 
 
 def _in_full(match: re.Match[str]) -> str:

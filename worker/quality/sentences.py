@@ -1,4 +1,4 @@
-"""The sentences of `bench quality`, by language."""
+"""The sentences that voices are judged and compared with, by language."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_SENTENCES = 20
 
 def sentences(language: str, n: int) -> list[str]:
     """The first n sentences of a language."""
-    table = tomllib.loads((resources.files("worker.bench") / "sentences.toml").read_text("utf-8"))
+    table = tomllib.loads((resources.files("worker.quality") / "sentences.toml").read_text("utf-8"))
     listed: list[str] = table[language]
     return listed[:n]
 

@@ -1,0 +1,1 @@
+"""`voices audition`: voices, engines and modes side by side, as sound, pictures and one page."""
