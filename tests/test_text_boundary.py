@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.text import split
+from worker.text import plan, split
 from worker.text.boundary import Language, Rank, marks
 
 CLOSING = ".,;:!?…»”’)]}、。，；：！？」』）】》"
@@ -36,10 +36,12 @@ def clauses(text: str, language: str) -> list[str]:
         ("English", "The Min. & Res. fund paid for the bridge."),
         ("English", "Okafor et al. (2016) counted the herons."),
         ("English", "Harbour Lamps, Ltd. sells them, and Fenn Corp. too."),
+        ("English", "Flight no. LH 441 and cat. no. B12 are listed there."),
         ("English", "Chapter 7. The Glass Bridge."),
         ("English", "We bought it on 14. Feb. 2023 in Bern."),
         ("German", "Die Straße, vgl. Abb. 4 auf S. 12, ist z. B. im Winter zu."),
         ("German", "Am 3. März kam Fr. Dr. Voss mit der Fa. Kern & Co. KG."),
+        ("German", "Dipl.-Ing. Kurz und Dr. med. Ohm wohnen in der Seestr. 5."),
         ("German", "Am 7. Dez. 2021 und am 12. 5. 2022 war d. h. geschlossen."),
         ("French", "M. Le Brun et Mme Roy lisent p. ex. Racine, chap. 3, p. 41."),
         ("French", "Appelez le tél. 01 44 avant le 3 janv. 2024."),
@@ -65,10 +67,14 @@ def test_a_full_stop_after_an_abbreviation_ends_no_sentence(language: str, text:
         ("English", "Take vitamin C. It helps. She works for Fenn Inc. The pay is good.", 4),
         ("English", "It opened in 1990. Later it closed. The end of Main St. The bakery.", 4),
         ("German", "Es war der 3. Danach kam keiner. Er kauft Obst usw. Dann geht er.", 4),
+        ("German", "Siehe Kap. 3. Lies Seite 5. Morgen um 9 Uhr. 3 Leute kommen.", 4),
+        ("French", "J.-P. Roux est né en 1970. Il peint.", 2),
         ("French", "Il est né en 1990. Ensuite il partit. C'est lui. 5 hommes vinrent.", 4),
         ("Spanish", "Eso es así. 5 personas vinieron. Vive en EE. UU. Le gusta.", 4),
         ("Portuguese", "Foi ele. 5 pessoas vieram. O fim.", 3),
         ("Italian", "Era lui. 5 persone vennero. Poi andò via.", 3),
+        ("Chinese", "他叫J. K. Lind。A. 甲。", 2),
+        ("Russian", "Доска 5 см. Потом другая.", 2),
         ("Russian", "Это был он. 5 человек пришли. В 1998 г. Он уехал. И т. д. Потом ушёл.", 6),
     ],
 )
@@ -105,6 +111,8 @@ def test_half_a_day_ends_a_sentence_unless_the_time_goes_on(text: str, n: int) -
         ("French", "« C'est loin ? Je suis las ! » demanda Luc."),
         ("Spanish", "«¿Está lejos? Ya no puedo.» preguntó Luis."),
         ("Spanish", "—¿Está lejos? —preguntó Luis."),
+        ("English", "‘Is it far? I’m tired.’ asked Ben."),
+        ("French", "— C'est loin ! dit Luc."),
         ("Portuguese", '"É longe? Estou cansado." perguntou Rui.'),
         ("Italian", "«È lontano? Sono stanco.» chiese Ugo."),
         ("Russian", "«Это далеко? Я устал.» — спросил Юрий."),
@@ -157,6 +165,9 @@ def test_no_cut_follows_the_number_of_an_item(number: str, before: str) -> None:
         ("English", "The shop of Harbour Lamps, Ltd. is shut"),
         ("English", '"Come in," said Ruth'),
         ("German", "„Komm herein“, sagte Ruth"),
+        ("English", "In St. Cloud, Minn., it snowed"),
+        ("French", "« Entrez », dit Luc"),
+        ("Spanish", "—Hola —dijo Ana"),
         ("French", "Le lundi, 4 mai 2019, il plut"),
         ("Russian", "«Входи!» — сказала Рут"),
     ],
@@ -168,6 +179,11 @@ def test_a_mark_within_a_date_a_place_or_a_quotation_ends_no_clause(language: st
 def test_the_last_clause_that_fits_ends_the_first_segment() -> None:
     text = "When it rained, the children stayed in, and they read until the lamps went out on every floor of the house."
     assert split(text, "English")[0] == "When it rained, the children stayed in,"
+
+
+def test_a_segment_that_begins_with_a_german_guillemet_begins_with_a_quotation_mark() -> None:
+    spoken = [segment.spoken for segment in plan("»Ist es noch weit?« Er lief weiter. »Ja.«", "German", {})]
+    assert spoken[0].startswith('"Ist es noch weit?"')
 
 
 def test_a_bracket_that_never_closes_stops_no_cut_for_long() -> None:

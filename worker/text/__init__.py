@@ -11,6 +11,7 @@ from worker.text.budget import frame_budget
 from worker.text.characters import respell_quotes
 from worker.text.clean import clean, is_speakable
 from worker.text.lexicon import Lexicon
+from worker.text.nesting import respell_reversed
 from worker.text.split import Splitter, split
 
 __all__ = ["Lexicon", "SegmentText", "Splitter", "clean", "frame_budget", "is_speakable", "join", "plan", "split"]
@@ -29,7 +30,7 @@ def plan(text: str, language: str, lexicon: Lexicon | Mapping[str, str]) -> tupl
     language: an English name such as "English", or "Auto". lexicon: the voice's. Raises ValueError for a lexicon with
     an empty word.
     """
-    written = [respell_quotes(segment) for segment in split(clean(text), language)]
+    written = [respell_quotes(respell_reversed(segment)) for segment in split(clean(text), language)]
     if not lexicon:
         return tuple(SegmentText(segment, segment) for segment in written if is_speakable(segment))
     compiled = lexicon if isinstance(lexicon, Lexicon) else _compiled(tuple(lexicon.items()))

@@ -24,8 +24,8 @@ _WIDE_STOPS = "。！？｡．"
 _STOPS = ".!?…" + _WIDE_STOPS
 _CLAUSES = ",;:，、；：—–"
 _MARK = re.compile(rf"[{_STOPS}]+|[{_CLAUSES}]+|[{re.escape(NESTING)}]|\n| ")
-_NEVER_FIRST = frozenset(_STOPS + "、，,：:；;~〜～ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ々»›”" + ALWAYS_CLOSE)
-_NEVER_LAST = frozenset("「『（【《〈〔［｛“‘«‹„([{¿¡")
+_NEVER_FIRST = frozenset(_STOPS + "、，,：:；;~〜～ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ々»›”’" + ALWAYS_CLOSE)
+_NEVER_LAST = frozenset("「『（【《〈〔［｛“‘‚«‹„([{¿¡")
 _UNIT_SIGNS = frozenset("°%‰€$£¥₽₩")
 
 
@@ -162,7 +162,8 @@ def _rank_of_stop(window: str, start: int, end: int, signs: str, language: Langu
     if after[0] != " ":
         return _rank_before_wide(window[start - 1 : start], signs) if is_wide_letter(after[0]) else None
     if next_word(after)[:1].islower():
-        return Rank.CLAUSE if signs != "." and after[1:2] not in "—–" else None
+        is_broken_off = signs[-1] == "…" or signs[-2:] == ".."
+        return Rank.CLAUSE if is_broken_off and after[1:2] not in "—–" else None
     return None if signs == "." and language.goes_on(window, start, after) else Rank.SENTENCE
 
 

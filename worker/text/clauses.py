@@ -10,13 +10,15 @@ from worker.text.stops import Language, next_word
 
 _LOOKBACK_CHARS = 40
 _AFTER_CHARS = 16
-_CLOSING = "\"'”’“»«›‹)]}」』）】》〉〕］｝"
-_AFTER_A_STOP = re.compile(rf"[.!?…。！？][{re.escape(_CLOSING)}]*\Z")
-_YEAR = re.compile(r" (?:\d{4}\b|[A-Z]\.|[A-Z]{2}\b)")  # or a state in letters: N.Z., TX
-_LAST_WORDS = re.compile(r"[^\s,]+,? ?[^\s,]*\Z")
+_QUOTES = "\"'”’“»«›"
+_CLOSING = _QUOTES + "‹)]}」』）】》〉〕］｝"
+_AFTER_A_STOP = re.compile(rf"[.!?…。！？][{re.escape(_CLOSING)}]* ?\Z")
+_OPENING_DASH = re.compile(r"(?:\A|\n|[.!?…。！？,:—–][\"'”»)\]]* ?)[\"'“„«(\[¿¡]*\Z")
 _BEGINS_SENTENCE = re.compile(r"(?:\A|\n|[.!?…。！？:—–][\"'”»)\]]* ?)[\"'“„«(\[¿¡]*\Z")
-_NAME = re.compile(r"[^\W\d_a-zà-ÿа-я][\w.'-]*\Z")
-_TWO_NAMES = re.compile(r"(?:[^\W\d_a-zà-ÿа-я][\w.'-]* ?){1,2}, (?:[^\W\d_a-zà-ÿа-я][\w.'-]* ?){1,2}\Z")
+_YEAR_OR_STATE = re.compile(r" (?:\d{4}\b|[A-Z][a-z]{0,4}\.|[A-Z]{2}\b)")  # 2021, N.Z., Minn., TX
+_CAPITAL = r"[^\W\d_a-zà-ÿа-я][\w.'-]*"
+_NAME = re.compile(rf"{_CAPITAL}\Z")
+_TWO_NAMES = re.compile(rf"(?:{_CAPITAL} ?){{1,2}}, (?:{_CAPITAL} ?){{1,2}}\Z")
 _DATE = re.compile(
     r"([^\W\d_]+)\.? (?:\d{1,2}\w{0,2}|\d{1,2}, \d{4}|(?:de |do )?\d{4})\Z|\d{1,2}\.? ?(?:de )?([^\W\d_]+)\.?\Z"
 )
@@ -26,15 +28,15 @@ _AFTER_A_NAME = frozenset(AFTER_A_NAME.split())
 
 def is_clause(window: str, start: int, end: int, language: Language) -> bool:
     """True when the clause mark from `start` ends a clause. end: the index after it and what closes with it."""
-    follows = window[end : end + 1]
-    if end > start and window[end - 1] in _CLOSING:
-        return False  # "Well," she said
-    last = window[end - 1]
-    if last in "—–" and _BEGINS_SENTENCE.search(window, max(0, start - 6), start):
-        return False  # the dash that opens a dialogue's line, or follows what was said
-    if _AFTER_A_STOP.search(window, max(0, start - 3), start):
-        return False  # "Where?", she asked; Blue Door Inc., a shop
-    if last in "、；—" or (last in "，：" and not follows.isdecimal()):
+    before, last, follows = window[start - 1 : start], window[end - 1], window[end : end + 1]
+    if last in _CLOSING or _AFTER_A_STOP.search(window, max(0, start - 4), start):
+        return False  # "Well," she said; "Where?", she asked; Blue Door Inc., a shop
+    if last in "—–":
+        opens = before == " " and follows.isalpha()  # —Ven —dijo Ana—
+        return last == "—" and not opens and not _OPENING_DASH.search(window, max(0, start - 6), start)
+    if last in ",，" and (before in _QUOTES or window[end : end + 2] in (" —", " –")):
+        return before == ""  # « Viens », dit-il
+    if last in "、；" or (last in "，：" and not follows.isdecimal()):
         return True
     if follows and not follows.isspace() and follows < "\u3040":
         return False
@@ -44,14 +46,12 @@ def is_clause(window: str, start: int, end: int, language: Language) -> bool:
 def _is_within(window: str, start: int, end: int, language: Language) -> bool:
     """True for a comma within a date, a place or a name, or at the end of one."""
     after = window[end : end + _AFTER_CHARS]
-    follows = next_word(after)
-    if _YEAR.match(after) or follows in _AFTER_A_NAME:
-        return True
     begin = max(0, start - _LOOKBACK_CHARS)
+    follows = next_word(after)
     date = _DATE.search(window, begin, start)
-    if date and (date[1] or date[2]).lower() in _CALENDAR:
+    if (date and (date[1] or date[2]).lower() in _CALENDAR) or _TWO_NAMES.search(window, begin, start):
         return True
-    if _TWO_NAMES.search(window, begin, start):
+    if _YEAR_OR_STATE.match(after) or follows in _AFTER_A_NAME:
         return True
     word = _NAME.search(window, begin, start)
     if word is None:

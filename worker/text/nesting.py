@@ -7,18 +7,28 @@ reverse closes; what else is undecided follows from what is open.
 
 from __future__ import annotations
 
-ALWAYS_CLOSE = "’)]}」』）】》〉〕］｝"
+import re
+
+ALWAYS_CLOSE = ")]}」』）】》〉〕］｝"
 ALWAYS_OPEN = "([{「『（【《〈〔［｛„‟‚"
-_OF_BOTH_KINDS = "\"'“”«»‹›"
+_OF_BOTH_KINDS = "\"'’‘“”«»‹›"
 NESTING = ALWAYS_CLOSE + ALWAYS_OPEN + _OF_BOTH_KINDS
 
 _PARTNERS = {
     **dict(zip(")]}」』）】》〉〕］｝", "([{「『（【《〈〔［｛", strict=True)),
-    **{'"': '"„“”‟', "'": "'", "“": "„‟", "”": "“„‟”", "«": "»", "»": "«", "‹": "›", "›": "‹", "’": "‘‚"},
+    **{'"': '"„“”‟', "'": "'", "‘": "‚", "“": "„‟", "”": "“„‟”", "«": "»", "»": "«", "‹": "›", "›": "‹", "’": "‘‚’"},
 }
 _BEFORE_AN_OPENING = "([{「『（【《〈〔［｛„“«¿¡—–"
 _AFTER_A_CLOSING = ".,;:!?)]}、。，；：！？」』）】》»”"
 _ELIDED = ("tis", "twas", "em ", "cause", "til", "n ", "n'", "round", "bout", "cos")
+
+
+def respell_reversed(segment: str) -> str:
+    """The segment without the » of German »…« at its start, where engines take it for the end of what went before."""
+    return _REVERSED.sub('"\\1"', segment) if segment.startswith("»") else segment
+
+
+_REVERSED = re.compile(r"\A»(\w[^«»]*)(?:«|\Z)")
 
 
 class Nesting:
@@ -65,12 +75,15 @@ class Nesting:
             return closes
         if char in "”»›":
             return True
-        return char not in "«‹'" and any(opened in _PARTNERS[char] for opened, _ in self._open)
+        if char in "'’" and before.isalnum() and after < "\u2e80":
+            return False  # an apostrophe
+        return char not in "«‹" and any(opened in _PARTNERS[char] for opened, _ in self._open)
 
     def _opens(self, at: int) -> bool:
         text = self._text
         before, after = text[at - 1] if at else " ", text[at + 1 : at + 2]
-        if text[at] == "'":
+        if text[at] in "'’‘":
             is_elided = after.isdecimal() or text[at + 1 : at + 6].lower().startswith(_ELIDED)
-            return after.isalnum() and not (before.isalnum() or before in "’'") and not is_elided
+            is_in_word = before.isalnum() and after < "\u2e80"
+            return after.isalnum() and not is_in_word and not is_elided
         return text[at] not in "([{" or not after.isspace()

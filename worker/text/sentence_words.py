@@ -12,10 +12,11 @@ FIRST_WORDS = {
     " why how where which is are was were did do does in on at for from with by as once soon later today tomorrow"
     " yesterday nobody everyone everybody someone somebody everything nothing all both each some many most not yes"
     " please let perhaps maybe never always even only just instead still also no",
-    "German": "der die das den dem des ein eine einen einem einer er sie es wir ich ihr man dies diese dieser dieses"
-    " und aber doch oder denn dann da dort hier heute gestern morgen jetzt nun wenn als ob weil obwohl nach vor bei"
-    " mit zu in im am an auf aus für um über unter seit während danach trotzdem deshalb also auch nicht nur niemand"
-    " alle viele wer was wo wie warum sein seine ihre mein meine unser bitte so zwei drei keiner jeder später bald",
+    "German": "der die das den dem des beim zum vom zur ins ab bis jeder jeden jedem ein eine einen einem einer er"
+    " sie es wir ich ihr man dies diese dieser dieses und aber doch oder denn dann da dort hier heute gestern morgen"
+    " jetzt nun wenn als ob weil obwohl nach vor bei mit zu in im am an auf aus für um über unter seit während"
+    " danach trotzdem deshalb also auch nicht nur niemand alle viele wer was wo wie warum sein seine ihre mein meine"
+    " unser bitte so zwei drei keiner jeder später bald",
     "French": "le la les l' un une des il elle ils elles on nous vous je j' tu ce c' cet cette ces mais et ou donc"
     " or si quand lorsque puis alors après avant pendant depuis dans en sur sous avec pour par chez son sa ses leur"
     " leurs mon ma mes notre votre aujourd'hui hier demain ensuite enfin ainsi aussi comme qui que quoi où pourquoi"

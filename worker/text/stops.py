@@ -17,15 +17,18 @@ _NAMED_BY_LETTERS = "English"  # Chinese, Japanese and Korean have its abbreviat
 
 _OPENERS = "\"'“”‘«»‹›„([{「『（¿¡"
 _LAST_WORDS = re.compile(  # with the single letters before it: z. B, J. R. R, U.S.A
-    r"(?:(?<![^\s.\"'“‘«„(\[])[^\W\d_]{1,2}\.-? ?){0,4}[^\s\"'“‘«„(\[{「『（/]{1,14}\Z"
+    r"(?:(?<![^\s.\"'“‘«„(\[])[^\W\d_]{1,2}\.-? ?){0,4}[^\s\"'“”‘«»„()\[\]{/\u2e80-\uffff]{1,14}\Z"
 )
 _NEXT = re.compile(rf"\s?(?:[—–-] ?)?[{re.escape(_OPENERS)}]*([^\W_]+(?:[-'’][^\W\d_]*)?|\S?)")
+_PART = re.compile(r"[-–]")
+_CODE = re.compile(r" (?:[A-Z]{0,3}[ -]?\d|[A-Z]\b)")
+_UNIT = re.compile(r"\d ?[^\W\d_]{1,4}\Z")
+_NOUN = re.compile(r"(?<![^\s(])([A-ZÄÖÜ][^\W\d_]*[^\W\d_s]|[^\W\d_]+\.) \d\d?\Z")
 _DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]{1,2}|ph\.d", re.IGNORECASE)
 _INITIAL = re.compile(r" [^\W\d_]\.")
 _DAY_AND_MONTH = re.compile(r"\d\d?\. ?\d\d?\Z")
 _MONTH = re.compile(r" \d\d?\.")
 _YEAR = re.compile(r" \d{4}\b")
-_LETTER = re.compile(r"[^\W\d_a-zа-я]")
 _ROMAN = re.compile(r"[IVXLC]+")
 _VOWELLESS = re.compile(r"[b-df-hj-np-tv-xzßçñбвгджзйклмнпрстфхцчшщ]{2,}")
 _ITEM = re.compile(r"(?:\A|\n|[:：;•。！？] ?|[.!?…]['\"”»)\]]* )(?:\d{1,3}|[ivx]{2,4}|[IVX]{2,4}|[a-h])\Z")
@@ -68,13 +71,14 @@ class Language:
         found = _LAST_WORDS.search(window, begin, stop)
         if found is None:
             return False
-        if self._ends_number_of_item(window, stop) or _HEADING.search(window, begin, stop):
-            return True
         word = found[0].rpartition(" ")[2]
         words = found[0].replace(" ", "")
+        word = _PART.split(word)[-1]
         follows = next_word(after)
-        if follows == "&":
+        if follows == "&" or self._ends_number_of_item(window, stop) or _HEADING.search(window, begin, stop):
             return True
+        if word.lower() in _WITHOUT_VOWELS and _UNIT.search(window, begin, stop):
+            return False
         if word.isdecimal():
             return self._date_goes_on(window[begin:stop], word, after, follows)
         if follows[:1].isdecimal() or (follows and follows in "+#№§"):
@@ -92,25 +96,33 @@ class Language:
         if item is None or item[0][0] != ".":
             return item is not None
         before = item.start()
-        return not self.goes_on(window, before, window[before + 1 : stop])
+        return not self.goes_on(window, before, window[before + 1 : stop + 1])
 
     def _date_goes_on(self, before: str, number: str, after: str, follows: str) -> bool:
         if len(number) > 2:
             return len(number) == 4 and _MONTH.match(after) is not None
         if follows[:1].isdecimal():
             return bool(_MONTH.match(after) or (_DAY_AND_MONTH.search(before) and _YEAR.match(after)))
-        return follows.lower() in _CALENDAR or (self._is_german and not self.begins_sentence(follows))
+        if follows.lower() in _CALENDAR:
+            return True
+        return self._is_german and not (self.begins_sentence(follows) or self._is_cardinal(before))
+
+    def _is_cardinal(self, before: str) -> bool:
+        """True for a number that belongs to the noun or the abbreviation before it: Kapitel 3, Abb. 3."""
+        noun = _NOUN.search(before)
+        return noun is not None and not self.begins_sentence(noun[1])
 
     def _goes_on_before_a_number(self, word: str, words: str) -> bool:
         lower = word.lower()
         if lower in self._before_a_number or lower in self._before_a_name or _DOTTED.fullmatch(words):
             return True
-        if word in self._short or word.lower() in _WITHOUT_VOWELS or not word.replace(".", "").isalpha():
-            return False
-        if len(word) == 1:
-            return word not in "Iя"
-        if lower in _CALENDAR or lower in self._before_a_capital:
+        if lower in _CALENDAR and word not in self._short:
             return True
+        can_end = (lower if self._is_german else word) in self._short or lower in _WITHOUT_VOWELS
+        if can_end or not word.replace(".", "").isalpha():
+            return False
+        if len(word) == 1 or lower in self._before_a_capital:
+            return word not in "Iя"
         is_street = self._is_german and lower.endswith("str")
         return not word.isupper() and (is_street or _is_short(word) or _VOWELLESS.fullmatch(lower) is not None)
 
@@ -126,7 +138,7 @@ class Language:
             return True
         if len(word) == 1 and _INITIAL.match(after):
             return lower != "я"
-        if lower in self._before_a_number and (_ROMAN.fullmatch(follows) or _LETTER.fullmatch(follows)):
+        if lower in self._before_a_number and (_ROMAN.fullmatch(follows) or _CODE.match(after)):
             return True
         return self._looks_abbreviated(word, lower, follows)
 
