@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import struct
 import subprocess
 import sys
 import tempfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,20 +20,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from worker.audio.edges import first_audible
+from worker.quality.png import Canvas, encode_png, write_label
 
 WIDTH, HEIGHT, MARGIN = 1200, 240, 28
 TEXT = "Hello, I am Makima. Tell me what you would like to hear."
 BACKGROUND, WAVE, AXIS, MARK = range(4)
 PALETTE = bytes.fromhex("ffffff 3b6ea5 9aa4ad d1242f".replace(" ", ""))
-# Rows of 3 x 5 glyphs, three bits a row, top first.
-FONT = {
-    "0": (7, 5, 5, 5, 7), "1": (2, 6, 2, 2, 7), "2": (7, 1, 7, 4, 7), "3": (7, 1, 7, 1, 7), "4": (5, 5, 7, 1, 1),
-    "5": (7, 4, 7, 1, 7), "6": (7, 4, 7, 5, 7), "7": (7, 1, 1, 1, 1), "8": (7, 5, 7, 5, 7), "9": (7, 5, 7, 1, 7),
-    "m": (0, 7, 7, 5, 5), "s": (3, 4, 2, 1, 6), " ": (0, 0, 0, 0, 0),
-}  # fmt: skip
-SCALE = 3
-
-Canvas = NDArray[np.uint8]
 
 
 def demo(text: str) -> tuple[NDArray[np.float32], int, float]:
@@ -67,35 +57,16 @@ def draw(pcm: NDArray[np.float32], rate: int, first_s: float) -> Canvas:
     for second in range(int(span_s) + 1):
         x = MARGIN + round(second * per_s)
         canvas[HEIGHT - MARGIN : HEIGHT - MARGIN + 6, x] = AXIS
-        write(canvas, f"{second} s", x - 6, HEIGHT - 5 * SCALE - 3, AXIS)
+        write_label(canvas, f"{second} s", x - 6, HEIGHT - 18, AXIS)
     x = MARGIN + round(first_s * per_s)
     canvas[MARGIN - 4 : HEIGHT - MARGIN, x : x + 2] = MARK
-    write(canvas, f"{first_s * 1000:.0f} ms", x + 6, 6, MARK)
+    write_label(canvas, f"{first_s * 1000:.0f} ms", x + 6, 6, MARK)
     return canvas
 
 
-def write(canvas: Canvas, text: str, x: int, y: int, color: int) -> None:
-    """Digits, m, s and blanks, from this top left corner."""
-    for char in text:
-        for row, bits in enumerate(FONT[char]):
-            for column in range(3):
-                if bits >> (2 - column) & 1:
-                    top, left = y + row * SCALE, x + column * SCALE
-                    canvas[top : top + SCALE, left : left + SCALE] = color
-        x += 4 * SCALE
-
-
 def png(canvas: Canvas) -> bytes:
-    """An indexed PNG of 8 bits a pixel."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    height, width = canvas.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in canvas)
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"PLTE", PALETTE), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    """The picture as an indexed PNG."""
+    return encode_png(canvas, PALETTE)
 
 
 def main() -> None:
