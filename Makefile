@@ -50,8 +50,8 @@ $(BIN)/uv: constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	touch $@
 $(VENV)/.preview: $(BIN)/uv pyproject.toml
-	$(UV) --editable '.[preview]'
+	$(UV) --editable '.[preview,preview-ja]'
 	touch $@
 $(VENV)/.dev: $(BIN)/uv pyproject.toml
-	$(UV) --editable '.[preview,qwen,quality,dev]'
+	$(UV) --editable '.[preview,preview-ja,qwen,quality,dev]'
 	touch $@ $(VENV)/.preview

@@ -23,12 +23,13 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from benchmarks import checkpoint
-from tests.previewing import Make
-from tests.shell import Run, here, runner
+from tests.previewing import Make, SharedNatural
+from tests.shell import PREVIEW_VOICES, Run, here, runner
 from tests.tone import ToneEngine
 from worker.embedded import embedded_valkey
 from worker.engine.base import Engine
 from worker.engine.preview.engine import PreviewEngine
+from worker.engine.preview.espeak import Espeak
 from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.client import Client
@@ -107,6 +108,7 @@ def make_settings(url: str, **changes: object) -> Settings:
         "voices_dir": REPOSITORY / "voices",
         "default_voice": "placeholder",
         "engine": "preview",
+        "preview_voices": PREVIEW_VOICES,
         "lease_ms": 1000,
     }
     return Settings(_env_file=None, **(given | changes))  # type: ignore[arg-type]
@@ -144,7 +146,7 @@ class Process:
             cwd=REPOSITORY,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "MAKIMA_TTS_PREVIEW_VOICES": PREVIEW_VOICES, **(env or {})},
         )
 
     def wait_until_ready(self) -> None:
@@ -253,13 +255,21 @@ def tiny_ending(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def natural() -> Iterator[SharedNatural]:
+    """The natural voices of the whole test run."""
+    voices = SharedNatural()
+    yield voices
+    voices.end()
+
+
 @pytest.fixture
 def make_preview() -> Iterator[Make]:
     """Makes preview engines and closes them."""
     with ExitStack() as stack:
 
         def make(n_slots: int = 4, **options: object) -> PreviewEngine:
-            engine = PreviewEngine(n_slots, **options)  # type: ignore[arg-type]
+            engine = PreviewEngine(n_slots, **{"synthesiser": Espeak(), **options})  # type: ignore[arg-type]
             stack.callback(engine.close)
             return engine
 

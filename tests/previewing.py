@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.processes import children_of
+from tests.processes import children_of, until
 from worker.engine.base import FRAME_SAMPLES, Engine, EngineError, Finish, Frames, Resume, Segment
 from worker.engine.preview.engine import PreviewEngine
+from worker.engine.preview.natural.choice import Natural
 from worker.voices.card import Card, Preview
 
 TEXT = "Hello there, I am Makima, and this is a sentence of some length."
-LONG = "The quick brown fox jumps over the lazy dog, and nobody is surprised. " * 40
+LONG = "The quick brown fox jumps over the lazy dog, and nobody is surprised. " * 10
 
 
 def card(languages: tuple[str, ...] = ("English",), preview: Preview | None = None) -> Card:
@@ -71,9 +72,38 @@ class Received:
         return np.concatenate([np.zeros(0, np.float32), *self.pcm])
 
 
+class SharedNatural(Natural):
+    """The natural voices for several engines, because loading them takes seconds: an engine's end leaves them."""
+
+    def close(self) -> None: ...
+
+    def end(self) -> None:
+        super().close()
+
+
 def processes_of(pid: int | None = None) -> list[int]:
-    """The processes that synthesise for this one, or for `pid`."""
-    return children_of(pid or os.getpid(), "espeak_process.py")
+    """The processes that speak a text for this one, or for `pid`."""
+    pid = pid or os.getpid()
+    forked = [child for voice in voices_of(pid) for child in children_of(voice)]
+    return children_of(pid, "espeak_process.py") + [child for child in forked if name_of(child) == "speaking"]
+
+
+def the_process() -> int:
+    """The one process that speaks a text; those of texts that were closed may take a moment to end."""
+    assert until(lambda: len(processes_of()) == 1)
+    return processes_of()[0]
+
+
+def voices_of(pid: int | None = None) -> list[int]:
+    """The processes of the natural voices that fork for a text."""
+    return children_of(pid or os.getpid(), "natural/program.py")
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text("utf-8").strip()
+    except FileNotFoundError:
+        return ""
 
 
 def run(engine: Engine, *slots: int, held: tuple[int, ...] = ()) -> list[Received]:

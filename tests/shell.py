@@ -22,9 +22,11 @@ from worker import cli
 
 BIN = Path(sys.executable).parent
 _FROM_A_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "TEXT", "OUT", "VENV", "PYTHON")
+# espeak-ng starts within 20 ms, the natural voices within two seconds: their own tests name them.
+PREVIEW_VOICES = os.environ.get("MAKIMA_TTS_PREVIEW_VOICES", "espeak-ng")
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name not in _FROM_A_MAKE and not name.startswith("MAKIMA_TTS_")
-} | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+} | {"PATH": f"{BIN}:{os.environ['PATH']}", "MAKIMA_TTS_PREVIEW_VOICES": PREVIEW_VOICES}
 
 Done = subprocess.CompletedProcess[bytes]
 Run = Callable[..., Done]
@@ -58,7 +60,7 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
             patch.setattr(sys, "argv", ["makima-tts", *words])
             for name in [name for name in os.environ if name.startswith("MAKIMA_TTS_")]:
                 patch.delenv(name)
-            for name, value in (env or {}).items():
+            for name, value in {"MAKIMA_TTS_PREVIEW_VOICES": PREVIEW_VOICES, **(env or {})}.items():
                 patch.setenv(name, value)
             status = _status()
         logging.captureWarnings(False)

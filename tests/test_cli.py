@@ -93,6 +93,7 @@ FLAGS: dict[str, tuple[str, Any]] = {
     "device": ("cpu", "cpu"),
     "dtype": ("float16", "float16"),
     "slots": ("3", 3),
+    "preview_voices": ("espeak-ng", "espeak-ng"),
     "pace": ("2.5", 2.5),
     "voices_dir": ("elsewhere", Path("elsewhere")),
     "cache_dir": ("kept", Path("kept")),

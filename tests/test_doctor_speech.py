@@ -63,10 +63,10 @@ def test_the_preview_engine_is_heard_and_its_speed_measured() -> None:
 
 @pytest.mark.parametrize(("engine", "state"), [("preview", "fail"), ("auto", "warn")])
 def test_a_preview_engine_that_cannot_speak_is_told(engine: str, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(n_slots: int) -> object:
+    def broken(*_: object) -> object:
         raise EngineError("espeak-ng has lost its tongue")
 
-    monkeypatch.setattr(doctor_speech, "PreviewEngine", broken)
+    monkeypatch.setattr(doctor_speech, "preview_engine", broken)
     (finding,) = check_speed(make_settings(NOBODY_THERE, engine=engine))
     assert finding.state == state
     assert "lost its tongue" in finding.detail
@@ -77,6 +77,11 @@ class _Mute:
 
     def __init__(self, *steps: Any) -> None:
         self.steps = list(steps)
+
+    def warm_up(self, voices: object) -> None: ...
+
+    def model(self, segment: object) -> str:
+        return "mute"
 
     def open(self, segment: object) -> int:
         return 0
@@ -98,6 +103,6 @@ class _Mute:
 )
 def test_a_preview_engine_without_samples_fails_in_time(engine: _Mute, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_speech, "SPEECH_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(doctor_speech, "PreviewEngine", lambda n_slots: engine)
+    monkeypatch.setattr(doctor_speech, "preview_engine", lambda *_: engine)
     (finding,) = check_speed(make_settings(NOBODY_THERE))
     assert finding.state is State.FAIL

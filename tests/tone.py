@@ -60,6 +60,9 @@ class ToneEngine:
     def name(self) -> str:
         return "tone"
 
+    def model(self, segment: Segment) -> str:
+        return self.name
+
     @property
     def n_slots(self) -> int:
         return self._n_slots

@@ -59,7 +59,7 @@ def worker(flags: Given = NONE) -> None:
 
 
 @app.command()
-@takes("slots", "pace", "voices_dir", "voice", "health_port", "log_level")
+@takes("slots", "preview_voices", "pace", "voices_dir", "voice", "health_port", "log_level")
 def dev(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the embedded Valkey.")] = 6399,
     flags: Given = NONE,
@@ -71,7 +71,7 @@ def dev(
 
 
 @app.command()
-@takes("engine", "model", "device", "dtype", "voice", "voices_dir", "cache_dir")
+@takes("engine", "preview_voices", "model", "device", "dtype", "voice", "voices_dir", "cache_dir")
 def demo(
     text: str,
     out: Annotated[Path, typer.Option(help="The WAV file to write.")] = Path("demo.wav"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.chaos.nursery import REPOSITORY, Nursery
 from tests.recordings import babble, replace_recording
+from tests.shell import PREVIEW_VOICES
 
 READY_WITHIN_S = 60.0
 DRAINED_WITHIN_S = 40.0
@@ -43,7 +44,8 @@ class Fleet:
 
     def __init__(self, nursery: Nursery, url: str, size: int, folder: Path, flags: Sequence[str] = ()) -> None:
         self._nursery = nursery
-        self._words = ["worker", "--redis-url", url, "--engine", nursery.engine, "--voice", "placeholder", *flags]
+        self._words = ["worker", "--redis-url", url, "--engine", nursery.engine, "--voice", "placeholder"]
+        self._words += ["--preview-voices", PREVIEW_VOICES, *flags]
         self._size = size
         self.folder = folder
         self._n_started = self._n_replaced = 0

@@ -20,6 +20,7 @@ from tests.flow.conftest import endless, prompts
 from tests.flow.listening import until_ended
 from worker.engine.base import Engine
 from worker.engine.preview.engine import PreviewEngine
+from worker.engine.preview.espeak import Espeak
 from worker.settings import Settings
 from worker.stream.client import Client
 from worker.stream.keys import Keys
@@ -112,7 +113,7 @@ async def test_nothing_is_wrong_with_what_real_workers_say(
     stage: Stage, valkey_server: Server, preview: Preview
 ) -> None:
     settings = make_settings(valkey_server.url, grace_s=0)
-    await _hand_over_in_mid_utterance(stage, settings, [PreviewEngine(3, pace=8), PreviewEngine(3, pace=8)])
+    await _hand_over_in_mid_utterance(stage, settings, [PreviewEngine(3, 8, Espeak()), PreviewEngine(3, 8, Espeak())])
     found = await stage.check(preview)
     assert found.violations == []
     assert (found.n_jobs, found.n_complete, found.n_cancelled, found.n_refused) == (7, 3, 1, 3)
@@ -120,7 +121,7 @@ async def test_nothing_is_wrong_with_what_real_workers_say(
 
 
 async def test_a_wrong_sample_of_a_real_worker_is_found(stage: Stage, valkey_server: Server, preview: Preview) -> None:
-    async with running(make_settings(valkey_server.url), PreviewEngine(1)):
+    async with running(make_settings(valkey_server.url), PreviewEngine(1, None, Espeak())):
         await stage.publish("s", "a", text="Hello there.")
         await stage.until_all_ended()
     [job] = stage.ledger.jobs

@@ -26,7 +26,7 @@ from tests.conftest import make_settings, running
 from worker.audio.chain import Chain
 from worker.embedded import embedded_valkey
 from worker.engine.base import N_CODEBOOKS, VoiceUnavailable
-from worker.engine.preview.engine import PreviewEngine
+from worker.engine.choose import preview_engine
 from worker.stream.client import TERMINAL, Client
 from worker.stream.keys import Keys
 from worker.stream.transport.address import addresses
@@ -99,7 +99,7 @@ class Preview:
     async def _start(self, url: str) -> Client:
         settings = make_settings(url, **self._changes)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(running(settings, PreviewEngine(settings.slots)))
+            await stack.enter_async_context(running(settings, preview_engine(settings, settings.slots)))
             client = await stack.enter_async_context(Client(*addresses(settings), Keys(settings.prefix)))
             self._worker = stack.pop_all()
         return client

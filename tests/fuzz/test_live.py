@@ -21,6 +21,7 @@ from tests.fuzz.targets.wire import ENTRY, ENTRY_ID, TRAIL, Fields
 from tests.tone import ToneEngine
 from worker.engine.base import Engine
 from worker.engine.preview.engine import PreviewEngine
+from worker.engine.preview.espeak import Espeak
 from worker.settings import Settings
 from worker.stream.client import Client
 
@@ -35,7 +36,11 @@ def valkey_server(servers: dict[str, Server]) -> Server:
 
 @pytest.mark.parametrize(
     ("engine", "n"),
-    [(ToneEngine, 300), (lambda n_slots: ToneEngine(n_slots, has_codes=True), 300), (PreviewEngine, 40)],
+    [
+        (ToneEngine, 300),
+        (lambda n_slots: ToneEngine(n_slots, has_codes=True), 300),
+        (lambda n_slots: PreviewEngine(n_slots, None, Espeak()), 40),
+    ],
     ids=["no codes", "codes", "preview"],
 )
 async def test_a_job_whose_stream_holds_garbage_is_taken_over_and_ended(

@@ -29,6 +29,9 @@ class OneFrameEngine:
         self._free = list(range(n_slots))
         self._open: list[int] = []
 
+    def model(self, segment: Segment) -> str:
+        return self.name
+
     def warm_up(self, voices: Sequence[Card]) -> None: ...
 
     def check(self, voice: Card) -> None: ...

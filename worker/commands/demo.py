@@ -95,7 +95,8 @@ def _report(received: ReceivedAudio, out: Path, as_json: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     model = received.begin.model if received.begin else "?"
     if model.startswith("preview"):
-        console.print("[yellow]Spoken by the PREVIEW engine (espeak-ng): a stand-in, not Makima's voice.[/yellow]")
+        voice = model.removeprefix("preview-")
+        console.print(f"[yellow]Spoken by the PREVIEW engine ({voice}): a stand-in, not Makima's voice.[/yellow]")
     first = figures["first_audible_s"]
     console.print(f"first audible sound after {first * 1000:.1f} ms" if first is not None else "nothing audible")
     console.print(

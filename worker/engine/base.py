@@ -143,7 +143,7 @@ class Arithmetic:
 
 
 class Engine(Protocol):
-    """A speech engine. `name` is sent as begin.model; `n_slots` is the most segments open at once.
+    """A speech engine. `n_slots` is the most segments open at once.
 
     `gpu` (its name), `memory_bytes` (a metric) and `arithmetic` are None where there is none or it is unknown. The
     properties are also read from other threads.
@@ -163,6 +163,9 @@ class Engine(Protocol):
 
     @property
     def arithmetic(self) -> Arithmetic | None: ...
+
+    def model(self, segment: Segment) -> str:
+        """What speaks this segment. That of an utterance's first segment is sent as begin.model."""
 
     @property
     def has_codes(self) -> bool:

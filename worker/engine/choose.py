@@ -39,9 +39,16 @@ def make_engine(settings: Settings) -> Engine:
         log.warning("using the PREVIEW engine, not Qwen3-TTS: %s", problem)
     else:
         log.warning("using the PREVIEW engine: a stand-in for tests, not the real voice")
-    from worker.engine.preview.engine import PreviewEngine
+    return preview_engine(settings, settings.slots)
 
-    return PreviewEngine(settings.slots, pace=settings.pace)
+
+def preview_engine(settings: Settings, n_slots: int) -> Engine:
+    """The preview engine with the voices that the settings name."""
+    from worker.engine.preview.engine import PreviewEngine
+    from worker.engine.preview.espeak import Espeak
+
+    synthesiser = Espeak() if settings.preview_voices == "espeak-ng" else None
+    return PreviewEngine(n_slots, settings.pace, synthesiser)
 
 
 def _qwen(settings: Settings) -> Engine:

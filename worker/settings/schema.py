@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     device: Annotated[str, BeforeValidator(_lower), AfterValidator(_device)] = "auto"
     dtype: Annotated[Dtype, BeforeValidator(_lower)] = "auto"
     slots: int = Field(default=8, ge=1, le=1024)
+    preview_voices: Annotated[Literal["natural", "espeak-ng"], BeforeValidator(_lower)] = "natural"
     pace: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     voices_dir: Path = Field(default_factory=default_voices_dir)
     cache_dir: Path | None = Field(default_factory=default_cache_dir)

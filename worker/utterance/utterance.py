@@ -13,6 +13,7 @@ from schemas.jobs import Job, job_id_of, parse_job
 from worker.engine.base import EngineClosed, EngineError, EngineSick, VoiceUnavailable
 from worker.stream import session_writer as stream
 from worker.stream.lease import Lease, LeaseLost
+from worker.stream.progress import Progress
 from worker.stream.queue import Settled
 from worker.stream.session_writer import BeginRequest, SessionWriter
 from worker.stream.transport.retry import Refusal
@@ -108,7 +109,7 @@ class Utterance:
             await delivery.run()
         finally:
             delivery.cancel()
-        complete = delivery.complete(self.lease.published_ms, context.engine.engine.name)
+        complete = delivery.complete(self.lease.published_ms, request.model)
         await self._writer.end(complete)
         context.metrics.completed(complete)
         await self._outcome.settle("ok")
@@ -139,10 +140,10 @@ class Utterance:
             raise JobError(ErrorCode.VOICE_UNAVAILABLE, problem, "voice")
 
     def _begin_request(self, plan: SpeechPlan) -> BeginRequest:
-        arithmetic = self.context.arithmetic
+        engine, arithmetic = self.context.engine.engine, self.context.arithmetic
         return BeginRequest(
             voice=plan.voice.name,
-            model=self.context.engine.engine.name,
+            model=engine.model(plan.segment(0, Progress())) if plan.texts else engine.name,
             sample_rate=plan.job.sample_rate,
             encoding=plan.job.encoding.value,
             deadline_ms=self.lease.published_ms + plan.job.ttl_ms,

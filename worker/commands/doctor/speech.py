@@ -9,10 +9,9 @@ from pathlib import Path
 from time import perf_counter
 
 from worker.commands.doctor.findings import Finding, fail, ok, unless, warn
-from worker.engine.base import SAMPLE_RATE_HZ, EngineError, Segment
+from worker.engine.base import SAMPLE_RATE_HZ, Engine, EngineError, Segment
 from worker.engine.checkpoint.packages import installed
-from worker.engine.choose import qwen_problem
-from worker.engine.preview.engine import PreviewEngine
+from worker.engine.choose import preview_engine, qwen_problem
 from worker.settings import Settings
 from worker.voices.card import Card
 from worker.voices.registry import Registry, RegistryError
@@ -21,6 +20,7 @@ WORD, LANGUAGE = "Ready.", "English"
 SENTENCES = "This is how fast this machine speaks. " * 4
 SPEECH_TIMEOUT_S = 20.0
 SLOW_FIRST_MS = 500.0
+_CARD = Card(name="doctor", languages=(LANGUAGE,), licence="none", consent="none", folder=Path("doctor"))
 SLOW_RTF = 0.25  # several concurrent utterances must still be faster than real time
 
 
@@ -76,9 +76,11 @@ def check_speed(settings: Settings) -> Iterator[Finding]:
     if installed("espeakng-loader") is None:
         return
     try:
-        engine = PreviewEngine(1)
+        engine = preview_engine(settings, 1)
         try:
+            engine.warm_up([_CARD])
             word, speech = _speak(engine, WORD), _speak(engine, SENTENCES)
+            spoken_by = ", ".join(f"{one}: {engine.model(_segment('1', one))}" for one in (LANGUAGE, "Japanese"))
         finally:
             engine.close()
     except (EngineError, OSError) as error:
@@ -88,17 +90,20 @@ def check_speed(settings: Settings) -> Iterator[Finding]:
         return
     busy = "the machine is busy or small: end other programs, or take fewer slots"
     first_ms, rtf = word.first_s * 1000, speech.wall_s / speech.audio_s
-    detail = f"first samples {first_ms:.0f} ms after its start"
+    detail = f"{spoken_by}; the first samples {first_ms:.0f} ms after a segment's start"
     yield unless(first_ms < SLOW_FIRST_MS, warn("preview engine", detail, busy))
     detail = f"preview real-time factor {rtf:.4f} over {speech.audio_s:.1f} s of speech, {os.cpu_count()} cores"
     yield unless(rtf < SLOW_RTF, warn("speed", detail, busy))
 
 
-def _speak(engine: PreviewEngine, text: str) -> SpeedSample:
+def _segment(text: str, language: str) -> Segment:
+    return Segment(text, language, _CARD, seed=0, max_frames=1000)
+
+
+def _speak(engine: Engine, text: str) -> SpeedSample:
     """Speak and discard the samples. Raises EngineError, also after SPEECH_TIMEOUT_S."""
-    card = Card(name="doctor", languages=(LANGUAGE,), licence="none", consent="none", folder=Path("doctor"))
     began, first_s, n_samples = perf_counter(), 0.0, 0
-    engine.open(Segment(text, LANGUAGE, card, seed=0, max_frames=1000))
+    engine.open(_segment(text, LANGUAGE))
     while perf_counter() - began < SPEECH_TIMEOUT_S:
         for frames in engine.step():
             if frames.error:

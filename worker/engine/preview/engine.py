@@ -1,7 +1,7 @@
 """The preview engine: slots, pace and frames around a synthesiser, for machines without a GPU or a model.
 
 It has no codes: the same segment gives the same samples in every process, so a segment is resumed by speaking it
-again. A segment's seed and temperature change nothing.
+again. Its temperature changes nothing, and its seed no more than hibari's noise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from worker.engine.base import (
 )
 from worker.engine.checkpoint.packages import installed
 from worker.engine.preview.cutter import FrameCutter
-from worker.engine.preview.espeak import Espeak
+from worker.engine.preview.natural.choice import Natural
 from worker.engine.preview.synthesiser import SampleStream, Synthesiser, wait_for_samples
 from worker.engine.processor import processor
 from worker.voices.card import Card
@@ -41,14 +41,14 @@ _WARM_UP_FRAMES = 125
 class _Slot:
     """A segment being spoken."""
 
-    def __init__(self, stream: SampleStream, rate_hz: int, segment: Segment, opened_s: float) -> None:
+    def __init__(self, stream: SampleStream, segment: Segment, opened_s: float) -> None:
         self.stream = stream
         self.n_emitted = 0
         self.is_cancelled = False
         self._opened_s = opened_s
         self._n_resumed = segment.resume.n_frames if segment.resume else 0
         self._max_frames = segment.max_frames
-        self._cutter = FrameCutter(rate_hz)
+        self._cutter = FrameCutter(stream.rate_hz)
 
     def due_s(self, pace: float | None, frame: int) -> float:
         """When the frame may be emitted. Resumed frames are due at once, and the pace counts from them on."""
@@ -85,7 +85,7 @@ class PreviewEngine:
     """Speaks up to `n_slots` segments at once.
 
     pace: at most this many times real time, None for as fast as it goes. The time a slot is held counts, so a
-    slot released after a while catches up. synthesiser: None for espeak-ng. clock: seconds, monotonic.
+    slot released after a while catches up. synthesiser: None for the natural voices. clock: seconds, monotonic.
     """
 
     gpu = None
@@ -106,7 +106,7 @@ class PreviewEngine:
         self._pace = pace
         self._clock = clock
         self._slots: dict[int, _Slot] = {}
-        self._synthesiser: Synthesiser = synthesiser or Espeak()
+        self._synthesiser: Synthesiser = synthesiser or Natural()
         self._is_closed = False
 
     @property
@@ -116,6 +116,9 @@ class PreviewEngine:
     @property
     def n_slots(self) -> int:
         return self._n_slots
+
+    def model(self, segment: Segment) -> str:
+        return f"preview-{self._synthesiser.model(segment)}"
 
     @property
     def has_codes(self) -> bool:
@@ -129,13 +132,21 @@ class PreviewEngine:
         return Arithmetic(" ".join(["preview", processor(), *parts])[:256], is_exact=True)
 
     def warm_up(self, voices: Sequence[Card]) -> None:
-        """Look up the cards' voices and speak a word with the first that can be spoken. Raises EngineError."""
+        """Speak a word in every language of the cards that can be spoken. Raises EngineError."""
         self._refuse_closed()
-        card = next((card for card in voices if self._can_speak(card)), None)
-        if card is None:
+        words: dict[str, Segment] = {}
+        for card in filter(self._can_speak, voices):
+            for language in card.languages:
+                word = Segment(_WARM_UP_TEXT, language, card, seed=0, max_frames=_WARM_UP_FRAMES)
+                words.setdefault(self.model(word), word)
+        if not words:
             self._synthesiser.check_installed()
             return
-        slot = self._begin(Segment(_WARM_UP_TEXT, card.languages[0], card, seed=0, max_frames=_WARM_UP_FRAMES))
+        self._synthesiser.warm_up({word.language for word in words.values()})
+        for word in words.values():
+            self._speak_to_its_end(self._begin(word))
+
+    def _speak_to_its_end(self, slot: _Slot) -> None:
         try:
             while slot.advance(MAX_STEP_FRAMES)[1] is None:
                 wait_for_samples([slot.stream], _STEP_WAIT_S)
@@ -175,7 +186,7 @@ class PreviewEngine:
         return slot
 
     def _begin(self, segment: Segment) -> _Slot:
-        return _Slot(self._synthesiser.begin(segment), self._synthesiser.rate_hz, segment, self._clock())
+        return _Slot(self._synthesiser.begin(segment), segment, self._clock())
 
     def step(self, held: Collection[int] = ()) -> list[Frames]:
         """At most 12 due frames of every slot; waits up to 20 ms when frames are due and none is there."""
@@ -238,6 +249,7 @@ class PreviewEngine:
         self._is_closed = True
         for n in list(self._slots):
             self._free(n)
+        self._synthesiser.close()
 
     def _free(self, n: int) -> None:
         self._slots.pop(n).stream.close()

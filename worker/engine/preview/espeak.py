@@ -77,6 +77,8 @@ class Library:
 class EspeakStream:
     """The samples of one text, from a process that ends with it. A SampleStream. Raises EngineError."""
 
+    rate_hz = RATE_HZ
+
     def __init__(self, library: Library, request: Request) -> None:
         self.ended = False
         self._voice = request.voice
@@ -152,7 +154,6 @@ class Espeak:
     """A Synthesiser. It keeps which voices were found, and no process."""
 
     name = "espeak-ng"
-    rate_hz = RATE_HZ
     packages = ("espeakng-loader",)
 
     def __init__(self) -> None:
@@ -161,6 +162,9 @@ class Espeak:
     @cached_property
     def _library(self) -> Library:
         return Library.find()
+
+    def model(self, segment: Segment) -> str:
+        return self.name
 
     def check(self, voice: Card, language: str) -> None:
         """Return when espeak-ng has a voice for this language of a card. Raises VoiceUnavailable, EngineError."""
@@ -183,6 +187,8 @@ class Espeak:
             stream.close()
         self._voices_found.add(voice)
 
+    def warm_up(self, languages: set[str]) -> None: ...
+
     def begin(self, segment: Segment) -> EspeakStream:
         """Begin a segment with its card's voice, rate and pitch. Raises as `speak` does."""
         preview = segment.voice.preview
@@ -194,6 +200,8 @@ class Espeak:
         if not request.voice.isprintable() or not self._library.has_variant(request.voice):
             raise _no_voice(request.voice)
         return EspeakStream(self._library, request)
+
+    def close(self) -> None: ...
 
 
 def _voice_of(card: Card, language: str, text: str) -> str:

@@ -17,6 +17,10 @@ class SampleStream(Protocol):
     def ended(self) -> bool:
         """True when every sample was read."""
 
+    @property
+    def rate_hz(self) -> int:
+        """Samples a second."""
+
     def fileno(self) -> int:
         """A file descriptor that is readable when `read` has something to return or to raise."""
 
@@ -37,11 +41,11 @@ class Synthesiser(Protocol):
     def name(self) -> str: ...
 
     @property
-    def rate_hz(self) -> int: ...
-
-    @property
     def packages(self) -> tuple[str, ...]:
         """The packages whose versions the samples depend on."""
+
+    def model(self, segment: Segment) -> str:
+        """What speaks this segment, such as "espeak-ng"; the same in every process with the same packages."""
 
     def check(self, voice: Card, language: str) -> None:
         """Return when the voice can be spoken in this language. Raises VoiceUnavailable, EngineError."""
@@ -49,11 +53,17 @@ class Synthesiser(Protocol):
     def check_installed(self) -> None:
         """Return when the synthesiser itself works. Raises EngineError."""
 
+    def warm_up(self, languages: set[str]) -> None:
+        """Start loading what speaks these languages, and return at once. Raises EngineError."""
+
     def begin(self, segment: Segment) -> SampleStream:
         """Begin to synthesise; the caller closes the stream. Raises VoiceUnavailable, EngineError.
 
         What needs time to find out is raised by the stream's `read`.
         """
+
+    def close(self) -> None:
+        """Free everything. Safe to call twice."""
 
 
 def wait_for_samples(streams: Iterable[SampleStream], timeout_s: float) -> None:

@@ -73,6 +73,9 @@ class QwenSpeaker:
     def name(self) -> str:
         return self._engine.model.name
 
+    def model(self, segment: Segment) -> str:
+        return self.name
+
     @property
     def n_slots(self) -> int:
         return self._engine.n_slots
