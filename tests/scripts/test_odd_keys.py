@@ -238,6 +238,19 @@ def test_jobs_keep_their_order_when_a_key_of_another_type_was_put_aside(plane: P
         lease = next(iter(plane.claim("w2").leases), lease)
 
 
+@pytest.mark.parametrize("name", ["ready", "delayed", "gates", "waiting", "bell"])
+def test_a_claim_that_met_a_key_of_another_type_counts_no_attempt(plane: Plane, name: str) -> None:
+    plane.heals = True
+    entry_id = plane.publish()
+    plane.client.set(plane.key(name), "x")
+    [lease] = plane.claim().leases
+    assert (lease.entry_id, lease.attempt) == (entry_id, 1)
+    plane.client.delete(plane.key(name))
+    plane.client.set(plane.key(name), "x")
+    assert plane.settle(lease, "release", 0) == "OK"
+    assert plane.claim_one().attempt == 1
+
+
 @pytest.mark.parametrize("name", ["dead", "bell"])
 def test_an_exhausted_stream_is_put_aside(plane: Plane, name: str) -> None:
     plane.heals = True

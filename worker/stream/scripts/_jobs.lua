@@ -168,6 +168,7 @@ local function check_types()
   redis.call('ZCARD', waiting)
   redis.call('HLEN', attempts)
   redis.call('HLEN', gates)
+  redis.call('XREVRANGE', bell, '+', '-', 'COUNT', 1)
   return redis.call('ZCARD', delayed) > 0
 end
 

@@ -5,6 +5,7 @@
 -- Answers: {answer, damage}. OK; FENCED: another worker holds the entry; GONE: the entry was deleted from the stream.
 local me, id, fence, sid, verdict, argument = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local max_bytes, may_come_again = tonumber(ARGV[8]), ARGV[9] == '1'
+check_types()
 if not is_mine(me, id, fence) then return { 'FENCED', damage } end
 local fields = (verdict ~= 'ok' or may_come_again) and entry(id)
 
