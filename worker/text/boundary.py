@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from enum import IntEnum
 from typing import NamedTuple
 
-from worker.text.clauses import is_clause
+from worker.text.clauses import rank_of_clause
 from worker.text.nesting import ALWAYS_CLOSE, NESTING, Nesting
 from worker.text.quotations import goes_on_after
+from worker.text.ranks import Rank
 from worker.text.stops import Language, next_word
 
 __all__ = ["LOOKAHEAD_CHARS", "Boundary", "Language", "Rank", "is_wide_letter", "joins_on", "marks", "may_part"]
@@ -27,15 +27,6 @@ _MARK = re.compile(rf"[{_STOPS}]+|[{_CLAUSES}]+|[{re.escape(NESTING)}]|\n| ")
 _NEVER_FIRST = frozenset(_STOPS + "、，,：:；;~〜～ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ々»›”’" + ALWAYS_CLOSE)
 _NEVER_LAST = frozenset("「『（【《〈〔［｛“‘‚«‹„([{¿¡")
 _UNIT_SIGNS = frozenset("°%‰€$£¥₽₩")
-
-
-class Rank(IntEnum):
-    """Kinds of boundaries, best first."""
-
-    SENTENCE = 0
-    CLAUSE = 1
-    BLANK = 2
-    TIGHT = 3  # a blank at which a pause sounds wrong: after an abbreviation, before what a quotation belongs to
 
 
 class Boundary(NamedTuple):
@@ -70,7 +61,7 @@ def marks(window: str, limit: int, language: Language) -> Iterator[Boundary]:
             end = _after_closing(window, end, nesting)
             if end > limit:
                 return
-            rank = Rank.CLAUSE if is_clause(window, mark.start(), end, language) else None
+            rank = rank_of_clause(window, mark.start(), end, language)
         elif char == "\n":
             nesting.clear()
             rank = Rank.BLANK if window[end : end + 1].islower() else Rank.SENTENCE

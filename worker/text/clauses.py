@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from worker.text.abbreviations import AFTER_A_NAME
+from worker.text.ranks import Rank
 from worker.text.sentence_words import CALENDAR
 from worker.text.stops import Language, next_word
 
@@ -26,37 +27,39 @@ _CALENDAR = frozenset(CALENDAR.split())
 _AFTER_A_NAME = frozenset(AFTER_A_NAME.split())
 
 
-def is_clause(window: str, start: int, end: int, language: Language) -> bool:
-    """True when the clause mark from `start` ends a clause. end: the index after it and what closes with it."""
+def rank_of_clause(window: str, start: int, end: int, language: Language) -> Rank | None:
+    """The rank of the clause mark from `start`, None where no clause ends. end: the index after what closes with it."""
     before, last, follows = window[start - 1 : start], window[end - 1], window[end : end + 1]
     if last in _CLOSING or _AFTER_A_STOP.search(window, max(0, start - 4), start):
-        return False  # "Well," she said; "Where?", she asked; Blue Door Inc., a shop
+        return None  # "Well," she said; "Where?", she asked; Blue Door Inc., a shop
     if last in "—–":
         opens = before == " " and follows.isalpha()  # —Ven —dijo Ana—
-        return last == "—" and not opens and not _OPENING_DASH.search(window, max(0, start - 6), start)
-    if last in ",，" and (before in _QUOTES or window[end : end + 2] in (" —", " –")):
-        return before == ""  # « Viens », dit-il
+        is_opening = last == "–" or opens or _OPENING_DASH.search(window, max(0, start - 6), start)
+        return None if is_opening else Rank.CLAUSE
+    if last in ",，" and before and (before in _QUOTES or window[end : end + 2] in (" —", " –")):
+        return None  # « Viens », dit-il
     if last in "、；" or (last in "，：" and not follows.isdecimal()):
-        return True
+        return Rank.CLAUSE
     if follows and not follows.isspace() and follows < "\u3040":
-        return False
-    return last != "," or follows != " " or not _is_within(window, start, end, language)
+        return None
+    return _rank_of_comma(window, start, end, language) if last == "," and follows == " " else Rank.CLAUSE
 
 
-def _is_within(window: str, start: int, end: int, language: Language) -> bool:
-    """True for a comma within a date, a place or a name, or at the end of one."""
+def _rank_of_comma(window: str, start: int, end: int, language: Language) -> Rank | None:
     after = window[end : end + _AFTER_CHARS]
     begin = max(0, start - _LOOKBACK_CHARS)
     follows = next_word(after)
+    if _YEAR_OR_STATE.match(after) or follows in _AFTER_A_NAME:
+        return None
+    is_named = follows[:1].isupper() and not language.begins_sentence(follows)
     date = _DATE.search(window, begin, start)
     if (date and (date[1] or date[2]).lower() in _CALENDAR) or _TWO_NAMES.search(window, begin, start):
-        return True
-    if _YEAR_OR_STATE.match(after) or follows in _AFTER_A_NAME:
-        return True
+        return None if is_named else Rank.MINOR
     word = _NAME.search(window, begin, start)
     if word is None:
-        return False
+        return Rank.CLAUSE
     if word[0].lower() in _CALENDAR:
-        return follows[:1].isdecimal() or follows.lower() in _CALENDAR
-    is_named = follows[:1].isupper() and not language.begins_sentence(follows)
-    return is_named and not _BEGINS_SENTENCE.search(window, begin, word.start())
+        is_within = follows[:1].isdecimal() or follows.lower() in _CALENDAR
+    else:
+        is_within = is_named and not _BEGINS_SENTENCE.search(window, begin, word.start())
+    return None if is_within else Rank.CLAUSE

@@ -145,6 +145,7 @@ class Splitter:
         best: int | None = None
         best_order = (True, Rank.TIGHT, True)
         clause: int | None = None
+        clause_rank = Rank.MINOR
         for end, rank, since in marks(window.text, limit, self._language):
             if clause is not None and end > early:
                 return clause, True
@@ -152,9 +153,9 @@ class Splitter:
             if end >= least and not is_inside:
                 if rank is Rank.SENTENCE or (rank is Rank.CLAUSE and end > early >= 0):
                     return end, True
-                if rank is Rank.CLAUSE and early >= 0:
-                    clause = end
-            order = (end < too_short, max(rank, Rank.BLANK) if is_inside else rank, rank > Rank.CLAUSE)
+                if early >= 0 and rank <= clause_rank:
+                    clause, clause_rank = end, rank
+            order = (end < too_short, max(rank, Rank.BLANK) if is_inside else rank, rank > Rank.MINOR)
             if order <= best_order:
                 best, best_order = end, order
         if best_order[0] and is_wide_letter(window.text[limit : limit + 1]):

@@ -95,8 +95,11 @@ class Language:
         item = _ITEM.search(window, max(0, stop - _ITEM_CHARS), stop)
         if item is None or item[0][0] != ".":
             return item is not None
-        before = item.start()
-        return not self.goes_on(window, before, window[before + 1 : stop + 1])
+        before = _LAST_WORDS.search(window, max(0, item.start() - _LOOKBACK_CHARS), item.start())
+        word = before[0].rpartition(" ")[2] if before else ""
+        if word.isdecimal():
+            return len(word) > 2  # otherwise a date: 5. 6.
+        return not self._goes_on_before_a_number(_PART.split(word)[-1], word)
 
     def _date_goes_on(self, before: str, number: str, after: str, follows: str) -> bool:
         if len(number) > 2:

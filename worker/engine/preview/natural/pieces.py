@@ -31,11 +31,11 @@ def pieces(segment: Segment) -> list[Piece]:
     The pauses are those of the voice's card; none follows the last piece.
     """
     text, pauses = _BLANKS.sub(" ", segment.text).strip(), segment.voice.pauses
-    pause_ms = {Rank.SENTENCE: pauses.sentence_ms, Rank.CLAUSE: pauses.clause_ms, Rank.BLANK: 0}
+    pause_ms = {Rank.SENTENCE: pauses.sentence_ms, Rank.CLAUSE: pauses.clause_ms}
     found, at = [], 0
     for end, rank in [*_cuts(text, _language(segment.language)), (len(text), Rank.BLANK)]:
         if _SPOKEN.search(text, at, end):
-            found.append(Piece(text[at:end].strip(), pause_ms[rank]))
+            found.append(Piece(text[at:end].strip(), pause_ms.get(rank, 0)))
         at = end
     return [*found[:-1], *(piece._replace(pause_ms=0) for piece in found[-1:])]
 
