@@ -10,6 +10,7 @@ from typing import NamedTuple
 from worker.text.budget import frame_budget
 from worker.text.characters import respell_quotes
 from worker.text.clean import clean, is_speakable
+from worker.text.directions import Actions
 from worker.text.lexicon import Lexicon
 from worker.text.nesting import respell_reversed
 from worker.text.split import Splitter, split
@@ -24,13 +25,16 @@ class SegmentText(NamedTuple):
     spoken: str
 
 
-def plan(text: str, language: str, lexicon: Lexicon | Mapping[str, str]) -> tuple[SegmentText, ...]:
+def plan(
+    text: str, language: str, lexicon: Lexicon | Mapping[str, str], actions: Actions = "speak"
+) -> tuple[SegmentText, ...]:
     """The segments of an utterance, in order, without those that have only punctuation.
 
-    language: an English name such as "English", or "Auto". lexicon: the voice's. Raises ValueError for a lexicon with
-    an empty word.
+    language: an English name such as "English", or "Auto". lexicon: the voice's. actions: the voice's, whether
+    *actions* between sentences are spoken. Raises ValueError for a lexicon with an empty word.
     """
-    written = [respell_quotes(respell_reversed(segment)) for segment in split(clean(text), language)]
+    segments = split(clean(text, language, actions), language)
+    written = [respell_quotes(respell_reversed(segment)) for segment in segments]
     if not lexicon:
         return tuple(SegmentText(segment, segment) for segment in written if is_speakable(segment))
     compiled = lexicon if isinstance(lexicon, Lexicon) else _compiled(tuple(lexicon.items()))

@@ -49,6 +49,20 @@ _SPELLING = {
     **dict.fromkeys(map(ord, "⋯‥"), "…"),
     **{ord("￥"): "¥", ord("￡"): "£", ord("￦"): "₩", ord("‼"): "!!", ord("⁉"): "!?", ord("⁈"): "?!"},
 }
+_LETTERS = {
+    **{code: unicodedata.normalize("NFKC", chr(code)) for code in (*range(0x1D400, 0x1D800), *range(0xFB00, 0xFB07))},
+    **{code: chr(ord("a") + code - 0x249C) for code in range(0x249C, 0x24B6)},
+    **{code: unicodedata.normalize("NFKC", chr(code)) for code in range(0x24B6, 0x24EA)},
+    **{first + n: chr(ord("A") + n) for first in (0x1F110, 0x1F130, 0x1F150, 0x1F170) for n in range(26)},
+    **{  # the script and black-letter capitals that U+1D400 to U+1D7FF leave out
+        code: unicodedata.normalize("NFKC", chr(code))
+        for code in range(0x2102, 0x2139)
+        if unicodedata.decomposition(chr(code)).startswith("<font>")
+    },
+}
+_DECORATIVE = re.compile("[\u2102-\u2138\u249c-\u24e9\ufb00-\ufb06\U0001d400-\U0001d7ff\U0001f110-\U0001f189]")
+_DRAWN_OUT = re.compile(r"([^\W\d_])\1{8,}")  # a joke of a thousand letters is minutes of sound
+_SPACED_DOTS = re.compile(r" ?\.+(?: \.+(?!\w))+")
 _QUOTES = dict.fromkeys(map(ord, "“”„‟"), '"')
 
 
@@ -59,6 +73,8 @@ def normalise(text: str) -> str:
     """
     text = _CONTROL.sub("", _LINE_END.sub("\n", text))
     if not text.isascii():
+        if _DECORATIVE.search(text):
+            text = text.translate(_LETTERS)
         text = _EMOJI.sub(_GONE, composed(text))
         text = _HALF_WIDTH.sub(_full_width, _JOINERS.sub("", text)).translate(_SPELLING)
         text = composed(_POINT_IN_NUMBER.sub(_ascii_point, text))
@@ -66,7 +82,15 @@ def normalise(text: str) -> str:
     text = _BLANKS.sub(" ", text)
     if _GONE in text:
         text = _BLANKS.sub(" ", _GONE_BEFORE_MARK.sub("", text).replace(_GONE, " "))
+    if ". ." in text:
+        text = _SPACED_DOTS.sub("…", text)
+    text = _DRAWN_OUT.sub(lambda run: run[0][:8], text)
     return _DOUBLE_HYPHEN.sub("—", text) if "--" in text else text
+
+
+def full_stop(text: str) -> str:
+    """The full stop of the script in which the text ends."""
+    return "。" if text[-1] >= "\u3001" and not "\uac00" <= text[-1] <= "\ud7a3" else "."
 
 
 def respell_quotes(text: str) -> str:

@@ -1,0 +1,83 @@
+"""Numbers in brackets that cite a source, footnotes, and links by reference."""
+
+from __future__ import annotations
+
+import re
+
+from worker.text.words import needing_number
+
+_DIGITS = r"\d{1,3}(?:\s?[,;–—-]\s?\^?\d{1,3}){0,30}"
+_SOURCE = r"(?:†[^\[\]【】［］\n]{0,80})?"
+_CITATION = (
+    rf"(?:\[\s?\^?(?!0\]){_DIGITS}\^?\s?{_SOURCE}\]|[［【]\s?{_DIGITS}(?::\d{{1,4}})?\s?{_SOURCE}[］】]"
+    r"|\(\[\d{1,3}\]\))"
+)
+_RUN = re.compile(
+    rf"(?P<blank> ?)(?P<run>{_CITATION}(?:(?: ?[,;]? ?| (?:and|und|et|y|e|и|和|と|및) ){_CITATION}){{0,30}})(?!\()"
+)
+_WORD_BEFORE = re.compile(r"[^\W\d_][\w'’.-]{0,15}\Z|[一-鿿가-힣ぁ-ん]{1,4}\Z")
+_AFTER = ".,;!?…\"'”’»)]}。、，！？；」』）】*_%"
+_SENTENCE_ENDS = ".!?…。！？"
+_FOOTNOTE = re.compile(r" ?\[\^[^\[\]\s]{1,40}\](?!:)")
+_NOTE = re.compile(r"^([ \t>]*)\[(?:\^[^\[\]\s]{1,40}|\d{1,3})\]:[ \t]*(?!https?:|www\.|[/#<])", re.MULTILINE)
+_DEFINITION = re.compile(
+    r"^[ \t>]*\[([^\[\]\n]{1,200})\]:[ \t]*<?(?:https?:|www\.|mailto:|[/#.]).*$\n?", re.MULTILINE | re.IGNORECASE
+)
+_REFERENCE = re.compile(r"!?\[([^\[\]\n]{1,400})\](?:[ ]?\[([^\[\]\n]{0,200})\])?(?![(:])")
+_BING = re.compile(r"\[\[(\d{1,3})\]\](?:\([^()\s]*\))?")
+
+
+def without_references(text: str) -> str:
+    """The text with links by reference as their words, without the definitions and without the marks of footnotes."""
+    if "[" not in text:
+        return text
+    text = _BING.sub(r"[\1]", text)
+    labels = {found[1].casefold() for found in _DEFINITION.finditer(text)}
+    if labels:
+        text = _DEFINITION.sub("", text)
+
+        def shown(found: re.Match[str]) -> str:
+            label = found[2] or found[1]
+            return _apart(found, found[1]) if label.casefold() in labels else found[0]
+
+        text = _REFERENCE.sub(shown, text)
+    return _FOOTNOTE.sub("", _NOTE.sub(r"\1", text))
+
+
+def without_citations(text: str, language: str) -> str:
+    """The text without one to three digits in brackets after a word or a mark, unless the sentence needs them."""
+    if "[" not in text and "【" not in text and "［" not in text:
+        return text
+    needing = needing_number(language)
+
+    def replaced(found: re.Match[str]) -> str:
+        at = found.start()
+        before = text[at - 1 : at]
+        if not before or not (before.isalnum() or before in _AFTER) or _is_needed(text, found, needing):
+            return found[0]
+        after = text[found.end() : found.end() + 1]
+        return " " if after.isalnum() and not before > "\u2e80" else ""
+
+    return _RUN.sub(replaced, text)
+
+
+def _is_needed(text: str, found: re.Match[str], needing: frozenset[str]) -> bool:
+    at = found.start()
+    before = text[max(0, at - 16) : at]
+    if before[-1] in _SENTENCE_ENDS and found["blank"] and text[found.end() : found.end() + 1] == " ":
+        word = _WORD_BEFORE.search(before.rstrip("."))
+        is_abbreviation = before[-1] == "." and word is not None and word[0].lower().rstrip(".") in needing
+        return is_abbreviation or text[found.end() + 1 : found.end() + 2].islower()
+    word = _WORD_BEFORE.search(before.rstrip(".") if before[-1] == "." else before)
+    if word is None:
+        return False
+    spoken = word[0].lower().rstrip(".")
+    return spoken in needing or (
+        spoken[-1] > "\u2e80" and any(spoken.endswith(each) for each in needing if each > "\u2e80")
+    )
+
+
+def _apart(found: re.Match[str], words: str) -> str:
+    """Words of a link, with a blank after a letter that they would touch."""
+    before = found.string[max(0, found.start() - 1) : found.start()]
+    return f" {words}" if before.isalnum() and before < "\u2e80" and words[:1].isalnum() else words

@@ -1,0 +1,60 @@
+"""Lists: the items of a list that was written in one line, each on a line of its own."""
+
+from __future__ import annotations
+
+import re
+
+from worker.text.words import MONTHS
+
+_NUMBER = re.compile(
+    r"(?P<before>^|(?<=[\s:：;；。！？、，•‣◦●■◆]))(?P<bullet>(?:[•‣◦●■◆*-]\s*)?)\(?(?P<n>\d{1,2})(?P<stop>[.．]\)?|[)）、])"
+    r"(?P<blank> +|(?=[^\x00-\u2e7f\d])|(?=\*\*))"
+)
+_OPENS_AFTER = ":：.!?…。！？;；"
+_CLOSERS = " \"'”’»)]}）」』*_"
+_WORD = re.compile(r"[^\W\d_]{1,12}")
+_BULLET = re.compile(r"(?<=\S)\s*[•‣◦●■◆]\s+")
+
+
+def unflattened(line: str) -> str:
+    """The line with a line end before each item of a list that it holds.
+
+    A number opens an item after a colon, a bullet or a sentence's end, or when it is one more than the item's before.
+    The first of several must be followed by the next, unless it is 1.
+    """
+    if any(bullet in line for bullet in "•‣◦●■◆"):
+        line = _BULLET.sub("\n• ", line)
+    if not any(char.isdigit() for char in line):
+        return line
+    return "\n".join(_numbered(part) for part in line.split("\n"))
+
+
+def _numbered(line: str) -> str:
+    found = [item for item in _NUMBER.finditer(line) if not _is_date(line, item.end())]
+    later: set[tuple[int, str]] = set()
+    followed: list[bool] = []
+    for item in reversed(found):
+        n, stop = int(item["n"]), item["stop"]
+        followed.append((n + 1, stop) in later)
+        later.add((n, stop))
+    followed.reverse()
+    cuts: list[int] = []
+    last: tuple[int, str] | None = None
+    for item, is_followed in zip(found, followed, strict=True):
+        n, stop = int(item["n"]), item["stop"]
+        before = line[: item.start()].rstrip()
+        is_next = last == (n - 1, stop)
+        ends = before.rstrip(_CLOSERS)[-1:]
+        opens = not before or bool(item["bullet"]) or (bool(ends) and ends in _OPENS_AFTER)
+        if is_next or (opens and (n == 1 or is_followed)):
+            last = (n, stop)
+            if before:
+                cuts.append(item.start())
+    for cut in reversed(cuts):
+        line = f"{line[:cut].rstrip()}\n{line[cut:].lstrip()}"
+    return line
+
+
+def _is_date(line: str, at: int) -> bool:
+    word = _WORD.match(line, at)
+    return word is not None and word[0].lower() in MONTHS
