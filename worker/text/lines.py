@@ -36,7 +36,7 @@ _language = lru_cache(maxsize=16)(Language)
 
 
 @dataclass(slots=True)
-class _Line:
+class _WrittenLine:
     """A line without its block mark. is_hard: a blank line or a block stands before it. is_block: it has a mark."""
 
     text: str
@@ -51,7 +51,7 @@ def strip_lines(text: str, language: str) -> str:
     A line that ends inside a sentence is joined with the next. Every other line but the last ends in a mark.
     """
     lines = _lines(_without_front_matter(text))
-    joined: list[_Line] = []
+    joined: list[_WrittenLine] = []
     at = 0
     while at < len(lines):
         end = at + 1
@@ -73,9 +73,9 @@ def _without_front_matter(text: str) -> str:
     return _FRONT_MATTER.sub("", text, count=1) if _FRONT_MATTER.match(text) else text
 
 
-def _lines(text: str) -> list[_Line]:
+def _lines(text: str) -> list[_WrittenLine]:
     raw = _with_rows(text.split("\n"))
-    lines: list[_Line] = []
+    lines: list[_WrittenLine] = []
     is_hard = True
     for whole, is_row in raw:
         parts = [whole] if is_row else unflattened(whole).split("\n")
@@ -86,7 +86,7 @@ def _lines(text: str) -> list[_Line]:
                 continue
             is_block = kind in ("block", "heading")
             starts = kind != "plain" or is_hard
-            lines.append(_Line(line, starts, is_block, may_go_on=kind != "heading" and not is_row))
+            lines.append(_WrittenLine(line, starts, is_block, may_go_on=kind != "heading" and not is_row))
             is_hard = kind == "heading" or is_row
     return lines
 
@@ -134,7 +134,7 @@ def _strip_line(line: str) -> tuple[str, str]:
     return line, "number" if _NUMBERED.match(line) else "plain"
 
 
-def _paragraph(lines: list[_Line], language: str) -> list[_Line]:
+def _paragraph(lines: list[_WrittenLine], language: str) -> list[_WrittenLine]:
     if len(lines) == 1:
         return lines
     longest = max(len(line.text) for line in lines)
@@ -154,7 +154,7 @@ def _paragraph(lines: list[_Line], language: str) -> list[_Line]:
     return joined
 
 
-def _glue(last: _Line, length: int, after: str, longest: int, are_items: bool, language: str) -> str | None:
+def _glue(last: _WrittenLine, length: int, after: str, longest: int, are_items: bool, language: str) -> str | None:
     """What joins a line with the next: a blank, nothing, or "-" for a word in two parts; None when it ends there."""
     before, words = last.text, joining(language)
     first = _FIRST_WORD.match(after)
@@ -187,7 +187,7 @@ def _is_abbreviation(before: str, after: str, language: str) -> bool:
     return _language(language).goes_on(end, len(end) - 1, f" {after[:32]}")
 
 
-def _are_items(lines: list[_Line]) -> bool:
+def _are_items(lines: list[_WrittenLine]) -> bool:
     """True for lines of few words without marks at their ends, after an opening line or without one."""
     first = lines[0].text
     opens = len(lines) > 2 and (first[-1] in ":：" or len(first.split()) > _ITEM_WORDS)
