@@ -105,6 +105,7 @@ def test_half_a_day_ends_a_sentence_unless_the_time_goes_on(text: str, n: int) -
         ("English", '"Is it far? I am tired." asked Ben.'),
         ("English", "“Is it far? I am tired,” Ben said."),
         ("English", '"Come in!" Ruth called.'),
+        ("English", '"Come in!" Mr. Fenn said.'),
         ("English", "He left (The lamp was off. Nobody saw.) by the back door."),
         ("English", "They agreed. [The vote was close.] (See the minutes.)"),
         ("German", "„Ist es weit? Ich bin müde.“ fragte Ben."),
@@ -147,7 +148,7 @@ def test_a_sentence_may_end_with_its_quotation(language: str, text: str, n: int)
     assert len(sentences(text, language)) == n
 
 
-@pytest.mark.parametrize("number", ["1.", "12.", "II.", "1)"])
+@pytest.mark.parametrize("number", ["1.", "12.", "II.", "1)", "(2)", "b)"])
 @pytest.mark.parametrize("before", ["", "We need:\n", "We need a rope.\n", "We need: ", "We need a rope. "])
 def test_no_cut_follows_the_number_of_an_item(number: str, before: str) -> None:
     text = f"{before}{number} Fold the sheet"
@@ -181,6 +182,14 @@ def test_a_comma_that_closes_a_date_or_a_place_ends_the_first_segment_where_no_o
     text = "On June 24, 2019, {} nobody in the valley expected that the old bridge would be closed for so many years"
     assert split(text.format("it rained, and") + ", or so they say.", "English")[0].endswith("it rained,")
     assert split(text.format("when") + ", or so they say.", "English")[0] == "On June 24, 2019,"
+
+
+def test_the_number_of_a_chinese_item_is_no_clause() -> None:
+    assert ends("准备：1、米，2、水，十一、火", "Chinese", Rank.CLAUSE) == [
+        "准备：",
+        "准备：1、米，",
+        "准备：1、米，2、水，",
+    ]
 
 
 def test_the_last_clause_that_fits_ends_the_first_segment() -> None:

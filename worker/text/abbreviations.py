@@ -23,7 +23,8 @@ BEFORE_A_NAME = {
 }
 # Its full stop ends a sentence only before a word that begins one.
 BEFORE_A_CAPITAL = {
-    "English": "st ave blvd rd ln sq hwy jr sr esq dept univ inst assn bros al est ext tel intl natl mount fin min max",
+    "English": "st ave blvd rd ln sq hwy jr sr esq dept univ inst assn bros al est ext tel intl natl fin min max amb"
+    " sec atty msgr br bp brig dep deg",
     "German": "str abt st mio mrd tsd jh jhd nr abs abb tel hbf bhf",
     "French": "éd av al apr j.-c tél",
     "Spanish": "av uu aprox tel al",
@@ -34,7 +35,8 @@ BEFORE_A_CAPITAL = {
 # Its full stop does not end a sentence before a number. Other short words: `SHORT_AT_END` in sentence_words.py.
 BEFORE_A_NUMBER = {
     "English": "op no nos art arts fig figs vol vols ch chap chaps sec secs sect para paras pt pts p pp par app eq"
-    " eqs ref refs tel ext fax apt bldg rte tab item cap ca approx max min est suppl",
+    " eqs ref refs tel ext fax apt bldg rte tab item cap ca approx max min est suppl prop sched stat supp subsec"
+    " subpara circ encl",
     "German": "nr nrn abs abschn abb art aufl bd bde kap ziff tab anm hausnr tel fax max min mind anl anh ausg",
     "French": "n no nos art chap sect fig figs vol ch p pp tél alin parag max réf env app annexe éd tabl",
     "Spanish": "n núm núms art arts fig figs vol vols cap caps pág págs p pp tel tels teléf tfno apdo párr secc inc"

@@ -24,6 +24,7 @@ _WIDE_STOPS = "。！？｡．"
 _STOPS = ".!?…" + _WIDE_STOPS
 _CLAUSES = ",;:，、；：—–"
 _MARK = re.compile(rf"[{_STOPS}]+|[{_CLAUSES}]+|[{re.escape(NESTING)}]|\n| ")
+_ITEM = re.compile(r"(?:\A|[\s(])(?:\d{1,3}|[^\W\d_])\Z")  # of a list: 1) or (a)
 _NEVER_FIRST = frozenset(_STOPS + "、，,：:；;~〜～ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ々»›”’" + ALWAYS_CLOSE)
 _NEVER_LAST = frozenset("「『（【《〈〔［｛“‘‚«‹„([{¿¡")
 _UNIT_SIGNS = frozenset("°%‰€$£¥₽₩")
@@ -69,7 +70,7 @@ def marks(window: str, limit: int, language: Language) -> Iterator[Boundary]:
             rank = _rank_of_blank(window, end, nesting, is_tight=tight == mark.start())
         else:
             nesting.take(mark.start())
-            if char == ")" and window[mark.start() - 1 : mark.start()].isdecimal() and nesting.since < 0:
+            if char == ")" and _ITEM.search(window, max(0, mark.start() - 5), mark.start()):
                 tight = end
         follows = window[end : end + 1]
         if rank is not None and not (follows and (follows in _NEVER_FIRST or joins_on(follows))):

@@ -11,6 +11,7 @@ from worker.text.stops import Language, next_word
 
 _LOOKBACK_CHARS = 40
 _AFTER_CHARS = 16
+_ITEM = re.compile(r"(?:\A|\n|[。！？：；:，] ?)(?:\d{1,2}|[一二三四五六七八九十]{1,2})\Z")
 _QUOTES = "\"'”’“»«›"
 _CLOSING = _QUOTES + "‹)]}」』）】》〉〕］｝"
 _AFTER_A_STOP = re.compile(rf"[.!?…。！？][{re.escape(_CLOSING)}]* ?\Z")
@@ -38,8 +39,9 @@ def rank_of_clause(window: str, start: int, end: int, language: Language) -> Ran
         return None if is_opening else Rank.CLAUSE
     if last in ",，" and before and (before in _QUOTES or window[end : end + 2] in (" —", " –")):
         return None  # « Viens », dit-il
-    if last in "、；" or (last in "，：" and not follows.isdecimal()):
-        return Rank.CLAUSE
+    if last in "，：、；" and not (before.isdecimal() and follows.isdecimal()):
+        is_item = last == "、" and _ITEM.search(window, max(0, start - 4), start)  # 1、
+        return None if is_item else Rank.CLAUSE
     if follows and not follows.isspace() and follows < "\u3040":
         return None
     return _rank_of_comma(window, start, end, language) if last == "," and follows == " " else Rank.CLAUSE

@@ -12,7 +12,8 @@ _PARTICLE = re.compile(
     "(?!どう|でも|だが|だから|はい|もう|なぜ|ところ|とても|やが|かれ|にも)[とってをはがものにでやなへよか]"
 )
 _SPEAKS = re.compile(  # a verb of speech before the next mark; the splitter sees LOOKAHEAD_CHARS of it
-    r" (?:I|[A-Z][a-z]+) (?:said|ask|cri(?:ed|es)|repl|shout|whisp|answ|call|yell|add|mutter|murmur|exclaim|insist)"
+    r" (?:(?:Mrs?|Ms|Dr)\. )?(?:I|[A-Z][a-z]+)"
+    r" (?:said|ask|cri(?:ed|es)|repl|shout|whisp|answ|call|yell|add|mutter|murmur|exclaim|insist)"
     r"|[^。，、！？：；「」“”‘’\"\s]{0,8}?(?:说(?!明)|說(?!明)|问(?!题)|問(?!題)|(?<!知)道|喊|嚷|叫|答(?!案)|吼)"
     r"|[^。、！？「」\s]{0,8}?(?:言っ|言い|尋ね|聞い|答え|叫ん|囁|呟|つぶや|ささや)"
     r"|[^.,!?\"“”]{0,12}?(?:물었|물어|말했|대답|외쳤|소리쳤|속삭|중얼)"

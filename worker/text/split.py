@@ -21,7 +21,7 @@ FIRST_CHARS = 80
 MAX_CHARS = 250
 _LEAST_FIRST = 16  # shorter than this a first segment sounds clipped
 _LEAST = 60  # later segments collect sentences up to this, for an even voice
-_PATIENCE = 160  # a quotation or bracket that is longer may be cut at its marks; in a first segment first_chars
+_PATIENCE = 200  # a quotation or bracket that is longer may be cut at its marks; in a first segment first_chars
 _LEAST_REST = 12  # a shorter rest stays with what it follows
 _HARD_CUT_SEARCH = 48
 
