@@ -10,7 +10,7 @@ from __future__ import annotations
 # A title, or a word that needs the next one: its full stop never ends a sentence.
 BEFORE_A_NAME = {
     "English": "attn mr mrs ms mx messrs dr prof rev hon gen sen rep gov pres supt col maj sgt cpl pvt capt lt cmdr"
-    " adm insp det ald fr mt ft vs cf viz approx assoc asst",
+    " adm insp det ald fr vs cf viz approx assoc asst",
     "German": "dr prof hr hrn fr frl fa bzw ca vgl sog evtl ggf ggfs inkl exkl zzgl geb gest verh dipl ing med phil"
     " jur rer nat em habil theol mag hl kgl allg bes insb insbes einschl entspr gem max min mind abzgl ehem eigtl"
     " urspr",
@@ -23,8 +23,8 @@ BEFORE_A_NAME = {
 }
 # Its full stop ends a sentence only before a word that begins one.
 BEFORE_A_CAPITAL = {
-    "English": "st ave blvd rd ln sq hwy jr sr esq dept univ inst assn bros al est ext tel intl natl fin min max amb"
-    " sec atty msgr br bp brig dep deg",
+    "English": "mt ft oz st ave blvd rd ln sq hwy jr sr esq dept univ inst assn bros al est ext tel intl natl fin"
+    " min max amb sec atty msgr br bp brig dep deg",
     "German": "str abt st mio mrd tsd jh jhd nr abs abb tel hbf bhf",
     "French": "éd av al apr j.-c tél",
     "Spanish": "av uu aprox tel al",
@@ -65,8 +65,8 @@ TIME_ZONES = "EST EDT ET CST CDT CT MST MDT MT PST PDT PT GMT UTC BST CET CEST M
 TIME_ZONE_NAMES = "eastern central mountain pacific greenwich"
 # Units and sounds without a vowel: words, not abbreviations.
 WITHOUT_VOWELS = (
-    "km kg cm mm ml dm kb mb gb tb hz khz mhz ghz kw kwh ft lb lbs mph kph hrs tv cd dvd pc hm hmm mhm shh pst psst"
-    " brr tsk pfft grr zzz nth м км кг см мм мл гр гб мб тв хм тсс"
+    "km kg cm mm ml dm kb mb gb tb hz khz mhz ghz kw kwh mph kph tv cd dvd pc hm hmm mhm shh pst psst brr tsk pfft"
+    " grr zzz nth м км кг см мм мл гр гб мб тв хм тсс"
 )
 HEADINGS = (
     "chapter part section book lesson unit step scene act appendix figure table day kapitel teil abschnitt lektion"

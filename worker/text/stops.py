@@ -28,6 +28,7 @@ _DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]{1,2}|ph\.d", re.IGNORECASE)
 _INITIAL = re.compile(r" [^\W\d_]\.")
 _DAY_AND_MONTH = re.compile(r"\d\d?\. ?\d\d?\Z")
 _MONTH = re.compile(r" \d\d?\.")
+_DAY_AND_WORD = re.compile(r"\b\d\d?\.? [^\W\d_]{3,5}\Z")
 _YEAR = re.compile(r" \d{4}\b")
 _ROMAN = re.compile(r"[IVXLC]+")
 _VOWELLESS = re.compile(r"[b-df-hj-np-tv-xzßçñбвгджзйклмнпрстфхцчшщ]{2,}")
@@ -82,7 +83,7 @@ class Language:
         if word.isdecimal():
             return self._date_goes_on(window[begin:stop], word, after, follows)
         if follows[:1].isdecimal() or (follows and follows in "+#№§"):
-            return self._goes_on_before_a_number(word, words)
+            return self._goes_on_before_a_number(word, words, window[begin:stop], after)
         return self._goes_on_before_a_word(word, words.lower(), after, follows)
 
     def begins_sentence(self, word: str) -> bool:
@@ -115,11 +116,13 @@ class Language:
         noun = _NOUN.search(before)
         return noun is not None and not self.begins_sentence(noun[1])
 
-    def _goes_on_before_a_number(self, word: str, words: str) -> bool:
+    def _goes_on_before_a_number(self, word: str, words: str, before: str = "", after: str = "") -> bool:
         lower = word.lower()
         if lower in self._before_a_number or lower in self._before_a_name or _DOTTED.fullmatch(words):
             return True
         if lower in _CALENDAR and word not in self._short:
+            return True
+        if _DAY_AND_WORD.search(before) and _YEAR.match(after):
             return True
         can_end = (lower if self._is_german else word) in self._short or lower in _WITHOUT_VOWELS
         if can_end or not word.replace(".", "").isalpha():
