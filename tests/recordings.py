@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from worker.voices.card import load_card
 from worker.voices.registry import Registry
 
-TRANSCRIPT = "これはためしに読んだ、少し長い文です。"
+TRANSCRIPT = "これはためしに読んだ、少し長い文です。間の取り方も確かめます。"
 CARD = f"""\
 name = "{{name}}"
 languages = ["Japanese"]
@@ -35,10 +36,9 @@ def make_voice(folder: Path, name: str = "alice", extra: str = "", seconds: floa
 
 
 def record(file: Path, seconds: float = 6.0, rate: int = 24000, peak: float = 0.5, channels: int = 1) -> str:
-    """Write a recording of noise, and give its digest."""
-    noise = np.random.default_rng(1).uniform(-peak, peak, (int(seconds * rate), channels))
-    noise[:1] = peak
-    soundfile.write(file, noise, rate, subtype="PCM_16")
+    """Write a recording of inverted babble, another one than babble's own, and give its digest."""
+    sound = -babble(seconds, rate, peak) if seconds else np.zeros(0, np.float32)
+    soundfile.write(file, np.stack([sound] * channels, axis=1), rate, subtype="PCM_16")
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -51,12 +51,24 @@ def replace_recording(
 
 
 def babble(seconds: float = 6.0, rate: int = 24000, peak: float = 0.5) -> NDArray[np.float32]:
-    """Sound of syllables: four bursts a second of a tone and noise. float32 [n]."""
-    time_s = np.arange(int(seconds * rate)) / rate
-    burst = np.clip(np.sin(2 * np.pi * 4 * time_s) + 0.8, 0, 1)
-    noise = np.random.default_rng(2).uniform(-0.3, 0.3, time_s.size)
-    sound = burst * (0.6 * np.sin(2 * np.pi * 180 * time_s) + noise)
-    loud: NDArray[np.float32] = (sound * peak / np.abs(sound).max()).astype(np.float32)
+    """Sound like speech: four syllables a second, each a burst of noise and a vowel of a gliding pitch. float32 [n]."""
+    return _babble(seconds, rate) * np.float32(peak)
+
+
+@cache
+def _babble(seconds: float, rate: int) -> NDArray[np.float32]:
+    time_s = np.arange(int(seconds * rate), dtype=np.float32) / rate
+    syllable, within = np.divmod(time_s * 4, 1)
+    formants = np.array(((750, 1250), (300, 2300), (350, 1200), (550, 1900), (500, 900)), dtype=np.float32)
+    vowel = formants[(syllable * 3 % 5).astype(int)]
+    pitch_hz = 170 + 30 * np.sin(2 * np.pi * 0.7 * time_s)
+    phase = 2 * np.pi * np.cumsum(pitch_hz, dtype=np.float64) / rate
+    voiced = sum(
+        np.sin(n * phase) * (1 / (1 + ((n * pitch_hz[:, None] - vowel) / 120) ** 2)).sum(axis=1) for n in range(1, 15)
+    )
+    noise = np.diff(np.random.default_rng(2).uniform(-1, 1, time_s.size + 1))
+    sound = np.where(within < 0.3, 0.4 * noise, voiced * np.clip(np.sin(np.pi * (within - 0.3) / 0.7) * 2, 0, 1))
+    loud: NDArray[np.float32] = (sound / np.abs(sound).max()).astype(np.float32)
     return loud
 
 

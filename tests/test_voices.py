@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,66 @@ def test_all_wrong_fields_of_a_card_are_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["name = ", "a = " + "[" * 5000, "a = " + "9" * 5000, "a = 1\na = 2"])
 def test_what_is_no_toml_is_refused(tmp_path: Path, text: str) -> None:
     assert "not valid TOML" in card_error(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "remedy"),
+    [
+        ('name = "alice"', "name = “alice”", "LEFT DOUBLE QUOTATION MARK"),
+        ('name = "alice"', 'name = "alice"', "NO-BREAK SPACE"),
+        ('name = "alice"', 'name: "alice"', "name = "),
+        ('name = "alice"', "name = alice", "between quotes"),
+        ('name = "alice"', 'name = "alice"\nname = "alice"', "twice"),
+        ('"ours"', '"C:\\papers"', "backslash"),
+        ('"ours"', '"ours', "quote"),
+        ("licence", "license", "`licence`"),
+        ("licence", "Licence", "`licence`"),
+        ("licence", "preview = {Pitch = 5}\nlicence", "`pitch`"),
+        ("licence =", "[preview]\nlicence =", "above the first [table]"),
+        ('"これ', '"   "\n# "これ', "no words"),
+    ],
+)
+def test_a_common_slip_in_a_card_is_refused_with_what_to_change(
+    tmp_path: Path, old: str, new: str, remedy: str
+) -> None:
+    assert remedy in card_error(tmp_path, CARD.format(name="alice").replace(old, new, 1))
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", " \t\r\n"])
+def test_a_card_as_windows_writes_it_is_read(tmp_path: Path, mark: bytes, line_end: str) -> None:
+    card = make_voice(tmp_path) / "voice.toml"
+    card.write_bytes(mark + card.read_text(encoding="utf-8").replace("\n", line_end).encode())
+    assert Registry.load(tmp_path).get("alice").status == "ready"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("shift_jis", "line 4"), ("euc_jp", "line 4")],
+)
+def test_a_card_in_another_encoding_is_refused_naming_it_or_the_line(tmp_path: Path, encoding: str, named: str) -> None:
+    card = make_voice(tmp_path) / "voice.toml"
+    card.write_bytes(card.read_text(encoding="utf-8").encode(encoding))
+    with pytest.raises(CardError, match=f"{named}.*save it as UTF-8"):
+        load_card(tmp_path / "alice")
+
+
+@pytest.mark.parametrize("is_composed", [False, True])
+def test_a_recording_is_found_whichever_unicode_form_its_name_has(tmp_path: Path, is_composed: bool) -> None:
+    voice = make_voice(tmp_path)
+    names = unicodedata.normalize("NFD", "tägé/が.wav"), unicodedata.normalize("NFC", "tägé/が.wav")
+    in_card, on_disk = names if is_composed else names[::-1]
+    (voice / on_disk).parent.mkdir()
+    (voice / "reference.wav").rename(voice / on_disk)
+    card = voice / "voice.toml"
+    card.write_text(card.read_text(encoding="utf-8").replace("reference.wav", in_card), encoding="utf-8")
+    assert Registry.load(tmp_path).get("alice").status == "ready"
+
+
+def test_a_missing_recordings_problem_names_those_that_are_there(tmp_path: Path) -> None:
+    voice = make_voice(tmp_path)
+    (voice / "reference.wav").rename(voice / "Reference.WAV")
+    assert "'Reference.WAV'" in refusal(tmp_path)
 
 
 def unreadable(_: Path, encoding: str = "utf-8") -> str:

@@ -102,7 +102,7 @@ def test_icl_needs_a_transcript_and_x_vector_does_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "peak", "found"),
-    [(2.9, 0.5, "2.9 s"), (61, 0.5, "61.0 s"), (6, 0.001, "silent"), (0, 0.5, "0.0 s")],
+    [(2.9, 0.5, "2.9 s"), (61, 0.5, "61.0 s"), (6, 0.001, "-60 dBFS"), (6, 0.00003, "silent"), (0, 0.5, "0.0 s")],
 )
 def test_a_recording_too_short_too_long_or_silent_is_incomplete(
     tmp_path: Path, seconds: float, peak: float, found: str
@@ -237,6 +237,7 @@ def test_a_recording_levelled_to_full_scale_is_not_clipped(voice: Path) -> None:
 def test_a_recording_that_is_mostly_silence_is_told_how_much(voice: Path) -> None:
     hiss = np.random.default_rng(3).normal(0, 0.0005, 8 * RATE).astype(np.float32)
     hiss[2 * RATE : 4 * RATE] += babble(2)
+    set_transcript(voice, "これはためしに読んだ文です。")
     assert "% of the recording is silence" in warning_with(voice, hiss)
 
 
@@ -262,18 +263,56 @@ def test_a_transcript_that_cannot_be_the_recordings_is_told(
 
 
 @pytest.mark.parametrize(
-    "transcript",
+    ("transcript", "quick_s", "slow_s"),
     [
-        "こんにちは。私は、マキマの、仮の声です。",
-        "The quick brown fox jumps over the lazy dog, and then it sleeps.",
-        "今天天气很好，我们一起去公园散步吧，好不好？",
-        "오늘은 날씨가 좋으니 함께 공원을 걸읍시다.",
+        ("こんにちは。私は、マキマの、仮の声です。", 3.0, 4.3),
+        ("東京都の国際交流委員会は、来年三月までに新しい案内板を設置します。", 4.5, 9),
+        ("The quick brown fox jumps over the lazy dog, and then it sleeps.", 3.0, 5.4),
+        ("I met her in 1994, in Stockholm, at 9 o'clock, with the NHK.", 3.5, 6.5),
+        ("今天天气很好，我们一起去公园散步吧，好不好？", 3.0, 5.6),
+        ("오늘은 날씨가 좋으니 함께 공원을 걸읍시다.", 3.0, 5.5),
+        ("Il fait beau aujourd'hui, allons nous promener ensemble dans le parc.", 3.0, 5.6),
+        ("Сегодня хорошая погода, давайте вместе погуляем в парке.", 3.0, 5.0),
     ],
 )
-def test_a_transcript_read_at_any_usual_pace_is_right(voice: Path, transcript: str) -> None:
+def test_a_whole_transcript_has_no_warning_of_a_quick_and_of_a_slow_speaker_but_half_and_twice_it_have(
+    voice: Path, transcript: str, quick_s: float, slow_s: float
+) -> None:
     set_transcript(voice, transcript)
-    for seconds in (5, 7.5):
-        assert card_with(voice, babble(seconds)).reference_warnings == ()
+    for seconds in (quick_s, slow_s):
+        assert not [one for one in card_with(voice, babble(seconds)).reference_warnings if "transcript" in one]
+    usual_s = (quick_s * slow_s) ** 0.5
+    assert "too short" in " ".join(card_with(voice, babble(usual_s * 2)).reference_warnings)
+    card = voice / "voice.toml"
+    card.write_text(card.read_text(encoding="utf-8").replace(transcript, transcript * 2), encoding="utf-8")
+    assert "too long" in " ".join(card_with(voice, babble(quick_s)).reference_warnings)
+
+
+@pytest.mark.parametrize(
+    ("transcript", "found"),
+    [
+        (f"[笑] {TRANSCRIPT}", "'[笑]'"),
+        (f"（ため息）{TRANSCRIPT}", "'（ため息）'"),
+        (f"[00:01] {TRANSCRIPT}", "'[00:01]'"),
+        (f"00:00:01,000 --> 00:00:05,000 {TRANSCRIPT}", "'00:00:01'"),
+        (f"♪ {TRANSCRIPT} ♪", "'♪'"),
+        (f"Speaker 1: {TRANSCRIPT}", "'Speaker 1:'"),
+        ("Kore wa tameshi ni yonda, sukoshi nagai bun desu. Ma no torikata mo tashikamemasu.", "Latin letters"),
+    ],
+)
+def test_a_transcript_with_what_nobody_hears_is_told(voice: Path, transcript: str, found: str) -> None:
+    set_transcript(voice, transcript)
+    assert found in warning_with(voice, babble(6.5))
+
+
+@pytest.mark.parametrize(
+    "transcript", ["The train leaves at 10:45 from platform 9.", "We met again at the café by the sea: it was closed."]
+)
+def test_a_time_and_a_colon_in_a_sentence_are_words(voice: Path, transcript: str) -> None:
+    set_transcript(voice, transcript)
+    assert card_with(voice, babble(3.5)).reference_warnings == (
+        "the recording lasts 3.5 s; 5 to 15 s give the best likeness",
+    )
 
 
 def test_an_x_vector_voices_transcript_is_not_judged(voice: Path) -> None:

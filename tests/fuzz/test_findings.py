@@ -179,9 +179,9 @@ def test_a_header_that_points_before_the_file_leaves_no_traceback(tmp_path: Path
     damaged = file.getvalue().replace(b"SSND", b"XXXX\xff\xff\xff\xf0SSND", 1)
     (tmp_path / "one.aiff").write_bytes(damaged)
     program = (
-        "import sys; from pathlib import Path; from worker.voices.reference import _decoded, UnusableReference\n"
+        "import sys; from pathlib import Path; from worker.voices.recording import decoded, UnusableReference\n"
         "file = Path(sys.argv[1])\n"
-        "try: _decoded(file, file.read_bytes())\n"
+        "try: decoded(file, file.read_bytes())\n"
         "except UnusableReference: print('refused')\n"
     )
     done = subprocess.run(

@@ -15,7 +15,7 @@ from worker.quality.judges import Judges
 from worker.quality.mos import Cleanness
 from worker.quality.recording import recording_warnings
 from worker.voices.card import Card, load_card
-from worker.voices.reference import Recording
+from worker.voices.recording import Recording, Sound
 
 TRANSCRIPT = "The kettle is on the stove."
 
@@ -27,7 +27,8 @@ def card(tmp_path: Path) -> Card:
 
 
 def recording(audio: Pcm) -> Recording:
-    return Recording(audio, 24_000, 1, is_clipped=False, sound_s=audio.size / 24_000)
+    sound = Sound(audio.size / 24_000, 0, audio.size / 24_000, 0)
+    return Recording(audio, 24_000, 1, is_clipped=False, peak=0.5, offset=0, agreement=1, sound=sound)
 
 
 def found(card: Card, words: str, audio: Pcm | None = None) -> list[str]:

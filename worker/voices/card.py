@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -19,6 +20,7 @@ from schemas.errors import MakimaError
 from worker.text.boundary import Rank
 from worker.text.lexicon import Lexicon
 from worker.text.pauses import boundary_after
+from worker.voices import card_help
 
 CARD_FILE = "voice.toml"
 MAX_CARD_BYTES = 256 * 1024
@@ -151,10 +153,19 @@ class Card(_Part):
         if reference is None:
             return None
         path = PurePosixPath(reference)
-        odd = "\\" in reference or not reference.isprintable()
+        if "\\" in reference:
+            raise ValueError("write / between folders; name a file inside the voice's own folder")
+        odd = not reference.isprintable()
         if odd or not path.name or path.is_absolute() or ".." in path.parts:
             raise ValueError("name a file inside the voice's own folder, such as reference.wav")
         return reference
+
+    @field_validator("transcript", "licence", "consent")
+    @classmethod
+    def _with_words(cls, text: str | None) -> str | None:
+        if text is not None and not any(char.isalnum() for char in text):
+            raise ValueError("it has no words; write them, or remove the field")
+        return text
 
     @field_validator("reference_sha256")
     @classmethod
@@ -187,6 +198,8 @@ def load_card(folder: Path) -> Card:
     """Read `folder`/voice.toml and check the recording's path. Raises CardError."""
     file = folder / CARD_FILE
     card = _validated(file, _table(file) | {"folder": folder.absolute()})
+    if card.reference is not None:
+        card = card.model_copy(update={"reference": _as_on_disk(folder, card.reference)})
     if card.reference_path is not None and not lies_inside(card.reference_path, folder):
         raise CardError(
             f"{file}: reference: {card.reference!r} leads out of the voice's folder", "copy the file into it"
@@ -202,6 +215,12 @@ def lies_inside(path: Path, folder: Path) -> bool:
         return False
 
 
+def _as_on_disk(folder: Path, reference: str) -> str:
+    """The path in the Unicode form that the file's name has: macOS and some archives take accents apart."""
+    forms = [reference, *(unicodedata.normalize(form, reference) for form in ("NFC", "NFD"))]
+    return next((form for form in forms if (folder / form).is_file()), reference)
+
+
 def _table(file: Path) -> dict[str, object]:
     text = _text(file)
     try:
@@ -209,7 +228,9 @@ def _table(file: Path) -> dict[str, object]:
             raise CardError(f"{file}: a key has more than 16 parts", "write each table under its own [name]")
         table: dict[str, object] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a plain ValueError
-        raise CardError(f"{file}: not valid TOML: {_shortened(str(error))}") from error
+        raise CardError(
+            f"{file}: not valid TOML: {_shortened(str(error))}", card_help.remedy_of(text, str(error))
+        ) from error
     for name in ("folder", "reference_problem", "reference_warnings"):
         if name in table:
             raise CardError(f"{file}: {name}: it is not a field of a card", "remove it")
@@ -222,13 +243,16 @@ def _text(file: Path) -> str:
             raise CardError(f"{file}: it is not a regular file", "replace it by one")
         if file.stat().st_size > MAX_CARD_BYTES:
             raise CardError(f"{file}: it is larger than {MAX_CARD_BYTES // 1024} KiB", "keep only text in a card")
-        return file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise CardError(f"{file}: not found", f"add a {CARD_FILE} to the voice's folder") from error
     except OSError as error:
         raise CardError(f"{file}: cannot be read ({error.strerror})", "check its permissions") from error
     except UnicodeDecodeError as error:
-        raise CardError(f"{file}: not UTF-8", "save it as UTF-8") from error
+        raise CardError(f"{file}: not UTF-8", card_help.encoding_remedy(file.read_bytes())) from error
+    if "\0" in text:
+        raise CardError(f"{file}: not UTF-8", "it is UTF-16; save it as UTF-8")
+    return text
 
 
 def _validated(file: Path, table: dict[str, object]) -> Card:
@@ -243,7 +267,14 @@ def _validated(file: Path, table: dict[str, object]) -> Card:
 
 def _in_words(problem: ErrorDetails) -> str:
     field = _shortened(".".join(map(str, problem["loc"]))) or "card"
-    return f"{field}: {_shortened(problem['msg'].removeprefix('Value error, '))}"
+    words = f"{field}: {_shortened(problem['msg'].removeprefix('Value error, '))}"
+    if problem["type"] != "extra_forbidden":
+        return words
+    *table, name = map(str, problem["loc"])
+    part = Card.model_fields[table[0]].annotation if table else Card
+    fields = part.model_fields if isinstance(part, type) and issubclass(part, BaseModel) else ()
+    remedy = card_help.field_remedy(name, bool(table), fields, Card.model_fields)
+    return f"{words} ({remedy})" if remedy else words
 
 
 def _shortened(text: str) -> str:

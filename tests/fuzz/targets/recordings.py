@@ -22,7 +22,8 @@ from worker.audio.decode import decode
 from worker.audio.encode import bytes_per_sample, encoder
 from worker.voices.card import Card
 from worker.voices.prompt import SAMPLE_RATE_HZ, SILENCE_S, prepare
-from worker.voices.reference import MAX_PEAK, MAX_S, MIN_S, UnusableReference, checked, recording_of
+from worker.voices.recording import MAX_PEAK, MAX_S, MIN_S
+from worker.voices.reference import UnusableReference, checked, recording_of
 
 RATE_HZ = 8000
 SECONDS = 3.1
@@ -149,7 +150,8 @@ def parse_recording(data: bytes, folder: Path) -> bool:
     require(audio.dtype == np.float32 and audio.ndim == 1, "audio of another type or shape")
     require(bool(np.isfinite(audio).all() and np.abs(audio).max() <= MAX_PEAK), "samples that are no sound")
     require(
-        MIN_S <= recording.duration_s <= MAX_S and 0 < recording.sound_s <= recording.duration_s, "of another length"
+        MIN_S <= recording.duration_s <= MAX_S and 0 < recording.sound.total_s <= recording.duration_s,
+        "of another length",
     )
     require(np.array_equal(recording_of(card).audio, audio), "decoded otherwise the second time")
     ready = checked(card)
