@@ -15,7 +15,7 @@ _DOMAINS = """com org net edu gov mil int info biz io ai app dev co me tv xyz si
 _LETTER = r"A-Za-z0-9\u00c0-\u024f\u0370-\u052f"
 _PATH = rf"(?:[{_LETTER}._~:/?#\[\]@!$&'()*+,;=%-]*[{_LETTER}/=_~&#+%-])?"
 _URL = re.compile(
-    r"(?<![A-Za-z0-9])(?:(?:https?|ftp|wss?)://(?:[A-Za-z0-9._~%!$&'*+,;=:-]*@)?(?:www\.)*|(?:www\.)+)"
+    r"(?=[hfwm])(?<![A-Za-z0-9])(?:(?:https?|ftp|wss?)://(?:[A-Za-z0-9._~%!$&'*+,;=:-]*@)?(?:www\.)*|(?:www\.)+)"
     rf"(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)?(?P<rest>:\d+|)(?:[/?#]{_PATH})?"
     r"|(?<![A-Za-z0-9])mailto:",
     re.IGNORECASE,
@@ -28,7 +28,7 @@ _BARE = re.compile(
 
 def shortened(text: str) -> str:
     """The text with each URL as its host. Without a scheme a known top-level domain and a slash make a URL."""
-    if ":" in text or "www." in text.lower():
+    if "://" in text or "www." in (lower := text.lower()) or "mailto:" in lower:
         text = _URL.sub(_host, text)
     return _BARE.sub(_host, text) if "/" in text and "." in text else text
 

@@ -29,6 +29,7 @@ _CONTROL = re.compile(
     "\u202a-\u202e\u2060-\u206f\ufeff\ufff0-\uffff\ud800-\udfff\ue000-\uf8ff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000f0000-\U0010ffff]"
 )
+_ASCII_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
 _JOINERS = re.compile("[\u200d\u20e3\ufe00-\ufe0f\U000e0000-\U000e0fff]")
 _PILE = re.compile(r"(?<=[^\w\s\x00-\u02ff]{30})[^\w\s\x00-\u02ff]+")  # marks on one letter; UAX #15 allows 30
 _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
@@ -49,6 +50,7 @@ _SPELLING = {
     **dict.fromkeys(map(ord, "⋯‥"), "…"),
     **{ord("￥"): "¥", ord("￡"): "£", ord("￦"): "₩", ord("‼"): "!!", ord("⁉"): "!?", ord("⁈"): "?!"},
 }
+_RESPELT = re.compile(f"[{re.escape(''.join(map(chr, _SPELLING)))}]")
 _LETTERS = {
     **{code: unicodedata.normalize("NFKC", chr(code)) for code in (*range(0x1D400, 0x1D800), *range(0xFB00, 0xFB07))},
     **{code: chr(ord("a") + code - 0x249C) for code in range(0x249C, 0x24B6)},
@@ -71,14 +73,20 @@ def normalise(text: str) -> str:
 
     Every line end becomes \\n. Quotation marks keep their direction (`respell_quotes`). Idempotent.
     """
-    text = _CONTROL.sub("", _LINE_END.sub("\n", text))
-    if not text.isascii():
+    text = _LINE_END.sub("\n", text)
+    if text.isascii():
+        text = _ASCII_CONTROL.sub("", text)
+    else:
+        text = _CONTROL.sub("", text)
         if _DECORATIVE.search(text):
             text = text.translate(_LETTERS)
         text = _EMOJI.sub(_GONE, composed(text))
-        text = _HALF_WIDTH.sub(_full_width, _JOINERS.sub("", text)).translate(_SPELLING)
+        text = _HALF_WIDTH.sub(_full_width, _JOINERS.sub("", text))
+        text = _RESPELT.sub(lambda char: _SPELLING[ord(char[0])], text)
         text = composed(_POINT_IN_NUMBER.sub(_ascii_point, text))
-        text = _LONG_DASH.sub("—", _DASH_IN_WORD.sub("-", text))
+        if "–" in text:
+            text = _DASH_IN_WORD.sub("-", text)
+        text = _LONG_DASH.sub("—", text)
     text = _BLANKS.sub(" ", text)
     if _GONE in text:
         text = _BLANKS.sub(" ", _GONE_BEFORE_MARK.sub("", text).replace(_GONE, " "))

@@ -12,6 +12,7 @@ _NUMBER = re.compile(
 )
 _OPENS_AFTER = ":：.!?…。！？;；"
 _CLOSERS = " \"'”’»)]}）」』*_"
+_MAY_HOLD_ITEMS = re.compile(r"[•‣◦●■◆]|\d[.．)）、]")
 _WORD = re.compile(r"[^\W\d_]{1,12}")
 _BULLET = re.compile(r"(?<=\S)\s*[•‣◦●■◆]\s+")
 
@@ -22,10 +23,9 @@ def unflattened(line: str) -> str:
     A number opens an item after a colon, a bullet or a sentence's end, or when it is one more than the item's before.
     The first of several must be followed by the next, unless it is 1.
     """
-    if any(bullet in line for bullet in "•‣◦●■◆"):
-        line = _BULLET.sub("\n• ", line)
-    if not any(char.isdigit() for char in line):
+    if not _MAY_HOLD_ITEMS.search(line):
         return line
+    line = _BULLET.sub("\n• ", line)
     return "\n".join(_numbered(part) for part in line.split("\n"))
 
 

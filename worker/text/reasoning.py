@@ -8,7 +8,7 @@ _NAMES = (
     "think|thinking|thought|reasoning|reflection|scratchpad|analysis|tool|tool_call|tool_result|tool_response"
     "|function|function_call"
 )
-TAG = re.compile(rf"<\s*(?P<close>/?)\s*(?P<name>{_NAMES})(?:[\s=][^<>]*)?>", re.IGNORECASE)
+TAG = re.compile(rf"<\s*(?P<close>/?)\s*(?P<name>{_NAMES})(?:\s*=[^<>]*|\s+[\w:.-]+\s*=[^<>]*)?\s*/?>", re.IGNORECASE)
 
 
 def without_reasoning(text: str) -> str:

@@ -30,7 +30,7 @@ class SpeechPlan:
     def of(cls, job: Job, voice: Card, has_codes: bool) -> SpeechPlan:
         """Choose the language of a job that names none, and split its text."""
         language = job.language or language_of(clean(job.text), voice.languages)
-        return cls(job, voice, language, has_codes, plan(job.text, language, voice.lexicon))
+        return cls(job, voice, language, has_codes, plan(job.text, language, voice.lexicon, voice.actions))
 
     def text_of(self, n_segments: int) -> str:
         """The text of the first segments, as the client wrote it."""

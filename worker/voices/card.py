@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from schemas import jobs
 from schemas.errors import MakimaError
 from worker.text.boundary import Rank
+from worker.text.directions import Actions
 from worker.text.lexicon import Lexicon
 from worker.text.pauses import boundary_after
 from worker.voices import card_help
@@ -94,7 +95,8 @@ class Card(_Part):
     """A voice: its name, languages, reference recording and settings.
 
     folder: of voice.toml. reference: the recording's path relative to it, or None. mode: "icl" speaks from transcript
-    and recording, "x_vector" from the speaker embedding alone (no transcript needed). reference_problem: problem and
+    and recording, "x_vector" from the speaker embedding alone (no transcript needed). actions: "skip" leaves out
+    *actions* that stand between sentences, "speak" does not. reference_problem: problem and
     remedy of a recording that cannot be used, or None. reference_warnings: what would improve the recording. The
     registry sets both; they are never read from the file.
     """
@@ -111,6 +113,7 @@ class Card(_Part):
     licence: Text
     consent: Text
     pauses: Pauses = Field(default_factory=Pauses)
+    actions: Actions = "speak"
     preview: Preview = Field(default_factory=Preview)
     folder: Path
     reference_problem: str | None = None
