@@ -66,6 +66,7 @@ def test_a_full_stop_after_an_abbreviation_ends_no_sentence(language: str, text:
         ("English", "We waited for him. 20 minutes later it rained.", 2),
         ("English", "They live in the U.S. They like it.", 2),
         ("English", "The red team scored 3. Nobody cheered.", 2),
+        ("English", "The red team scored 3. So the blue team lost.", 2),
         ("English", "Take vitamin C. It helps. She works for Fenn Inc. The pay is good.", 4),
         ("English", "It opened in 1990. Later it closed. The end of Main St. The bakery.", 4),
         ("German", "Es war der 3. Danach kam keiner. Er kauft Obst usw. Dann geht er.", 4),
@@ -88,6 +89,7 @@ def test_a_full_stop_ends_a_sentence_where_the_next_word_begins_one(language: st
     ("text", "n"),
     [
         ("The ferry leaves at 7 a.m. We sleep on board.", 2),
+        ("The ferry leaves at 7 a.m. So we sleep on board.", 2),
         ("The ferry leaves at 7 a.m. Wednesday.", 1),
         ("The ferry leaves at 7 p.m. March 4.", 1),
         ("The call is at 7 p.m. GMT on channel four.", 1),

@@ -62,7 +62,7 @@ HALVES_OF_A_DAY = "a.m p.m pm"
 COMPANIES = "inc ltd corp co gmbh ag llc llp plc cie"
 COMPANY_FORMS = "Inc Ltd Limited Corp LLC LLP PLC KG KGaA OHG AG GmbH CEO CFO CTO"
 TIME_ZONES = "EST EDT ET CST CDT CT MST MDT MT PST PDT PT GMT UTC BST CET CEST MEZ MESZ JST KST IST MSK AEST AEDT"
-TIME_ZONE_NAMES = "eastern central mountain pacific greenwich"
+TIME_ZONE_NAMES = "Eastern Central Mountain Pacific Greenwich"
 # Units and sounds without a vowel: words, not abbreviations.
 WITHOUT_VOWELS = (
     "km kg cm mm ml dm kb mb gb tb hz khz mhz ghz kw kwh mph kph tv cd dvd pc hm hmm mhm shh pst psst brr tsk pfft"

@@ -107,9 +107,13 @@ class Language:
             return len(number) == 4 and _MONTH.match(after) is not None
         if follows[:1].isdecimal():
             return bool(_MONTH.match(after) or (_DAY_AND_MONTH.search(before) and _YEAR.match(after)))
-        if follows.lower() in _CALENDAR:
+        if self._is_of_calendar(follows):
             return True
         return self._is_german and not (self.begins_sentence(follows) or self._is_cardinal(before))
+
+    def _is_of_calendar(self, word: str) -> bool:
+        """True for a weekday or month, but not for a word that begins a sentence, such as So, a Sunday in German."""
+        return len(word) > 2 and word.lower() in _CALENDAR and not self.begins_sentence(word)
 
     def _is_cardinal(self, before: str) -> bool:
         """True for a number that belongs to the noun or the abbreviation before it: Kapitel 3, Abb. 3."""
@@ -130,14 +134,16 @@ class Language:
         if len(word) == 1 or lower in self._before_a_capital:
             return word not in "Iя"
         is_street = self._is_german and lower.endswith("str")
-        return not word.isupper() and (is_street or _is_short(word) or _VOWELLESS.fullmatch(lower) is not None)
+        return not word.isupper() and (
+            is_street or (len(word) <= 3 and word < "\u0530") or _VOWELLESS.fullmatch(lower) is not None
+        )
 
     def _goes_on_before_a_word(self, word: str, words: str, after: str, follows: str) -> bool:
         lower = word.lower()
         parts = words.split(".")
         ends = {".".join(parts[index:]) for index in range(len(parts) - 1)} or {lower}
         if ends & _HALVES_OF_A_DAY:
-            return _is_of_a_time(follows)
+            return self._is_of_calendar(follows) or follows in _TIME_ZONES or follows in _TIME_ZONE_NAMES
         if ends & _DOTTED_AT_END or lower in _COMPANIES:
             return follows in _COMPANY_FORMS
         if ends & self._dotted or lower in self._before_a_name:
@@ -164,15 +170,6 @@ def next_word(after: str) -> str:
     """The first word of a text without the blank, the dash and the opening marks before it; a mark counts as one."""
     found = _NEXT.match(after)
     return found[1] if found else ""
-
-
-def _is_short(word: str) -> bool:
-    return len(word) <= 3 and word < "\u0530"
-
-
-def _is_of_a_time(follows: str) -> bool:
-    lower = follows.lower()
-    return follows in _TIME_ZONES or (follows[:1].isupper() and (lower in _CALENDAR or lower in _TIME_ZONE_NAMES))
 
 
 def _words(lists: dict[str, str], language: str) -> frozenset[str]:
