@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
-TEXT   ?= Hello, I am Makima. Tell me what you would like to hear.
+TEXT   ?= Hello, this is Makima. Tell me what you would like to hear.
 OUT    ?= demo.wav
 # Tests without a server and without a model.
 QUICK  ?= $(foreach name,admission architecture audio docs engine errors log metrics settings text voice,$(wildcard tests/test_$(name)*.py)) tests/contract
@@ -32,9 +32,9 @@ quality: install ## judge the preview voice beside espeak-ng, in a few minutes
 	$(BIN)/makima-tts bench quality --engine preview --voice placeholder --against espeak-ng
 bench: install ## measure the queue
 	$(BIN)/makima-tts bench queue --json -
-# SEED= MINUTES= SETUP=valkey|redis|sentinel|cluster ENGINE=preview|qwen NAIVE=1 DAMAGE=0
+# SEED= MINUTES= SETUP=valkey|redis|sentinel|cluster ENGINE=preview|qwen VOICES=natural NAIVE=1 DAMAGE=0
 chaos: install ## inject faults into workers and Redis, in under six minutes
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
+	$(if $(VOICES),MAKIMA_TTS_PREVIEW_VOICES=$(VOICES)) PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(SETUP),--setup $(SETUP)) $(if $(ENGINE),--engine $(ENGINE)) $(if $(filter 1,$(NAIVE)),--naive) $(if $(filter 0,$(DAMAGE)),--no-damage)
 takeover: install ## kill N workers while they speak and time the take-overs
 	$(BIN)/python -m tests.chaos.takeover --engine $(or $(ENGINE),preview) --n $(or $(N),20) $(if $(SEED),--seed $(SEED))

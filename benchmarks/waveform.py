@@ -23,7 +23,7 @@ from worker.audio.edges import first_audible
 from worker.quality.png import Canvas, encode_png, write_label
 
 WIDTH, HEIGHT, MARGIN = 1200, 240, 28
-TEXT = "Hello, I am Makima. Tell me what you would like to hear."
+TEXT = "Hello, this is Makima. Tell me what you would like to hear."
 BACKGROUND, WAVE, AXIS, MARK = range(4)
 PALETTE = bytes.fromhex("ffffff 3b6ea5 9aa4ad d1242f".replace(" ", ""))
 

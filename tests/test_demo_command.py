@@ -12,9 +12,10 @@ from tests.shell import Run, audible_s
 
 
 def test_demo_as_json_tells_what_was_measured(shell: Run, tmp_path: Path) -> None:
-    done = shell("demo", "Hello there, this is a demo.", "--out", "d.wav", "--json", "--engine", "preview")
+    done = shell("demo", "Hello there, this is a demo.", "--out", "d.wav", "--json", "--preview-voices", "natural")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
+    assert told["complete"]["model"] == "preview-hibari"
     assert told["complete"]["finish"] == "stop"
     assert 0 < told["first_audible_s"] <= told["wall_s"]
     assert told["audio_s"] == pytest.approx(soundfile.info(tmp_path / "d.wav").duration)

@@ -23,7 +23,12 @@ def load() -> Callable[[dict[str, Any]], Iterator[bytes]]:
     if dsp.FFT_BACKEND != "numpy":
         raise RuntimeError("hibari computes with scipy")
     hibari = Hibari()  # of its voices only "heart" is in the package; another one would be downloaded
-    text = EnglishText(set(hibari.g2p.oov.cin), hibari.g2p.oov.maxlen, reading)
+    words = hibari.g2p.lexicon
+
+    def is_known(word: str) -> bool:
+        return any(form in words.golds or form in words.silvers for form in (word, word.lower(), word.capitalize()))
+
+    text = EnglishText(set(hibari.g2p.oov.cin), hibari.g2p.oov.maxlen, is_known, reading)
 
     def speak(request: dict[str, Any]) -> Iterator[bytes]:
         n_calls = 0

@@ -22,9 +22,18 @@ _SILENT = frozenset("™®•←·«»‹›„‚¿¡†‡")  # marks that nob
 _LONG_NUMBER = re.compile(r"\d[\d,]{15,}")
 _EXPONENT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([-+−]?)(\d+)(?!\w)")
 _SUPERSCRIPT = re.compile("(?<=\\w)(?:[⁺⁻][⁰¹²³⁴-⁹]+|[⁰¹⁴-⁹]|[⁰¹²³⁴-⁹]{2,})")
+_ADDRESS = re.compile(
+    r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|\b(?:[\w-]+\.)+(?:com|org|net|edu|gov|io|co|uk|de|fr|dev|app|ai)\b"
+)
+_VERSION = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?![\d.])")
 _KANA = re.compile("[ぁ-ゖァ-ヺー]+")
 _JAPANESE = re.compile("[ぁ-ゖァ-ヺー々〆一-鿿㐀-䶿]+")
-_WORD = re.compile(r"[^\W\d_]+")
+_MARKS = "".join(char for char in map(chr, range(0x300, 0x1100)) if unicodedata.category(char)[0] == "M")
+_WORD = re.compile(rf"[^\W\d_](?:[^\W\d_]|[{_MARKS}])*")
+_SYLLABLE = re.compile("(sh|ch|ts|[kgnhbpmr]y|[kgsztdnhbpmrwjfy])?(ou|oo|uu|[aeiou])(n(?![aeiouy]))?")
+_ROMAJI = re.compile(f"(?:{_SYLLABLE.pattern}){{3,}}")  # shorter words are as often of other languages
+_SOUNDS = {"sh": "ʃ", "ch": "ʧ", "j": "ʤ", "y": "j", "r": "\u0279", "g": "\u0261"}  # turned r, IPA g
+_VOWELS = {"a": "ɑ", "e": "ɛ", "o": "O", "ou": "O", "oo": "O", "uu": "u"}
 _SMALL_Y = re.compile("([きぎしじちぢにひびぴみりキギシジチヂニヒビピミリ])([ゃゅょャュョ])")
 _DOUBLED = re.compile("[っッ](?=.)")
 _SIGNS = {"-": "minus ", "−": "minus ", "⁻": "minus "}
@@ -32,22 +41,34 @@ _IN_JAPANESE = {"&": "アンド", "%": "パーセント", "@": "アット", "+":
 
 
 class EnglishText:
-    """Prepares text for hibari. letters: those that it can read. longest: the letters it reads of an unknown word."""
+    """Prepares text for hibari. letters: those that it can read. longest: the letters it reads of an unknown word.
 
-    def __init__(self, letters: set[str], longest: int, read_kanji: Callable[[str], str | None] | None = None) -> None:
+    is_known: whether its dictionary has a word. read_kanji: a text in kana, or None where that cannot be known.
+    """
+
+    def __init__(
+        self,
+        letters: set[str],
+        longest: int,
+        is_known: Callable[[str], bool],
+        read_kanji: Callable[[str], str | None],
+    ) -> None:
         self._letters = letters
         self._longest = longest
-        self._read_kanji = read_kanji or (lambda text: None)
+        self._is_known = is_known
+        self._read_kanji = read_kanji
 
     def readable(self, text: str) -> str:
         """The text with words for what hibari would skip. Letters of other scripts are transliterated."""
         text = unicodedata.normalize("NFC", text)
         text = _LONG_NUMBER.sub(lambda number: " ".join(number[0].replace(",", "")), text)
+        text = _ADDRESS.sub(lambda found: found[0].replace(".", " dot "), text)
+        text = _VERSION.sub(lambda found: found[0].replace(".", " point "), text)
         text = _EXPONENT.sub(_scientific, text)
         text = _SUPERSCRIPT.sub(_power, text)
+        text = "".join(map(self._symbol, text))
         text = _JAPANESE.sub(self._romaji, text)
-        text = _WORD.sub(self._word, text)
-        return "".join(map(self._symbol, text))
+        return _WORD.sub(self._word, text)
 
     def _romaji(self, run: re.Match[str]) -> str:
         kana = run[0] if _KANA.fullmatch(run[0]) else self._read_kanji(run[0])
@@ -57,11 +78,13 @@ class EnglishText:
         letters = word[0]
         if not all(letter.isascii() or letter in self._letters for letter in letters) or _is_foreign(letters):
             letters = _greek_letter(letters) or anyascii(letters) or letters
+        if _ROMAJI.fullmatch(letters.lower()) and not self._is_known(letters):
+            return f"[{letters}](/{_japanese_name(letters.lower())}/)"
         parts = [letters[at : at + self._longest] for at in range(0, len(letters), self._longest)]
         return " ".join(parts)
 
     def _symbol(self, char: str) -> str:
-        if char.isascii() or char.isspace() or char in self._letters or char in _READ_BY_HIBARI:
+        if char.isascii() or char.isspace() or char.isalpha() or char in _MARKS or char in _READ_BY_HIBARI:
             return char
         if char in _SYMBOLS:
             return f" {_SYMBOLS[char]} "
@@ -97,6 +120,19 @@ def romaji(kana: str) -> str:
 def _glide(syllable: str, small: str) -> str:
     vowel = anyascii(small)[-1]
     return vowel if anyascii(syllable)[:-1] in ("sh", "ch", "j") else f"y{vowel}"
+
+
+def _japanese_name(romaji: str) -> str:
+    """hibari's phonemes of a Japanese word as English speakers say it: its last syllable but one is stressed."""
+    syllables = list(_SYLLABLE.finditer(romaji))
+    phonemes = ""
+    for left, syllable in zip(range(len(syllables), 0, -1), syllables, strict=True):
+        consonant, vowel, final = syllable.groups(default="")
+        glide = "j" if len(consonant) == 2 and consonant[1] == "y" else ""
+        consonant = consonant[0] if glide else consonant
+        sound = "ə" if left == 1 and vowel == "a" and not final else _VOWELS.get(vowel, vowel)
+        phonemes += _SOUNDS.get(consonant, consonant) + glide + ("ˈ" if left == 2 else "") + sound + final
+    return phonemes
 
 
 def _scientific(found: re.Match[str]) -> str:
