@@ -36,6 +36,7 @@ SPOKEN = {
         ("Nobody in the whole town knew what the old\nMill had been built for.", "Nobody in the whole town knew what"
          " the old Mill had been built for."),
         ("- Stir the soup until\n  it boils\n- Serve", "Stir the soup until it boils.\nServe."),
+        ("Log in\nSign up\nSign out", "Log in.\nSign up.\nSign out"),
         ("My plan\nThe first step is easy.", "My plan.\nThe first step is easy."),
     ],
     "flattened lists": [
@@ -43,6 +44,7 @@ SPOKEN = {
         ("Take • 1) milk • 2) bread", "Take.\n1) milk.\n2) bread."),
         ("用意：1. 米 2. 水", "用意：\n1. 米。\n2. 水"),
         ("The answer is: 42. Thank you.", "The answer is: 42. Thank you."),
+        ("1. Look up.2. Sit down.", "1. Look up.\n2. Sit down."),
         ("Rooms 4 and 5. Nobody is in 6.", "Rooms 4 and 5. Nobody is in 6."),
     ],
     "citations": [
@@ -79,6 +81,7 @@ SPOKEN = {
     ],
     "stage directions": [
         ("[coughs twice] Hello. [nods] Bye [waves].", "Hello. Bye."),
+        ('"[laughs] Yes," she said.', '"Yes," she said.'),
         ("He paid [the old man] well. [Ann Lee] said so.", "He paid [the old man] well. [Ann Lee] said so."),
         ("Hi. *She looks up from her book* Who is there?", "Hi. She looks up from her book. Who is there?"),
     ],

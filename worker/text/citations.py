@@ -17,6 +17,8 @@ _RUN = re.compile(
 )
 _WORD_BEFORE = re.compile(r"[^\W\d_][\w'’.-]{0,15}\Z|[一-鿿가-힣ぁ-ん]{1,4}\Z")
 _AFTER = ".,;!?…\"'”’»)]}。、，！？；」』）】*_%"
+_IS_NOUN = re.compile(r"[をにでのはがとよか]|에|을|를|은|는|의|과|와")  # behind a number: a particle
+_PARTICLES = "はをにのやとで、"
 _SENTENCE_ENDS = ".!?…。！？"
 _FOOTNOTE = re.compile(r" ?\[\^[^\[\]\s]{1,40}\](?!:)")
 _NOTE = re.compile(r"^([ \t>]*)\[(?:\^[^\[\]\s]{1,40}|\d{1,3})\]:[ \t]*(?!https?:|www\.|[/#<])", re.MULTILINE)
@@ -64,6 +66,8 @@ def without_citations(text: str, language: str) -> str:
 def _is_needed(text: str, found: re.Match[str], needing: frozenset[str]) -> bool:
     at = found.start()
     before = text[max(0, at - 16) : at]
+    if (found["blank"] or before[-1] in _PARTICLES) and _IS_NOUN.match(text, found.end()):
+        return True
     if before[-1] in _SENTENCE_ENDS and found["blank"] and text[found.end() : found.end() + 1] == " ":
         word = _WORD_BEFORE.search(before.rstrip("."))
         is_abbreviation = before[-1] == "." and word is not None and word[0].lower().rstrip(".") in needing

@@ -10,7 +10,7 @@ from worker.text.characters import full_stop
 Actions = Literal["speak", "skip"]
 
 _WORD = r"[^\W\d_](?:[^\W\d_]|['’-](?=[^\W\d_])){0,30}"
-_DIRECTION = re.compile(rf"[\[［](?P<words>{_WORD}(?: {_WORD}){{0,2}})[.…!]?[\]］](?![(\[:])")
+_DIRECTION = re.compile(rf"[\[［](?P<words>{_WORD}(?: {_WORD}){{0,2}})[.…!]?[\]］](?![(\[:])(?P<blank> ?)")
 _STARTS = ".!?…。！？\n"
 _ENDS = ".!?…。！？\n"
 _OPENERS = "\"'“‘«「『(（*_>#- "
@@ -56,7 +56,7 @@ def _direction(found: re.Match[str]) -> str:
     ends = text[found.end() : found.end() + 8].lstrip(_CLOSERS + " ")[:1]
     is_start = starts in _STARTS if starts else found.start() <= 8
     is_end = ends in _ENDS if ends else len(text) - found.end() <= 8
-    return "" if is_start or is_end else found[0]
+    return "" if is_start else found["blank"] if is_end else found[0]
 
 
 def _is_small(words: str) -> bool:

@@ -20,9 +20,10 @@ _NUMBERED = re.compile(r"\(?\d{1,2}[.)]\)?\s+\S")
 _ALERT = re.compile(r"\[!\w{1,24}\][+-]?\s*|:{3,}\s*(?:\{[^{}]*\}|\w{0,24})\s*")
 _SEPARATOR = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
 _FRONT_MATTER = re.compile(
-    r"\s*---\n(?=[^\n]*\n)(?:(?:[A-Za-z_][\w-]*:(?:\s[^\n]*)?| [^\n]*|-[ ][^\n]*|#[^\n]*)?\n)+?---(?:\n|\Z)"
+    r"\s*(---|\+\+\+)\n(?=[^\n]*\n)"
+    r"(?:(?:[A-Za-z_][\w-]*(?::(?:\s[^\n]*)?| = [^\n]*)| [^\n]*|-[ ][^\n]*|#[^\n]*)?\n)+?\1(?:\n|\Z)"
 )
-_FIRST_KEY = re.compile(r"\s*---\n\s*[a-z_]")
+_FIRST_KEY = re.compile(r"\s*(?:---|\+\+\+)\n\s*[a-z_]")
 
 _CLOSING_MARKS = ".!?…:;,。！？、：；，—"  # a line that ends so needs no full stop
 _SENTENCE_END = ".!?…:;。！？：；"
@@ -68,7 +69,7 @@ def strip_lines(text: str, language: str) -> str:
 
 
 def _without_front_matter(text: str) -> str:
-    if text.lstrip()[:3] != "---" or not _FIRST_KEY.match(text):
+    if text.lstrip()[:3] not in ("---", "+++") or not _FIRST_KEY.match(text):
         return text
     return _FRONT_MATTER.sub("", text, count=1) if _FRONT_MATTER.match(text) else text
 
@@ -138,7 +139,7 @@ def _paragraph(lines: list[_WrittenLine], language: str) -> list[_WrittenLine]:
     if len(lines) == 1:
         return lines
     longest = max(len(line.text) for line in lines)
-    are_items = _are_items(lines)
+    are_items = _are_items(lines, language)
     joined = [lines[0]]
     length = len(lines[0].text)  # of the line as it was written, which decides whether it was wrapped
     for line in lines[1:]:
@@ -167,12 +168,13 @@ def _glue(last: _WrittenLine, length: int, after: str, longest: int, are_items: 
         goes_on = is_long and before[-1] == "." and _is_abbreviation(before, after, language)
     elif is_long:
         goes_on = True
-    elif are_items:
-        goes_on = False
     else:
         word = _LAST_WORD.search(before)
         ends_joining = word is not None and word[0] in words and word[0].islower()
-        goes_on = starts_joining or ends_joining or (after[0].islower() and not last.is_block)
+        if are_items:  # "Log in", "Sign up" and "Sign out" end in words that join other lines
+            goes_on = starts_joining or (ends_joining and after[0].islower())
+        else:
+            goes_on = starts_joining or ends_joining or (after[0].islower() and not last.is_block)
     if not goes_on:
         return None
     return "" if _is_unspaced(before[-1]) and _is_unspaced(after[0]) else " "
@@ -187,7 +189,7 @@ def _is_abbreviation(before: str, after: str, language: str) -> bool:
     return _language(language).goes_on(end, len(end) - 1, f" {after[:32]}")
 
 
-def _are_items(lines: list[_WrittenLine]) -> bool:
+def _are_items(lines: list[_WrittenLine], language: str) -> bool:
     """True for lines of few words without marks at their ends, after an opening line or without one."""
     first = lines[0].text
     opens = len(lines) > 2 and (first[-1] in ":：" or len(first.split()) > _ITEM_WORDS)
@@ -200,8 +202,9 @@ def _are_items(lines: list[_WrittenLine]) -> bool:
     are_few = all(len(item.split()) <= n_words and len(item) < _WRAP_CHARS for item in items)
     if not are_few or any(item[-1] in _CLOSING_MARKS + "-" for item in items):
         return False
-    starts = {item[0].isupper() for item in items}
-    return len(starts) == 1
+    if len(items) > 2:
+        return True
+    return items[0][0].isupper() == items[1][0].isupper() and items[0].rsplit(" ")[-1] not in joining(language)
 
 
 def _closed(line: str) -> str:

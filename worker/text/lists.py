@@ -7,7 +7,7 @@ import re
 from worker.text.words import MONTHS
 
 _NUMBER = re.compile(
-    r"(?P<before>^|(?<=[\s:：;；。！？、，•‣◦●■◆]))(?P<bullet>(?:[•‣◦●■◆*-]\s*)?)\(?(?P<n>\d{1,2})(?P<stop>[.．]\)?|[)）、])"
+    r"(?P<before>^|(?<=[^\W\d][.!?])|(?<=[\s:：;；。！？、，•‣◦●■◆]))(?P<bullet>(?:[•‣◦●■◆*-]\s*)?)\(?(?P<n>\d{1,2})(?P<stop>[.．]\)?|[)）、])"
     r"(?P<blank> +|(?=[^\x00-\u2e7f\d])|(?=\*\*))"
 )
 _OPENS_AFTER = ":：.!?…。！？;；"
@@ -46,7 +46,8 @@ def _numbered(line: str) -> str:
         is_next = last == (n - 1, stop)
         ends = before.rstrip(_CLOSERS)[-1:]
         opens = not before or bool(item["bullet"]) or (bool(ends) and ends in _OPENS_AFTER)
-        if is_next or (opens and (n == 1 or is_followed)):
+        is_glued = bool(item.start()) and line[item.start() - 1] in ".!?"
+        if is_next or (not is_glued and opens and (n == 1 or is_followed)):
             last = (n, stop)
             if before:
                 cuts.append(item.start())

@@ -21,11 +21,12 @@ _COMMAND = re.compile(
     r"[_^]?\\[A-Za-z]+\*?(?:\[[^\[\]\n]{0,40}\])?(?:\s?[_^]?\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}|[_^][A-Za-z0-9])*"
 )
 
+_CITED = re.compile(r"\\(?:cite[pt]?|ref|eqref|label|tag)\*?(?:\[[^\[\]\n]{0,80}\])?\{[^{}\n]{0,200}\}")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]*)\}\s*\{([^{}]*)\}|(\d)\s*(\d))")
 _ROOT = re.compile(r"\\sqrt\s*(?:\[([^\[\]]*)\])?\s*(?:\{([^{}]*)\}|(\w))")
 _WRAPPED = re.compile(
     r"\\(?:text\w{0,6}|math\w{2,4}|operatorname\*?|mbox|boxed|ce|bm|boldsymbol|overline|underline|left|right|big[lr]?"
-    r"|Big[lr]?|bigg[lr]?|displaystyle|limits|nolimits|label|tag)(?![A-Za-z])"
+    r"|Big[lr]?|bigg[lr]?|displaystyle|limits|nolimits|emph|(?:sub)*section|title|item|url)(?![A-Za-z])"
 )
 _POWER = re.compile(r"\s*\^\s*(?:\{([^{}]*)\}|(\\[A-Za-z]+|[^\s{}]))")
 _INDEX = re.compile(r"_\s*(?=[\w{\\])")
@@ -86,7 +87,7 @@ def _spaced(found: re.Match[str], words: str) -> str:
 
 
 def _read(maths: str) -> str:
-    maths = _WRAPPED.sub(" ", _ENVIRONMENT.sub(" ", maths))
+    maths = _WRAPPED.sub(" ", _ENVIRONMENT.sub(" ", _CITED.sub("", maths)))
     for _ in range(_MAX_DEPTH):
         before = maths
         maths = _POWER.sub(_power, _ROOT.sub(_root, _FRACTION.sub(_fraction, maths)))

@@ -39,7 +39,7 @@ _NEEDING_NUMBER = {
     "Portuguese": "ver veja em de do da por segundo conforme cf com e",
     "Italian": "vedi in da dal di del per secondo cfr con e",
     "Russian": "см смотри смотрите в из от по ср о с и",
-    "Chinese": "见 參見 参见 参考 根据 来自 在",
+    "Chinese": "见 參見 参见 参考 根据 来自 在 如 据 按 由 从",
     "Japanese": "参照 文献 論文",
     "Korean": "참조 참고 문헌",
 }
