@@ -53,8 +53,8 @@ def page(exhibits: Sequence[Exhibit]) -> str:
     for exhibit in exhibits:
         lines.setdefault(exhibit.rendering.line, []).append(exhibit)
     sections = "\n".join(_section(line, shown) for line, shown in lines.items())
-    columns = dict.fromkeys(exhibit.rendering.column.name for exhibit in exhibits)
-    title = f"Audition: {escape(', '.join(columns))}"
+    voices = dict.fromkeys(exhibit.rendering.column.card.name for exhibit in exhibits)
+    title = f"Audition of {escape(' and '.join(voices))}"
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
