@@ -205,7 +205,7 @@ def voices_audition(
     out: Annotated[Path, typer.Option(help="Folder for WAV, PNG and index.html.")] = Path("audition"),
     flags: Given = NONE,
     voice: Annotated[list[str] | None, typer.Option(help="Once for each voice; the default one.")] = None,
-    engine: Annotated[list[str] | None, typer.Option(help="Once for each engine: preview, qwen.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Once for each engine: preview, espeak-ng, qwen.")] = None,
     mode: Annotated[list[str] | None, typer.Option(help="Once for each mode: icl, x_vector; the card's.")] = None,
     language: Annotated[list[str] | None, typer.Option(help="Once for each language; the cards' languages.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Once for each text; a few sentences by default.")] = None,

@@ -35,13 +35,15 @@ ENTRY_ID = "0-0"
 class Spoken:
     """One utterance. pcm: float32 [n] at 24 kHz. seams: the samples at which later segments begin.
 
-    texts: of the segments, as written. first_audible_ms: from handing over to the first audible sample's chunk.
+    texts: of the segments, as written. model: what spoke the first, as in begin.model.
+    first_audible_ms: from handing over to the first audible sample's chunk.
     took_s: of the whole. finish: why it ended. chunks: as delivered.
     """
 
     pcm: NDArray[np.float32]
     seams: tuple[int, ...]
     texts: tuple[str, ...]
+    model: str
     first_audible_ms: int
     took_s: float
     finish: str
@@ -77,11 +79,14 @@ class Rehearsal:
         finally:
             delivery.cancel()
         took_s = monotonic() - began
-        complete = delivery.complete(0, self._thread.engine.name)
+        engine = self._thread.engine
+        model = engine.model(plan.segment(0, Progress())) if plan.texts else engine.name
+        complete = delivery.complete(0, model)
         return Spoken(
             pcm=decode(ENCODING, b"".join(data for _, data in writer.chunks)),
             seams=writer.seams(),
             texts=tuple(piece.written for piece in plan.texts),
+            model=model,
             first_audible_ms=complete.first_audio_ms,
             took_s=took_s,
             finish=complete.finish,

@@ -72,7 +72,7 @@ def bench_engine(
 
 
 @app.command("quality")
-@takes("engine", "model", "device", "dtype", "voice", "voices_dir", "cache_dir")
+@takes("engine", "preview_voices", "model", "device", "dtype", "voice", "voices_dir", "cache_dir")
 def bench_quality(
     flags: Given = NONE,
     language: Annotated[list[str], typer.Option(help="Give it once for each language.")] = ["English", "Japanese"],  # noqa: B006

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Iterator
-from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from worker.voices.card import Card
 from worker.voices.registry import Registry
 
 if TYPE_CHECKING:
-    from worker.bench.quality_peers import Performer
+    from worker.bench.quality_peers import Performance, Performer
 
 
 def run(settings: Settings, languages: list[str], n_sentences: int, against: str | None, out: str | None) -> int:
@@ -56,19 +55,20 @@ def measure(bench: QualityBench) -> dict[str, Any]:
     began = monotonic()
     card = Registry.load(bench.settings.voices_dir).get(bench.settings.default_voice)
     lines = {language: sentences(language, bench.n_sentences) for language in bench.languages}
-    performers = _performers(bench, card)
-    first = next(performers)  # before the judges, which take seconds: a model that cannot be loaded is reported at once
+    # Everything is spoken before the judges are loaded, whose threads would delay the first audible sound.
+    performances = [(performer.name, _performed(performer, lines, card)) for performer in _performers(bench, card)]
     judges = Judges.load()
     recording = _recording(card)
     reference = None if recording is None else judges.speaker.embedding(at_judges_rate(*recording))
-    engines = []
-    for performer in chain((first,), performers):
-        spoken = performer.perform(lines, card)
-        problems = [take.problem for one in spoken.values() for take in one.takes]
-        if all(problems):
-            raise EngineError(f"{performer.name} spoke none of the sentences: {problems[0]}")
-        judged = {language: language_report(judges, language, one, reference) for language, one in spoken.items()}
-        engines.append({"engine": performer.name, "languages": judged})
+    engines = [
+        {
+            "engine": name,
+            "languages": {
+                language: language_report(judges, language, one, reference) for language, one in made.items()
+            },
+        }
+        for name, made in performances
+    ]
     return {
         "machine": {
             "cpu": report.processor_name(),
@@ -88,6 +88,14 @@ def measure(bench: QualityBench) -> dict[str, Any]:
     }
 
 
+def _performed(performer: Performer, lines: dict[str, list[str]], card: Card) -> dict[str, Performance]:
+    made = performer.perform(lines, card)
+    problems = [take.problem for one in made.values() for take in one.takes]
+    if all(problems):
+        raise EngineError(f"{performer.name} spoke none of the sentences: {problems[0]}")
+    return made
+
+
 def _performers(bench: QualityBench, card: Card) -> Iterator[Performer]:
     """The engine, then its peer, each loaded when its turn comes."""
     from worker.bench.quality_peers import EnginePerformer, UpstreamPerformer
@@ -98,10 +106,7 @@ def _performers(bench: QualityBench, card: Card) -> Iterator[Performer]:
     if bench.against == "upstream" and settings.model is not None:
         yield UpstreamPerformer(settings.model, settings.device, settings.dtype, card)
     elif bench.against == "espeak-ng":
-        from worker.engine.preview.engine import PreviewEngine
-        from worker.engine.preview.espeak import Espeak
-
-        yield EnginePerformer(PreviewEngine(1, synthesiser=Espeak()))
+        yield EnginePerformer(make_engine(settings.model_copy(update={"preview_voices": "espeak-ng"})))
 
 
 def _recording(card: Card) -> Any:

@@ -31,6 +31,7 @@ class Take:
     first_audible_ms: int | None = None
     took_s: float = 0.0
     finish: str | None = None
+    model: str | None = None
     problem: str | None = None
 
 
@@ -57,7 +58,7 @@ class Performance:
 
 
 class Performer(Protocol):
-    """Speaks sentences. name: the model's, as in begin.model."""
+    """Speaks sentences. name: the column's, as in the table."""
 
     @property
     def name(self) -> str: ...
@@ -123,7 +124,7 @@ def _first_difference(whole: NDArray[np.float32], other: NDArray[np.float32]) ->
 
 
 def _taken(text: str, spoken: Spoken) -> Take:
-    return Take(text, spoken.pcm, spoken.seams, spoken.first_audible_ms, spoken.took_s, spoken.finish)
+    return Take(text, spoken.pcm, spoken.seams, spoken.first_audible_ms, spoken.took_s, spoken.finish, spoken.model)
 
 
 class UpstreamPerformer:
@@ -151,4 +152,4 @@ class UpstreamPerformer:
         for n, text in enumerate(texts):
             began = monotonic()
             _, pcm = self._upstream.speak(text, language, frame_budget(text, language), (card.sampling, SEED + n))
-            yield Take(text, np.asarray(pcm, np.float32), took_s=monotonic() - began)
+            yield Take(text, np.asarray(pcm, np.float32), took_s=monotonic() - began, model=self.name)

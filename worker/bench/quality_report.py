@@ -44,7 +44,8 @@ def language_report(judges: Judges, language: str, performance: Performance, ref
     unspoken = [{"text": take.text, "problem": take.problem} for take in performance.takes if take.problem is not None]
     report: Report = {"sentences": len(performance.takes), "spoken": len(judged), "unspoken": unspoken}
     if judged:
-        report |= _sums(judged, reference) | {"compared": unit_name(language)}
+        models = sorted({one.take.model for one in judged if one.take.model is not None})
+        report |= _sums(judged, reference) | {"compared": unit_name(language), "models": models}
         report["each"] = [_sentence(one, reference) for one in judged]
     report["take_over"] = None if performance.take_over is None else _take_over(performance.take_over)
     return report

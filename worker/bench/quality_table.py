@@ -75,6 +75,7 @@ def _take_over(figures: Figures | None) -> str:
 
 
 ROWS: dict[str, Callable[[Figures], str]] = {
+    "spoken by": lambda one: ", ".join(one["models"]),
     "wrong": _words,
     "which": _wrong,
     "MOS": lambda one: _mean(one["mos"]),

@@ -15,7 +15,7 @@ from worker.settings import Settings
 from worker.voices.card import LANGUAGES, Card
 from worker.voices.registry import Registry
 
-ENGINES = ("auto", "preview", "qwen")
+ENGINES = ("auto", "preview", "espeak-ng", "qwen")  # espeak-ng: the preview engine with its plain voices
 MODES = ("icl", "x_vector")
 SEED = 7
 N_SENTENCES = 3
@@ -98,7 +98,10 @@ def renderings(request: AuditionRequest, settings: Settings) -> Iterator[Renderi
     cards = cards_of(request, settings)
     lines = lines_of(request, cards)
     for engine in request.engines or (settings.engine,):
-        chosen = settings.model_copy(update={"engine": engine, "slots": 1, "pace": None})
+        update = {"slots": 1, "pace": None, "engine": "preview" if engine == "espeak-ng" else engine}
+        if engine == "espeak-ng":
+            update["preview_voices"] = engine
+        chosen = settings.model_copy(update=update)
         yield from asyncio.run(_render(chosen, cards, lines))
 
 

@@ -93,6 +93,7 @@ def _figures(rendering: Rendering) -> dict[str, str]:
     assert spoken is not None
     found = examine(spoken.pcm, SAMPLE_RATE_HZ, spoken.seams)
     return {
+        "spoken by": escape(spoken.model),
         "length": f"{spoken.pcm.size / SAMPLE_RATE_HZ:.2f} s",
         "first audible after": f"{spoken.first_audible_ms} ms",
         "silence before": f"{found.leading_ms:.0f} ms",
