@@ -95,10 +95,9 @@ def _words(judged: Sequence[JudgedSentence]) -> Report:
     wrong = Counter(pair for one in judged for pair in one.words.wrong)
     rate = sum(wrong.values()) / max(n_expected, 1)
     if rate >= UNINTELLIGIBLE:
-        n_right = max(0, n_expected - sum(wrong.values()))
         reason = (
-            f"{n_right} of {n_expected} units were recognised: this speech has no words, as that of a model "
-            "with random weights or in another language"
+            f"{sum(wrong.values())} errors in {n_expected} units: this speech has no words, as that of a model with "
+            "random weights or in another language"
         )
         return {"judged": False, "reason": reason, "error_rate": None}
     return {
