@@ -32,6 +32,17 @@ def bench_queue(
     raise SystemExit(run(out, redis_url, n_jobs, n_samples, n_rounds))
 
 
+@app.command("preview")
+def bench_preview(
+    out: Annotated[str, typer.Option("--json", help="File for the JSON, or - for stdout.")] = "-",
+    n_rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds, of which the median counts.")] = 15,
+) -> None:
+    """How soon the preview engine's natural English voice is heard, beside espeak-ng."""
+    from worker.bench.preview import run
+
+    raise SystemExit(run(out, n_rounds))
+
+
 @app.command("backlog")
 def bench_backlog(
     out: Annotated[str, typer.Option("--json", help="File for the JSON, or - for stdout.")] = "-",

@@ -41,8 +41,6 @@ def load() -> Callable[[dict[str, Any]], Iterator[bytes]]:
                 yield with_pause(trimmed(levelled(spoken, GAIN), SAMPLE_RATE), pause, SAMPLE_RATE)
                 n_calls += 1
 
-    for _ in speak({"pieces": [["Ready.", 0]], "seed": 0, "speed": 1.0}):
-        pass  # the first call allocates what the later ones use
     return speak
 
 

@@ -27,8 +27,7 @@ def load() -> Callable[[dict[str, Any]], Iterator[bytes]]:
                 raise RuntimeError(f"Open JTalk gave {rate_hz} Hz instead of {RATE_HZ}")
             yield with_pause(trimmed(levelled(spoken, GAIN), RATE_HZ), pause_ms, RATE_HZ)
 
-    for _ in speak({"pieces": [["準備完了。", 0]], "speed": 1.0, "half_tone": 0.0}):
-        pass  # the first call loads what the later ones use
+    open_jtalk.tts("準備完了。")  # loads what every text uses
     return speak
 
 

@@ -35,6 +35,10 @@ _TAKEN = b"t"
 _MAX_LOST = 8  # processes in a row that ended before they got a text
 
 Speak = Callable[[dict[str, Any]], Iterator[bytes]]
+_WARM_UP = {
+    "english": {"pieces": [["The quick brown fox jumps over the dog.", 0]], "seed": 0, "speed": 1.0},
+    "japanese": {"pieces": [["今日は良い天気です。", 0]], "seed": 0, "speed": 1.0, "half_tone": 0.0},
+}
 
 
 def main(voice: str) -> int:
@@ -52,7 +56,7 @@ def main(voice: str) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     n_lost = 0
     while n_lost < _MAX_LOST:
-        waiting = _fork(control, speak)
+        waiting = _fork(control, speak, _WARM_UP[voice])
         match _outcome(waiting, control):
             case "taken":
                 n_lost = 0
@@ -83,14 +87,19 @@ def _forbid_networking() -> None:
     sys.addaudithook(refuse)
 
 
-def _fork(control: socket.socket, speak: Speak) -> int:
-    """Fork a process that waits for the next text. Returns a pipe's end: it reads _TAKEN, then the pipe's end."""
+def _fork(control: socket.socket, speak: Speak, warm_up: dict[str, Any]) -> int:
+    """Fork a process that waits for the next text. Returns a pipe's end: it reads _TAKEN, then the pipe's end.
+
+    It speaks a text in vain first: the pages that a text touches are copied then, and not while a listener waits.
+    """
     reader, writer = os.pipe()
     if os.fork():
         os.close(writer)
         return reader
     os.close(reader)
     with suppress(BaseException):  # nothing may unwind into the loop that forked
+        for _ in speak(warm_up):
+            pass
         _serve(control, speak, writer)
     os._exit(0)
 
