@@ -45,6 +45,7 @@ SPOKEN = {
         ("用意：1. 米 2. 水", "用意：\n1. 米。\n2. 水"),
         ("The answer is: 42. Thank you.", "The answer is: 42. Thank you."),
         ("1. Look up.2. Sit down.", "1. Look up.\n2. Sit down."),
+        ("Bring: (1) soap, (2) a towel, and (3) shoes.", "Bring:\n(1) soap,\n(2) a towel, and (3) shoes."),
         ("Rooms 4 and 5. Nobody is in 6.", "Rooms 4 and 5. Nobody is in 6."),
     ],
     "citations": [
@@ -81,6 +82,7 @@ SPOKEN = {
     ],
     "stage directions": [
         ("[coughs twice] Hello. [nods] Bye [waves].", "Hello. Bye."),
+        ("Really [gasps]? Yes.", "Really? Yes."),
         ('"[laughs] Yes," she said.', '"Yes," she said.'),
         ("He paid [the old man] well. [Ann Lee] said so.", "He paid [the old man] well. [Ann Lee] said so."),
         ("Hi. *She looks up from her book* Who is there?", "Hi. She looks up from her book. Who is there?"),

@@ -89,4 +89,4 @@ def _as_words(code: str) -> str:
 
 
 def _words(tag: re.Match[str]) -> str:
-    return tag[0].strip("<>/ ")
+    return f" {tag[0].strip('<>/ ')} "

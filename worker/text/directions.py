@@ -10,12 +10,15 @@ from worker.text.characters import full_stop
 Actions = Literal["speak", "skip"]
 
 _WORD = r"[^\W\d_](?:[^\W\d_]|['’-](?=[^\W\d_])){0,30}"
-_DIRECTION = re.compile(rf"[\[［](?P<words>{_WORD}(?: {_WORD}){{0,2}})[.…!]?[\]］](?![(\[:])(?P<blank> ?)")
+_DIRECTION = re.compile(
+    rf"(?P<before> ?)[\[［](?P<words>{_WORD}(?: {_WORD}){{0,2}})[.…!]?[\]］](?![(\[:])(?P<blank> ?)"
+)
 _STARTS = ".!?…。！？\n"
 _ENDS = ".!?…。！？\n"
 _OPENERS = "\"'“‘«「『(（*_>#- "
 _CLOSERS = "\"'”’»」』)）*_"
 _ACTION = re.compile(r"(?<![*\w\\])\*(?![*\s])(?P<words>[^*\n]{1,300}?)(?<![\s*\\])\*(?![*\w])")
+_MARKS = ".,!?;:…。！？"
 _END_MARKS = ".!?…:;,。！？、，"
 
 
@@ -49,14 +52,17 @@ def _direction(found: re.Match[str]) -> str:
     text, words = found.string, found["words"]
     if not _is_small(words):
         return found[0]
-    before = text[max(0, found.start() - 1) : found.start()]
+    opening = found.start() + len(found["before"])
+    before = text[max(0, opening - 1) : opening]
     if before.isalnum():
         return found[0]
     starts = text[max(0, found.start() - 8) : found.start()].rstrip(_OPENERS)[-1:]
     ends = text[found.end() : found.end() + 8].lstrip(_CLOSERS + " ")[:1]
     is_start = starts in _STARTS if starts else found.start() <= 8
     is_end = ends in _ENDS if ends else len(text) - found.end() <= 8
-    return "" if is_start else found["blank"] if is_end else found[0]
+    if is_end:
+        return "" if text[found.end() : found.end() + 1] in tuple(_MARKS) else found["blank"]
+    return found["before"] if is_start else found[0]
 
 
 def _is_small(words: str) -> bool:
@@ -78,5 +84,6 @@ def _stands_between(found: re.Match[str]) -> bool:
     before = text[max(0, found.start() - 4) : found.start()].rstrip("\"'”’»」』)） ")[-1:]
     after = text[found.end() : found.end() + 6].lstrip(" ")
     starts = not before or before in _STARTS or (before in "-•>" and found.start() < 4)
-    goes_on = after.lstrip(_OPENERS)[:1].islower() or after[:1] in tuple(_END_MARKS)
+    is_followed = after[:1] == "*" and after[1:2] != "*"  # by another action
+    goes_on = (after.lstrip(_OPENERS)[:1].islower() and not is_followed) or after[:1] in tuple(_END_MARKS)
     return starts and not goes_on

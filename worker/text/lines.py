@@ -51,7 +51,7 @@ def strip_lines(text: str, language: str) -> str:
 
     A line that ends inside a sentence is joined with the next. Every other line but the last ends in a mark.
     """
-    lines = _lines(_without_front_matter(text))
+    lines = _lines(_without_front_matter(text), language)
     joined: list[_WrittenLine] = []
     at = 0
     while at < len(lines):
@@ -74,12 +74,12 @@ def _without_front_matter(text: str) -> str:
     return _FRONT_MATTER.sub("", text, count=1) if _FRONT_MATTER.match(text) else text
 
 
-def _lines(text: str) -> list[_WrittenLine]:
+def _lines(text: str, language: str) -> list[_WrittenLine]:
     raw = _with_rows(text.split("\n"))
     lines: list[_WrittenLine] = []
     is_hard = True
     for whole, is_row in raw:
-        parts = [whole] if is_row else unflattened(whole).split("\n")
+        parts = [whole] if is_row else unflattened(whole, language).split("\n")
         for part in parts:
             line, kind = (part.strip(), "block") if is_row else _strip_line(part.strip())
             if not line:

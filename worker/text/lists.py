@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from worker.text.words import MONTHS
+from worker.text.words import MONTHS, joining
 
 _NUMBER = re.compile(
     r"(?P<before>^|(?<=[^\W\d][.!?])|(?<=[\s:：;；。！？、，•‣◦●■◆]))(?P<bullet>(?:[•‣◦●■◆*-]\s*)?)\(?(?P<n>\d{1,2})(?P<stop>[.．]\)?|[)）、])"
@@ -17,19 +17,20 @@ _WORD = re.compile(r"[^\W\d_]{1,12}")
 _BULLET = re.compile(r"(?<=\S)\s*[•‣◦●■◆]\s+")
 
 
-def unflattened(line: str) -> str:
+def unflattened(line: str, language: str) -> str:
     """The line with a line end before each item of a list that it holds.
 
     A number opens an item after a colon, a bullet or a sentence's end, or when it is one more than the item's before.
     The first of several must be followed by the next, unless it is 1.
+    None stands behind an article, a preposition or a conjunction.
     """
     if not _MAY_HOLD_ITEMS.search(line):
         return line
     line = _BULLET.sub("\n• ", line)
-    return "\n".join(_numbered(part) for part in line.split("\n"))
+    return "\n".join(_numbered(part, language) for part in line.split("\n"))
 
 
-def _numbered(line: str) -> str:
+def _numbered(line: str, language: str) -> str:
     found = [item for item in _NUMBER.finditer(line) if not _is_date(line, item.end())]
     later: set[tuple[int, str]] = set()
     followed: list[bool] = []
@@ -49,11 +50,15 @@ def _numbered(line: str) -> str:
         is_glued = bool(item.start()) and line[item.start() - 1] in ".!?"
         if is_next or (not is_glued and opens and (n == 1 or is_followed)):
             last = (n, stop)
-            if before:
+            if before and _last_word(before) not in joining(language):
                 cuts.append(item.start())
     for cut in reversed(cuts):
         line = f"{line[:cut].rstrip()}\n{line[cut:].lstrip()}"
     return line
+
+
+def _last_word(text: str) -> str:
+    return text[-16:].rpartition(" ")[2].lower()
 
 
 def _is_date(line: str, at: int) -> bool:

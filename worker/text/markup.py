@@ -21,7 +21,7 @@ _WIKI = re.compile(r"\[\[(?!\s|\d{1,3}\])([^\[\]\n|]{1,200})(?:\|([^\[\]\n]{1,20
 _TARGET = r"\((?=[^()\s]*[./#:]|\))(?:[^()\n]|\([^()\n]*\))*\)"
 _LINK = re.compile(rf"!?\[([^\[\]\n]*)\]{_TARGET}")
 _RULE_INSIDE = re.compile(r"(?<!\S)(?:([*_=~#])\1{2,}|-{4,}|[*_]( [*_]){2,})(?!\S)")
-_RUNS = ("***", "___", "===", "~~~", "###", "----", "* *", "_ _")
+_RUNS = (" --- ", "***", "___", "===", "~~~", "###", "----", "* *", "_ _")
 _EMPHASIS = re.compile(r"\*+|_+|~~+|(?<!=)==(?!=)|(?<!\|)\|\|(?!\|)")
 _REPEATED = re.compile(r"([.,!?。、！？~〜=*#_-])\1{3,}|…{2,}|—{2,}")
 _READING = re.compile(r"(?<=[一-鿿㐀-䶿々〆ヶ])(?:[(（][ぁ-ゖァ-ヺー・ \u3000]{1,40}[)）]|《[ぁ-ゖァ-ヺー・ ]{1,40}》)")
@@ -59,9 +59,15 @@ def break_at_rules(text: str) -> str:
     """The text with a line end for each rule within a line."""
     if not any(run in text for run in _RUNS):
         return text
-    return "\n".join(
-        line if _RULE_INSIDE.fullmatch(line.strip()) else _RULE_INSIDE.sub("\n\n", line) for line in text.split("\n")
-    )
+    return "\n".join(map(_broken_at_rules, text.split("\n")))
+
+
+def _broken_at_rules(line: str) -> str:
+    if _RULE_INSIDE.fullmatch(line.strip()):
+        return line
+    if "|" not in line:
+        line = line.replace(" --- ", " — ")
+    return _RULE_INSIDE.sub("\n\n", line)
 
 
 def _shown(link: re.Match[str]) -> str:

@@ -34,7 +34,9 @@ _LOOSE_BRACES = re.compile(r"(?<![A-Za-z}\]\\])\{([^{}]*)\}")
 _NAME = re.compile(r"\\([A-Za-z]+)\*?")
 _MARKED = re.compile(r"\\([%$&#_{}])")
 _SPACE = re.compile(r"\\[,;:! ]|[~&{}]|\\\\(?:\[[^\]]{0,12}\])?|\\")
-_POWERS = {"2": "²", "3": "³", "\\circ": " degrees ", "\\degree": " degrees ", "\\prime": "'", "'": "'"}
+_POWERS = {"2": "²", "3": "³", "\\circ": " degrees ", "\\degree": " degrees ", "\\prime": "'", "'": "'"} | {
+    end: end for end in ("th", "st", "nd", "rd")
+}
 _NAMES = {
     "times": "times", "cdot": "times", "ast": "times", "div": "divided by", "pm": "plus or minus",
     "mp": "minus or plus", "leq": "less than or equal to", "le": "less than or equal to",

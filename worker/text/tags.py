@@ -36,9 +36,10 @@ _ENDS = {
     "rp": re.compile(r"</rp\s*>|(?=<r[tp][\s>]|</ruby)", re.IGNORECASE),
 }
 _DECLARATION = re.compile(r"<(?:!doctype|\?xml)\b[^<>]{0,200}>|<!\[CDATA\[|\]\]>", re.IGNORECASE)
-_CHAT = re.compile(
+_EMOJI_OR_MENTION = (
     r"<(?:a?:\w{1,32}:|@[!&]?|#|t:|/[\w -]{1,64}:|@[UWC](?=[A-Z0-9]{7}))[0-9A-Z]{5,24}(?::[A-Za-z])?(?:\|[^<>|]*)?>"
 )
+_CHAT = re.compile(rf" ?{_EMOJI_OR_MENTION}(?=[\s.,!?;:…]|\Z)|{_EMOJI_OR_MENTION}")
 _TOKEN = re.compile(r"<\|[^\s<>|]{0,64}\|>|</?tts_\w{1,32}>")
 _AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^\s<>]*)>", re.IGNORECASE)
 

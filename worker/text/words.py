@@ -32,13 +32,13 @@ _JOINING = {
 
 # What stands before a number in brackets that the sentence needs: "see [3]".
 _NEEDING_NUMBER = {
-    "English": "see in from of by ref refs reference references eq equation compare cf to with and",
-    "German": "siehe in im aus von vom nach laut vgl zu bei mit und",
-    "French": "voir dans de du par selon cf d'après à en avec et",
-    "Spanish": "ver véase vea en de del por según cf con a y",
-    "Portuguese": "ver veja em de do da por segundo conforme cf com e",
-    "Italian": "vedi in da dal di del per secondo cfr con e",
-    "Russian": "см смотри смотрите в из от по ср о с и",
+    "English": "see also in from of by ref refs reference references eq equation compare cf to with and",
+    "German": "siehe auch in im aus von vom nach laut vgl zu bei mit und",
+    "French": "voir aussi dans de du par selon cf d'après à en avec et",
+    "Spanish": "ver también véase vea en de del por según cf con a y",
+    "Portuguese": "ver também veja em de do da por segundo conforme cf com e",
+    "Italian": "vedi anche in da dal di del per secondo cfr con e",
+    "Russian": "см также смотри смотрите в из от по ср о с и",
     "Chinese": "见 參見 参见 参考 根据 来自 在 如 据 按 由 从",
     "Japanese": "参照 文献 論文",
     "Korean": "참조 참고 문헌",
