@@ -1,7 +1,7 @@
 """The preview engine: slots, pace and frames around a synthesiser, for machines without a GPU or a model.
 
 It has no codes: the same segment gives the same samples in every process, so a segment is resumed by speaking it
-again. Its temperature changes nothing, and its seed no more than hibari's noise.
+again. A segment's seed and temperature change nothing.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Natural:
     def begin(self, segment: Segment) -> SampleStream:
         """Begin a segment. Raises VoiceUnavailable, EngineError."""
         language, rate = _language(segment), segment.voice.preview.rate_wpm / RATE_WPM
-        request: dict[str, Any] = {"pieces": pieces(segment), "seed": segment.seed}
+        request: dict[str, Any] = {"pieces": pieces(segment)}
         if language == "English":
             self._check_hibari()
             return self._hibari.speak(request | {"speed": _within(rate, HIBARI_SPEEDS)})

@@ -36,8 +36,8 @@ _MAX_LOST = 8  # processes in a row that ended before they got a text
 
 Speak = Callable[[dict[str, Any]], Iterator[bytes]]
 _WARM_UP = {
-    "english": {"pieces": [["The quick brown fox jumps over the dog.", 0]], "seed": 0, "speed": 1.0},
-    "japanese": {"pieces": [["今日は良い天気です。", 0]], "seed": 0, "speed": 1.0, "half_tone": 0.0},
+    "english": {"pieces": [["The quick brown fox jumps over the dog.", 0]], "speed": 1.0},
+    "japanese": {"pieces": [["今日は良い天気です。", 0]], "speed": 1.0, "half_tone": 0.0},
 }
 
 
