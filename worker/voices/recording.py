@@ -35,7 +35,7 @@ MIN_PEAK = 2.0**-14  # two steps of 16 bits: below it there is no sound
 MIN_LOUDNESS = 0.005  # -46 dBFS: a recording whose loudest window is below it is too quiet
 SILENT_BELOW = 10 ** (-35 / 20)  # of the loudest window; soft consonants are 20 to 30 dB below vowels
 NOISE_BELOW = 0.2  # of the loudest window: the noise between words may be that loud
-JOINED_S = 0.16  # shorter gaps are a word's own
+JOINED_WINDOWS = 8  # shorter gaps are a word's own
 MIN_SOUND_S = 1.0
 
 
@@ -119,7 +119,7 @@ def _measured(name: str, channels: _Channels, rate_hz: int) -> Recording:
             f"{name} is too quiet{mixed}: its peak is {decibels(peak):.0f} dBFS",
             "record it again, closer to the microphone or louder (peak between -12 and -3 dBFS)",
         )
-    sound = _sound_in(loudness, _window(rate_hz) / rate_hz)
+    sound = _sound_in(loudness, rate_hz)
     if sound.total_s < MIN_SOUND_S:
         raise UnusableReference(f"{name} has only {sound.total_s:.1f} s of sound in it", "use 5 to 15 s of speech")
     is_clipped = channels.is_clipped or _has_flat_tops(audio)
@@ -218,15 +218,16 @@ def _loudness(audio: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
     return loudness
 
 
-def _sound_in(loudness: NDArray[np.float32], window_s: float) -> Sound:
+def _sound_in(loudness: NDArray[np.float32], rate_hz: int) -> Sound:
     """Windows above the silence, or above the noise where that is louder."""
     loudest = loudness.max()
     limit = max(loudest * SILENT_BELOW, min(2 * np.percentile(loudness, 5), loudest * NOISE_BELOW))
     loud = np.flatnonzero(loudness >= limit)
-    gaps_s = (np.diff(loud) - 1) * window_s
-    total_s = loud.size * window_s + gaps_s[gaps_s <= JOINED_S].sum()
-    pause_s = gaps_s.max() if gaps_s.size else 0.0
-    return Sound(float(total_s), loud[0] * window_s, (loud[-1] + 1) * window_s, float(pause_s))
+    gaps = np.diff(loud) - 1
+    n_loud = loud.size + gaps[gaps <= JOINED_WINDOWS].sum()
+    window = _window(rate_hz)
+    in_windows = (n_loud, loud[0], loud[-1] + 1, max(gaps, default=0))
+    return Sound(*(int(n) * window / rate_hz for n in in_windows))
 
 
 def _window(rate_hz: int) -> int:
