@@ -169,7 +169,7 @@ def _glue(last: _WrittenLine, length: int, after: str, longest: int, are_items: 
     elif is_long:
         goes_on = True
     else:
-        word = _LAST_WORD.search(before)
+        word = _LAST_WORD.search(before[-32:])
         ends_joining = word is not None and word[0] in words and word[0].islower()
         if are_items:  # "Log in", "Sign up" and "Sign out" end in words that join other lines
             goes_on = starts_joining or (ends_joining and after[0].islower())
