@@ -27,6 +27,7 @@ def settings(**options: Any) -> Settings:
         "engine": "preview",
         "default_voice": "placeholder",
         "voices_dir": REPOSITORY / "voices",
+        "preview_voices": "espeak-ng",  # they start sooner than the natural ones
     } | options
     return Settings(_env_file=None, **given)
 
