@@ -154,3 +154,24 @@ def test_actions_are_left_out_where_the_card_wishes_so() -> None:
 def test_a_hundred_thousand_marks_are_cleaned_once_and_for_all(mark: str) -> None:
     cleaned = clean(mark * (100_000 // len(mark)), "English")
     assert clean(cleaned, "English") == cleaned
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "spoken"),
+    [
+        (
+            "Japanese",
+            "昨日は雨で、駅前の店まで\n傘を買いに行った。",
+            "昨日は雨で、駅前の店まで傘を買いに行った。",
+        ),
+        ("Japanese", "こんばんは\n調子はどうですか。", "こんばんは。 調子はどうですか。"),
+        ("Korean", "우리는 어제 새 책을\n읽었습니다.", "우리는 어제 새 책을 읽었습니다."),
+        ("Chinese", "他买了面包和\n牛奶。", "他买了面包和牛奶。"),
+        ("German", "Der Video-\nRecorder steht im Keller.", "Der Video-Recorder steht im Keller."),
+        ("English", "[slowly, with tears] I will go.", "I will go."),
+        ("English", "All set :rocket: for launch :+1:!", "All set for launch!"),
+        ("English", "The odds are 5:2 at 11:40:05.", "The odds are 5:2 at 11:40:05."),
+    ],
+)
+def test_broken_lines_directions_and_shortcodes_in_other_spellings(language: str, text: str, spoken: str) -> None:
+    assert " ".join(piece.spoken for piece in plan(text, language, {})) == spoken

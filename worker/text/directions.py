@@ -11,7 +11,7 @@ Actions = Literal["speak", "skip"]
 
 _WORD = r"[^\W\d_](?:[^\W\d_]|['’-](?=[^\W\d_])){0,30}"
 _DIRECTION = re.compile(
-    rf"(?P<before> ?)[\[［](?P<words>{_WORD}(?: {_WORD}){{0,2}})[.…!]?[\]］](?![(\[:])(?P<blank> ?)"
+    rf"(?P<before> ?)[\[［](?P<words>{_WORD}(?:,? {_WORD}){{0,2}})[.…!]?[\]］](?![(\[:])(?P<blank> ?)"
 )
 _STARTS = ".!?…。！？\n"
 _ENDS = ".!?…。！？\n"

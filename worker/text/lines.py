@@ -9,7 +9,7 @@ from functools import lru_cache
 from worker.text.characters import full_stop
 from worker.text.lists import unflattened
 from worker.text.stops import Language
-from worker.text.words import joining
+from worker.text.words import ends_in_particle, joining
 
 _QUOTE = re.compile(r"(?:>+(?:\s+|$))+")
 _RULE = re.compile(r"(?:[-*_=] ?){3,}|(?=[: -]*\|)[|: -]+|=+|`{3,}.*|~{3,}\s*[\w+#.-]*")
@@ -160,8 +160,8 @@ def _glue(last: _WrittenLine, length: int, after: str, longest: int, are_items: 
     before, words = last.text, joining(language)
     first = _FIRST_WORD.match(after)
     starts_joining = first is not None and first[0] in words and after[0].islower()
-    if before[-1] == "-" and before[-2:-1].isalpha() and after[0].islower():
-        return " " if starts_joining else "-"
+    if before[-1] == "-" and before[-2:-1].isalpha() and after[0].isalpha():
+        return "" if after[0].isupper() else " " if starts_joining else "-"
     is_long = length >= _WRAP_CHARS and length >= _NEARLY * longest
     ends = before.rstrip(_CLOSERS)[-1:]
     if not ends or ends in _SENTENCE_END:
@@ -174,6 +174,7 @@ def _glue(last: _WrittenLine, length: int, after: str, longest: int, are_items: 
         if are_items:  # "Log in", "Sign up" and "Sign out" end in words that join other lines
             goes_on = starts_joining or (ends_joining and after[0].islower())
         else:
+            ends_joining = ends_joining or ends_in_particle(before)
             goes_on = starts_joining or ends_joining or (after[0].islower() and not last.is_block)
     if not goes_on:
         return None

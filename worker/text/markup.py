@@ -26,6 +26,7 @@ _EMPHASIS = re.compile(r"\*+|_+|~~+|(?<!=)==(?!=)|(?<!\|)\|\|(?!\|)")
 _REPEATED = re.compile(r"([.,!?。、！？~〜=*#_-])\1{3,}|…{2,}|—{2,}")
 _READING = re.compile(r"(?<=[一-鿿㐀-䶿々〆ヶ])(?:[(（][ぁ-ゖァ-ヺー・ \u3000]{1,40}[)）]|《[ぁ-ゖァ-ヺー・ ]{1,40}》)")
 _FACE = re.compile(r"(?<!\S)[^\w\s]{1,3}(?:_*[^\w\s]|_){1,60}(?!\S)")
+_SHORTCODE = re.compile(r"(?:^| ):(?:[a-z][a-z0-9_-]{1,40}|[+-]1):(?=[\s.,!?…]|$)", re.MULTILINE)  # :smile:
 _KEPT_OF_FACE = re.compile(r"[.,!?…。、！？]+\Z")
 
 
@@ -38,6 +39,8 @@ def strip_inline(text: str) -> str:
     if "`" in text:
         text = text.replace("`", "")
     text = shortened(text)
+    if ":" in text:
+        text = _SHORTCODE.sub("", text)
     if any(mark in text for mark in ("*", "_", "~~", "==", "||")):
         text = "\n".join(_without_emphasis(line) for line in text.split("\n"))
     if "（" in text or "(" in text or "《" in text:

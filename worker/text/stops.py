@@ -143,7 +143,8 @@ class Language:
         parts = words.split(".")
         ends = {".".join(parts[index:]) for index in range(len(parts) - 1)} or {lower}
         if ends & _HALVES_OF_A_DAY:
-            return self._is_of_calendar(follows) or follows in _TIME_ZONES or follows in _TIME_ZONE_NAMES
+            is_zone = after.startswith(" (") or follows in _TIME_ZONES or follows in _TIME_ZONE_NAMES
+            return is_zone or self._is_of_calendar(follows)
         if ends & _DOTTED_AT_END or lower in _COMPANIES:
             return follows in _COMPANY_FORMS
         if ends & self._dotted or lower in self._before_a_name:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
-# Articles, prepositions and conjunctions, which end no sentence and no item of a list. Chinese, Japanese and Korean
-# are not broken between words.
+# Articles, prepositions and conjunctions, which end no sentence and no item of a list.
 _JOINING = {
     "English": """a an the of to in on at by for from with near into onto over under beside between among through during
         after before behind above below within without toward towards until since across along around against despite
@@ -29,6 +29,11 @@ _JOINING = {
     "Russian": """в во на к ко с со у о об обо от до из изо за над под перед при про для без через между около возле
         после среди из-за из-под и или но а да ни что чтобы если когда потому хотя как""",
 }
+
+# Particles at a line's end that a sentence goes on after, and Chinese words of that kind; greetings are none.
+_PARTICLE_AT_END = re.compile(
+    "(?<!こんにち)(?<!こんばん)[はがをにでと]$|(?:まで|より)$|[을를은는의에]$|에서$|[和与與跟及或在把被从從对對向]$"
+)
 
 # What stands before a number in brackets that the sentence needs: "see [3]".
 _NEEDING_NUMBER = {
@@ -56,6 +61,11 @@ MONTHS = frozenset(_MONTHS.split())
 def joining(language: str) -> frozenset[str]:
     """The articles, prepositions and conjunctions of a language, or of all of them for "Auto"."""
     return _chosen(_JOINING, language)
+
+
+def ends_in_particle(line: str) -> bool:
+    """True for a line that ends in a particle of Japanese or Korean, or in such a word of Chinese."""
+    return _PARTICLE_AT_END.search(line[-8:]) is not None
 
 
 @lru_cache(maxsize=16)
