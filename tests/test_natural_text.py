@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.previewing import card, segment
 from worker.engine.preview.natural.pieces import MAX_CHARS, pieces
 from worker.engine.preview.natural.readable import EnglishText, japanese_text, romaji
+from worker.engine.preview.natural.samples import shortened
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +130,30 @@ def test_the_pauses_of_the_card_follow_sentences_and_clauses_and_none_the_last()
     assert [pause_ms for _, pause_ms in found] == [300, 300, 0]
     first, *_ = pieces(segment("When all of this has come to its end, we go home together."))
     assert (first.text, first.pause_ms) == ("When all of this has come to its end,", card().pauses.clause_ms)
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("The old library stayed open very late because we had asked.", "The old library stayed open very late"),
+        ("When it had rained for three whole days, the river rose.", "When it had rained for three whole days,"),
+        ("Short and sweet.", "Short and sweet."),
+        ("昨日の夜は風が強くて、なかなか眠れませんでした。", "昨日の夜は風が強くて、"),
+        ("はい、そうです。", "はい、そうです。"),
+    ],
+)
+def test_a_long_first_sentence_begins_with_a_short_piece(text: str, first: str) -> None:
+    language = "English" if text.isascii() else "Japanese"
+    found = pieces(segment(text, language))
+    assert found[0].text == first
+    assert "".join(piece.text for piece in found).replace(" ", "") == text.replace(" ", "")
+
+
+def test_a_long_silence_between_sounds_is_shortened_in_its_middle() -> None:
+    rate_hz = 1000
+    loud, soft = np.full(50, 0.5, np.float32), np.linspace(0.0005, 0.001, 600, dtype=np.float32)
+    out = shortened(np.concatenate([loud, soft, loud]), 0.25, rate_hz)
+    assert len(out) == 50 + 250 + 50
+    assert np.array_equal(out[50:175], soft[:125])
+    assert np.array_equal(out[175:300], soft[-125:])
+    assert np.array_equal(shortened(loud, 0.25, rate_hz), loud)

@@ -33,6 +33,17 @@ def trimmed(samples: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
     return kept
 
 
+def shortened(samples: NDArray[np.float32], most_s: float, rate_hz: int) -> NDArray[np.float32]:
+    """The samples with every silence between sounds cut to at most `most_s`; the cut lies in its middle."""
+    audible = np.flatnonzero(np.abs(samples) > _AUDIBLE)
+    most = round(most_s * rate_hz)
+    kept, at = [], 0
+    for index in np.flatnonzero(np.diff(audible) > most):
+        kept.append(samples[at : int(audible[index]) + 1 + most // 2])
+        at = int(audible[index + 1]) - (most - most // 2)
+    return np.concatenate([*kept, samples[at:]])
+
+
 def with_pause(samples: NDArray[np.float32], pause_ms: int, rate_hz: int) -> bytes:
     """int16 samples, followed by silence; the silence that `trimmed` kept at the ends counts as part of the pause."""
     kept_s = _BEFORE_S + _AFTER_S
