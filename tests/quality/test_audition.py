@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import REPOSITORY
+from tests.previewing import card
 from tests.quality.fakes import RATE_HZ, Pcm, vowels, with_pause
 from tests.shell import Run
+from worker.commands.audition.cast import AuditionRequest, lines_of
 from worker.quality.picture import BORDER, HEIGHT, N_SHADES, ONSET, WAVE, WIDTH, picture
 from worker.quality.png import GLYPHS, label_width, write_label
 
@@ -122,3 +124,11 @@ def test_a_line_that_cannot_be_spoken_is_reported_and_shown(run: Run, tmp_path: 
     assert done.returncode == 0
     assert b"makima-tts: " in done.stderr
     assert 'class="problem"' in (tmp_path / "audition" / "index.html").read_text("utf-8")
+
+
+def test_a_given_text_is_spoken_in_its_own_language() -> None:
+    cards = [card(("Japanese", "English"))]
+    lines = lines_of(AuditionRequest(texts=("Good evening.", "こんばんは。", "Добрый вечер.")), cards)
+    assert [line.language for line in lines] == ["English", "Japanese", "Russian"]
+    lines = lines_of(AuditionRequest(texts=("Guten Abend.",), languages=("German", "English")), cards)
+    assert [line.language for line in lines] == ["German", "English"]

@@ -12,6 +12,7 @@ from worker.engine.choose import make_engine
 from worker.quality.sentences import long_text, sentences
 from worker.rehearsal import Rehearsal, Spoken
 from worker.settings import Settings
+from worker.text.language import language_of_auto
 from worker.voices.card import LANGUAGES, Card
 from worker.voices.registry import Registry
 
@@ -77,8 +78,13 @@ class Rendering:
 
 
 def lines_of(request: AuditionRequest, cards: Sequence[Card]) -> list[Line]:
-    """The request's texts, or a few sentences and a text of several segments, in each language."""
+    """The request's texts, or a few sentences and a text of several segments, in each language.
+
+    Without languages in the request, each of its texts is in the language that its script and the cards name.
+    """
     languages = request.languages or tuple(dict.fromkeys(language for card in cards for language in card.languages))
+    if request.texts and not request.languages:
+        return [Line(language_of_auto(text, languages), text) for text in request.texts]
     return [
         Line(language, text)
         for language in languages
