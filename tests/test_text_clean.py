@@ -56,7 +56,7 @@ def test_a_clean_text_is_speakable_or_empty(text: str) -> None:
     assert clean(text) == "" or is_speakable(clean(text))
 
 
-@given(st.lists(st.sampled_from(["one", "Two", "tres", "四", "пять", "6"]), min_size=1, max_size=12), st.data())
+@given(st.lists(st.sampled_from(["one", "Two", "tres", "四", "пять", "1612"]), min_size=1, max_size=12), st.data())
 def test_words_in_marks_are_never_lost(words: list[str], data: st.DataObject) -> None:
     wraps = ["{}", "**{}**", "*{}*", "_{}_", "`{}`", "~~{}~~", "[{}](https://x.org/y)", "<b>{}</b>", "😀 {}", "({})"]
     text = " ".join(data.draw(st.sampled_from(wraps)).format(word) for word in words)

@@ -37,6 +37,7 @@ SPOKEN = {
          " the old Mill had been built for."),
         ("- Stir the soup until\n  it boils\n- Serve", "Stir the soup until it boils.\nServe."),
         ("Log in\nSign up\nSign out", "Log in.\nSign up.\nSign out"),
+        ("It was bought by Fenn Ltd.\nand then sold.", "It was bought by Fenn Ltd. and then sold."),
         ("My plan\nThe first step is easy.", "My plan.\nThe first step is easy."),
     ],
     "flattened lists": [
@@ -55,6 +56,15 @@ SPOKEN = {
         ("Read [this page][k].\n\n[k]: https://example.com", "Read this page."),
         ("Read [this page][k].", "Read [this page][k]."),
         ("Read`rows[3]` now", "Readrows 3 now"),
+        ("Owls sleep.[2](https://example.com/owl) Bats[14](https://example.com/b) fly.", "Owls sleep. Bats fly."),
+        ("It rains ([3](https://example.com/r)), and snows [[4]](https://example.com/s).", "It rains, and snows."),
+        ("Read [the map](https://example.com/m), see [3](https://example.com/n).", "Read the map, see [3]."),
+        ("It is 7 £ [1], 8 € [2], 30 ° [3], 5 m² [4] and «far» [5].", "It is 7 £, 8 €, 30 °, 5 m² and «far»."),
+        ("Let x = [1, 2] and y=[3]. Pages: [4]", "Let x = [1, 2] and y=[3]. Pages: [4]"),
+        ("Proven [1]–[3], refuted [4]-[6] and [7].", "Proven, refuted."),
+        ("It fell[citation needed] in May[who?] or June [note 2].", "It fell in May or June."),
+        ("Er sang[Beleg fehlt], elle dort [réf. nécessaire].", "Er sang, elle dort."),
+        ("They wrote[sic] it; go[ing] on.", "They wrote [sic] it; go[ing] on."),
     ],
     "spaced ellipsis": [("I . . . forgot . . . .", "I… forgot…"), ("Look. .env is here", "Look. .env is here")],
     "mathematics": [
@@ -70,11 +80,13 @@ SPOKEN = {
         ("---\ntitle: Pears\n---\nThey are ripe.", "They are ripe."),
         ("> [!TIP]\n> Rest.\n\n:::note\nSleep.\n:::", "Rest.\nSleep."),
         ("One part ***** another part", "One part.\nanother part"),
+        ("--- One part --- another part ---", "One part — another part"),
         ("2**3**2, a == b and c == d, x || y", "2**3**2, a == b and c == d, x || y"),
     ],
     "tables": [
         ("a | b\n:-- | --:\nc | d\n\nend", "a, b.\nc, d.\nend"),
         ("tea | milk", "tea | milk"),
+        ("> | day | place |\n> |---|---|\n> | May | Ulm |", "day, place.\nMay, Ulm."),
     ],
     "addresses": [
         ("See maps.example.org/a/b?c#d, or go.", "See maps.example.org, or go."),
@@ -100,6 +112,7 @@ SPOKEN = {
         ("Try:\n```js\nlet a = 1\n```\nGood.", "Try:\nGood."),
         ("Try:\n```\nMilk.\n```\nGood.", "Try:\nMilk.\nGood."),
         ("Try:\n~~~sh\nmake", "Try:"),
+        ("Type `pwd `and then` cd`, or `ls `.", "Type pwd and then cd, or ls."),
     ],
 }  # fmt: skip
 CASES = [
@@ -148,7 +161,7 @@ def test_actions_are_left_out_where_the_card_wishes_so() -> None:
         "$x$", "\\(", "\\[", "\\", "\\frac{", "{", "\\begin{a}", "&amp;", "*", "_a", "`", "``a", "||", "==a", "[[",
         "![[", "a|\n", "1. a 2. ", "• ", " [1]", "[^1]", "[a]: http://a\n", "[a][b]", "【1", "^^^^ ", "- ", "a\n",
         ". . ", "a", "漢（あ", "《", "\\n", "---\na: b\n", "> ", "http://", "a.", "a-", "[a b] ", "*a b* ", "<@1", "^{",
-        "\u0301", "~~~\n", "```a\n", "([", "1,",
+        "\u0301", "~~~\n", "```a\n", "([", "1,", "[1](", "[1](.", "[1]-", "> |", "--- ", "a[bcd", "Ltd.\nand ",
     ],
 )  # fmt: skip
 def test_a_hundred_thousand_marks_are_cleaned_once_and_for_all(mark: str) -> None:

@@ -14,6 +14,7 @@ _DOMAINS = """com org net edu gov mil int info biz io ai app dev co me tv xyz si
     vn vu ws ye za zm zw рф"""
 _LETTER = r"A-Za-z0-9\u00c0-\u024f\u0370-\u052f"
 _PATH = rf"(?:[{_LETTER}._~:/?#\[\]@!$&'()*+,;=%-]*[{_LETTER}/=_~&#+%-])?"
+TARGET = r"\((?=[^()\s]*[./#:]|\))(?:[^()\n]|\([^()\n]*\))*\)"  # of a Markdown link
 _URL = re.compile(
     r"(?=[hfwm])(?<![A-Za-z0-9])(?:(?:https?|ftp|wss?)://(?:[A-Za-z0-9._~%!$&'*+,;=:-]*@)?(?:www\.)*|(?:www\.)+)"
     rf"(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)?(?P<rest>:\d+|)(?:[/?#]{_PATH})?"

@@ -77,7 +77,11 @@ def _line_without_ticks(line: str) -> str:
         parts.append(line[at : runs[index].start()])
         at = runs[index].end()
         if closing is not None:
-            parts.append(_as_words(line[at : runs[closing].start()]))
+            code, end = line[at : runs[closing].start()], runs[closing].end()
+            words = _as_words(code)
+            left = " " if code[:1].isspace() and line[runs[index].start() - 1 : runs[index].start()].isalnum() else ""
+            right = " " if code[-1:].isspace() and line[end : end + 1].isalnum() else ""
+            parts.append(f"{left}{words}{right}" if words else left or right)
             at, index = runs[closing].end(), closing
         index += 1
     return "".join(parts) + line[at:]

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from worker.text.characters import full_stop
 from worker.text.lists import unflattened
-from worker.text.stops import Language
+from worker.text.stops import Language, ends_in_short_form
 from worker.text.words import ends_in_particle, joining
 
 _QUOTE = re.compile(r"(?:>+(?:\s+|$))+")
@@ -31,6 +31,7 @@ _CLOSERS = "\"'”’»)]}」』）】*_~"
 _LAST_WORD = re.compile(r"[^\s(\[\"'“«]+\Z")
 _FIRST_WORD = re.compile(r"[^\W\d_]+'?")
 _WRAP_CHARS = 40
+_LOOKBACK_CHARS = 32
 _NEARLY = 0.75  # of the paragraph's longest line
 _ITEM_WORDS = 4
 _language = lru_cache(maxsize=16)(Language)
@@ -97,8 +98,8 @@ def _with_rows(raw: list[str]) -> list[tuple[str, bool]]:
     lines: list[tuple[str, bool]] = []
     is_table = False
     for index, whole in enumerate(raw):
-        line = whole.strip()
-        below = raw[index + 1].strip() if index + 1 < len(raw) else ""
+        line = _unquoted(whole.strip())
+        below = _unquoted(raw[index + 1].strip()) if index + 1 < len(raw) else ""
         has_bar = "|" in line
         if has_bar and not is_table:
             is_table = "-" in below and ("|" in below or line.startswith("|")) and bool(_SEPARATOR.fullmatch(below))
@@ -122,8 +123,7 @@ def _row(line: str) -> str:
 
 def _strip_line(line: str) -> tuple[str, str]:
     """The line without its block mark, and what it is: "plain", "block", "heading" or "number"."""
-    if line.startswith(">") and (mark := _QUOTE.match(line)):
-        line = line[mark.end() :]
+    line = _unquoted(line)
     if mark := _ALERT.match(line):
         return line[mark.end() :], "block"
     if _RULE.fullmatch(line):
@@ -133,6 +133,11 @@ def _strip_line(line: str) -> tuple[str, str]:
     if mark := _BULLET.match(line):
         return line[mark.end() :], "block"
     return line, "number" if _NUMBERED.match(line) else "plain"
+
+
+def _unquoted(line: str) -> str:
+    mark = _QUOTE.match(line) if line.startswith(">") else None
+    return line[mark.end() :] if mark else line
 
 
 def _paragraph(lines: list[_WrittenLine], language: str) -> list[_WrittenLine]:
@@ -165,11 +170,14 @@ def _glue(last: _WrittenLine, length: int, after: str, longest: int, are_items: 
     is_long = length >= _WRAP_CHARS and length >= _NEARLY * longest
     ends = before.rstrip(_CLOSERS)[-1:]
     if not ends or ends in _SENTENCE_END:
-        goes_on = is_long and before[-1] == "." and _is_abbreviation(before, after, language)
+        goes_on = before[-1] == "." and (
+            (is_long and _is_abbreviation(before, after, language))
+            or (after[0].islower() and ends_in_short_form(before[-_LOOKBACK_CHARS:]))
+        )
     elif is_long:
         goes_on = True
     else:
-        word = _LAST_WORD.search(before[-32:])
+        word = _LAST_WORD.search(before[-_LOOKBACK_CHARS:])
         ends_joining = word is not None and word[0] in words and word[0].islower()
         if are_items:  # "Log in", "Sign up" and "Sign out" end in words that join other lines
             goes_on = starts_joining or (ends_joining and after[0].islower())
@@ -186,7 +194,7 @@ def _is_unspaced(char: str) -> bool:
 
 
 def _is_abbreviation(before: str, after: str, language: str) -> bool:
-    end = before[-32:]
+    end = before[-_LOOKBACK_CHARS:]
     return _language(language).goes_on(end, len(end) - 1, f" {after[:32]}")
 
 

@@ -14,6 +14,7 @@ _OPENS_AFTER = ":：.!?…。！？;；"
 _CLOSERS = " \"'”’»)]}）」』*_"
 _MAY_HOLD_ITEMS = re.compile(r"[•‣◦●■◆]|\d[.．)）、]")
 _WORD = re.compile(r"[^\W\d_]{1,12}")
+_LOOKBACK_CHARS = 32
 _BULLET = re.compile(r"(?<=\S)\s*[•‣◦●■◆]\s+")
 
 
@@ -39,11 +40,13 @@ def _numbered(line: str, language: str) -> str:
         followed.append((n + 1, stop) in later)
         later.add((n, stop))
     followed.reverse()
-    cuts: list[int] = []
+    begin = len(line) - len(line.lstrip())
+    parts: list[str] = []
+    at = 0
     last: tuple[int, str] | None = None
     for item, is_followed in zip(found, followed, strict=True):
         n, stop = int(item["n"]), item["stop"]
-        before = line[: item.start()].rstrip()
+        before = line[max(begin, item.start() - _LOOKBACK_CHARS) : item.start()].rstrip()
         is_next = last == (n - 1, stop)
         ends = before.rstrip(_CLOSERS)[-1:]
         opens = not before or bool(item["bullet"]) or (bool(ends) and ends in _OPENS_AFTER)
@@ -51,10 +54,9 @@ def _numbered(line: str, language: str) -> str:
         if is_next or (not is_glued and opens and (n == 1 or is_followed)):
             last = (n, stop)
             if before and _last_word(before) not in joining(language):
-                cuts.append(item.start())
-    for cut in reversed(cuts):
-        line = f"{line[:cut].rstrip()}\n{line[cut:].lstrip()}"
-    return line
+                parts.append(line[at : item.start()].strip())
+                at = item.start()
+    return "\n".join([*parts, line[at:].lstrip()]) if parts else line
 
 
 def _last_word(text: str) -> str:

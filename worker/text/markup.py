@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from worker.text.addresses import shortened
+from worker.text.addresses import TARGET, shortened
 
 _ESCAPE = re.compile(r"(?<!\\)\\+(?=[*_`~#\[\]()<>|!{}$&%\"'/.+=-])")
 _EMBEDDED = re.compile(
@@ -18,10 +18,10 @@ _EMBEDDED = re.compile(
     re.I,
 )
 _WIKI = re.compile(r"\[\[(?!\s|\d{1,3}\])([^\[\]\n|]{1,200})(?:\|([^\[\]\n]{1,200}))?\]\]")
-_TARGET = r"\((?=[^()\s]*[./#:]|\))(?:[^()\n]|\([^()\n]*\))*\)"
-_LINK = re.compile(rf"!?\[([^\[\]\n]*)\]{_TARGET}")
+_LINK = re.compile(rf"!?\[([^\[\]\n]*)\]{TARGET}")
 _RULE_INSIDE = re.compile(r"(?<!\S)(?:([*_=~#])\1{2,}|-{4,}|[*_]( [*_]){2,})(?!\S)")
-_RUNS = (" --- ", "***", "___", "===", "~~~", "###", "----", "* *", "_ _")
+_RULE_AT_END = re.compile(r"^\s*-{2,3}\s+(?=[^\s-])|(?<=[^\s-])\s+-{2,3}\s*$")
+_RUNS = ("-- ", " --", "***", "___", "===", "~~~", "###", "----", "* *", "_ _")
 _EMPHASIS = re.compile(r"\*+|_+|~~+|(?<!=)==(?!=)|(?<!\|)\|\|(?!\|)")
 _REPEATED = re.compile(r"([.,!?。、！？~〜=*#_-])\1{3,}|…{2,}|—{2,}")
 _READING = re.compile(r"(?<=[一-鿿㐀-䶿々〆ヶ])(?:[(（][ぁ-ゖァ-ヺー・ \u3000]{1,40}[)）]|《[ぁ-ゖァ-ヺー・ ]{1,40}》)")
@@ -70,6 +70,8 @@ def _broken_at_rules(line: str) -> str:
         return line
     if "|" not in line:
         line = line.replace(" --- ", " — ")
+        if "---" in line or "--" in (line.lstrip()[:2], line.rstrip()[-2:]):
+            line = _RULE_AT_END.sub("", line)
     return _RULE_INSIDE.sub("\n\n", line)
 
 

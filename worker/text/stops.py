@@ -30,6 +30,10 @@ _DAY_AND_MONTH = re.compile(r"\d\d?\. ?\d\d?\Z")
 _MONTH = re.compile(r" \d\d?\.")
 _DAY_AND_WORD = re.compile(r"\b\d\d?\.? [^\W\d_]{3,5}\Z")
 _YEAR = re.compile(r" \d{4}\b")
+_SHORT_FORM = re.compile(
+    rf"(?<!\w)(?:{known.COMPANIES.replace(' ', '|')}|etc|usw|ecc|jr|sr|esq|(?:[^\W\d_]\. ?){{1,3}}[^\W\d_])\.\Z",
+    re.IGNORECASE,
+)
 _ROMAN = re.compile(r"[IVXLC]+")
 _VOWELLESS = re.compile(r"[b-df-hj-np-tv-xzßçñбвгджзйклмнпрстфхцчшщ]{2,}")
 _ITEM = re.compile(r"(?:\A|\n|[:：;•。！？] ?|[.!?…]['\"”»)\]]* )(?:\d{1,3}|[ivx]{2,4}|[IVX]{2,4}|[a-h])\Z")
@@ -165,6 +169,11 @@ class Language:
         if word.isupper():
             return self._is_german and _ROMAN.fullmatch(word) is not None
         return _VOWELLESS.fullmatch(lower) is not None and lower not in _WITHOUT_VOWELS
+
+
+def ends_in_short_form(text: str) -> bool:
+    """True for a text that ends in Ltd., a.m., etc. or another short form that a small letter goes on after."""
+    return _SHORT_FORM.search(text) is not None
 
 
 def next_word(after: str) -> str:

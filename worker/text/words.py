@@ -49,6 +49,29 @@ _NEEDING_NUMBER = {
     "Korean": "참조 참고 문헌",
 }
 
+# Editors' remarks in square brackets, which are never spoken. Notes have a number: "note 2".
+_REMARKS = """
+    citation needed|(?:better|additional|full|non-primary|primary|third-party) (?:source|citation)s? needed
+    (?:clarification|verification|page|page number|attribution|example|update|explanation|definition) needed
+    (?:needs|further) (?:update|citation|clarification|explanation needed)|failed verification|not verified in body
+    not in (?:citation|source)(?: given)?|original research\\??|dubious(?: ?[—-] ?discuss)?
+    disputed|unreliable source\\??
+    (?:by|according to|to) whom\\?|(?:who|whom|when|where|which|why|how|what|vague|sic|source|relevant)\\?
+    (?:permanent )?dead link|citation required|source needed|vague|weasel words
+    (?:Beleg|Quelle|Nachweis|Einzelnachweis|Seite)n? fehlt|(?:Belege|Quellen|Nachweise|Einzelnachweise) fehlen
+    (?:wer|wann|wo|welche[rs]?|von wem)\\?|Beleg (?:nötig|erforderlich)
+    (?:réf|référence|source|citation)\\.? (?:nécessaire|souhaitée|insuffisante|à confirmer)|(?:qui|quand|où|lequel) ?\\?
+    précision nécessaire|pas clair|(?:cita|fuente|referencia|aclaración) requerida
+    (?:¿ ?)?(?:quién|cuándo|dónde|cuál) ?\\?
+    carece de fontes\\??|(?:citação|fonte) necessária|sem fontes?|(?:quem|quando|onde|qual) ?\\?
+    senza fonte|(?:citazione|fonte) (?:necessaria|mancante)|(?:chi|dove|quale) ?\\?|non chiaro
+    источник(?:\\?| не указан[^\\[\\]\\n]{0,20})|нет источника|(?:кто|когда|где|какой|кем) ?\\?|уточнить
+    来源请求|來源請求|需要引用|需要来源|来源不明|(?:谁|誰|何时|何時|哪里)[?？]|要出典|要検証|独自研究[?？]|いつ[?？]|出典無効
+    출처 필요|출처필요|(?:누가|언제|어디)\\?
+    (?:note|notes|nb|n|nota|anm\\.?|anmerkung|прим\\.?|注|註|注釈|주) ?\\d{1,3}
+"""
+REMARKS = "|".join(_REMARKS.split("\n")[1:-1]).replace("    ", "")
+
 # A number before one of these is a date: "vom 1. Mai bis 2. Juni". Only German writes a stop there.
 _MONTHS = """
     januar jänner februar märz april mai juni juli august september oktober november dezember jan feb mär apr jun
