@@ -21,6 +21,7 @@ _URL = re.compile(
     r"|(?<![A-Za-z0-9])mailto:",
     re.IGNORECASE,
 )
+_MAY_BE_BARE = re.compile(r"\.[a-zрф]{2,8}(?::\d{1,5})?/")
 _BARE = re.compile(
     rf"(?<![A-Za-z0-9@._/\u00c0-\u052f-])(?P<host>(?:[A-Za-z0-9\u00c0-\u024f\u0400-\u04ff-]{{1,63}}\.){{1,8}}"
     rf"(?:{'|'.join(_DOMAINS.split())}))(?::\d{{1,5}})?/{_PATH}"
@@ -31,7 +32,7 @@ def shortened(text: str) -> str:
     """The text with each URL as its host. Without a scheme a known top-level domain and a slash make a URL."""
     if "://" in text or "www." in (lower := text.lower()) or "mailto:" in lower:
         text = _URL.sub(_host, text)
-    return _BARE.sub(_host, text) if "/" in text and "." in text else text
+    return _BARE.sub(_host, text) if _MAY_BE_BARE.search(text) else text
 
 
 def _host(url: re.Match[str]) -> str:

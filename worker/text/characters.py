@@ -32,12 +32,13 @@ _CONTROL = re.compile(
 _ASCII_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
 _JOINERS = re.compile("[\u200d\u20e3\ufe00-\ufe0f\U000e0000-\U000e0fff]")
 _PILE = re.compile(r"(?<=[^\w\s\x00-\u02ff]{30})[^\w\s\x00-\u02ff]+")  # marks on one letter; UAX #15 allows 30
+_LONG_PILE = re.compile(r"[^\w\s\x00-\u02ff]{31}")
 _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
-_BLANKS = re.compile(r"[^\S\n]+")
+_BLANKS = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")
 _HALF_WIDTH = re.compile("[\uff61-\uff9f]+")
-_POINT_IN_NUMBER = re.compile("(?<=[0-9])[．，](?=[0-9])")
+_POINT_IN_NUMBER = re.compile("[．，](?<=[0-9].)(?=[0-9])")
 _DASH_IN_WORD = re.compile(r"(?<=\w)–(?=\w)")
-_DOUBLE_HYPHEN = re.compile(r"(?<=\s)--(?=\s)|(?<=[^\W\d_])--(?=[^\W\d_])")
+_DOUBLE_HYPHEN = re.compile(r"--(?:(?<=\s--)(?=\s)|(?<=[^\W\d_]--)(?=[^\W\d_]))")
 _LONG_DASH = re.compile("[—–]+")
 
 _KEPT_FULL_WIDTH = "！（），．：；？［］｛｝～"
@@ -108,7 +109,11 @@ def respell_quotes(text: str) -> str:
 
 def composed(text: str) -> str:
     """The text in NFC, with at most 30 combining marks in a row: NFC sorts them in quadratic time."""
-    return unicodedata.normalize("NFC", _PILE.sub("", text))
+    if text.isascii():
+        return text
+    if _LONG_PILE.search(text):
+        text = _PILE.sub("", text)
+    return unicodedata.normalize("NFC", text)
 
 
 def _full_width(kana: re.Match[str]) -> str:

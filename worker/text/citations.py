@@ -30,7 +30,7 @@ _REFERENCE = re.compile(r"!?\[([^\[\]\n]{1,400})\](?:[ ]?\[([^\[\]\n]{0,200})\])
 _LINKED = re.compile(rf"(?<!!)\[(?:\[|\\\[)?\s?(\^?{_DIGITS}\^?\s?{_SOURCE})\\?\]\]?{TARGET}")
 _BING = re.compile(r"\[\[(\d{1,3})\]\]")
 _REMARK = re.compile(rf" ?\[ ?(?:{REMARKS})\.?\](?![(\[:])", re.IGNORECASE)
-_GLUED = re.compile(r"(?<=[^\W\d_])\[(?!ing\])(?=[^\W\d_\u2e80-\uffff]{3,}[!?]?(?: [^\[\]\n]{1,60})?\])")
+_GLUED = re.compile(r"\[(?<=[^\W\d_]\[)(?!ing\])(?=[^\W\d_\u2e80-\uffff]{3,}[!?]?(?: [^\[\]\n]{1,60})?\])")
 
 
 def without_references(text: str) -> str:

@@ -28,9 +28,11 @@ _NOT_PLAIN = re.compile(
     re.IGNORECASE,
 )
 _SPECIAL = re.compile(r"[^\w ]|_")
-_ESCAPED_LINE_END = re.compile(r"(?<!\\)(?:\\+r)?\\+n(?=[\s\\\d\-*#>•¿¡«“「『(\[]|\Z|[^\W\d_](?<![a-zß-öø-ÿа-яёğışœ]))")
+_ESCAPED_LINE_END = re.compile(
+    r"\\(?<!\\\\)(?:\\*r\\+n|\\*n)(?=[\s\\\d\-*#>•¿¡«“「『(\[]|\Z|[^\W\d_](?<![a-zß-öø-ÿа-яёğışœ]))"
+)
 _BLANKS = re.compile(r" {2,}")
-_BEFORE_MARK = re.compile(r"(?<=\w) +(?=[.,](?:\s|\Z))")
+_BEFORE_MARK = re.compile(r" (?<=\w ) *(?=[.,](?:\s|\Z))")
 _SPEAKABLE = re.compile(r"[^\W_]")
 
 

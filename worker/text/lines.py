@@ -98,6 +98,9 @@ def _with_rows(raw: list[str]) -> list[tuple[str, bool]]:
     lines: list[tuple[str, bool]] = []
     is_table = False
     for index, whole in enumerate(raw):
+        if not is_table and "|" not in whole:
+            lines.append((whole, False))
+            continue
         line = _unquoted(whole.strip())
         below = _unquoted(raw[index + 1].strip()) if index + 1 < len(raw) else ""
         has_bar = "|" in line
@@ -124,6 +127,8 @@ def _row(line: str) -> str:
 def _strip_line(line: str) -> tuple[str, str]:
     """The line without its block mark, and what it is: "plain", "block", "heading" or "number"."""
     line = _unquoted(line)
+    if line[:1].isalpha():
+        return line, "plain"
     if mark := _ALERT.match(line):
         return line[mark.end() :], "block"
     if _RULE.fullmatch(line):

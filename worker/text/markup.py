@@ -62,7 +62,7 @@ def break_at_rules(text: str) -> str:
     """The text with a line end for each rule within a line."""
     if not any(run in text for run in _RUNS):
         return text
-    return "\n".join(map(_broken_at_rules, text.split("\n")))
+    return "\n".join(_broken_at_rules(line) if any(run in line for run in _RUNS) else line for line in text.split("\n"))
 
 
 def _broken_at_rules(line: str) -> str:
@@ -94,6 +94,8 @@ def _face(group: re.Match[str]) -> str:
 
 def _without_emphasis(line: str) -> str:
     """The line without its pairs of emphasis marks; 2 * 3, snake_case and *args have none."""
+    if not _EMPHASIS.search(line):
+        return line
     opened: dict[str, list[list[int]]] = {sign: [] for sign in "*_~=|"}
     cuts: list[tuple[int, int]] = []
     for run in _EMPHASIS.finditer(line):

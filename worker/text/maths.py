@@ -10,7 +10,7 @@ import re
 _MAX_DEPTH = 12  # braces in braces that are read; deeper ones only go
 
 _DISPLAY = re.compile(r"\$\$([^$]{1,4000})\$\$")
-_INLINE = re.compile(r"(?<![\\$A-Za-z0-9])\$(?=[^\s$])((?:[^$\n\\]|\\[^\n]){0,400}?[^\s$\\]|\S)\$(?![\d$])")
+_INLINE = re.compile(r"\$(?<![\\$A-Za-z0-9]\$)(?=[^\s$])((?:[^$\n\\]|\\[^\n]){0,400}?[^\s$\\]|\S)\$(?![\d$])")
 _IN_BRACKETS = re.compile(
     r"\\\(((?:[^\\]|\\(?![()])){1,4000}?)\\\)|\\\[(?![\d, ]+\\\])((?:[^\\]|\\(?![\[\]])){1,4000}?)\\\]"
 )
