@@ -32,7 +32,7 @@ _CONTROL = re.compile(
 _ASCII_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
 _JOINERS = re.compile("[\u200d\u20e3\ufe00-\ufe0f\U000e0000-\U000e0fff]")
 _PILE = re.compile(r"(?<=[^\w\s\x00-\u02ff]{30})[^\w\s\x00-\u02ff]+")  # marks on one letter; UAX #15 allows 30
-_LONG_PILE = re.compile(r"[^\w\s\x00-\u02ff]{31}")
+_LONG_PILE = re.compile(r"[^\x00-\u02ff\w\s]{31}")
 _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
 _BLANKS = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")
 _HALF_WIDTH = re.compile("[\uff61-\uff9f]+")
@@ -81,10 +81,13 @@ def normalise(text: str) -> str:
         text = _CONTROL.sub("", text)
         if _DECORATIVE.search(text):
             text = text.translate(_LETTERS)
-        text = _EMOJI.sub(_GONE, composed(text))
+        text = whole = composed(text)
+        text = _EMOJI.sub(_GONE, text)
         text = _HALF_WIDTH.sub(_full_width, _JOINERS.sub("", text))
         text = _RESPELT.sub(lambda char: _SPELLING[ord(char[0])], text)
-        text = composed(_POINT_IN_NUMBER.sub(_ascii_point, text))
+        text = _POINT_IN_NUMBER.sub(_ascii_point, text)
+        if text != whole:
+            text = composed(text)
         if "–" in text:
             text = _DASH_IN_WORD.sub("-", text)
         text = _LONG_DASH.sub("—", text)
@@ -93,7 +96,11 @@ def normalise(text: str) -> str:
         text = _BLANKS.sub(" ", _GONE_BEFORE_MARK.sub("", text).replace(_GONE, " "))
     if ". ." in text:
         text = _SPACED_DOTS.sub("…", text)
-    text = _DRAWN_OUT.sub(lambda run: run[0][:8], text)
+    if any(
+        a == b == c == d and a.isalpha()
+        for a, b, c, d in zip(text[::4], text[1::4], text[2::4], text[3::4], strict=False)
+    ):
+        text = _DRAWN_OUT.sub(lambda run: run[0][:8], text)  # a run of nine has four of these in a row
     return _DOUBLE_HYPHEN.sub("—", text) if "--" in text else text
 
 

@@ -15,6 +15,8 @@ _CITATION = (
 )
 _BETWEEN = "and|to|und|bis|et|à|y|a|e|и|до|和|と|및"
 _RUN = re.compile(rf"(?P<blank> ?)(?P<run>{_CITATION}(?:(?: ?[,;—-]? ?| (?:{_BETWEEN}) ){_CITATION}){{0,30}})(?!\()")
+_MAY_CITE = re.compile(r"[\[［【]\s?\^?\d")
+_MAY_REMARK = re.compile(r"\[ ?[^\W\d_]|\[ ?¿")
 _WORD_BEFORE = re.compile(r"[^\W\d_][\w'’.-]{0,15}\Z|[一-鿿가-힣ぁ-ん]{1,4}\Z")
 _NEVER_CITED = "=<>|([{（［「『【《〈¿¡@\\"
 _CITED_IN_WORD = ":+-—/#&~^“„«"  # counts as a part of a word that it stands behind
@@ -48,12 +50,12 @@ def without_references(text: str) -> str:
 
         text = _REFERENCE.sub(shown, text)
     text = _FOOTNOTE.sub("", _NOTE.sub(r"\1", text))
-    return _GLUED.sub(" [", _REMARK.sub("", text))
+    return _GLUED.sub(" [", _REMARK.sub("", text)) if _MAY_REMARK.search(text) else text
 
 
 def without_citations(text: str, language: str) -> str:
     """The text without one to three digits in brackets after a word or a mark, unless the sentence needs them."""
-    if "[" not in text and "【" not in text and "［" not in text:
+    if not _MAY_CITE.search(text):
         return text
     needing = needing_number(language)
 

@@ -13,6 +13,7 @@ _WORD = r"[^\W\d_](?:[^\W\d_]|['’-](?=[^\W\d_])){0,30}"
 _DIRECTION = re.compile(
     rf"(?P<before> ?)[\[［](?P<words>{_WORD}(?:,? {_WORD}){{0,2}})[.…!]?[\]］](?![(\[:])(?P<blank> ?)"
 )
+_MAY_DIRECT = re.compile(r"[\[［][^\W\d_]")
 _STARTS = ".!?…。！？\n"
 _ENDS = ".!?…。！？\n"
 _OPENERS = "\"'“‘«「『(（*_>#- "
@@ -24,7 +25,7 @@ _END_MARKS = ".!?…:;,。！？、，"
 
 def without_directions(text: str) -> str:
     """The text without one to three small words alone in square brackets at a sentence's start or end."""
-    if "[" not in text and "［" not in text:
+    if not _MAY_DIRECT.search(text):
         return text
     return _DIRECTION.sub(_direction, text)
 

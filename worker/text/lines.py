@@ -127,8 +127,8 @@ def _row(line: str) -> str:
 def _strip_line(line: str) -> tuple[str, str]:
     """The line without its block mark, and what it is: "plain", "block", "heading" or "number"."""
     line = _unquoted(line)
-    if line[:1].isalpha():
-        return line, "plain"
+    if line[:1].isalnum():
+        return line, "number" if line[0].isdigit() and _NUMBERED.match(line) else "plain"
     if mark := _ALERT.match(line):
         return line[mark.end() :], "block"
     if _RULE.fullmatch(line):

@@ -27,12 +27,17 @@ def unflattened(line: str, language: str) -> str:
     """
     if not _MAY_HOLD_ITEMS.search(line):
         return line
-    line = _BULLET.sub("\n• ", line)
+    if not line.isascii():
+        line = _BULLET.sub("\n• ", line)
     return "\n".join(_numbered(part, language) for part in line.split("\n"))
 
 
 def _numbered(line: str, language: str) -> str:
-    found = [item for item in _NUMBER.finditer(line) if not _is_date(line, item.end())]
+    begin = len(line) - len(line.lstrip())
+    found = list(_NUMBER.finditer(line))
+    if all(item.start() <= begin for item in found):
+        return line
+    found = [item for item in found if not _is_date(line, item.end())]
     later: set[tuple[int, str]] = set()
     followed: list[bool] = []
     for item in reversed(found):
@@ -40,7 +45,6 @@ def _numbered(line: str, language: str) -> str:
         followed.append((n + 1, stop) in later)
         later.add((n, stop))
     followed.reverse()
-    begin = len(line) - len(line.lstrip())
     parts: list[str] = []
     at = 0
     last: tuple[int, str] | None = None

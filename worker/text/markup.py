@@ -23,7 +23,8 @@ _RULE_INSIDE = re.compile(r"(?<!\S)(?:([*_=~#])\1{2,}|-{4,}|[*_]( [*_]){2,})(?!\
 _RULE_AT_END = re.compile(r"^\s*-{2,3}\s+(?=[^\s-])|(?<=[^\s-])\s+-{2,3}\s*$")
 _RUNS = ("-- ", " --", "***", "___", "===", "~~~", "###", "----", "* *", "_ _")
 _EMPHASIS = re.compile(r"\*+|_+|~~+|(?<!=)==(?!=)|(?<!\|)\|\|(?!\|)")
-_REPEATED = re.compile(r"([.,!?。、！？~〜=*#_-])\1{3,}|…{2,}|—{2,}")
+_REPEATED = re.compile(r"([.,!?。、！？~〜=*#_-])\1{3,}")
+_REPEATED_IN_ONE = re.compile(r"…{2,}|—{2,}")
 _READING = re.compile(r"(?<=[一-鿿㐀-䶿々〆ヶ])(?:[(（][ぁ-ゖァ-ヺー・ \u3000]{1,40}[)）]|《[ぁ-ゖァ-ヺー・ ]{1,40}》)")
 _FACE = re.compile(r"(?<!\S)[^\w\s]{1,3}(?:_*[^\w\s]|_){1,60}(?!\S)")
 _SHORTCODE = re.compile(r"(?:^| ):(?:[a-z][a-z0-9_-]{1,40}|[+-]1):(?=[\s.,!?…]|$)", re.MULTILINE)  # :smile:
@@ -46,7 +47,9 @@ def strip_inline(text: str) -> str:
     if "（" in text or "(" in text or "《" in text:
         text = _READING.sub("", text)
     text = _FACE.sub(_face, text)
-    return _REPEATED.sub(lambda run: run[0][0] if run[0][0] in "…—" else run[0][:3], text)
+    if "……" in text or "——" in text:
+        text = _REPEATED_IN_ONE.sub(lambda run: run[0][0], text)
+    return _REPEATED.sub(lambda run: run[0][:3], text)
 
 
 def strip_wiki(text: str) -> str:
@@ -94,7 +97,7 @@ def _face(group: re.Match[str]) -> str:
 
 def _without_emphasis(line: str) -> str:
     """The line without its pairs of emphasis marks; 2 * 3, snake_case and *args have none."""
-    if not _EMPHASIS.search(line):
+    if not ("*" in line or "_" in line or "~~" in line or "==" in line or "||" in line):
         return line
     opened: dict[str, list[list[int]]] = {sign: [] for sign in "*_~=|"}
     cuts: list[tuple[int, int]] = []
