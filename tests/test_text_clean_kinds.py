@@ -64,7 +64,7 @@ SPOKEN = {
         ("Proven [1]–[3], refuted [4]-[6] and [7].", "Proven, refuted."),
         ("It fell[citation needed] in May[who?] or June [note 2].", "It fell in May or June."),
         ("Er sang[Beleg fehlt], elle dort [réf. nécessaire].", "Er sang, elle dort."),
-        ("They wrote[sic] it; go[ing] on.", "They wrote [sic] it; go[ing] on."),
+        ("They wrote[sic] it; go[ing] on.", "They wrote sic it; go[ing] on."),
     ],
     "spaced ellipsis": [("I . . . forgot . . . .", "I… forgot…"), ("Look. .env is here", "Look. .env is here")],
     "mathematics": [

@@ -32,7 +32,7 @@ _REFERENCE = re.compile(r"!?\[([^\[\]\n]{1,400})\](?:[ ]?\[([^\[\]\n]{0,200})\])
 _LINKED = re.compile(rf"(?<!!)\[(?:\[|\\\[)?\s?(\^?{_DIGITS}\^?\s?{_SOURCE})\\?\]\]?{TARGET}")
 _BING = re.compile(r"\[\[(\d{1,3})\]\]")
 _REMARK = re.compile(rf" ?\[ ?(?:{REMARKS})\.?\](?![(\[:])", re.IGNORECASE)
-_GLUED = re.compile(r"\[(?<=[^\W\d_]\[)(?!ing\])(?=[^\W\d_\u2e80-\uffff]{3,}[!?]?(?: [^\[\]\n]{1,60})?\])")
+_GLUED = re.compile(r"\[(?<=[^\W\d_]\[)(?!ing\])([^\W\d_\u2e80-\uffff]{3,}[!?]?(?: [^\[\]\n]{1,60})?)\](?![^\W_])")
 
 
 def without_references(text: str) -> str:
@@ -50,7 +50,7 @@ def without_references(text: str) -> str:
 
         text = _REFERENCE.sub(shown, text)
     text = _FOOTNOTE.sub("", _NOTE.sub(r"\1", text))
-    return _GLUED.sub(" [", _REMARK.sub("", text)) if _MAY_REMARK.search(text) else text
+    return _GLUED.sub(r" \1", _REMARK.sub("", text)) if _MAY_REMARK.search(text) else text
 
 
 def without_citations(text: str, language: str) -> str:
