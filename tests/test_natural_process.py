@@ -258,3 +258,19 @@ def test_japanese_reads_kanji_and_numbers(natural: SharedNatural) -> None:
         samples_of(natural.begin(segment(text, "Japanese"))) for text in ("東京に行きます。", "トーキョーにいきます。")
     )
     assert 0.8 < len(kanji) / len(kana) < 1.2
+
+
+def test_after_waiting_a_process_is_there_that_can_begin_at_once() -> None:
+    voices = Natural()
+    try:
+        voices.wait_until_ready()  # nothing was started: nothing to wait for
+        for _ in range(2):
+            samples_of(voices.begin(ENGLISH))
+            voices.wait_until_ready()
+            assert voices._hibari._n_ready == voices._hibari._n_texts + 1
+        assert voices._hibari._process is not None
+        voices._hibari._process.kill()
+        voices.wait_until_ready()  # ends with the process; the next text starts another
+        assert samples_of(voices.begin(ENGLISH))
+    finally:
+        voices.close()

@@ -145,6 +145,7 @@ class PreviewEngine:
         self._synthesiser.warm_up({word.language for word in words.values()})
         for word in words.values():
             self._speak_to_its_end(self._begin(word))
+        self._synthesiser.wait_until_ready()
 
     def _speak_to_its_end(self, slot: _Slot) -> None:
         try:

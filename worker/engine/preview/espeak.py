@@ -189,6 +189,8 @@ class Espeak:
 
     def warm_up(self, languages: set[str]) -> None: ...
 
+    def wait_until_ready(self) -> None: ...
+
     def begin(self, segment: Segment) -> EspeakStream:
         """Begin a segment with its card's voice, rate and pitch. Raises as `speak` does."""
         preview = segment.voice.preview

@@ -56,6 +56,9 @@ class Synthesiser(Protocol):
     def warm_up(self, languages: set[str]) -> None:
         """Start loading what speaks these languages, and return at once. Raises EngineError."""
 
+    def wait_until_ready(self) -> None:
+        """Wait until what was loaded can begin at once; for a while only, and without an error."""
+
     def begin(self, segment: Segment) -> SampleStream:
         """Begin to synthesise; the caller closes the stream. Raises VoiceUnavailable, EngineError.
 

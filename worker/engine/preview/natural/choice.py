@@ -76,6 +76,11 @@ class Natural:
         if "Japanese" in languages and self._has(self._open_jtalk):
             self._open_jtalk.start()
 
+    def wait_until_ready(self) -> None:
+        """Wait until the processes that were started can begin a text at once."""
+        self._hibari.wait_until_ready()
+        self._open_jtalk.wait_until_ready()
+
     def begin(self, segment: Segment) -> SampleStream:
         """Begin a segment. Raises VoiceUnavailable, EngineError."""
         language, rate = _language(segment), segment.voice.preview.rate_wpm / RATE_WPM

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -39,6 +40,8 @@ class ForkedVoice:
     remedy: str
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _control: socket.socket | None = field(default=None, init=False)
+    _n_texts: int = field(default=0, init=False)  # given to the process
+    _n_ready: int = field(default=0, init=False)  # READYs received from it
 
     def start(self) -> None:
         """Start the process unless it runs; it loads in the background. Raises EngineError."""
@@ -59,7 +62,29 @@ class ForkedVoice:
             except (OSError, ValueError) as error:
                 ours.close()
                 raise EngineError(f"the {self.name} voice's process cannot be started: {error}") from error
-        self._control = ours
+        ours.setblocking(False)
+        self._control, self._n_texts, self._n_ready = ours, 0, 0
+
+    def wait_until_ready(self) -> None:
+        """Wait, at most 20 s, until a text can begin at once. Returns also when the process is not running or ends."""
+        until_s = time.monotonic() + ANSWER_S
+        while self._control is not None and self._n_ready <= self._n_texts:
+            poll = select.poll()
+            poll.register(self._control, select.POLLIN)
+            if not poll.poll(max(0.0, until_s - time.monotonic()) * 1000) or not self._count_ready():
+                return
+
+    def _count_ready(self) -> bool:
+        """Take the READYs that are there, so that they never fill the socket; False when the process has ended."""
+        assert self._control is not None
+        try:
+            received = self._control.recv(_READ_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self._n_ready += len(received)
+        return bool(received)
 
     def speak(self, request: Mapping[str, Any]) -> ForkedStream:
         """Begin a text; the caller closes the stream. Raises EngineError, as does `read`."""
@@ -71,8 +96,9 @@ class ForkedVoice:
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
                 ours.setblocking(False)
                 ours.sendall(json.dumps(request).encode() + b"\n")
-                self._control.setblocking(False)
+                self._count_ready()
                 socket.send_fds(self._control, [b"t"], [theirs.fileno()])
+                self._n_texts += 1
             except OSError as error:
                 ours.close()
                 self.close()

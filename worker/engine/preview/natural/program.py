@@ -7,7 +7,7 @@ every time. One forked process always waits, so that a text need not wait for a 
 
 The standard input is a UNIX socket. For every text it brings one byte with a connected socket, from which the text's
 process reads a request, a line of JSON, and to which it writes frames (`FRAME`): its process ID, samples, then an
-end or an error.
+end or an error. In the other direction it carries READY.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ SAMPLES, END, ERROR, BEGUN = 0, 1, 2, 3
 MAX_FRAME_BYTES = 1 << 16
 
 _CPU_LIMIT_S = 60  # a segment takes below one; ends a synthesis that hangs after its worker was killed
+READY = b"r"  # sent by each process that waits for a text
 _TAKEN = b"t"
 _MAX_LOST = 8  # processes in a row that ended before they got a text
 
@@ -100,6 +101,7 @@ def _fork(control: socket.socket, speak: Speak, warm_up: dict[str, Any]) -> int:
     with suppress(BaseException):  # nothing may unwind into the loop that forked
         for _ in speak(warm_up):
             pass
+        control.send(READY)
         _serve(control, speak, writer)
     os._exit(0)
 
