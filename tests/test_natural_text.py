@@ -138,7 +138,8 @@ def test_the_pauses_of_the_card_follow_sentences_and_clauses_and_none_the_last()
         ("The old library stayed open very late because we had asked.", "The old library stayed open very late"),
         ("When it had rained for three whole days, the river rose.", "When it had rained for three whole days,"),
         ("Short and sweet.", "Short and sweet."),
-        ("昨日の夜は風が強くて、なかなか眠れませんでした。", "昨日の夜は風が強くて、"),
+        ("昨日の夜は風が強くて、なかなか眠れませんでした。", "昨日の夜は風が強くて、なかなか眠れませんでした。"),
+        ("昨日の夜は風が強くて、なかなか眠れなかったので、今朝はいつもより遅く起きました。", "昨日の夜は風が強くて、"),
         ("はい、そうです。", "はい、そうです。"),
     ],
 )

@@ -14,7 +14,7 @@ MAX_CHARS = 300  # about 60 English words: a call's time and memory grow with it
 FIRST_CHARS = 40  # a longer first sentence begins with a piece of its own, so that sound starts early
 MAX_FIRST_CHARS = 48  # of that piece: a clause, else the words before one of _OPENERS
 _LEAST_CLAUSE, _LEAST_WORDS = 8, 20  # a shorter piece sounds clipped
-_WIDE_CHARS = 2.5  # English characters that take as long to speak as a Japanese one
+_WIDE_CHARS = 1.25  # of a Japanese character: a cut costs Open JTalk's melody more, so only long sentences get one
 _OPENER_WORDS = """
     and but or because although even though while whereas if when where who which that to in on at by for from with
     into over under during after before until since so than as
