@@ -19,7 +19,7 @@ from schemas.jobs import (
     parse_job,
     session_id_of,
 )
-from schemas.messages import TERMINAL_TYPES, Audio, Begin, Cancelled, Complete, Error, Message
+from schemas.messages import TERMINAL_TYPES, Audio, Begin, Cancelled, Complete, Error, Message, SegmentStart
 from schemas.wire import Entry, pack, pack_codes, read_entry, stream_fields, unpack, unpack_codes
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "JobError",
     "MakimaError",
     "Message",
+    "SegmentStart",
     "WireError",
     "derived_seed",
     "field_of",

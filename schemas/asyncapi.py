@@ -23,7 +23,12 @@ def document(version: str) -> Document:
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": "application/msgpack",
-        "channels": {"jobs": _jobs_channel(), "audio": _audio_channel(), "cut": _cut_channel()},
+        "channels": {
+            "jobs": _jobs_channel(),
+            "text": _text_channel(),
+            "audio": _audio_channel(),
+            "cut": _cut_channel(),
+        },
         "operations": _operations(),
         "components": {"messages": _messages(), "parameters": _parameters()},
     }
@@ -40,6 +45,17 @@ def _jobs_channel() -> Document:
         "description": "A stream. Publishers only XADD with *; only workers read, acknowledge and delete.",
         "messages": {"job": _ref("#/components/messages/job")},
         "parameters": {name: _ref(f"#/components/parameters/{name}") for name in ("prefix", "jobsTag")},
+    }
+
+
+def _text_channel() -> Document:
+    return {
+        "address": "{prefix}:{sessionTag}:text:{jobId}",
+        "title": "A text that is being written",
+        "description": "A stream for a job with text_from. Publishers XADD with * and set its TTL, 600 s; a worker"
+        " reads it from 0.",
+        "messages": {"piece": _ref("#/components/messages/piece")},
+        "parameters": {name: _ref(f"#/components/parameters/{name}") for name in ("prefix", "sessionTag", "jobId")},
     }
 
 
@@ -68,10 +84,11 @@ def _operations() -> Document:
     sent = [_ref(f"#/channels/audio/messages/{kind}") for kind in MESSAGE_OF]
     return {
         "takeJobs": _operation("receive", "jobs", "Claim jobs, in each session's order.", ["job"]),
+        "readText": _operation("receive", "text", "Read a text while it is being written.", ["piece"]),
         "tellSession": {
             "action": "send",
             "channel": _ref("#/channels/audio"),
-            "summary": "begin, audio, then exactly one of complete, cancelled and error for every job.",
+            "summary": "begin, segments and audio, then exactly one of complete, cancelled and error for every job.",
             "messages": sent,
         },
         "noticeCancel": _operation("receive", "audio", "Stop the job: the worker's next write is refused.", ["cancel"]),
@@ -105,6 +122,18 @@ def _messages() -> Document:
             "headers": _headers(kind),
             "payload": _ref(f"./json/{kind}.json"),
         }
+    one = {"type": "string", "const": "1"}
+    piece = {
+        "text": {"type": "string", "description": "the next bytes of the text, UTF-8; cut anywhere"},
+        "flush": one | {"description": "what is there is to be spoken now"},
+        "end": one | {"description": "the text is complete"},
+    }
+    messages["piece"] = {
+        "name": "piece",
+        "contentType": "application/x-redis-stream-fields",
+        "summary": "A piece of a text; text counts before flush, and flush before end.",
+        "headers": {"type": "object", "properties": piece, "minProperties": 1},
+    }
     upto = {"type": "string", "pattern": "^[0-9]+-[0-9]+$", "description": "jobs up to this entry id are cancelled"}
     messages["cancel"] = _flat("cancel", "Written by clients, without data.", {"upto": upto})
     messages["cut"] = _flat("cut", "Written by clients; its ID names the last job to cancel.", {}) | {"title": "Cut"}
@@ -131,6 +160,8 @@ def _headers(kind: str) -> Document:
         fields["code"] = {"type": "string", "description": "as in the payload, for redis-cli"}
         fields["message"] = {"type": "string", "description": "as in the payload, for redis-cli"}
         required += ["code", "message"]
+    at = "ms of the session Redis' clock when it was written; missing where a worker of 0.3 wrote it"
+    fields["at"] = {"type": "string", "pattern": "^[0-9]+$", "description": at}
     return {"type": "object", "required": required, "properties": fields}
 
 
@@ -144,6 +175,7 @@ def _parameters() -> Document:
     return {
         "prefix": {"description": "of every key, MAKIMA_TTS_PREFIX", "default": "makima"},
         "jobsTag": {"description": "the job plane's hash tag, braces included", "enum": ["{speak}"]},
+        "jobId": {"description": "the job's job_id"},
         "sessionTag": {
             "description": "the session's hash tag: its session_id in braces",
             "examples": ["{s1}"],

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.jobs import (
+    AHEAD_PATTERN,
     DECIMAL_PATTERN,
     DEFAULT_SAMPLE_RATE_HZ,
     DEFAULT_TTL_MS,
     ID_PATTERN,
     INTEGER_PATTERN,
     LANGUAGES,
+    MAX_AHEAD_MS,
     MAX_FIELDS,
     MAX_SEED,
     MAX_TEMPERATURE,
     MAX_TEXT_CHARS,
     MAX_TTL_MS,
     MAX_VOICE_BYTES,
+    MIN_AHEAD_MS,
     SAMPLE_RATES,
     TRACEPARENT_PATTERN,
     Encoding,
@@ -43,8 +46,10 @@ MESSAGE_FIELDS: dict[str, str] = {
     "resumed_exactly": "after a take-over: true when every sample is as without it; false when single samples may"
     " differ by one step of 16 bits or, after regenerated, a word may be spoken in another way",
     "language": "language of the speech: the job's, or the one that the text's script decided",
+    "traceparent": "W3C Trace Context of this attempt's span; missing where the worker traces nothing",
+    "index": "number of the segment within the job, from 0; of one index the later message holds",
     "seq": "number of the chunk within the job, from 0, across take-overs",
-    "pos": "index within the job of the first sample in data",
+    "pos": "index within the job of the first sample in data, or of the segment",
     "data": "samples: mono, little-endian, in begin.encoding at begin.sample_rate",
     "is_final": "true on the last audio message of a job that completes, and only there; its data may be empty",
     "finish": "stop: spoken to the end; length: the frame budget was used up; runaway: stopped, it made no speech;"
@@ -57,7 +62,9 @@ MESSAGE_FIELDS: dict[str, str] = {
     "leading_silence_ms": "silence before the first audible sample, ms",
     "rtf": "real-time factor: synthesis time divided by the audio's length; below 1 is faster than real time",
     "seed": "the seed used; above 2^53 JavaScript numbers are not exact",
-    "text_spoken": "the text after cleaning; of a cancelled job the part that was begun, or nil",
+    "text": "the segment's text after cleaning, without the respelling of a voice's lexicon",
+    "text_spoken": "the text that was made into audio, after cleaning; of a cancelled job the part that was begun, or"
+    " nil. What was heard of it follows from the segments and the samples that were played",
     "code": "kind of error; treat an unknown code as internal",
     "message": "problem and remedy in one sentence, for people",
     "field": "the job's field at fault, or nil",
@@ -74,7 +81,8 @@ def job_schema() -> Document:
         "description": "One speak job as flat stream fields. Unknown fields are ignored. A repeated field, more than"
         f" {MAX_FIELDS} fields or an invalid value end the job with an error that names the field.",
         "type": "object",
-        "required": ["session_id", "text"],
+        "required": ["session_id"],
+        "oneOf": [{"required": ["text"]}, {"required": ["text_from", "job_id"]}],
         "properties": {
             "session_id": _text("the session that receives the audio; new for each connection", _whole(ID_PATTERN)),
             "v": {"type": "string", "const": "1", "default": "1", "description": "version of the contract"},
@@ -84,6 +92,12 @@ def job_schema() -> Document:
                 "maxLength": MAX_TEXT_CHARS,
                 "description": "the text to speak; a worker may be set to another limit in characters. Of a text"
                 " without anything speakable, such as an emoji, the job completes with the finish silent",
+            },
+            "text_from": {
+                "type": "string",
+                "const": "stream",
+                "description": "the text is read from the stream <prefix>:{<session_id>}:text:<job_id> while it is"
+                " being written; in place of text, and with a job_id",
             },
             "job_id": _text("the same again in a session is the same job (default: the entry id)", _whole(ID_PATTERN)),
             "voice": {
@@ -116,7 +130,12 @@ def job_schema() -> Document:
             ),
             "seed": _text(f"0 to {MAX_SEED} (default: derived from session_id and job_id)", _whole(INTEGER_PATTERN)),
             "temperature": _text(f"0 to {MAX_TEMPERATURE:g} (default: the voice card's)", _whole(DECIMAL_PATTERN)),
-            "traceparent": _text("W3C Trace Context; checked, not used yet", _whole(TRACEPARENT_PATTERN)),
+            "traceparent": _text("W3C Trace Context of the publisher's span", _whole(TRACEPARENT_PATTERN)),
+            "ahead_ms": _text(
+                f"{MIN_AHEAD_MS} to {MAX_AHEAD_MS}, or 0 for no limit: how far the speech may be ahead of a listener"
+                " who plays it from its first audio entry on (default: the worker's setting)",
+                _whole(AHEAD_PATTERN),
+            ),
         },
     }  # fmt: skip
 

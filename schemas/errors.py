@@ -35,13 +35,19 @@ class ErrorCode(StrEnum):
     )
     TEXT_EMPTY = (
         "text_empty",
-        "`text` is missing, empty, or white space alone.",
+        "`text` is missing, empty, or white space alone; so is a text that was read from a stream.",
         "Send the text, or skip the job.",
     )
     TEXT_TOO_LONG = (
         "text_too_long",
         "`text` is longer than the worker's limit (`MAKIMA_TTS_MAX_TEXT_CHARS`).",
         "Split the text into several jobs of one session.",
+    )
+    TEXT_STALLED = (
+        "text_stalled",
+        "A text that is being written got no further piece and no `end` for `MAKIMA_TTS_TEXT_WAIT_S`.",
+        "Write `end` when the text is complete. Publish what is missing as a new job.",
+        True,
     )
     UNSUPPORTED_FORMAT = (
         "unsupported_format",

@@ -10,7 +10,7 @@ import msgpack
 
 from schemas.errors import ErrorCode, JobError
 from schemas.jobs import MAX_SEED, parse_job
-from schemas.messages import MAX_COUNT, Audio, Begin, Cancelled, Complete, Error, Message
+from schemas.messages import MAX_COUNT, Audio, Begin, Cancelled, Complete, Error, Message, SegmentStart
 from schemas.wire import pack, pack_codes
 
 _JOB: dict[str, Any] = {"job_id": "1760000000000-0", "session_id": "s1"}
@@ -45,6 +45,15 @@ MESSAGES: dict[str, tuple[str, Message]] = {
             language="Japanese",
         ),
     ),
+    "begin_traced": (
+        "a worker with tracing",
+        Begin(
+            **_JOB, voice="makima", model="preview", sample_rate=24_000, encoding="pcm_s16le", attempt=1,
+            traceparent="00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01",
+        ),
+    ),
+    "segment": ("the first piece of the text", SegmentStart(**_JOB, index=0, pos=0, text="こんにちは。")),
+    "segment_later": ("the second piece, after one second", SegmentStart(**_JOB, index=1, pos=24_000, text=_TEXT)),
     "audio": (
         "four samples of pcm_s16le: 0, 1, -1, 32767",
         Audio(**_JOB, seq=0, pos=0, data=b"\0\0\1\0\xff\xff\xff\x7f"),
@@ -121,8 +130,16 @@ JOBS: dict[str, list[tuple[str, bytes]]] = {
         ("session_id", b"web:7f.3-a_b"), ("text", _TEXT.encode()), ("v", b"1"), ("job_id", b"greeting-1"),
         ("voice", b"makima"), ("language", b"JAPANESE"), ("sample_rate", b"48000"), ("encoding", b"pcm_f32le"),
         ("ttl_ms", b"300000"), ("seed", str(MAX_SEED).encode()), ("temperature", b"0.75"),
-        ("traceparent", _TRACE),
+        ("traceparent", _TRACE), ("ahead_ms", b"3000"),
     ],
+    "a text that is being written": [("session_id", b"s1"), ("text_from", b"stream"), ("job_id", b"u7")],
+    "text and text_from": [
+        ("session_id", b"s1"), ("text", b"Hi."), ("text_from", b"stream"), ("job_id", b"u7"),
+    ],
+    "text_from without job_id": [("session_id", b"s1"), ("text_from", b"stream")],
+    "text from somewhere else": [("session_id", b"s1"), ("text_from", b"file"), ("job_id", b"u7")],
+    "no limit of its lead": [("session_id", b"s1"), ("text", b"Hi."), ("ahead_ms", b"0")],
+    "a lead that is too short": [("session_id", b"s1"), ("text", b"Hi."), ("ahead_ms", b"2999")],
     "unknown fields are ignored": [("mood", b"\xff"), ("session_id", b"s1"), ("text", b"Hi.")],
     "a field given twice": [
         ("session_id", b"s1"), ("text", b"one"), ("text", b""), ("session_id", b"{}"),

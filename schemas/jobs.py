@@ -20,6 +20,8 @@ VERSION = 1
 MAX_TEXT_CHARS = 5_000
 DEFAULT_TTL_MS = 30_000
 MAX_TTL_MS = 300_000
+MIN_AHEAD_MS = 3_000
+MAX_AHEAD_MS = 600_000
 MAX_SEED = 2**63 - 1
 MAX_TEMPERATURE = 2.0
 DEFAULT_SAMPLE_RATE_HZ = 24_000
@@ -29,8 +31,8 @@ LANGUAGES = (
     "Italian", "Auto",
 )  # fmt: skip
 JOB_FIELDS = (
-    "session_id", "v", "text", "job_id", "voice", "language", "sample_rate", "encoding", "ttl_ms", "seed",
-    "temperature", "traceparent",
+    "session_id", "v", "text", "text_from", "job_id", "voice", "language", "sample_rate", "encoding", "ttl_ms", "seed",
+    "temperature", "traceparent", "ahead_ms",
 )  # fmt: skip
 
 MAX_FIELDS = 64
@@ -43,6 +45,7 @@ MAX_DECIMALS = 20
 ID_PATTERN = rf"[A-Za-z0-9._:-]{{1,{MAX_ID_CHARS}}}"
 INTEGER_PATTERN = r"(?:0|[1-9][0-9]{0,18})"
 DECIMAL_PATTERN = rf"(?:0|[1-9][0-9]{{0,3}})(?:\.[0-9]{{1,{MAX_DECIMALS}}})?"
+AHEAD_PATTERN = r"(?:0|[3-9][0-9]{3}|[1-9][0-9]{4}|[1-5][0-9]{5}|600000)"  # MIN_AHEAD_MS to MAX_AHEAD_MS
 TRACEPARENT_PATTERN = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 
 
@@ -59,14 +62,16 @@ class Encoding(StrEnum):
 class Job:
     """One valid speak job.
 
-    voice: None for the worker's default. language: None where the text's script decides. seed: derived where the job
-    has none.
-    traceparent: W3C Trace Context. It is checked and kept for later; nothing uses it yet.
+    text: None for an open text, which is read from a stream (text_from) while it is being written. voice: None for the
+    worker's default. language: None where the text's script decides. seed: derived where the job has none.
+    traceparent: W3C Trace Context. ahead_ms: how far the speech may be ahead of its listener; 0 for no limit, None for
+    the worker's.
     """
 
     entry_id: str
     session_id: str
-    text: str
+    text: str | None
+    text_from: str | None
     v: int
     job_id: str
     voice: str | None
@@ -77,12 +82,19 @@ class Job:
     seed: int
     temperature: float | None
     traceparent: str | None
+    ahead_ms: int | None
+
+    @property
+    def is_open(self) -> bool:
+        """True when the text comes from a stream."""
+        return self.text_from is not None
 
 
 _is_id = re.compile(ID_PATTERN.encode()).fullmatch
 _is_name = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
 _is_integer = re.compile(INTEGER_PATTERN.encode()).fullmatch
 _is_decimal = re.compile(DECIMAL_PATTERN.encode()).fullmatch
+_is_ahead = re.compile(AHEAD_PATTERN.encode()).fullmatch
 _is_traceparent = re.compile(TRACEPARENT_PATTERN.encode()).fullmatch
 
 _KNOWN = {name.encode(): name for name in JOB_FIELDS}
@@ -104,7 +116,7 @@ def parse_job(entry_id: str, fields: Sequence[bytes], max_text_chars: int = MAX_
     session_id = _session_id(given)
     v = _version(given)
     _refuse_ambiguity(fields)
-    text = _text(given, max_text_chars)
+    text = None if _is_open(given) else _text(given, max_text_chars)
     job_id = _job_id(given, entry_id)
     voice = _voice(given)
     language = _language(given)
@@ -112,10 +124,12 @@ def parse_job(entry_id: str, fields: Sequence[bytes], max_text_chars: int = MAX_
     encoding = _encoding(given)
     ttl_ms = _integer(given, "ttl_ms", 1, MAX_TTL_MS)
     seed = _integer(given, "seed", 0, MAX_SEED)
+    temperature, traceparent = _temperature(given), _traceparent(given)
     return Job(
         entry_id=entry_id,
         session_id=session_id,
         text=text,
+        text_from="stream" if text is None else None,
         v=v,
         job_id=job_id,
         voice=voice,
@@ -124,8 +138,9 @@ def parse_job(entry_id: str, fields: Sequence[bytes], max_text_chars: int = MAX_
         encoding=encoding,
         ttl_ms=DEFAULT_TTL_MS if ttl_ms is None else ttl_ms,
         seed=derived_seed(session_id, job_id) if seed is None else seed,
-        temperature=_temperature(given),
-        traceparent=_traceparent(given),
+        temperature=temperature,
+        traceparent=traceparent,
+        ahead_ms=_ahead_ms(given),
     )
 
 
@@ -156,16 +171,16 @@ def derived_seed(session_id: str, job_id: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def job_fields(session_id: str, text: str, **options: object) -> dict[str, str]:
+def job_fields(session_id: str, text: str | None = None, **options: object) -> dict[str, str]:
     """The flat fields to XADD for a job, checked by `parse_job`.
 
-    options: other names of JOB_FIELDS. An option that is None is left out, so that the worker's default holds.
-    Raises JobError, and TypeError for an unknown option.
+    text: None for an open text, whose job needs a job_id. options: other names of JOB_FIELDS. An option that is None
+    is left out, so that the worker's default holds. Raises JobError, and TypeError for an unknown option.
     """
     unknown = options.keys() - set(JOB_FIELDS)
     if unknown:
         raise TypeError(f"unknown job field: {', '.join(sorted(unknown))}; use {', '.join(JOB_FIELDS)}")
-    fields = {"session_id": session_id, "text": text}
+    fields = {"session_id": session_id} | ({"text_from": "stream"} if text is None else {"text": text})
     fields |= {name: _written(value) for name, value in options.items() if value is not None}
     flat = [item.encode("utf-8", "surrogatepass") for pair in fields.items() for item in pair]
     parse_job("0-1", flat)
@@ -237,21 +252,42 @@ def _version(given: Fields) -> int:
     return VERSION
 
 
+def _is_open(given: Fields) -> bool:
+    """Whether the text comes from a stream. Raises JobError."""
+    value = given.get("text_from")
+    if value is None:
+        return False
+    if value != b"stream":
+        _refuse("text_from", value, "use stream, or send the text itself in text", MAX_NUMBER_CHARS)
+    if "text" in given:
+        problem = "text and text_from are both given"
+        raise JobError(ErrorCode.INVALID_FIELD, problem, "text_from", "send one of them")
+    if "job_id" not in given:
+        remedy = "choose a job_id: it names the text's stream"
+        raise JobError(ErrorCode.INVALID_FIELD, "text_from is given without a job_id", "job_id", remedy)
+    return True
+
+
 def _text(given: Fields, max_chars: int) -> str:
     value = given.get("text")
     if value is None:
         raise JobError(ErrorCode.TEXT_EMPTY, "text is missing", "text", "send the text to speak")
     if len(value) > max_chars * MAX_UTF8_BYTES_PER_CHAR:
-        raise _too_long(f"{len(value):,} bytes", max_chars)
+        raise text_too_long(f"{len(value):,} bytes", max_chars)
     text = _decoded("text", value)
     if len(text) > max_chars:
-        raise _too_long(f"{len(text):,} characters", max_chars)
+        raise text_too_long(f"{len(text):,} characters", max_chars)
     if not text or text.isspace():
-        raise JobError(ErrorCode.TEXT_EMPTY, "text is empty", "text", "send the text to speak")
+        raise text_empty()
     return text
 
 
-def _too_long(length: str, max_chars: int) -> JobError:
+def text_empty() -> JobError:
+    return JobError(ErrorCode.TEXT_EMPTY, "text is empty", "text", "send the text to speak")
+
+
+def text_too_long(length: str, max_chars: int) -> JobError:
+    """length: with its unit, such as "6,000 characters"."""
     problem = f"text has {length}, at most {max_chars:,} characters are spoken"
     return JobError(ErrorCode.TEXT_TOO_LONG, problem, "text", "split it into several jobs")
 
@@ -328,6 +364,16 @@ def _traceparent(given: Fields) -> str | None:
     if not _is_traceparent(value):
         _refuse("traceparent", value, "use the W3C form 00-<32 hex>-<16 hex>-<2 hex>, or leave it out", 64)
     return value.decode("ascii")
+
+
+def _ahead_ms(given: Fields) -> int | None:
+    value = given.get("ahead_ms")
+    if value is None:
+        return None
+    if not _is_ahead(value):
+        remedy = f"use a whole number from {MIN_AHEAD_MS} to {MAX_AHEAD_MS}, or 0 for no limit"
+        _refuse("ahead_ms", value, remedy, MAX_NUMBER_CHARS)
+    return int(value)
 
 
 def _decoded(name: str, value: bytes) -> str:

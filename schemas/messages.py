@@ -1,4 +1,4 @@
-"""The messages of a job: begin, then audio, then exactly one of complete, cancelled and error.
+"""The messages of a job: begin, then segments and audio, then exactly one of complete, cancelled and error.
 
 Fields are in the order in which they are written. Counts, indexes and milliseconds are unsigned integers. Fields whose
 values may grow with the contract (finish, resumed_by, code, encoding) accept any word, so that an old reader can read a
@@ -15,6 +15,8 @@ from schemas.errors import ErrorCode
 from schemas.jobs import MAX_ID_CHARS, MAX_SEED, VERSION, Encoding
 
 MAX_DATA_BYTES = 256 * 1024
+MAX_SEGMENTS = 2**16  # the index is a uint16 in `codes`
+MAX_SEGMENT_CHARS = 4096
 MAX_COUNT = 2**53 - 1  # the largest exact integer of JSON readers: 6,000 years of samples at 48 kHz
 
 KNOWN_WORDS: dict[str, tuple[str, ...]] = {
@@ -49,7 +51,7 @@ EncodedSamples = Annotated[
 
 
 # Keys that were added later. They are left out where they are nil, so that the bytes of older messages stay the same.
-LEFT_OUT_WHEN_NIL = frozenset({"computed_on", "resumed_exactly", "language"})
+LEFT_OUT_WHEN_NIL = frozenset({"computed_on", "resumed_exactly", "language", "traceparent"})
 
 
 class _Message(BaseModel):
@@ -77,10 +79,20 @@ class Begin(_Message):
     computed_on: Annotated[str, Field(pattern=r"^[ -~]{1,256}$")] | None = None
     resumed_exactly: bool | None = None
     language: Name | None = None
+    traceparent: Annotated[str, Field(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] | None = None
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in write(self).items() if value is not None or key not in LEFT_OUT_WHEN_NIL}
+
+
+class SegmentStart(_Message):
+    """A piece of the text starts at sample `pos`: the `index`-th, from 0. Of one index the later message holds."""
+
+    type: Literal["segment"] = "segment"
+    index: Annotated[int, Field(ge=0, le=MAX_SEGMENTS - 1)]
+    pos: Count
+    text: Annotated[str, Field(min_length=1, max_length=MAX_SEGMENT_CHARS)]
 
 
 class Audio(_Message):
@@ -129,10 +141,11 @@ class Error(_Message):
     retryable: bool
 
 
-Message = Begin | Audio | Complete | Cancelled | Error
+Message = Begin | SegmentStart | Audio | Complete | Cancelled | Error
 
-MESSAGE_OF: dict[str, type[Begin | Audio | Complete | Cancelled | Error]] = {
+MESSAGE_OF: dict[str, type[Begin | SegmentStart | Audio | Complete | Cancelled | Error]] = {
     "begin": Begin,
+    "segment": SegmentStart,
     "audio": Audio,
     "complete": Complete,
     "cancelled": Cancelled,

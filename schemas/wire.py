@@ -1,7 +1,8 @@
-"""Messages as bytes, and as the flat fields of a stream entry: `type job_id entry delivered data`.
+"""Messages as bytes, and as the flat fields of a stream entry: `type job_id entry delivered data … at`.
 
 `data` is one msgpack map that a relay can forward as it is. An audio entry also has `codes`, from which another worker
-continues, and an error entry `code` and `message`, for readers of redis-cli.
+continues, and an error entry `code` and `message`, for readers of redis-cli. The scripts that write an entry append
+`at`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Entry:
     """One entry of a session's audio stream.
 
     message: None for a cancel and for unknown types, which readers skip. job_id and entry may then be "", and delivered
-    0. codes: the bytes for `unpack_codes`. upto: the entry id of the last job that a cancel ends.
+    0. codes: the bytes for `unpack_codes`. upto: the entry id of the last job that a cancel ends. at: ms of the session
+    Redis' clock when the entry was written; None where an older worker or a client wrote it.
     """
 
     type: str
@@ -42,6 +44,7 @@ class Entry:
     message: Message | None = None
     codes: bytes | None = None
     upto: str | None = None
+    at: int | None = None
 
 
 def pack(message: Message) -> bytes:
@@ -105,8 +108,11 @@ def read_entry(fields: Mapping[bytes, bytes]) -> Entry:
         raise WireError(f"a {kind} entry has no usable entry or delivered: {entry[:40]!r}, {delivered[:40]!r}")
     if (message.type, message.job_id.encode()) != (kind, fields.get(b"job_id")):
         raise WireError(f"a {kind} entry's fields and its data name different jobs or types")
-    codes = fields.get(b"codes")
-    return Entry(kind, message.job_id, entry.decode(), int(delivered), message, codes)
+    at = fields.get(b"at", b"")
+    return Entry(
+        kind, message.job_id, entry.decode(), int(delivered), message, fields.get(b"codes"),
+        at=int(at) if _count(at) else None,
+    )  # fmt: skip
 
 
 def pack_codes(segment: int, first_frame: int, codes: bytes) -> bytes:

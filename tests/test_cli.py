@@ -101,6 +101,8 @@ FLAGS: dict[str, tuple[str, Any]] = {
     "lease_ms": ("777", 777),
     "grace_s": ("1.5", 1.5),
     "max_text_chars": ("99", 99),
+    "text_wait_s": ("2.5", 2.5),
+    "ahead_ms": ("3001", 3001),
     "health_port": ("4321", 4321),
     "health_host": ("127.0.0.9", "127.0.0.9"),
     "log_level": ("error", "error"),

@@ -31,6 +31,8 @@ FLAGS: dict[str, tuple[type, str]] = {
     "lease_ms": (int, "Silence after which a job is taken over."),
     "grace_s": (float, "Time to finish utterances after SIGTERM."),
     "max_text_chars": (int, "Longest text of a job."),
+    "text_wait_s": (float, "Longest wait for the next piece of a text that is being written."),
+    "ahead_ms": (int, "How far speech may be ahead of its listener; 0 for no limit."),
     "health_port": (int, "Serve /healthz, /readyz, /metrics here."),
     "health_host": (str, "Address the health port listens on."),
     "log_level": (str, "debug, info, warning or error."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schemas.errors import JobError, WireError
-from schemas.messages import Audio, Begin, Cancelled, Complete, Error
+from schemas.messages import Audio, Begin, Cancelled, Complete, Error, SegmentStart
 from schemas.wire import CODE_FRAME_BYTES, Entry, pack, read_entry, unpack_codes
 from tests.chaos.findings import Findings, Kind
 from tests.chaos.ledger import PLANTED, Ledger, Published
@@ -144,7 +144,7 @@ class Session:
             self._hear_begin(heard, entry, message)
         elif isinstance(message, Audio):
             self._hear_audio(heard, entry, message)
-        else:
+        elif not isinstance(message, SegmentStart):
             self._hear_end(heard, entry, message)
             heard.end_body = heard.end_body or body
 

@@ -17,7 +17,14 @@ from schemas.messages import KNOWN_WORDS, MAX_DATA_BYTES, MESSAGE_OF
 
 FOLDER = Path(schemas.__file__).parent
 RUST = (FOLDER / "vectors" / "README.md").read_text()
-STRUCTS = {"begin": "Begin", "audio": "Audio", "complete": "Complete", "cancelled": "Cancelled", "error": "SpeakError"}
+STRUCTS = {
+    "begin": "Begin",
+    "segment": "Segment",
+    "audio": "Audio",
+    "complete": "Complete",
+    "cancelled": "Cancelled",
+    "error": "SpeakError",
+}
 RUST_TYPE_OF = {"rtf": "f64", "data": "Vec<u8>", "is_final": "bool", "retryable": "bool"}
 
 
@@ -58,7 +65,7 @@ def test_the_table_of_messages_names_every_key(kind: str) -> None:
 
 
 def test_the_table_of_jobs_names_every_field_and_limit() -> None:
-    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", RUST.partition("## Receiving")[0], re.MULTILINE))
+    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", RUST.partition("### Language")[0], re.MULTILINE))
     assert set(rows) - {"field"} == set(JOB_FIELDS)
     assert all(language in rows["language"] for language in LANGUAGES)
     assert all(str(rate) in rows["sample_rate"] for rate in SAMPLE_RATES)

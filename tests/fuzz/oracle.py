@@ -28,13 +28,16 @@ def meaning(entry_id: str, flat: Sequence[bytes]) -> dict[str, Any] | None:
     if len(names) > N_FIELDS or len({name for name, _ in known}) < len(known):
         return None
     read = {name: READERS[name](value) for name, value in known}
-    if UNREADABLE in read.values() or "session_id" not in read or "text" not in read:
+    if UNREADABLE in read.values() or "session_id" not in read or ("text" in read) == ("text_from" in read):
+        return None
+    if "text_from" in read and "job_id" not in read:
         return None
     job_id = read.get("job_id", entry_id)
     digest = hashlib.sha256(f"{read['session_id']} {job_id}".encode()).digest()
     defaults = {
         "job_id": job_id, "voice": None, "language": None, "sample_rate": 24_000, "encoding": "pcm_s16le",
         "ttl_ms": 30_000, "seed": int.from_bytes(digest[:8], "big") // 2, "temperature": None, "traceparent": None,
+        "text": None, "text_from": None, "ahead_ms": None,
     }  # fmt: skip
     return {**defaults, **read, "v": 1}
 
@@ -75,6 +78,10 @@ def _whole(least: int, most: int) -> Callable[[bytes], Any]:
     return read
 
 
+def _ahead(value: bytes) -> Any:
+    return 0 if value == b"0" else _whole(3_000, 600_000)(value)
+
+
 def _temperature(value: bytes) -> Any:
     whole, point, rest = value.partition(b".")
     is_plain = whole.isdigit() and len(whole) <= 4 and (whole == b"0" or whole[:1] != b"0")
@@ -93,6 +100,7 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "session_id": _name,
     "v": _one_of(["1"]),
     "text": _text,
+    "text_from": _one_of(["stream"]),
     "job_id": _name,
     "voice": _voice,
     "language": _one_of(LANGUAGES, any_case=True),
@@ -102,4 +110,5 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "seed": _whole(0, 2**63 - 1),
     "temperature": _temperature,
     "traceparent": _traceparent,
+    "ahead_ms": _ahead,
 }

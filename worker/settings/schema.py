@@ -17,6 +17,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.jobs import MAX_AHEAD_MS, MIN_AHEAD_MS
 from worker.settings.env import (
     ENV_FILE,
     ENV_PREFIX,
@@ -78,6 +79,12 @@ def _device(device: str) -> str:
     return device
 
 
+def _ahead(ahead_ms: int) -> int:
+    if ahead_ms != 0 and not MIN_AHEAD_MS <= ahead_ms <= MAX_AHEAD_MS:
+        raise ValueError(f"use {MIN_AHEAD_MS} to {MAX_AHEAD_MS} ms, or 0 for no limit")
+    return ahead_ms
+
+
 Dtype = Literal["auto", "bfloat16", "float16", "float32", "float64"]
 Url = Annotated[str, AfterValidator(_redis_url)]
 
@@ -120,6 +127,9 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1, le=100)
     grace_s: float = Field(default=20.0, ge=0, le=3600, allow_inf_nan=False)
     max_text_chars: int = Field(default=5000, ge=1, le=100_000)
+    text_wait_s: float = Field(default=30.0, gt=0, le=3600, allow_inf_nan=False)
+    ahead_ms: Annotated[int, AfterValidator(_ahead)] = 15_000
+    hints: bool = True
 
     health_port: int | None = Field(default=None, ge=0, le=65535)
     health_host: str = Field(default="127.0.0.1", min_length=1)

@@ -55,6 +55,10 @@ class Keys:
     def audio(self, session_id: str) -> str:
         return f"{self.prefix}:{{{session_id}}}:audio"
 
+    def text(self, session_id: str, job_id: str) -> str:
+        """The stream of a text that is being written."""
+        return f"{self.prefix}:{{{session_id}}}:text:{job_id}"
+
     def cut(self, session_id: str) -> str:
         return f"{self.prefix}:{{{session_id}}}:cut"
 

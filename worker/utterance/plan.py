@@ -29,8 +29,9 @@ class SpeechPlan:
     @classmethod
     def of(cls, job: Job, voice: Card, has_codes: bool) -> SpeechPlan:
         """Choose the language of a job that names none, and split its text."""
-        language = job.language or language_of(clean(job.text), voice.languages)
-        return cls(job, voice, language, has_codes, plan(job.text, language, voice.lexicon, voice.actions))
+        text = job.text or ""
+        language = job.language or language_of(clean(text), voice.languages)
+        return cls(job, voice, language, has_codes, plan(text, language, voice.lexicon, voice.actions))
 
     def text_of(self, n_segments: int) -> str:
         """The text of the first segments, as the client wrote it."""

@@ -33,11 +33,13 @@ VALID: dict[str, tuple[bytes, ...]] = {
         b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         b"cc-" + b"1" * 32 + b"-" + b"2" * 16 + b"-00",
     ),
+    "text_from": (b"stream",),
+    "ahead_ms": (b"0", b"3000", b"600000"),
 }
 
 
 def seeds() -> list[bytes]:
-    everything = [word for name, values in VALID.items() for word in (name.encode(), values[0])]
+    everything = [word for name, values in VALID.items() if name != "text_from" for word in (name.encode(), values[0])]
     golden = [[word for name, value in job for word in (name.encode(), value)] for job in JOBS.values()]
     return [packed(everything), *map(packed, golden)]
 
@@ -46,9 +48,9 @@ valid_fields = st.sampled_from([(name, value) for name, values in VALID.items() 
 edited_fields = st.builds(lambda field, edit: (field[0], edit(field[1])), valid_fields, edits)
 odd_fields = st.tuples(st.sampled_from(JOB_FIELDS), blobs)
 odd_names = st.tuples(st.sampled_from([name.upper().encode() for name in JOB_FIELDS]) | blobs, blobs)
-required = st.builds(lambda *values: list(zip(("session_id", "text"), values, strict=True)), *(
-    st.sampled_from(VALID[name]) for name in ("session_id", "text")
-))  # fmt: skip
+required = st.sampled_from((("session_id", "text"), ("session_id", "text_from", "job_id"))).flatmap(
+    lambda names: st.tuples(*(st.tuples(st.just(name), st.sampled_from(VALID[name])) for name in names)).map(list)
+)
 too_many = st.sampled_from((50, 57, 62, 64, 3000)).map(lambda n: [(b"n%d" % number, b"x") for number in range(n)])
 
 
@@ -91,7 +93,7 @@ def parse(data: bytes, folder: Path) -> bool:
     read = {name: getattr(job, name) for name in JOB_FIELDS}
     require(read == expected, f"read something else than the contract: {read!r:.300}")
     require((session_id_of(flat), job_id_of(ENTRY_ID, flat)) == (job.session_id, job.job_id), "two session or job ids")
-    require(field_of(flat, "text") == job.text.encode(), "field_of gives another text")
+    require(field_of(flat, "text") == (job.text and job.text.encode()), "field_of gives another text")
     again = job_fields(**{name: value for name, value in read.items() if value is not None})
     written = [word.encode() for pair in again.items() for word in pair]
     require(parse_job(ENTRY_ID, written) == job, "published again it is another job")
