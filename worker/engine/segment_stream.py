@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from worker.engine.base import SILENCE, EngineClosed, EngineError, Frames, Segment
+from worker.engine.base import FRAME_S, SILENCE, EngineClosed, EngineError, Frames, Resume, Segment
 from worker.engine.health import in_a_line
+from worker.engine.playback import Playback
 
 QUEUE_FRAMES = 64
 
@@ -25,11 +28,19 @@ class StreamOwner(Protocol):
 
 
 class SegmentStream:
-    """The queue of one segment's frames. Read on the event loop only."""
+    """The queue of one segment's frames. Read on the event loop only.
 
-    def __init__(self, owner: StreamOwner, segment: Segment) -> None:
+    playback: of the utterance; None where nobody plays it, so that it never takes another segment's slot or loses its
+    own to one.
+    """
+
+    def __init__(self, owner: StreamOwner, segment: Segment, playback: Playback | None = None) -> None:
         self.segment = segment
-        self.slot: int | None = None  # read and written on the engine's thread
+        self.playback = playback
+        self.slot: int | None = None  # read and written on the engine's thread, as are the next three
+        self.is_parking = False
+        self._n_given = 0  # frames of the segment that the engine has given out
+        self._codes: list[NDArray[np.uint16]] = []  # theirs
         self.is_cancelled = False
         self.n_queued = 0  # frames not taken yet; both threads write it under the owner's lock
         self._owner = owner
@@ -67,7 +78,40 @@ class SegmentStream:
 
     def must_pause(self, is_paused: bool) -> bool:
         """Whether the engine is to step without this segment: from a full queue on until the queue is half empty."""
-        return not self.is_cancelled and self.n_queued >= (QUEUE_FRAMES // 2 if is_paused else QUEUE_FRAMES)
+        return not self.is_leaving and self.n_queued >= (QUEUE_FRAMES // 2 if is_paused else QUEUE_FRAMES)
+
+    # The engine's thread.
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the next step frees its slot."""
+        return self.is_cancelled or self.is_parking
+
+    @property
+    def wants_slot(self) -> bool:
+        """Whether it would step if it had a slot: False for a parked segment whose reader has enough."""
+        return not self.must_pause(is_paused=True)
+
+    @property
+    def standing_s(self) -> float:
+        """The lead by which slots are given; frames that the reader has not taken count."""
+        return 0.0 if self.playback is None else self.playback.standing_s + self.n_queued * FRAME_S
+
+    def to_open(self) -> Segment:
+        """The segment for the engine. A parked one resumes from what it has given out."""
+        self.is_parking = False
+        resume = self.segment.resume
+        if not self._n_given or (resume is not None and resume.n_frames >= self._n_given):
+            return self.segment
+        return replace(self.segment, resume=Resume(self._n_given, np.concatenate(self._codes) if self._codes else None))
+
+    def new_in(self, frames: Frames) -> Frames | None:
+        """What the reader has not been given of a step's frames; None when that is nothing."""
+        n_known = min(self._n_given - frames.first_frame, frames.n_frames) if frames.n_frames else 0
+        new = frames.split(n_known)[1] if n_known > 0 else frames
+        self._n_given += new.n_frames
+        self._codes += [new.codes] if len(new.codes) else []
+        return new if new.n_frames or new.ended or not n_known else None
 
     def put(self, frames: Frames) -> None:
         self._queue.append(frames)

@@ -1,7 +1,8 @@
 """The thread that owns the engine, and the bounded queues between it and the event loop.
 
 When a stream's queue is full, its slot is paused: the engine steps without it until the reader has taken half of the
-queue. So a slow Redis delays its own utterance and costs no memory. A segment that finds no free slot waits for one.
+queue. So a slow Redis delays its own utterance and costs no memory. A segment that finds no free slot waits for one, or
+takes the slot of a segment that is far ahead of its listener (`worker.engine.parking`).
 
 A step that fails loses every open segment. Before their readers are sent the failure, the engine is probed
 (`worker.engine.health`). If it speaks the probe sentence, the segments fail with EngineError and their jobs are
@@ -30,6 +31,8 @@ from worker.engine.base import (
     VoiceUnavailable,
 )
 from worker.engine.health import EngineHealth, in_a_line, is_beyond_repair
+from worker.engine.parking import next_to_open, to_park
+from worker.engine.playback import Playback
 from worker.engine.segment_stream import QUEUE_FRAMES, SegmentStream, failure, put_all
 from worker.voices.card import Card
 
@@ -75,11 +78,14 @@ class EngineThread:
         self._thread.start()
         await self._ready
 
-    def open(self, segment: Segment) -> SegmentStream:
-        """Queue a segment for the next free slot. A failure is raised by the stream's `take`. Raises EngineClosed."""
+    def open(self, segment: Segment, playback: Playback | None = None) -> SegmentStream:
+        """Queue a segment for the next free slot. A failure is raised by the stream's `take`. Raises EngineClosed.
+
+        playback: of the segment's utterance; None where nobody plays it.
+        """
         if self._closing or not self._thread.is_alive():
             raise EngineClosed("the engine is closed")
-        stream = SegmentStream(self, segment)
+        stream = SegmentStream(self, segment, playback)
         with self._changed:
             if not self._n_unfinished:
                 self._moved_at = monotonic()  # an idle engine is not a hung one
@@ -162,6 +168,7 @@ class EngineThread:
             self._apply_cancels()
             self._open_waiting()
             paused = self._to_pause(paused)
+            self._park(paused)
             if self._open and self._engine.wait_s(paused) <= 0:
                 self._step(paused)
 
@@ -180,11 +187,11 @@ class EngineThread:
         """Sleep until there may be something to do; False when the thread is to end."""
         with self._changed:
             self._moved_at = monotonic()
-            can_open = self._opening and len(self._open) < self._engine.n_slots
+            can_open = len(self._open) < self._engine.n_slots and next_to_open(self._opening) is not None
             if not (self._closing or can_open or self._cancelled or self._to_check):
                 wait_s = self._engine.wait_s(self._to_pause(paused)) if self._open else math.inf
                 if wait_s > 0:
-                    self._changed.wait(min(wait_s, NAP_S) if self._open else None)
+                    self._changed.wait(min(wait_s, NAP_S) if self._open or self._opening else None)
                     self._moved_at = monotonic()
             return not self._closing
 
@@ -216,10 +223,9 @@ class EngineThread:
                 self._engine.cancel(stream.slot)
 
     def _open_waiting(self) -> None:
-        while self._opening and len(self._open) < self._engine.n_slots:
-            stream = self._opening.popleft()
+        while len(self._open) < self._engine.n_slots and (stream := self._take_waiting()) is not None:
             try:
-                stream.slot = self._engine.open(stream.segment)
+                stream.slot = self._engine.open(stream.to_open())
             except Exception as error:
                 if isinstance(error, VoiceUnavailable) and not is_beyond_repair(error):
                     self._deliver([(stream, failure(error))])
@@ -229,6 +235,25 @@ class EngineThread:
                 self._report_failing(error)
             else:
                 self._open[stream.slot] = stream
+
+    def _take_waiting(self) -> SegmentStream | None:
+        with self._changed:
+            stream = next_to_open(self._opening)
+            if stream is not None:
+                self._opening.remove(stream)
+            return stream
+
+    def _park(self, paused: set[int]) -> None:
+        """Begin to take slots from segments that are far ahead. The next step, which they are in, frees the slots."""
+        if len(self._open) < self._engine.n_slots:
+            return
+        with self._changed:
+            waiting = list(self._opening)
+        for stream in to_park(waiting, list(self._open.values()), paused):
+            assert stream.slot is not None, "an open segment has a slot"
+            stream.is_parking = True
+            paused.discard(stream.slot)
+            self._engine.cancel(stream.slot)
 
     def _to_pause(self, paused: set[int]) -> set[int]:
         return {slot for slot, stream in self._open.items() if stream.must_pause(slot in paused)}
@@ -273,8 +298,12 @@ class EngineThread:
                 continue
             if frames.ended:
                 del self._open[frames.slot]
+            if frames.finish is Finish.CANCELLED and not stream.is_cancelled:  # its slot was taken from it
+                with self._changed:
+                    self._opening.append(stream)
+                continue
             if frames.error is None or isinstance(frames.error, VoiceUnavailable):
-                delivered.append((stream, frames))
+                delivered += [] if (new := stream.new_in(frames)) is None else [(stream, new)]
             else:
                 self._failing.append(stream)
                 error = frames.error

@@ -1,0 +1,44 @@
+"""Parking: a segment that waits for a slot takes the one of the segment that is furthest ahead of its listener.
+
+A parked segment waits like a new one. It is opened again with a Resume of the frames that it has given out, and the
+engine's repetition of them is dropped: its reader gets every frame once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from worker.engine.segment_stream import SegmentStream
+
+MARGIN_S = 1.0
+
+
+def next_to_open(waiting: Iterable[SegmentStream]) -> SegmentStream | None:
+    """The waiting segment with the smallest lead; of equals the first. None when none needs a slot now."""
+    return min((stream for stream in waiting if stream.wants_slot), key=_standing, default=None)
+
+
+def to_park(
+    waiting: Iterable[SegmentStream], opened: Sequence[SegmentStream], paused: Collection[int]
+) -> list[SegmentStream]:
+    """The open segments to park, where no slot is free. paused: slots whose readers are behind or hold.
+
+    Paused segments with a larger lead than the waiting one come first, then those with a lead larger by the margin.
+    The margin grows with the waiting one's lead: an exchange costs a prefill, and a listener far from silence can wait.
+    """
+    n_leaving = sum(stream.is_leaving for stream in opened)
+    needy = sorted((stream for stream in waiting if stream.wants_slot and stream.playback), key=_standing)[n_leaving:]
+    left = sorted((stream for stream in opened if stream.playback and not stream.is_leaving), key=_standing)
+    parked = []
+    for stream in needy:
+        idle = [one for one in left if one.slot in paused and one.standing_s > stream.standing_s]
+        ahead = [one for one in left if one.standing_s > stream.standing_s + max(MARGIN_S, stream.standing_s / 2)]
+        if not (candidates := idle or ahead):
+            break
+        parked.append(candidates[-1])
+        left.remove(candidates[-1])
+    return parked
+
+
+def _standing(stream: SegmentStream) -> float:
+    return stream.standing_s
