@@ -99,7 +99,6 @@ class SegmentStream:
 
     def to_open(self) -> Segment:
         """The segment for the engine. A parked one resumes from what it has given out."""
-        self.is_parking = False
         resume = self.segment.resume
         if not self._n_given or (resume is not None and resume.n_frames >= self._n_given):
             return self.segment

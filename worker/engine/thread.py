@@ -299,6 +299,7 @@ class EngineThread:
             if frames.ended:
                 del self._open[frames.slot]
             if frames.finish is Finish.CANCELLED and not stream.is_cancelled:  # its slot was taken from it
+                stream.is_parking = False
                 with self._changed:
                     self._opening.append(stream)
                 continue
