@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.jobs import (
+from schemas.job_values import (
     AHEAD_PATTERN,
     DECIMAL_PATTERN,
     DEFAULT_SAMPLE_RATE_HZ,
@@ -13,7 +13,6 @@ from schemas.jobs import (
     INTEGER_PATTERN,
     LANGUAGES,
     MAX_AHEAD_MS,
-    MAX_FIELDS,
     MAX_SEED,
     MAX_TEMPERATURE,
     MAX_TEXT_CHARS,
@@ -24,6 +23,7 @@ from schemas.jobs import (
     TRACEPARENT_PATTERN,
     Encoding,
 )
+from schemas.jobs import MAX_FIELDS
 from schemas.messages import LEFT_OUT_WHEN_NIL, MESSAGE_OF
 
 Document = dict[str, Any]
