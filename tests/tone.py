@@ -27,21 +27,32 @@ from worker.voices.card import Card
 @dataclass(slots=True)
 class _Slot:
     segment: Segment
-    n_frames: int
     spoken: int = 0
     is_cancelled: bool = False
     due_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def n_frames(self) -> int:
+        text = self.segment.text
+        n = 0 if text.startswith("silent") else len(text) // 2 if self.segment.is_open else math.ceil(len(text) / 2)
+        return min(n, self.segment.max_frames)
+
+    @property
+    def is_dry(self) -> bool:
+        return self.segment.is_open and self.spoken >= self.n_frames
 
 
 class ToneEngine:
     """Two characters a frame; `frame_s` seconds a frame after what is resumed. has_codes: gives codes and needs them.
 
-    fail: raise in this many steps; with which error: `error`. A text that begins with "silent" makes no sound at all,
-    and a step that has one that begins with "unspeakable" open fails.
+    A segment of a streaming voice may be open: each frame depends on the text up to its two characters, which it waits
+    for. fail: raise in this many steps; with which error: `error`. A text that begins with "silent" makes no sound at
+    all, and a step that has one that begins with "unspeakable" open fails.
     """
 
     gpu = None
     memory_bytes = None
+    takes_open_text = True
 
     def __init__(self, n_slots: int = 8, frame_s: float = 0.0, has_codes: bool = False) -> None:
         self._n_slots = n_slots
@@ -79,10 +90,13 @@ class ToneEngine:
 
     def open(self, segment: Segment) -> int:
         slot = next(n for n in range(self._n_slots) if n not in self._slots)
-        n_frames = 0 if segment.text.startswith("silent") else math.ceil(len(segment.text) / 2)
-        self._slots[slot] = _Slot(segment, min(n_frames, segment.max_frames))
+        self._slots[slot] = _Slot(segment)
         self.opened.append(segment)
         return slot
+
+    def extend(self, slot: int, text: str, is_end: bool, max_frames: int) -> None:
+        if slot in self._slots and self._slots[slot].segment.is_open:
+            self._slots[slot].segment = self._slots[slot].segment.extended(text, is_end, max_frames)
 
     def step(self, held: Collection[int] = ()) -> list[Frames]:
         if self.fail:
@@ -108,7 +122,7 @@ class ToneEngine:
         self.n_frames += last - first
         slot.due_at = max(slot.due_at, time.monotonic()) + (self.frame_s if last > first else 0)
         pcm = [tone(slot.segment, frame) for frame in range(first, last)]
-        finish = Finish.STOP if last == slot.n_frames else None
+        finish = Finish.STOP if last == slot.n_frames and not slot.segment.is_open else None
         if finish:
             del self._slots[n]
         codes = [code(slot.segment, frame) for frame in range(first, last)] if self._has_codes else []
@@ -124,7 +138,7 @@ class ToneEngine:
         waits = [
             0.0 if slot.is_cancelled else max(0.0, slot.due_at - time.monotonic())
             for n, slot in self._slots.items()
-            if n not in held or slot.is_cancelled
+            if (n not in held and not slot.is_dry) or slot.is_cancelled
         ]
         return min(waits, default=math.inf)
 
@@ -139,12 +153,17 @@ class ToneEngine:
 
 def code(segment: Segment, frame: int) -> list[int]:
     """Codes that are a function of text, seed and frame."""
-    start = zlib.crc32(f"{segment.text} {segment.seed} {frame}".encode())
+    start = zlib.crc32(f"{_read(segment, frame)} {segment.seed} {frame}".encode())
     return [(start >> n) % 2048 for n in range(N_CODEBOOKS)]
 
 
 def tone(segment: Segment, frame: int) -> NDArray[np.float32]:
     """One frame, float32 [1920]: a pitch drawn from text, seed and frame."""
-    hertz = 200 + zlib.crc32(f"{segment.text} {segment.seed} {frame}".encode()) % 2000
+    hertz = 200 + zlib.crc32(f"{_read(segment, frame)} {segment.seed} {frame}".encode()) % 2000
     t = np.arange(FRAME_SAMPLES) / 24_000
     return (0.5 * np.sin(2 * np.pi * hertz * t)).astype(np.float32)
+
+
+def _read(segment: Segment, frame: int) -> str:
+    """The text that a frame depends on."""
+    return segment.text[: 2 * frame + 2] if segment.voice.text == "streaming" else segment.text

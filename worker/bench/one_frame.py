@@ -20,6 +20,7 @@ _FRAME = np.sin(np.arange(FRAME_SAMPLES) * (2 * np.pi * 440 / SAMPLE_RATE_HZ)).a
 class OneFrameEngine:
     name = "one-frame"
     has_codes = False
+    takes_open_text = False
     gpu = None
     memory_bytes = None
     arithmetic = None
@@ -41,6 +42,8 @@ class OneFrameEngine:
         if not segment.text.startswith("Hold"):
             self._open.append(slot)
         return slot
+
+    def extend(self, slot: int, text: str, is_end: bool, max_frames: int) -> None: ...
 
     def step(self, paused: Collection[int] = ()) -> list[Frames]:
         stepped = [Frames(slot, 0, _FRAME, finish=Finish.STOP) for slot in self._open]

@@ -11,7 +11,7 @@ Errors: EngineError and its subclasses VoiceUnavailable, EngineClosed, and Engin
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -86,7 +86,9 @@ class Segment:
 
     text: cleaned, with the voice's lexicon applied. language: an English name such as "English", or "Auto".
     temperature: None for the card's. seed: 0 to 2^63-1; the same segment and seed give the same frames.
-    max_frames: the frame budget, which counts resumed frames.
+    max_frames: the frame budget of this text, which counts resumed frames. is_open: more text may follow, see
+    `Engine.extend`; the voice's card must have text = "streaming". Raises ValueError for an open segment of another
+    voice.
     """
 
     text: str
@@ -96,6 +98,17 @@ class Segment:
     max_frames: int
     temperature: float | None = None
     resume: Resume | None = None
+    is_open: bool = False
+
+    def __post_init__(self) -> None:
+        if self.is_open and self.voice.text != "streaming":
+            raise ValueError(f"{self.voice.name} reads whole texts; only a streaming voice's segment may be open")
+
+    def extended(self, text: str, is_end: bool, max_frames: int) -> Segment:
+        """This open segment with more text. max_frames: the budget of all its text. Raises ValueError if not open."""
+        if not self.is_open:
+            raise ValueError("the segment's text is complete; open another segment for more text")
+        return replace(self, text=self.text + text, max_frames=max_frames, is_open=not is_end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +184,10 @@ class Engine(Protocol):
     def has_codes(self) -> bool:
         """True when a take-over resumes from codes; False when the engine speaks a text the same way every time."""
 
+    @property
+    def takes_open_text(self) -> bool:
+        """True when segments may be open: they are spoken while their text is still being written."""
+
     def warm_up(self, voices: Sequence[Card]) -> None:
         """Make the voices' prompts and run one real segment. A voice that cannot be spoken is skipped."""
 
@@ -180,6 +197,14 @@ class Engine(Protocol):
     def open(self, segment: Segment) -> int:
         """Start a segment in a free slot; returns the slot. Raises EngineError, VoiceUnavailable."""
 
+    def extend(self, slot: int, text: str, is_end: bool, max_frames: int) -> None:
+        """Append text to this slot's open segment. A slot whose text has run dry is held until then, at no cost.
+
+        is_end: the text is complete. max_frames: the frame budget of all text so far. Harmless when the slot is free,
+        and when the text is complete and there is no more. The frames do not depend on where the text was cut. Raises
+        EngineError: then the slot is free.
+        """
+
     def step(self, paused: Collection[int] = (), /) -> list[Frames]:
         """Advance every open slot that is not paused (its reader is behind). A slot may have no frames in a step.
 
@@ -188,7 +213,7 @@ class Engine(Protocol):
         """
 
     def wait_s(self, paused: Collection[int] = (), /) -> float:
-        """Seconds until a step has something to do: 0 for now, inf when every open slot is paused."""
+        """Seconds until a step has something to do: 0 for now, inf when every open slot is paused or held."""
 
     def cancel(self, slot: int) -> None:
         """End this slot's segment; the next step reports it with Finish.CANCELLED."""

@@ -26,19 +26,23 @@ class StreamOwner(Protocol):
     def cancel(self, stream: SegmentStream) -> None:
         """The reader wants no more frames."""
 
+    def extend(self, stream: SegmentStream) -> None:
+        """The stream's segment has more text."""
+
 
 class SegmentStream:
     """The queue of one segment's frames. Read on the event loop only.
 
-    playback: of the utterance; None where nobody plays it, so that it never takes another segment's slot or loses its
-    own to one.
+    segment: with all text so far. playback: of the utterance; None where nobody plays it, so that it never takes
+    another segment's slot or loses its own to one.
     """
 
     def __init__(self, owner: StreamOwner, segment: Segment, playback: Playback | None = None) -> None:
         self.segment = segment
         self.playback = playback
-        self.slot: int | None = None  # read and written on the engine's thread, as are the next three
+        self.slot: int | None = None  # read and written on the engine's thread, as are the next four
         self.is_parking = False
+        self._opened = segment  # with the text that the engine has
         self._n_given = 0  # frames of the segment that the engine has given out
         self._codes: list[NDArray[np.uint16]] = []  # theirs
         self.is_cancelled = False
@@ -76,6 +80,16 @@ class SegmentStream:
             self.is_cancelled = True
             self._owner.cancel(self)
 
+    def extend(self, text: str, is_end: bool, max_frames: int) -> None:
+        """Append text to an open segment; harmless after the segment's end.
+
+        is_end: the text is complete. max_frames: the frame budget of all text so far. Raises ValueError when the text
+        is complete already.
+        """
+        if not self._ended and not self.is_cancelled:
+            self.segment = self.segment.extended(text, is_end, max_frames)
+            self._owner.extend(self)
+
     def must_pause(self, is_paused: bool) -> bool:
         """Whether the engine is to step without this segment: from a full queue on until the queue is half empty."""
         return not self.is_leaving and self.n_queued >= (QUEUE_FRAMES // 2 if is_paused else QUEUE_FRAMES)
@@ -99,10 +113,15 @@ class SegmentStream:
 
     def to_open(self) -> Segment:
         """The segment for the engine. A parked one resumes from what it has given out."""
-        resume = self.segment.resume
-        if not self._n_given or (resume is not None and resume.n_frames >= self._n_given):
-            return self.segment
-        return replace(self.segment, resume=Resume(self._n_given, np.concatenate(self._codes) if self._codes else None))
+        segment = self._opened = self.segment
+        if not self._n_given or (segment.resume is not None and segment.resume.n_frames >= self._n_given):
+            return segment
+        return replace(segment, resume=Resume(self._n_given, np.concatenate(self._codes) if self._codes else None))
+
+    def new_text(self) -> tuple[str, bool, int]:
+        """What the engine has not been given of an open segment: the arguments of `Engine.extend`."""
+        opened, self._opened = self._opened, self.segment
+        return self._opened.text[len(opened.text) :], not self._opened.is_open, self._opened.max_frames
 
     def new_in(self, frames: Frames) -> Frames | None:
         """What the reader has not been given of a step's frames; None when that is nothing."""

@@ -50,6 +50,7 @@ class EngineThread:
         self._changed = threading.Condition()
         self._opening: deque[SegmentStream] = deque()
         self._cancelled: list[SegmentStream] = []
+        self._extended: list[SegmentStream] = []
         self._open: dict[int, SegmentStream] = {}  # touched by the engine thread only
         self._n_unfinished = 0
         self._closing = False
@@ -132,6 +133,11 @@ class EngineThread:
             self._cancelled.append(stream)
             self._changed.notify()
 
+    def extend(self, stream: SegmentStream) -> None:
+        with self._changed:
+            self._extended.append(stream)
+            self._changed.notify()
+
     # The engine's thread.
 
     def _run(self) -> None:
@@ -166,6 +172,7 @@ class EngineThread:
         while self._await_work(paused):
             self._check_voices()
             self._apply_cancels()
+            self._apply_extensions()
             self._open_waiting()
             paused = self._to_pause(paused)
             self._park(paused)
@@ -188,7 +195,7 @@ class EngineThread:
         with self._changed:
             self._moved_at = monotonic()
             can_open = len(self._open) < self._engine.n_slots and next_to_open(self._opening) is not None
-            if not (self._closing or can_open or self._cancelled or self._to_check):
+            if not (self._closing or can_open or self._cancelled or self._extended or self._to_check):
                 wait_s = self._engine.wait_s(self._to_pause(paused)) if self._open else math.inf
                 if wait_s > 0:
                     self._changed.wait(min(wait_s, NAP_S) if self._open or self._opening else None)
@@ -221,6 +228,20 @@ class EngineThread:
         for stream in cancelled:
             if stream.slot is not None and self._open.get(stream.slot) is stream:
                 self._engine.cancel(stream.slot)
+
+    def _apply_extensions(self) -> None:
+        """Give the engine the new text of open segments. A stream that waits for a slot is opened with all its text."""
+        with self._changed:
+            extended, self._extended = self._extended, []
+        for stream in extended:
+            if stream.slot is None or self._open.get(stream.slot) is not stream:
+                continue
+            try:
+                self._engine.extend(stream.slot, *stream.new_text())
+            except Exception as error:
+                log.exception("the engine failed to extend a segment")
+                self._failing.append(self._open.pop(stream.slot))
+                self._report_failing(error)
 
     def _open_waiting(self) -> None:
         while len(self._open) < self._engine.n_slots and (stream := self._take_waiting()) is not None:

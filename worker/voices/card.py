@@ -96,7 +96,8 @@ class Card(_Part):
 
     folder: of voice.toml. reference: the recording's path relative to it, or None. mode: "icl" speaks from transcript
     and recording, "x_vector" from the speaker embedding alone (no transcript needed). actions: "skip" leaves out
-    *actions* that stand between sentences, "speak" does not. reference_problem: problem and
+    *actions* that stand between sentences, "speak" does not. text: "whole" reads a segment's text before its first
+    frame, "streaming" one token with each frame, while the text may still be written. reference_problem: problem and
     remedy of a recording that cannot be used, or None. reference_warnings: what would improve the recording. The
     registry sets both; they are never read from the file.
     """
@@ -114,6 +115,7 @@ class Card(_Part):
     consent: Text
     pauses: Pauses = Field(default_factory=Pauses)
     actions: Actions = "speak"
+    text: Literal["whole", "streaming"] = "whole"
     preview: Preview = Field(default_factory=Preview)
     folder: Path
     reference_problem: str | None = None

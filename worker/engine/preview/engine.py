@@ -90,6 +90,7 @@ class PreviewEngine:
 
     gpu = None
     memory_bytes = None
+    takes_open_text = False
 
     def __init__(
         self,
@@ -188,6 +189,12 @@ class PreviewEngine:
 
     def _begin(self, segment: Segment) -> _Slot:
         return _Slot(self._synthesiser.begin(segment), segment, self._clock())
+
+    def extend(self, slot: int, text: str, is_end: bool, max_frames: int) -> None:
+        """Raises EngineError: a sentence is synthesised as a whole."""
+        if slot in self._slots:
+            self._free(slot)
+        raise EngineError("the preview engine speaks whole texts", "open a segment for each sentence")
 
     def step(self, held: Collection[int] = ()) -> list[Frames]:
         """At most 12 due frames of every slot; waits up to 20 ms when frames are due and none is there."""

@@ -51,6 +51,7 @@ class QwenSpeaker:
     """An Engine over a QwenEngine. cache: of prompts; None makes them at every start."""
 
     has_codes = True
+    takes_open_text = False
 
     def __init__(self, engine: QwenEngine, cache: PromptCache | None) -> None:
         self._engine = engine
@@ -134,6 +135,9 @@ class QwenSpeaker:
         slot = self._batch.open(active)
         self._runaways[slot] = Runaway()
         return slot
+
+    def extend(self, slot: int, text: str, is_end: bool, max_frames: int) -> None:
+        raise EngineError("this engine speaks whole texts")
 
     def step(self, paused: Collection[int] = ()) -> list[Frames]:
         """Advance every slot that is not paused. Raises EngineError when the batch failed; then every slot is free."""
