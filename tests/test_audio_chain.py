@@ -18,12 +18,15 @@ FRAME = np.random.default_rng(3).uniform(-0.5, 0.5, 1920).astype(np.float32)
 SILENT_FRAME = np.zeros(1920, dtype=np.float32)
 
 
-def spoken(chain: Chain, segments: list[list[Pcm]], pause_ms: int = 0) -> list[bytes]:
-    """All that a chain gives for segments, each a list of pieces."""
+def spoken(chain: Chain, segments: list[list[Pcm]], pause_ms: int = 0, *, is_decided: bool = True) -> list[bytes]:
+    """All that a chain gives for segments, each a list of pieces. is_decided: pauses are known when segments begin."""
     out: list[bytes] = []
     for index, pieces in enumerate(segments):
-        chain.begin_segment(pause_ms if index < len(segments) - 1 else None)
+        pause = pause_ms if index < len(segments) - 1 else None
+        chain.begin_segment(pause if is_decided else None, is_decided=is_decided)
         out += [chain.feed(piece) for piece in pieces]
+        if not is_decided:
+            chain.decide(pause)
         out.append(chain.end_segment())
     return [*out, chain.flush()]
 
@@ -32,20 +35,27 @@ def spoken(chain: Chain, segments: list[list[Pcm]], pause_ms: int = 0) -> list[b
 @given(
     st.sampled_from(SAMPLE_RATES),
     st.sampled_from(Encoding),
-    st.lists(st.tuples(st.integers(0, 4000), st.sampled_from([0.0, 0.001, 0.7])), max_size=4),
+    st.lists(st.tuples(st.integers(0, 24_000), st.sampled_from([0.0, 0.001, 0.7])), max_size=4),
     st.lists(st.integers(0, 4000), max_size=8),
     st.sampled_from([0, 15, 120, 300]),
+    st.booleans(),
     st.integers(0, 2**32 - 1),
 )
-def test_the_bytes_do_not_depend_on_where_the_input_was_cut(
-    rate: int, encoding: Encoding, parts: list[tuple[int, float]], cuts: list[int], pause_ms: int, seed: int
+def test_the_bytes_depend_neither_on_cuts_nor_on_when_a_pause_is_decided(
+    rate: int,
+    encoding: Encoding,
+    parts: list[tuple[int, float]],
+    cuts: list[int],
+    pause_ms: int,
+    is_decided: bool,
+    seed: int,
 ) -> None:
     noise = np.random.default_rng(seed)
     whole = [noise.uniform(-level, level, n).astype(np.float32) for n, level in parts]
     one, many = Chain(rate, encoding), Chain(rate, encoding)
     expected = b"".join(spoken(one, [[pcm] for pcm in whole], pause_ms))
     cut = [np.split(pcm, sorted(min(at, pcm.size) for at in cuts)) for pcm in whole]
-    assert b"".join(spoken(many, cut, pause_ms)) == expected
+    assert b"".join(spoken(many, cut, pause_ms, is_decided=is_decided)) == expected
     assert (many.n_samples, many.audible_at) == (one.n_samples, one.audible_at)
     assert len(expected) == one.n_samples * bytes_per_sample(encoding)
 
@@ -161,7 +171,10 @@ def test_calls_out_of_order_are_refused() -> None:
         chain.feed(FRAME)
     with pytest.raises(RuntimeError, match="no segment"):
         chain.end_segment()
-    chain.begin_segment()
+    chain.begin_segment(is_decided=False)
+    with pytest.raises(RuntimeError, match="decide"):
+        chain.end_segment()
+    chain.decide(None)
     with pytest.raises(RuntimeError, match="is open"):
         chain.begin_segment()
     with pytest.raises(RuntimeError, match="end_segment"):

@@ -40,6 +40,7 @@ class Chain:
         "_fader",
         "_flushed",
         "_in_segment",
+        "_is_decided",
         "_leading",
         "_max_trim_ms",
         "_onset",
@@ -57,6 +58,7 @@ class Chain:
         self._leading = LeadingTrim(max_trim_ms)
         self._trailing = TrailingSilence(max_trim_ms)
         self._pause_ms: int | None = None
+        self._is_decided = True
         self._fader = Fader()
         self._onset = OnsetMeter()
         self._in_segment = False
@@ -78,14 +80,26 @@ class Chain:
         at = self._onset.audible_at
         return (self._onset.n_samples if at is None else at) * 1000 / self.sample_rate
 
-    def begin_segment(self, pause_ms: int | None = None) -> None:
-        """Begin a segment. pause_ms: the silence after it; None for the last, whose silence is cut to 200 ms."""
+    def begin_segment(self, pause_ms: int | None = None, *, is_decided: bool = True) -> None:
+        """Begin a segment. pause_ms: the silence after it; None for the last, whose silence is cut to 200 ms.
+
+        is_decided: False where the silence is not known yet; `decide` gives it before the segment's end.
+        """
         if self._in_segment or self._flushed:
             raise RuntimeError(
                 "a segment is open, or the utterance was flushed; call end_segment first, or make a new chain"
             )
         self._in_segment = True
         self._leading = LeadingTrim(self._max_trim_ms)
+        self._is_decided = is_decided
+        if is_decided:
+            self.decide(pause_ms)
+        else:
+            self._trailing.begin(0)
+
+    def decide(self, pause_ms: int | None) -> None:
+        """Set the silence after the open segment; None for the last."""
+        self._is_decided = True
         self._pause_ms = None if pause_ms is None else max(pause_ms - PREROLL_MS, 0)
         self._trailing.begin(LAST_SILENCE_MS if self._pause_ms is None else self._pause_ms)
 
@@ -97,6 +111,8 @@ class Chain:
     def end_segment(self, pcm: NDArray[np.float32] = NOTHING) -> bytes:
         """Add the segment's last samples and end it; return the rest of it. pcm: float32 [n], finite."""
         self._check(pcm)
+        if not self._is_decided:
+            raise RuntimeError("the silence after the segment is not known; call decide first")
         self._in_segment = False
         rest = np.concatenate((self._trimmed(pcm), self._trailing.feed(self._leading.flush())))
         data = self._encode(self._fader.end(rest))
