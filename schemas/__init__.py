@@ -7,6 +7,7 @@ other languages.
 """
 
 from schemas.errors import RETRYABLE, ErrorCode, JobError, MakimaError, WireError
+from schemas.heard import Heard, what_was_heard
 from schemas.jobs import (
     LANGUAGES,
     SAMPLE_RATES,
@@ -35,6 +36,7 @@ __all__ = [
     "Entry",
     "Error",
     "ErrorCode",
+    "Heard",
     "Job",
     "JobError",
     "MakimaError",
@@ -53,4 +55,5 @@ __all__ = [
     "stream_fields",
     "unpack",
     "unpack_codes",
+    "what_was_heard",
 ]

@@ -9,11 +9,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from schemas import asyncapi, documents, error_page, golden
+from schemas import asyncapi, documents, error_page, golden, golden_heard, golden_streams
 from schemas.errors import MakimaError
 from schemas.jobs import VERSION
 
-GENERATED = ("json/*.json", "asyncapi.yaml", "vectors/*.msgpack", "vectors/*.bin", "vectors/index.json")
+GENERATED = (
+    "json/*.json", "asyncapi.yaml", "vectors/*.msgpack", "vectors/*.bin", "vectors/*.json", "vectors/streams/*.json",
+)  # fmt: skip
 
 
 def export(folder: Path, docs: Path | None = None) -> list[Path]:
@@ -41,6 +43,9 @@ def _contents(folder: Path, docs: Path | None) -> dict[Path, bytes]:
     contents[folder / "asyncapi.yaml"] = _yaml(asyncapi.document(f"{VERSION}.0.0"))
     contents |= {folder / f"vectors/{name}": content for name, content in golden.files().items()}
     contents[folder / "vectors/index.json"] = _json(golden.index())
+    contents[folder / "vectors/heard.json"] = _json(golden_heard.heard())
+    for name, stream in golden_streams.streams().items():
+        contents[folder / f"vectors/streams/{name}.json"] = _json_lines(stream)
     if docs is not None:
         contents[docs / "errors.md"] = error_page.page().encode()
     return contents
@@ -48,6 +53,13 @@ def _contents(folder: Path, docs: Path | None) -> dict[Path, bytes]:
 
 def _json(document: Any) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _json_lines(stream: golden_streams.Stream) -> bytes:
+    """A golden stream, one step a line."""
+    steps = ",\n".join(f"    {json.dumps(step, ensure_ascii=False)}" for step in stream["steps"])
+    note = json.dumps(stream["note"], ensure_ascii=False)
+    return f'{{\n  "note": {note},\n  "steps": [\n{steps}\n  ]\n}}\n'.encode()
 
 
 def _yaml(document: Any) -> bytes:
