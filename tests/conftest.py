@@ -110,6 +110,7 @@ def make_settings(url: str, **changes: object) -> Settings:
         "engine": "preview",
         "preview_voices": PREVIEW_VOICES,
         "lease_ms": 1000,
+        "ahead_ms": 0,
     }
     return Settings(_env_file=None, **(given | changes))  # type: ignore[arg-type]
 
@@ -136,6 +137,9 @@ async def client(settings: Settings) -> AsyncIterator[Client]:
         yield connected
 
 
+_PROCESS = {"PYTHONUNBUFFERED": "1", "MAKIMA_TTS_PREVIEW_VOICES": PREVIEW_VOICES, "MAKIMA_TTS_AHEAD_MS": "0"}
+
+
 class Process:
     """A `makima-tts worker` of its own process."""
 
@@ -146,7 +150,7 @@ class Process:
             cwd=REPOSITORY,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "MAKIMA_TTS_PREVIEW_VOICES": PREVIEW_VOICES, **(env or {})},
+            env=os.environ | _PROCESS | (env or {}),
         )
 
     def wait_until_ready(self) -> None:

@@ -6,6 +6,7 @@ a list of chunks, from which another attempt can resume as after a take-over.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -20,10 +21,12 @@ from schemas.messages import Audio
 from schemas.wire import unpack_codes
 from worker.audio.decode import decode
 from worker.engine.base import N_CODEBOOKS, SAMPLE_RATE_HZ, Engine, VoiceUnavailable
+from worker.engine.playback import Playback
 from worker.engine.thread import EngineThread
 from worker.stream.lease import Lease
 from worker.stream.progress import DeliveredChunk, Progress
 from worker.utterance.delivery import Delivery
+from worker.utterance.hold import Hold
 from worker.utterance.plan import SpeechPlan
 from worker.voices.card import Card
 
@@ -73,7 +76,7 @@ class Rehearsal:
         plan = SpeechPlan.of(_job(text, language, seed), card, self._thread.engine.has_codes)
         writer = _Memory([] if after is None else list(after.chunks))
         began = monotonic()
-        delivery = Delivery(self._thread, cast(Any, writer), plan, _lease(), begun_ms=0)
+        delivery = Delivery(self._thread, cast(Any, writer), plan, _lease(), 0, Hold(Playback(), 0, asyncio.sleep))
         try:
             await delivery.run()
         finally:

@@ -114,6 +114,7 @@ class Worker:
             default_voice=self._settings.default_voice,
             max_text_chars=self._settings.max_text_chars,
             max_attempts=self._settings.max_attempts,
+            ahead_ms=self._settings.ahead_ms,
             arithmetic=self._engine.engine.arithmetic,
         )
 

@@ -212,6 +212,12 @@ class SessionWriter:
     async def _append(self, fields: list[Any]) -> list[Any]:
         return await self._run(APPEND, self._epoch + b"-%d" % (self._n - 1), self._epoch + b"-%d" % self._n, *fields)
 
+    async def check(self) -> None:
+        """Return while the job may go on; writes nothing. Raises CancelRequested, RelayLeft."""
+        answer = await self._run(APPEND, b"", self._epoch + b"-%d" % (self._n - 1))  # no entry's ID is empty
+        if answer[0] in (b"CANCELLED", b"GONE"):
+            raise self._stop(answer)
+
     async def end(self, message: Message, code: str = "", text: str = "") -> None:
         """Write the terminal entry. Raises Stop, LeaseLost."""
         await self._lease.confirm()

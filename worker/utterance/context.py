@@ -18,6 +18,7 @@ from worker.voices.registry import Registry
 class WorkerContext:
     """The parts and limits of one worker. arithmetic: None if the engine does not name the arithmetic of its samples.
 
+    ahead_ms: how far a job without a limit of its own may be ahead of its listener; 0 for no limit.
     voices: returns the registry in use, which a reload replaces.
     """
 
@@ -29,5 +30,6 @@ class WorkerContext:
     default_voice: str
     max_text_chars: int
     max_attempts: int
+    ahead_ms: int
     admission: Admission = field(default_factory=Admission)
     arithmetic: Arithmetic | None = None

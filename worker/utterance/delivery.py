@@ -16,6 +16,7 @@ from worker.engine.segment_stream import SegmentStream
 from worker.engine.thread import EngineThread
 from worker.stream.lease import Lease
 from worker.stream.session_writer import SessionWriter
+from worker.utterance.hold import Hold
 from worker.utterance.plan import SpeechPlan
 
 
@@ -27,13 +28,14 @@ class Delivery:
     """
 
     def __init__(
-        self, engine: EngineThread, writer: SessionWriter, plan: SpeechPlan, lease: Lease, begun_ms: int
+        self, engine: EngineThread, writer: SessionWriter, plan: SpeechPlan, lease: Lease, begun_ms: int, hold: Hold
     ) -> None:
         self._engine = engine
         self._writer = writer
         self._plan = plan
         self._lease = lease
         self._begun_ms = begun_ms
+        self._hold = hold
         self._began_at = monotonic()
         self._chain = Chain(plan.job.sample_rate, plan.job.encoding)
         self._sample_bytes = bytes_per_sample(plan.job.encoding)
@@ -73,7 +75,7 @@ class Delivery:
             self._stream.cancel()
 
     async def _speak(self, index: int, is_last: bool) -> None:
-        stream = self._stream = self._engine.open(self._plan.segment(index, self._writer.progress))
+        stream = self._stream = self._engine.open(self._plan.segment(index, self._writer.progress), self._hold.playback)
         self._chain.begin_segment(self._plan.pause_ms(index))
         unwritten: list[Frames] = []  # frames whose samples the chain still holds back or has trimmed
         while True:
@@ -124,10 +126,13 @@ class Delivery:
 
     def _messages_data(self, data: bytes) -> list[bytes]:
         """The data cut into what one message may carry: silence that the chain held back comes with what follows it."""
-        most = MAX_DATA_BYTES // self._sample_bytes * self._sample_bytes
+        most = int(min(MAX_DATA_BYTES // self._sample_bytes, self._hold.most_s * self._plan.job.sample_rate))
+        most *= self._sample_bytes
         return [data[at : at + most] for at in range(0, len(data), most)] or [b""]
 
     async def _append(self, data: bytes, codes: bytes, is_final: bool) -> None:
+        n_samples = len(data) // self._sample_bytes
+        await self._hold.until_due(n_samples / self._plan.job.sample_rate)
         message = Audio(
             v=1,
             type="audio",
@@ -138,7 +143,9 @@ class Delivery:
             data=data,
             is_final=is_final,
         )
-        await self._writer.write(message, len(data) // self._sample_bytes, codes)
+        await self._writer.write(message, n_samples, codes)
+        if n_samples:
+            self._hold.playback.wrote(n_samples / self._plan.job.sample_rate)
 
     def _new_codes(self, index: int, frames: list[Frames]) -> tuple[int, bytes]:
         """Codes ([n, 16] uint16, little-endian) that are not on the stream yet, and the index of their first frame."""
@@ -172,7 +179,7 @@ class Delivery:
             queue_ms=queue_ms,
             first_audio_ms=first_audio_ms if writer.delivered else 0,
             leading_silence_ms=round(self._chain.leading_silence_ms),
-            rtf=(monotonic() - self._began_at) / spoken_s if spoken_s else 0.0,
+            rtf=(monotonic() - self._began_at - self._hold.held_s) / spoken_s if spoken_s else 0.0,
             seed=job.seed,
             voice=self._plan.voice.name,
             model=model,

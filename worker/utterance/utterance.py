@@ -5,6 +5,7 @@ An exception leaves that sequence; `run` maps each one to an ending in `outcome`
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 
@@ -20,12 +21,14 @@ from worker.stream.transport.retry import Refusal
 from worker.utterance.admission import Permit, WorkerReserved
 from worker.utterance.context import WorkerContext
 from worker.utterance.delivery import Delivery
+from worker.utterance.hold import Hold, playback_of
 from worker.utterance.outcome import Outcome
 from worker.utterance.plan import SpeechPlan
 from worker.voices.card import Card
 from worker.voices.registry import UnknownVoice
 
 log = logging.getLogger(__name__)
+WATCH_S = 0.08
 
 
 @dataclass(slots=True)
@@ -103,7 +106,9 @@ class Utterance:
             await self._be_admitted(permit, request)
         begun_ms = await self._writer.begin(request)
         context.metrics.attempts.observe(self._writer.attempt)
-        delivery = Delivery(context.engine, self._writer, plan, self.lease, begun_ms)
+        limit_ms = context.ahead_ms if job.ahead_ms is None else job.ahead_ms
+        hold = Hold(playback_of(self._writer, job.sample_rate, begun_ms, limit_ms), limit_ms, self._watch)
+        delivery = Delivery(context.engine, self._writer, plan, self.lease, begun_ms, hold)
         self._outcome.delivery = delivery
         try:
             await delivery.run()
@@ -113,6 +118,11 @@ class Utterance:
         await self._writer.end(complete)
         context.metrics.completed(complete)
         await self._outcome.settle("ok")
+
+    async def _watch(self, seconds: float) -> None:
+        """Wait so long at most; raises Stop soon after the session has ended the job."""
+        await asyncio.sleep(min(seconds, WATCH_S))
+        await self._writer.check()
 
     async def _be_admitted(self, permit: Permit, request: BeginRequest) -> None:
         """Wait until the job may run. A suspected poison job spends no attempt while it waits."""
