@@ -88,7 +88,7 @@ def demo(
 @app.command()
 @takes("redis_url", "session_redis_url", "prefix")
 def speak(
-    text: str,
+    text: Annotated[str, typer.Argument(help="The text, or - to speak standard input while it arrives.")],
     out: Annotated[str, typer.Option(help="WAV file to write, or - for raw samples on stdout.")] = "-",
     flags: Given = NONE,
     session: Annotated[str | None, typer.Option(help="Session id; a new one by default.")] = None,
@@ -99,6 +99,9 @@ def speak(
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same speech.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 to 2; the voice's by default.")] = None,
     ttl_ms: Annotated[int | None, typer.Option(help="Milliseconds after which an unbegun job expires.")] = None,
+    ahead_ms: Annotated[
+        int | None, typer.Option(help="How far speech may be ahead of its listener; 0, no limit, with --out.")
+    ] = None,
     timeout_s: Annotated[float, typer.Option(help="Seconds without a new entry after which to give up.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
@@ -108,7 +111,7 @@ def speak(
 
     options = {
         "voice": voice, "language": language, "sample_rate": sample_rate, "encoding": encoding, "seed": seed,
-        "temperature": temperature, "ttl_ms": ttl_ms,
+        "temperature": temperature, "ttl_ms": ttl_ms, "ahead_ms": ahead_ms,
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
     raise SystemExit(run(settings_of(flags), SpeakRequest(text, out, session, given, timeout_s, as_json)))

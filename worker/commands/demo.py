@@ -36,7 +36,7 @@ ENDINGS = {
 def demo(text: str, out: Path, language: str | None, as_json: bool, settings_for: Callable[[str], Settings]) -> int:
     """Speak `text` into a WAV file and print the measurements. Returns 1 after printing an error."""
     try:
-        options = {"ttl_ms": 300_000} | ({} if language is None else {"language": language})
+        options = {"ttl_ms": 300_000, "ahead_ms": 0} | ({} if language is None else {"language": language})
         fields = job_fields(session_id="demo", text=text, **options)
         with embedded_valkey() as valkey:
             received = asyncio.run(_receive(settings_for(valkey.url), fields))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -91,21 +91,32 @@ class ReceivedAudio:
         }
 
 
-async def follow(client: Client, session_id: str, entry_id: str, timeout_s: float) -> AsyncIterator[Entry]:
-    """The entries of one job up to the terminal one. Raises NothingReceived after timeout_s without an entry."""
-    entries = client.listen(session_id)
-    try:
-        while True:
-            try:
+async def follow(
+    client: Client,
+    session_id: str,
+    entry_id: str,
+    timeout_s: float,
+    may_pause: Callable[[], bool] = lambda: False,
+) -> AsyncIterator[Entry]:
+    """The entries of one job up to the terminal one.
+
+    Raises NothingReceived after timeout_s without an entry, unless may_pause returns True then.
+    """
+    after = "0"
+    while True:
+        entries = client.listen(session_id, after)
+        try:
+            while True:
                 async with asyncio.timeout(timeout_s):
-                    _, entry = await anext(entries)
-            except TimeoutError:
+                    after, entry = await anext(entries)
+                if entry.entry == entry_id:
+                    yield entry
+                    if entry.type in TERMINAL:
+                        return
+        except TimeoutError:
+            if not may_pause():
                 raise NothingReceived(
                     f"no entry for {timeout_s:.0f} s", "check that a worker runs: makima-tts queue status"
                 ) from None
-            if entry.entry == entry_id:
-                yield entry
-                if entry.type in TERMINAL:
-                    return
-    finally:
-        await entries.aclose()  # type: ignore[attr-defined]
+        finally:
+            await entries.aclose()  # type: ignore[attr-defined]

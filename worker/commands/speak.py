@@ -1,4 +1,7 @@
-"""`speak`: publish one job to any Redis and listen to it, into a WAV file or as raw samples."""
+"""`speak`: publish one job to any Redis and listen to it, into a WAV file or as raw samples.
+
+The text "-" is standard input, spoken while it arrives.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,22 +23,27 @@ from schemas.errors import MakimaError
 from schemas.jobs import job_fields
 from schemas.messages import Audio, Cancelled, Complete, Error, Message
 from schemas.wire import Entry
+from worker.commands.arriving import arriving
 from worker.commands.received import ReceivedAudio, follow
 from worker.commands.signals import Leaving
 from worker.commands.terminal import complain, redis_problem
 from worker.settings import Settings
 from worker.stream.client import Client
 from worker.stream.keys import Keys
+from worker.stream.text_writer import TextWriter
 from worker.stream.transport.address import addresses
 from worker.stream.transport.retry import RedisError
 
-RAW = "-"
-CANCEL_WITHIN_S = 2.0
+RAW = STDIN = "-"
+NO_LIMIT = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakRequest:
-    """The arguments of the command. out: a path, or "-" for raw samples on stdout (none with as_json)."""
+    """The arguments of the command. text: or "-" for stdin. out: or "-" for raw samples on stdout (none with as_json).
+
+    options: other fields of the job.
+    """
 
     text: str
     out: str
@@ -53,8 +60,7 @@ def speak(settings: Settings, request: SpeakRequest) -> int:
         complain("raw samples would be written to the terminal; name a file with --out, or use a pipe")
         return 2
     try:
-        fields = job_fields(session_id=session_id, text=request.text, **request.options)
-        received = asyncio.run(_listen(settings, request, fields))
+        received = asyncio.run(_listen(settings, request, _fields(session_id, request)))
     except BrokenPipeError:  # the reader of the samples has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards what is buffered
         return 1
@@ -65,6 +71,18 @@ def speak(settings: Settings, request: SpeakRequest) -> int:
         complain(error)
         return 1
     return _conclude(received, request)
+
+
+def _fields(session_id: str, request: SpeakRequest) -> dict[str, str]:
+    """The job's fields. Raises JobError.
+
+    A file has no listener whom the speech could be too far ahead of. A pipe may lead to a player: the worker's limit
+    stays, so that closing the pipe stops the work on what would never be heard.
+    """
+    options = ({} if request.out == RAW else {"ahead_ms": NO_LIMIT}) | dict(request.options)
+    if request.text == STDIN:
+        return job_fields(session_id, job_id=f"stdin-{secrets.token_hex(6)}", **options)
+    return job_fields(session_id, request.text, **options)
 
 
 def _conclude(received: ReceivedAudio, request: SpeakRequest) -> int:
@@ -85,6 +103,41 @@ def _conclude(received: ReceivedAudio, request: SpeakRequest) -> int:
 
 
 async def _listen(settings: Settings, request: SpeakRequest, fields: Mapping[str, str]) -> ReceivedAudio:
+    async with Client(*addresses(settings), Keys(settings.prefix)) as client:
+        session_id, entry_id = fields["session_id"], await client.publish(fields)
+        leaving = Leaving()
+        try:
+            if request.text != STDIN:
+                return await _receive(client, request, session_id, entry_id, None)
+            text = client.text(session_id, fields["job_id"])
+            receiving = asyncio.create_task(_receive(client, request, session_id, entry_id, text))
+            feeding = asyncio.create_task(text.write_all(arriving()))
+            await _until_first(receiving, feeding)
+            return receiving.result()
+        except (asyncio.CancelledError, OSError, RedisError, MakimaError):  # nothing reads the audio any more
+            await client.try_to_cancel(session_id, entry_id)
+            leaving.end()
+            raise
+
+
+async def _until_first(receiving: asyncio.Task[ReceivedAudio], feeding: asyncio.Task[None]) -> None:
+    """Wait for the end of the job, which may come before the end of its text. Raises the first error of either."""
+    running = {receiving, feeding}
+    try:
+        while receiving in running:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _receive(
+    client: Client, request: SpeakRequest, session_id: str, entry_id: str, text: TextWriter | None
+) -> ReceivedAudio:
+    """Receive the job to its end. text: that of an open job, which may pause for as long as the worker waits for it."""
     received = ReceivedAudio()
     console = Console(stderr=True, highlight=False)
     columns = (
@@ -93,21 +146,16 @@ async def _listen(settings: Settings, request: SpeakRequest, fields: Mapping[str
         TextColumn("{task.fields[received]}"),
         TimeElapsedColumn(),
     )
-    bar = Progress(*columns, console=console, transient=True, disable=request.as_json or not console.is_terminal)
-    async with Client(*addresses(settings), Keys(settings.prefix)) as client:
-        entry_id = await client.publish(fields)
-        leaving = Leaving()
-        try:
-            with bar:
-                row = bar.add_task(f"session {fields['session_id']}", total=None, received="queued")
-                async for entry in follow(client, fields["session_id"], entry_id, request.timeout_s):
-                    await asyncio.to_thread(_show, received, entry, request)  # stdout may be a pipe that is full
-                    bar.update(row, received=f"{received.figures()['audio_s']:.1f} s received")
-        except (asyncio.CancelledError, BrokenPipeError):  # a signal or a closed pipe: nothing reads the audio any more
-            with suppress(TimeoutError, RedisError, OSError):
-                await asyncio.wait_for(client.cancel(fields["session_id"], entry_id), CANCEL_WITHIN_S)
-            leaving.end()
-            raise
+
+    def waits_for_text() -> bool:
+        return text is not None and not text.has_ended and received.begin is not None
+
+    entries = follow(client, session_id, entry_id, request.timeout_s, waits_for_text)
+    with Progress(*columns, console=console, transient=True, disable=request.as_json or not console.is_terminal) as bar:
+        row = bar.add_task(f"session {session_id}", total=None, received="queued")
+        async for entry in entries:
+            await asyncio.to_thread(_show, received, entry, request)  # stdout may be a pipe that is full
+            bar.update(row, received=f"{received.figures()['audio_s']:.1f} s received")
     return received
 
 

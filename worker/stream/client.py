@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 
 import redis
 
 from schemas.wire import Entry, read_entry
 from worker.stream.keys import SESSION_TTL_MS, Keys
+from worker.stream.text_writer import TextWriter
 from worker.stream.transport.address import Address
 from worker.stream.transport.base import Word
 from worker.stream.transport.open import open_link
 
 BLOCK_MS = 1000
 LEAVE_TTL_MS = 10_000
+CANCEL_WITHIN_S = 2.0
 LAST_SEQ = 2**64 - 1
 TERMINAL = frozenset({"complete", "cancelled", "error"})
 
 
 class Client:
-    """A producer and relay in one. Raises redis-py's errors; retries nothing."""
+    """A producer and relay in one. Raises redis-py's errors; retries nothing but the pieces of a text."""
 
     def __init__(self, jobs: Address, sessions: Address, keys: Keys) -> None:
         self._keys = keys
@@ -47,6 +50,24 @@ class Client:
         entry_id: bytes = await self._jobs.call("XADD", self._keys.jobs, "*", *arguments)
         return entry_id.decode()
 
+    def text(self, session_id: str, job_id: str) -> TextWriter:
+        """The writer of the text of an open job."""
+        return TextWriter(self._sessions, self._keys.text(session_id, job_id))
+
+    async def publish_text(self, fields: Mapping[str, str], pieces: AsyncIterator[str]) -> str:
+        """Publish an open job, then its text while the iterator gives it; returns the job's entry ID after the end.
+
+        The job comes first, so that a worker waits for the first piece. When the iterator or a write raises, or the
+        calling task is cancelled, the session's jobs up to this one are cancelled.
+        """
+        entry_id = await self.publish(fields)
+        try:
+            await self.text(fields["session_id"], fields["job_id"]).write_all(pieces)
+        except BaseException:
+            await self.try_to_cancel(fields["session_id"], entry_id)
+            raise
+        return entry_id
+
     async def listen(self, session_id: str, after: str = "0") -> AsyncIterator[tuple[str, Entry]]:
         """Yield (stream ID, entry) for every entry of a session's stream after an ID. Never ends by itself."""
         key = self._keys.audio(session_id)
@@ -68,6 +89,12 @@ class Client:
         while isinstance(answers[-1], redis.ResponseError):  # a newer `begin` came between: append above it
             answers = [await self._append_cancel(audio, upto)]
         return upto
+
+    async def try_to_cancel(self, session_id: str, upto: str) -> None:
+        """`cancel`, given up after 2 s or when Redis is unreachable."""
+        with suppress(redis.RedisError, OSError):  # a time-out is an OSError
+            async with asyncio.timeout(CANCEL_WITHIN_S):
+                await self.cancel(session_id, upto)
 
     async def leave(self, session_id: str) -> None:
         """Cancel all jobs and let the stream expire in 10 s. The stream is never deleted."""
