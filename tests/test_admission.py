@@ -95,6 +95,17 @@ async def test_of_several_suspects_one_stays() -> None:
     await party.falls_silent("suspect 1")
 
 
+async def test_a_worker_with_more_jobs_than_slots_keeps_no_suspect() -> None:
+    party = Party()
+    party.admission = Admission(lambda: len(party.tasks) > 2)
+    await party.comes("a", "b", "suspect", "c")
+    assert party.delivery == ["a", "b", "c"]
+    assert party.sent_away == ["suspect"]
+    assert not party.admission.is_reserved
+    for name in ("a", "b", "c"):
+        await party.falls_silent(name)
+
+
 async def test_a_suspect_that_is_cancelled_frees_the_floor() -> None:
     party = Party()
     await party.comes("a", "suspect 1")

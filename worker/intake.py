@@ -1,13 +1,15 @@
 """The intake of jobs: claims, take-overs and sweeps. Each may fail without stopping the others.
 
 The loop claims as many jobs as there are free slots, then sleeps until the doorbell, a freed slot, a timer or the drain
-wakes it.
+wakes it. Orphans, the jobs of workers that fell silent, come before new jobs. A worker without a free slot takes them
+too, a little later, so that one with a free slot gets them first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -24,6 +26,7 @@ from worker.stream.transport.retry import MissingRight, Refusal, RetryPolicy, ba
 
 SWEEP_EVERY_S = SWEEP_EVERY_MS / 1000
 SILENT_LEASES = 0.75  # silence, in leases, after which a worker counts as dead: a take-over starts early
+SILENT_LEASES_FULL = 1.0  # the same for a worker without a free slot
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -31,7 +34,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """The intake's view of its worker. is_open: False while no job may be taken. n_free: slots without a job.
+    """The intake's view of its worker. is_open: False while no job may be taken.
+
+    n_free: slots without a job. n_spare: orphans that may be taken over, also beyond the slots.
 
     may_take_over: False while beats go to another server than claims: live workers would look silent there. begin:
     starts claimed jobs.
@@ -40,6 +45,7 @@ class Slots:
     is_open: Callable[[], bool]
     may_take_over: Callable[[], bool]
     n_free: Callable[[], int]
+    n_spare: Callable[[], int]
     begin: Callable[[list[Lease]], None]
 
 
@@ -57,7 +63,8 @@ class Intake:
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _is_over: bool = False
     _bell_task: asyncio.Task[None] | None = None
-    _reclaim_at: float = 0.0
+    _look_at: float = 0.0  # when to look for orphans in any case
+    _orphan_at: float = math.inf  # when a worker with a free slot may find one
     _refused: dict[str, tuple[float, str]] = field(default_factory=dict)  # refused action: since when, and why
 
     def wake(self) -> None:
@@ -86,8 +93,9 @@ class Intake:
         """Take jobs until `end`. Raises MissingRight if this Redis user has never had the rights."""
         while not self._is_over:
             claim = None
-            if self._n_free > 0 and monotonic() >= self._reclaim_at:
-                self._reclaim_at = monotonic() + self.lease_s / 4 * random.uniform(0.75, 1.25)  # noqa: S311
+            if self._n_spare > 0 and monotonic() >= self._reclaim_at:
+                self._look_at = monotonic() + self.lease_s / 4 * random.uniform(0.75, 1.25)  # noqa: S311
+                self._orphan_at = math.inf
                 await self._unless_refused("taking jobs over", self._take_over)
             if self.slots.is_open():
                 claim = await self._unless_refused("claiming jobs", self._claim)
@@ -138,18 +146,32 @@ class Intake:
         )  # else live workers could not renew leases either
         if not has_answered or not self.slots.may_take_over():
             return
-        n_free, asked_at = self._n_free, monotonic()
-        silent_ms = round(self.lease_s * 1000 * SILENT_LEASES)
-        taken = await self.retry(lambda: self.queue.reclaim(silent_ms, n_free, asked_at))
-        self._reclaim_at = min(self._reclaim_at, monotonic() + taken.due_s)
+        if self._n_free == 0 or await self._reclaim(SILENT_LEASES, self._n_free):
+            await self._reclaim(SILENT_LEASES_FULL, self._n_spare)
+
+    async def _reclaim(self, silent_leases: float, count: int) -> bool:
+        """Take up to `count` orphans over; True when that many were found, so that there may be more."""
+        if count == 0:
+            return False
+        asked_at = monotonic()
+        silent_ms = round(self.lease_s * 1000 * silent_leases)
+        taken = await self.retry(lambda: self.queue.reclaim(silent_ms, count, asked_at))
+        self._orphan_at = monotonic() + taken.due_s - (silent_leases - SILENT_LEASES) * self.lease_s
         self.metrics.reclaimed.inc(len(taken.leases))
         self.slots.begin(taken.leases)
+        return len(taken.leases) == count
+
+    @property
+    def _reclaim_at(self) -> float:
+        """Monotonic seconds at which to look for orphans."""
+        later_s = 0.0 if self._n_free > 0 else (SILENT_LEASES_FULL - SILENT_LEASES) * self.lease_s
+        return min(self._look_at, self._orphan_at + later_s)
 
     async def _sleep(self, claim: Claim | None) -> None:
         """Sleep until `wake`, the doorbell, the next take-over check or the next delayed job."""
         delay_s = max(0.0, self._reclaim_at - monotonic())
         if claim is None or not self._n_free:
-            delay_s = self.lease_s / 2  # without a free slot, only to claim expired jobs
+            delay_s = min(self.lease_s / 2, delay_s if self._n_spare else math.inf)  # to claim expired jobs
         else:
             if claim.wait_ms is not None:
                 delay_s = min(delay_s, claim.wait_ms / 1000)
@@ -172,5 +194,10 @@ class Intake:
 
     @property
     def _n_free(self) -> int:
-        """How many jobs may be taken."""
+        """How many jobs may be claimed."""
         return max(0, self.slots.n_free()) if self.slots.is_open() else 0
+
+    @property
+    def _n_spare(self) -> int:
+        """How many orphans may be taken over."""
+        return max(0, self.slots.n_spare()) if self.slots.is_open() else 0

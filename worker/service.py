@@ -29,6 +29,7 @@ from worker.stream.masters import MasterCheck
 from worker.stream.queue import Doorbell, JobQueue
 from worker.stream.session_writer import SessionPlane
 from worker.stream.transport.retry import PASSING, RedisError, Refusal
+from worker.utterance.admission import Admission
 from worker.utterance.context import WorkerContext
 from worker.utterance.utterance import Utterance
 from worker.voices.registry import Registry
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 DEPTHS_EVERY_S = 5.0
 LAST_COMMAND_S = 5.0  # for each last command at shutdown, since Redis may be unreachable
+MOST_RESTING = 8  # jobs a slot that rest: their speech is far ahead of its listener
 SICK_GRACE_S = 0.3  # for each step of the shutdown of a worker with a sick engine
 
 
@@ -81,7 +83,8 @@ class Worker:
         slots = Slots(
             self._is_taking,
             lambda: self._masters.has_one_master,
-            lambda: self._n_slots - len(self._running),
+            lambda: self._n_slots - self._n_busy(),
+            lambda: 2 * self._n_slots - self._n_busy(),
             self._begin_all,
         )
         self._intake = Intake(
@@ -115,6 +118,7 @@ class Worker:
             max_text_chars=self._settings.max_text_chars,
             max_attempts=self._settings.max_attempts,
             ahead_ms=self._settings.ahead_ms,
+            admission=Admission(lambda: self._n_busy() > self._n_slots),
             arithmetic=self._engine.engine.arithmetic,
         )
 
@@ -207,12 +211,17 @@ class Worker:
         """False while the engine hangs, since jobs would only wait for it, and while a suspected poison job runs."""
         return self._liveness.engine_moves() and not self._context.admission.is_reserved
 
+    def _n_busy(self) -> int:
+        """Jobs that count against the slots: not those that rest. With orphans it may exceed them."""
+        n_resting = sum(utterance.is_resting for utterance, _ in self._running.values())
+        return len(self._running) - min(n_resting, MOST_RESTING * self._n_slots)
+
     def _begin_all(self, leases: list[Lease]) -> None:
         for lease in leases:
             self._heartbeat.add(lease)
             utterance = Utterance(self._context, lease)
             self._running[lease] = (utterance, self._group.create_task(self._run_one(utterance)))
-        self.metrics.slots_busy.set(len(self._running))
+        self.metrics.slots_busy.set(self._n_busy())
 
     async def _run_one(self, utterance: Utterance) -> None:
         lease = utterance.lease
@@ -223,7 +232,7 @@ class Worker:
         finally:
             self._heartbeat.remove(lease)
             del self._running[lease]
-            self.metrics.slots_busy.set(len(self._running))
+            self.metrics.slots_busy.set(self._n_busy())
             self._intake.wake()
 
     def _lost(self, lease: Lease) -> None:
@@ -258,6 +267,7 @@ class Worker:
         while True:
             self._liveness.tick()
             self._masters.check()
+            self.metrics.slots_busy.set(self._n_busy())
             await asyncio.sleep(self._lease_s / 8)
 
     async def _watch_engine(self) -> None:
@@ -285,6 +295,6 @@ class Worker:
             "model": self._engine.engine.name,
             "computed_on": self._context.arithmetic.name if self._context.arithmetic else None,
             "slots": self._n_slots,
-            "busy": len(self._running),
+            "busy": self._n_busy(),
             "draining": self._draining.is_set(),
         }

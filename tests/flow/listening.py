@@ -13,14 +13,14 @@ import redis
 from schemas.jobs import derived_seed
 from schemas.messages import Audio, Begin, Cancelled, Complete, Error
 from schemas.wire import Entry, read_entry
-from tests.conftest import eventually
+from tests.conftest import REPOSITORY, eventually
 from tests.tone import tone
 from worker.audio.chain import Chain
 from worker.engine.base import Segment
 from worker.stream.client import TERMINAL, Client
 from worker.stream.keys import Keys
 from worker.text import Lexicon, plan
-from worker.voices.card import Pauses
+from worker.voices.card import Pauses, load_card
 
 KEYS = Keys()
 
@@ -134,9 +134,10 @@ def replayed(chain: Chain, text: str, entry_id: str | None = None) -> bytes:
     """The samples that an undisturbed worker sends."""
     data = b""
     pieces = plan(text, "English", Lexicon({}))
+    card = load_card(REPOSITORY / "voices" / "placeholder")
     for index, piece in enumerate(pieces):
         seed = derived_seed("s", entry_id or "") + index
-        segment = Segment(piece.spoken, "English", None, seed, 10_000)  # type: ignore[arg-type]
+        segment = Segment(piece.spoken, "English", card, seed, 10_000)
         chain.begin_segment(Pauses().after(piece.written) if index < len(pieces) - 1 else None)
         for frame in range((len(piece.spoken) + 1) // 2):
             data += chain.feed(np.asarray(tone(segment, frame)))

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -64,6 +65,41 @@ async def test_a_killed_workers_utterance_goes_on_at_the_same_sample_with_anothe
     assert job.begins[1][1].resumed_by == "regenerated"
     assert job.data == undisturbed
     assert taken_over_s < 2.5 + 5, "a lease and a half, a second, and what a busy machine adds"
+
+
+async def test_orphans_go_on_with_a_worker_whose_slots_are_taken_before_any_of_its_own_utterances_ends(
+    valkey: redis.Redis, client: Client, start_worker: StartWorker
+) -> None:
+    flags = ("--pace", "1", "--slots", "2", "--lease-ms", "500")
+    workers = [start_worker(*flags), start_worker(*flags)]
+    entry_ids = {f"s{n}": await client.publish({"session_id": f"s{n}", "text": LONG}) for n in range(4)}
+
+    def n_chunks() -> dict[str, int]:
+        return {session_id: _n_chunks(valkey, session_id, entry_id) for session_id, entry_id in entry_ids.items()}
+
+    await eventually(lambda: min(n_chunks().values()) > 2, within_s=20)
+    workers[0].send(signal.SIGKILL)
+    doomed = f":{workers[0].popen.pid}:"
+    pending: Any = valkey.xpending_range(KEYS.jobs, "workers", "-", "+", 9)
+    lost = {one["message_id"].decode() for one in pending if doomed in one["consumer"].decode()}
+    orphans = {session_id for session_id, entry_id in entry_ids.items() if entry_id in lost}
+    assert len(orphans) == 2
+    before = n_chunks()
+
+    def go_on() -> bool:
+        now = n_chunks()
+        return all(now[session_id] > before[session_id] for session_id in orphans)
+
+    await eventually(go_on, within_s=20)
+    heard = {session_id: _heard(valkey, session_id, entry_id) for session_id, entry_id in entry_ids.items()}
+    assert not any(job.ends for job in heard.values())
+    assert {session_id: len(job.begins) for session_id, job in heard.items()} == {
+        session_id: 2 if session_id in orphans else 1 for session_id in entry_ids
+    }
+    for session_id in entry_ids:
+        await client.cancel(session_id)
+    await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=20)
+    check_queue_is_empty(valkey)
 
 
 async def test_a_worker_stopped_past_its_lease_writes_nothing_when_it_wakes(

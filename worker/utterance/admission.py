@@ -1,22 +1,25 @@
 """Admission control: jobs run concurrently, except a suspected poison job, which runs alone on its worker.
 
 A job is a suspect when its last attempt ended without a new sample: the job may have crashed that worker. While it
-runs, its worker holds no other lease, so that a crash costs no other job an attempt.
+runs, its worker holds no other lease, so that a crash costs no other job an attempt. A worker with more jobs than slots
+keeps no suspect, for which it would stop taking jobs: a worker with a free slot gets it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 
 class WorkerReserved(Exception):  # control flow, no MakimaError
-    """A suspect runs or waits to run alone here: give this job back."""
+    """A suspect runs or waits to run alone here, or there are more jobs than slots: give this job back."""
 
 
 class Admission:
-    """Admission to one worker. Not thread-safe: for one event loop."""
+    """Admission to one worker. Not thread-safe: for one event loop. is_crowded: it has more jobs than slots."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_crowded: Callable[[], bool] = lambda: False) -> None:
+        self._is_crowded = is_crowded
         self._n_permits = 0
         self._poison_suspect: Permit | None = None
         self._is_alone = False
@@ -54,7 +57,7 @@ class Permit:
     async def may_speak(self, is_poison_suspect: bool) -> None:
         """Return at once; for a suspect, when no other permit is held. Raises WorkerReserved."""
         admission = self._admission
-        if admission._is_alone or (is_poison_suspect and admission.is_reserved):
+        if admission._is_alone or (is_poison_suspect and (admission.is_reserved or admission._is_crowded())):
             raise WorkerReserved
         if is_poison_suspect:
             admission._poison_suspect = self

@@ -40,11 +40,17 @@ class Utterance:
     job_id: str = field(init=False)
     _writer: SessionWriter = field(init=False)
     _outcome: Outcome = field(init=False)
+    _hold: Hold | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.job_id = job_id_of(self.lease.entry_id, self.lease.fields)
         self._writer = SessionWriter(self.context.plane, self.lease, self.job_id)
         self._outcome = Outcome(self.context, self.lease, self.job_id, self._writer)
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it needs no slot of its worker's now."""
+        return self._hold is not None and self._hold.is_far_ahead
 
     async def run(self) -> None:
         """Speak the job and settle it. Cancelling the asyncio task stops all writing and settles nothing."""
@@ -107,7 +113,8 @@ class Utterance:
         begun_ms = await self._writer.begin(request)
         context.metrics.attempts.observe(self._writer.attempt)
         limit_ms = context.ahead_ms if job.ahead_ms is None else job.ahead_ms
-        hold = Hold(playback_of(self._writer, job.sample_rate, begun_ms, limit_ms), limit_ms, self._watch)
+        playback = playback_of(self._writer, job.sample_rate, begun_ms, limit_ms)
+        self._hold = hold = Hold(playback, limit_ms, self._watch, lambda: context.admission.is_reserved)
         delivery = Delivery(context.engine, self._writer, plan, self.lease, begun_ms, hold)
         self._outcome.delivery = delivery
         try:
