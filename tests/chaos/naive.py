@@ -30,15 +30,20 @@ def heed_no_fence() -> None:
         setattr(owner, name, patch)
 
 
-async def _append(writer: SessionWriter, fields: list[Any]) -> list[Any]:
-    link, audio = writer._plane.link, writer._audio
-    written = await writer._plane.retry(lambda: link.call("XADD", audio, "NOMKSTREAM", NEXT, *fields))
-    return [b"OK" if written else b"GONE"]
+async def _append(writer: SessionWriter, entries: list[list[Any]]) -> list[Any]:
+    written = [await _add(writer, fields) for fields in entries]
+    return [b"OK" if all(written) else b"GONE"]
+
+
+async def _add(writer: SessionWriter, fields: list[Any]) -> Any:
+    return await writer._plane.retry(
+        lambda: writer._plane.link.call("XADD", writer._audio, "NOMKSTREAM", NEXT, *fields)
+    )
 
 
 async def _end(writer: SessionWriter, message: Message, code: str = "", text: str = "") -> None:
     fields = stream_fields(message, writer._lease.entry_id, writer.delivered)
-    await writer._plane.retry(lambda: writer._plane.link.call("XADD", writer._audio, "NOMKSTREAM", NEXT, *fields))
+    await _add(writer, fields)
 
 
 async def _confirm(lease: Lease, now: bool = False) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tests.scripts.listener import CHUNK
+from tests.scripts.listener import CHUNK, CHUNKS_A_SEGMENT
 from tests.scripts.plane import MAX_ATTEMPTS, Lease, Plane
 
 Command = Callable[[], Any]
@@ -141,12 +141,15 @@ class Attempt:
         return self._plane.begin(self.lease, believed, self.lease.fence.encode(), attempt=attempt)
 
     def _write(self) -> Steps:
-        before, at = f"{self._epoch}-{self._n - 1}", f"{self._epoch}-{self._n}"
+        number = self._delivered // CHUNK
+        segment = f"{number}" if number % CHUNKS_A_SEGMENT == 0 else ""
+        n_entries = 2 if segment else 1
+        before, at = f"{self._epoch}-{self._n - 1}", f"{self._epoch}-{self._n + n_entries - 1}"
         after = self._delivered + CHUNK
-        answer = yield lambda: self._plane.append(self.lease, before, at, after)
+        answer = yield lambda: self._plane.append(self.lease, before, at, after, segment=segment)
         match answer[0]:
             case "OK" | "LANDED":
-                self._n, self._delivered = self._n + 1, after
+                self._n, self._delivered = self._n + n_entries, after
             case "GONE":
                 yield from self._end("cancelled")
             case _:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tests.scripts.plane import numbers
 
 CHUNK = 10  # samples
+CHUNKS_A_SEGMENT = 2
 ENDS = ("complete", "cancelled", "error")
 
 
@@ -65,12 +66,15 @@ class Listener:
     speaker: str = ""
     epoch: int = 0
     n: int = 0
+    is_in_segment: bool = False  # the last entry was a segment's, which its first chunk must follow
     last_end: str | None = None
     has_left: bool = False
 
     def hear(self, entries: list[tuple[str, dict[str, str]]]) -> None:
         for entry_id, fields in entries:
             self.last_id = entry_id
+            follows = fields["type"] == "audio" or not self.is_in_segment
+            law(follows, f"{entry_id}: {fields['type']} between a segment's entry and its first chunk")
             if fields["type"] == "cancel":
                 self.speaker = ""
             else:
@@ -90,13 +94,20 @@ class Listener:
         if kind == "begin":
             self._hear_begin(job, heard, fields)
             law(epoch > self.epoch and n == 0, f"{entry_id}: no new epoch")
+        elif kind == "segment":
+            self._hear_part(entry_id, job)
+            law(int(fields["delivered"]) == heard.delivered, f"{entry_id}: delivered is {fields['delivered']}")
         elif kind == "audio":
-            self._hear_audio(entry_id, job, heard, int(fields["delivered"]))
+            begins = heard.delivered // CHUNK % CHUNKS_A_SEGMENT == 0
+            law(begins == self.is_in_segment, f"{entry_id}: a segment's entry is missing, or too many")
+            self._hear_part(entry_id, job)
+            law(int(fields["delivered"]) == heard.delivered + CHUNK, f"{entry_id}: delivered is {fields['delivered']}")
+            heard.delivered += CHUNK
         elif kind == first_end and not heard.is_begun:
             heard.end, heard.is_copy, self.last_end = kind, True, entry_id
         else:
             self._hear_end(entry_id, job, heard, fields)
-        self.epoch, self.n = epoch, n
+        self.epoch, self.n, self.is_in_segment = epoch, n, kind == "segment"
 
     def _first_end(self, job: Job) -> str | None:
         """The end of an earlier entry of the same job."""
@@ -133,12 +144,10 @@ class Listener:
         heard.fence, heard.is_begun = fence, True
         self.speaker = job.entry_id
 
-    def _hear_audio(self, entry_id: str, job: Job, heard: Heard, delivered: int) -> None:
+    def _hear_part(self, entry_id: str, job: Job) -> None:
         law(numbers(job.entry_id) > self.silenced, f"{entry_id}: audio after its cancel")
         law(self.speaker == job.entry_id, f"{entry_id}: audio of {job.entry_id} after a begin of another")
         law(numbers(entry_id) == (self.epoch, self.n + 1), f"{entry_id}: a gap, or an epoch that was over")
-        law(delivered == heard.delivered + CHUNK, f"{entry_id}: delivered goes to {delivered}")
-        heard.delivered = delivered
 
     def _hear_end(self, entry_id: str, job: Job, heard: Heard, fields: dict[str, str]) -> None:
         kind = fields["type"]

@@ -24,6 +24,7 @@ SCRIPTS: Mapping[str, Script] = {
         script.SET_ASIDE,
         script.BEGIN,
         script.APPEND,
+        script.LOOK,
         script.END,
         script.REPEAT,
     )
@@ -79,6 +80,7 @@ class Plane:
         self.keys = Keys()
         self._scripts = scripts
         self.odd: list[tuple[str, str]] = []
+        self.hint = ""
         self.heals = False  # create a lost group and set keys aside, as a worker does
 
     def call(self, *words: Any) -> Any:
@@ -219,6 +221,16 @@ class Plane:
     def session_keys(self, session_id: str, entry_id: str) -> tuple[str, ...]:
         return self.keys.audio(session_id), self.keys.cut(session_id), self.keys.job(session_id, entry_id)
 
+    def _run_on_session(
+        self, name: str, lease: Lease, *arguments: Any, more_keys: tuple[str, ...] | None = None
+    ) -> Any:
+        """A script of the session plane. more_keys: behind the usual ones; None: of an open job its text."""
+        job_id = lease.field("job_id") or lease.entry_id
+        if more_keys is None:
+            more_keys = () if lease.field("text_from") is None else (self.keys.text(lease.session_id, job_id),)
+        keys = (*self.session_keys(lease.session_id, lease.entry_id), *more_keys)
+        return list(self._run(name, keys, lease.entry_id, job_id, lease.fence, self.hint, *arguments))
+
     def begin(
         self,
         lease: Lease,
@@ -229,11 +241,8 @@ class Plane:
         is_confirmed: bool = False,
     ) -> list[Any]:
         """BEGIN. attempt: number in the body; None: as claimed. is_confirmed: the job plane has confirmed the lease."""
-        keys = self.session_keys(lease.session_id, lease.entry_id)
-        job_id = lease.field("job_id") or lease.entry_id
         limits = (deadline_ms, lease.attempt, MAX_ATTEMPTS, lease.attempt if attempt is None else attempt)
-        words = (lease.entry_id, job_id, lease.fence, believed, body, *limits, int(is_confirmed))
-        return list(self._run("begin", keys, *words))
+        return list(self._run_on_session("begin", lease, believed, body, *limits, int(is_confirmed)))
 
     def end(
         self,
@@ -245,30 +254,33 @@ class Plane:
         code: str = "",
         message: str = "",
     ) -> list[str]:
-        keys = self.session_keys(lease.session_id, lease.entry_id)
-        job_id = lease.field("job_id") or lease.entry_id
-        words = (lease.entry_id, job_id, lease.fence, kind, at, delivered, body, code, message)
-        return list(self._run("end", keys, *words))
+        return list(self._run_on_session("end", lease, kind, at, delivered, body, code, message))
 
     def repeat(self, lease: Lease) -> list[str]:
         """REPEAT: end a job that was published again after its end."""
-        keys = (*self.session_keys(lease.session_id, lease.entry_id), self.keys.job(lease.session_id, lease.repeats))
-        return list(self._run("repeat", keys, lease.entry_id, lease.field("job_id"), lease.fence))
+        first = self.keys.job(lease.session_id, lease.repeats)
+        return list(self._run_on_session("repeat", lease, more_keys=(first,)))
 
-    def append(self, lease: Lease, before: str, at: str, delivered: int, data: bytes = b"audio") -> list[str]:
-        """Append one audio entry after another, as a session writer does."""
-        keys = self.session_keys(lease.session_id, lease.entry_id)
-        job_id = lease.field("job_id") or lease.entry_id
-        fields = (
-            "type", "audio", "job_id", job_id, "entry", lease.entry_id, "delivered", delivered,
-            "data", data, "codes", b"",
-        )  # fmt: skip
-        return list(self._run("append", keys, lease.entry_id, job_id, lease.fence, before, at, *fields))
+    def append(
+        self, lease: Lease, before: str, at: str, delivered: int, data: bytes = b"audio", segment: str = ""
+    ) -> list[str]:
+        """Append one audio entry after another, as a session writer does. segment: data of a segment's entry.
 
-    def write(self, lease: Lease, at: str, delivered: int, data: bytes = b"audio") -> list[str]:
-        """Append an epoch's next audio entry."""
+        That entry comes between, under the ID before `at`.
+        """
         epoch, n = numbers(at)
-        return self.append(lease, f"{epoch}-{n - 1}", at, delivered, data)
+        first = [f"{epoch}-{n - 1}", *_fields(lease, "segment", delivered - 10, segment)] if segment else []
+        words = [at, *_fields(lease, "audio", delivered, data), "codes", b""]
+        return list(self._run_on_session("append", lease, before, len(first), *first, *words))
+
+    def look(self, lease: Lease, last: str) -> list[str]:
+        """LOOK: what a writer finds that waits."""
+        return list(self._run_on_session("look", lease, last))
+
+    def write(self, lease: Lease, at: str, delivered: int, data: bytes = b"audio", segment: str = "") -> list[str]:
+        """Append an epoch's next audio entry; with a segment's entry, `at` is the second ID after the last one."""
+        epoch, n = numbers(at)
+        return self.append(lease, f"{epoch}-{n - (2 if segment else 1)}", at, delivered, data, segment)
 
     def cancel(self, session_id: str, upto: str, epoch: int | None = None) -> list[Any]:
         """Cancel as a relay does. epoch: one above the ms it read last, None for `*`. Returns answers and errors."""
@@ -290,6 +302,11 @@ class Plane:
 
     def types(self, session_id: str) -> list[str]:
         return [fields["type"] for _, fields in self.heard(session_id)]
+
+
+def _fields(lease: Lease, kind: str, delivered: int, data: str | bytes) -> list[Any]:
+    job_id = lease.field("job_id") or lease.entry_id
+    return ["type", kind, "job_id", job_id, "entry", lease.entry_id, "delivered", delivered, "data", data]
 
 
 def _lease(raw: list[Any], worker: str) -> Lease:

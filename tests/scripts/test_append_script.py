@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from tests.scripts.plane import Plane, a_lease
@@ -14,6 +17,48 @@ def test_an_entry_follows_its_writers_last_one(plane: Plane) -> None:
     assert plane.append(lease, f"{epoch}-0", f"{epoch}-1", 10) == ["OK"]
     stream_id, fields = plane.heard("s1")[-1]
     assert (stream_id, fields["type"], fields["delivered"]) == (f"{epoch}-1", "audio", "10")
+
+
+def test_a_segments_entry_and_its_first_chunk_are_written_together(plane: Plane) -> None:
+    lease = a_lease()
+    epoch, delivered, _ = speak(plane, lease)
+    assert plane.write(lease, f"{epoch}-4", delivered + 10, segment="first") == ["OK"]
+    before, after = plane.heard("s1")[-2:]
+    assert (before[0], before[1]["type"], before[1]["delivered"]) == (f"{epoch}-3", "segment", "20")
+    assert (after[0], after[1]["type"], after[1]["delivered"]) == (f"{epoch}-4", "audio", "30")
+    assert plane.write(lease, f"{epoch}-5", delivered + 20) == ["OK"]
+
+
+def test_a_segments_entry_whose_reply_was_lost_has_landed_with_its_chunk(plane: Plane) -> None:
+    lease = a_lease()
+    epoch, delivered, _ = speak(plane, lease)
+    at = f"{epoch}-4"
+    assert plane.write(lease, at, delivered + 10, segment="first") == ["OK"]
+    assert plane.write(lease, at, delivered + 10, segment="first") == ["LANDED"]
+    plane.client.xtrim(plane.keys.audio("s1"), maxlen=0, approximate=False)
+    assert plane.write(lease, at, delivered + 10, segment="first") == ["LANDED"]
+
+
+def test_a_replaced_writer_writes_neither_a_segments_entry_nor_its_chunk(plane: Plane) -> None:
+    old = a_lease()
+    epoch, delivered, _ = speak(plane, old)
+    begin(plane, taken_over(old), delivered)
+    assert plane.write(old, f"{epoch}-4", delivered + 10, segment="first")[0] == "STALE"
+    assert plane.types("s1") == ["begin", "audio", "audio", "begin"]
+
+
+def test_every_entry_ends_with_the_servers_time(plane: Plane) -> None:
+    lease, again = a_lease(), replace(a_lease(entry_id="1001-0", job_id="1000-0"), repeats="1000-0")
+    before = plane.now_ms()
+    epoch = begin(plane, lease)
+    plane.write(lease, f"{epoch}-2", 10, segment="first")
+    plane.end(lease, "complete", f"{epoch}-3", 10)
+    time.sleep(0.002)  # so that the copy's time differs
+    assert plane.repeat(again)[0] == "OK"
+    entries = [fields for _, fields in plane.heard("s1")]
+    assert [fields["type"] for fields in entries] == ["begin", "segment", "audio", "complete", "complete"]
+    assert all(list(fields)[-1] == "at" for fields in entries)
+    assert int(entries[-1]["at"]) > int(entries[-2]["at"]) >= before
 
 
 def test_an_entry_whose_reply_was_lost_has_landed_and_is_not_written_twice(plane: Plane) -> None:

@@ -47,13 +47,18 @@ def broken(name: str, text: str, replacement: str) -> Mapping[str, Script]:
     return {**SCRIPTS, name: Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())}
 
 
-BLINDLY = "if not last then return { 'GONE' } end if pad(at) <= pad(last) then ARGV[5] = '*' end"
+BLINDLY = "if not last then return { 'GONE' } end if pad(at) <= pad(last) then ARGV[7], ARGV[chunk] = '*', '*' end"
 ALWAYS_YES = "if true then return true end"
 BREAKS = {
     "append without its comparison": (
         "append",
         "if last ~= before then return not_appended(id, last, at) end",
         BLINDLY,
+    ),
+    "a segment's entry alone": (
+        "append",
+        "hint(add({ unpack(ARGV, chunk) }))",
+        "if chunk == 7 then add({ unpack(ARGV, 7) }) end",
     ),
     "begin without its fence": ("begin", "record.fence > tonumber(fence)", "false"),
     "end without its mark": ("end", "if record.kind then", "if false then"),

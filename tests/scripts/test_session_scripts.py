@@ -33,6 +33,7 @@ def test_begin_opens_an_epoch_with_the_first_entry_of_the_utterance(plane: Plane
         ("entry", "1000-0"),
         ("delivered", "0"),
         ("data", data),
+        ("at", now_ms),
     ]
 
 

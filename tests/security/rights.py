@@ -9,14 +9,14 @@ READY, DELAYED, GATES, WAITING, ATTEMPTS = (
 )
 TAKEN, SWEEPING, ASIDE = (f"makima:{{speak}}:{name}" for name in ("taken", "sweeping", "aside:1700000000000:gates"))
 SEEN = "makima:{speak}:seen:" + "0" * 40
-AUDIO, CUT, JOB = (f"makima:{{{SESSION}}}:{name}" for name in ("audio", "cut", f"job:{ENTRY}"))
+AUDIO, CUT, JOB, TEXT = (f"makima:{{{SESSION}}}:{name}" for name in ("audio", "cut", f"job:{ENTRY}", "text:j1"))
 
 JOB_PLANE = (JOBS, READY, DELAYED, GATES, WAITING, ATTEMPTS, BELL, DEAD, WORKERS, TAKEN, SWEEPING, ASIDE, SEEN)
-SESSION_PLANE = (AUDIO, CUT, JOB)
-AUDIO_OF_SPEAK, CUT_OF_SPEAK, JOB_OF_SPEAK = (  # a session may be named like the job plane's hash tag
-    f"makima:{{speak}}:{name}" for name in ("audio", "cut", f"job:{ENTRY}")
+SESSION_PLANE = (AUDIO, CUT, JOB, TEXT)
+AUDIO_OF_SPEAK, CUT_OF_SPEAK, JOB_OF_SPEAK, TEXT_OF_SPEAK = (  # a session may be named like the job plane's hash tag
+    f"makima:{{speak}}:{name}" for name in ("audio", "cut", f"job:{ENTRY}", "text:j1")
 )
-SPEAKS_PLANE = (AUDIO_OF_SPEAK, CUT_OF_SPEAK, JOB_OF_SPEAK)
+SPEAKS_PLANE = (AUDIO_OF_SPEAK, CUT_OF_SPEAK, JOB_OF_SPEAK, TEXT_OF_SPEAK)
 NOBODYS = (
     "other",
     "other:{speak}:jobs",
@@ -40,7 +40,10 @@ UNKNOWN = (
     "makima:{s1}:jobs",
     "makima:{s1}:audio2",
     "makima:{s1}:dead",
+    "makima:{s1}:text",
 )
+CHANNELS = (AUDIO, AUDIO_OF_SPEAK, CUT)
+NOBODYS_CHANNELS = ("makima", "xmakima:{s1}:audio", "other:{s1}:audio", "__keyevent@0__:set", "")
 
 
 def _set(words: str) -> set[str]:
@@ -72,6 +75,7 @@ OF_JOB_SCRIPTS = _set(
 OF_THE_WORKER_ITSELF = _set("eval evalsha get hdel hset llen set xgroup|create xlen xpending xrange xread zcard")
 OF_SESSION_SCRIPTS = _set("exists hmget hset pexpire pttl xadd xinfo|stream xrevrange")
 OF_THE_SESSION_WRITER = _set("eval evalsha xrevrange")  # its scripts write
+OF_READING_TEXT = _set("xread type pttl pexpire")  # together with the audio, by the scripts and by a job that waits
 READING = _set(
     "get getrange hget hgetall hlen hscan llen lpos lrange mget pttl scard strlen type xinfo|groups xinfo|stream"
     " xlen xpending xrange xrevrange zcard zrange zrangebylex zscan zscore"
@@ -88,14 +92,32 @@ def _each(keys: tuple[str, ...], commands: set[str]) -> Rights:
 ON_KEYS: dict[str, Rights] = {
     "default": {},
     "health": {},
-    "producer": {JOBS: _set("xadd")},
+    "producer": {JOBS: _set("xadd")} | _each((TEXT, TEXT_OF_SPEAK), _set("xadd pexpire")),
     "relay": _each((AUDIO, AUDIO_OF_SPEAK), _set("xread xrevrange xadd xtrim pexpire"))
-    | _each((CUT, CUT_OF_SPEAK), _set("xadd pexpire")),
+    | _each((CUT, CUT_OF_SPEAK, TEXT, TEXT_OF_SPEAK), _set("xadd pexpire")),
     "worker": _each(JOB_PLANE, OF_JOB_SCRIPTS | OF_THE_WORKER_ITSELF)
-    | _each(SESSION_PLANE + SPEAKS_PLANE, OF_SESSION_SCRIPTS | OF_THE_SESSION_WRITER),
+    | _each((CUT, JOB, CUT_OF_SPEAK, JOB_OF_SPEAK), OF_SESSION_SCRIPTS | OF_THE_SESSION_WRITER)
+    | _each((AUDIO, AUDIO_OF_SPEAK), OF_SESSION_SCRIPTS | OF_THE_SESSION_WRITER | _set("xread type"))
+    | _each((TEXT, TEXT_OF_SPEAK), OF_READING_TEXT | _set("eval evalsha")),
     "operator": _each(SESSION_PLANE + UNKNOWN, READING)
     | _each(JOB_PLANE + SPEAKS_PLANE + UNKNOWN_OF_JOBS, READING | OF_JOB_SCRIPTS | OF_REPAIR)
     | _each((AUDIO, CUT), READING | _set("xadd pexpire")),
+}
+
+ON_CHANNELS: dict[str, set[str]] = {  # what may name a channel that begins with makima:
+    "default": set(),
+    "health": set(),
+    "producer": set(),
+    "relay": _set("subscribe ssubscribe unsubscribe sunsubscribe"),
+    "worker": _set("publish spublish"),
+    "operator": set(),
+}
+CALLS_ON_CHANNELS = {
+    "publish": "PUBLISH {channel} 1",
+    "spublish": "SPUBLISH {channel} 1",
+    "subscribe": "SUBSCRIBE {channel}",
+    "ssubscribe": "SSUBSCRIBE {channel}",
+    "psubscribe": "PSUBSCRIBE {channel}",
 }
 
 # One call of each command that anybody has, with a key where it takes one.
@@ -160,4 +182,9 @@ CALLS = {
 
 def may_send(user: str) -> set[str]:
     """Every command that this user may send at all."""
-    return EVERYBODY | KEYLESS[user] | {command for commands in ON_KEYS[user].values() for command in commands}
+    return (
+        EVERYBODY
+        | KEYLESS[user]
+        | ON_CHANNELS[user]
+        | {command for commands in ON_KEYS[user].values() for command in commands}
+    )

@@ -13,13 +13,18 @@ from tests.conftest import REPOSITORY
 from tests.security.deployed import Deployed, deployed
 from tests.security.rights import (
     CALLS,
+    CALLS_ON_CHANNELS,
+    CHANNELS,
     JOB_PLANE,
     NOBODYS,
+    NOBODYS_CHANNELS,
     OF_JOB_SCRIPTS,
+    OF_READING_TEXT,
     OF_REPAIR,
     OF_SESSION_SCRIPTS,
     OF_THE_SESSION_WRITER,
     OF_THE_WORKER_ITSELF,
+    ON_CHANNELS,
     ON_KEYS,
     READING,
     SESSION_PLANE,
@@ -103,6 +108,19 @@ def test_each_command_reaches_the_keys_of_its_list_and_no_other(anybody: redis.R
     assert reached == ON_KEYS[user]
 
 
+@pytest.mark.parametrize("user", EVERY_USER)
+def test_hints_reach_the_channels_of_their_prefix_and_no_other(anybody: redis.Redis, user: str) -> None:
+    """A patterned subscription needs the pattern itself in the list."""
+    reached: dict[str, set[str]] = {}
+    for channel in (*CHANNELS, *NOBODYS_CHANNELS):
+        for command, words in CALLS_ON_CHANNELS.items():
+            filled = [channel if word == "{channel}" else word for word in words.split()]
+            if verdict(anybody, user, *filled) == "allowed":
+                reached.setdefault(channel, set()).add(command)
+    of_user = ON_CHANNELS[user] & CALLS_ON_CHANNELS.keys()
+    assert reached == (dict.fromkeys(CHANNELS, of_user) if of_user else {})
+
+
 def call(command: str, key: str) -> list[str]:
     return [key if word == "{key}" else word for word in CALLS[command].split()]
 
@@ -133,7 +151,7 @@ def test_the_worker_has_no_right_that_no_script_uses() -> None:
         if isinstance(one, Script):
             called["local audio, cut, job" in one.source] |= named_in(one.source, r"(?:redis\.p?call|scan)")
     assert called[False] == OF_JOB_SCRIPTS | {"time"}
-    assert called[True] == OF_SESSION_SCRIPTS | {"time"}
+    assert called[True] == OF_SESSION_SCRIPTS | (OF_READING_TEXT - {"xread"}) | {"time"}
 
 
 def test_a_worker_and_doctor_send_what_is_in_its_list_and_nothing_in_it_is_unused() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from schemas.messages import Audio, Complete
+from schemas.messages import Audio, Complete, SegmentStart
 from schemas.wire import pack_codes
 from tests.flow.listening import KEYS, Heard, read_session
 from worker.stream.lease import Lease
@@ -65,17 +65,25 @@ REQUEST = BeginRequest("v", "m", 24_000, "pcm_s16le", FAR_FUTURE_MS, 3)
 
 
 def writer_of(
-    link: LossyLink, fence: int = 1, entry_id: str = ENTRY, renewals: Renewals | None = None, attempt: int = 1
+    link: LossyLink,
+    fence: int = 1,
+    entry_id: str = ENTRY,
+    renewals: Renewals | None = None,
+    attempt: int = 1,
+    text_key: str | None = None,
 ) -> SessionWriter:
     lease = Lease(entry_id, attempt, fence, "s", [], 0.0, renewals or Renewals())
-    return SessionWriter(SessionPlane(link, KEYS, RetryPolicy("session")), lease, entry_id)
+    return SessionWriter(SessionPlane(link, KEYS, RetryPolicy("session")), lease, entry_id, text_key)
 
 
 async def begin(writer: SessionWriter) -> None:
     await writer.begin(REQUEST)
 
 
-async def write(writer: SessionWriter, n_samples: int = 10, is_final: bool = False) -> None:
+async def write(
+    writer: SessionWriter, n_samples: int = 10, is_final: bool = False, segment: tuple[int, str] | None = None
+) -> None:
+    """segment: index and text of the one that begins."""
     chunk = Audio(
         job_id=writer._job_id,
         session_id="s",
@@ -84,7 +92,11 @@ async def write(writer: SessionWriter, n_samples: int = 10, is_final: bool = Fal
         data=b"ab" * n_samples,
         is_final=is_final,
     )
-    await writer.write(chunk, n_samples, pack_codes(0, writer.next_seq, b""))
+    start = None
+    if segment is not None:
+        index, text = segment
+        start = SegmentStart(job_id=writer._job_id, session_id="s", index=index, pos=writer.delivered, text=text)
+    await writer.write(chunk, n_samples, pack_codes(0, writer.next_seq, b""), start)
 
 
 async def end(writer: SessionWriter) -> None:

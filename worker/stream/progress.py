@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.messages import Audio, Begin
+from schemas.messages import Audio, Begin, SegmentStart
 from schemas.wire import read_entry, unpack_codes
 from worker.engine.base import N_CODEBOOKS
 from worker.stream.transport.base import Link
@@ -31,7 +31,8 @@ class Progress:
 
     began_ms: epoch of the job's first `begin` on the stream, or None. is_whole: the final chunk is there; only the
     terminal entry is missing. computed_on: from the `begin` of each attempt that delivered samples; None stands for a
-    `begin` without the field or one that was trimmed.
+    `begin` without the field or one that was trimmed. segments: index -> text of the segments that began, where they
+    have an entry. traceparent: of the newest `begin`.
     """
 
     next_seq: int = 0
@@ -39,6 +40,8 @@ class Progress:
     began_ms: int | None = None
     is_whole: bool = False
     computed_on: frozenset[str | None] = frozenset()
+    segments: dict[int, str] = field(default_factory=dict)
+    traceparent: str | None = None
 
     def codes_of(self, segment: int) -> NDArray[np.uint16] | None:
         """[n, 16] delivered codes of a segment from its first frame; None when some are missing.
@@ -73,6 +76,8 @@ async def read_progress(link: Link, audio_key: str, entry_id: str) -> Progress:
     next_seq, began_ms, is_whole, upper = 0, None, False, "+"
     ours, is_first, has_samples = entry_id.encode(), False, False
     computed_on: set[str | None] = set()
+    segments: dict[int, str] = {}
+    traceparent: str | None = None
     while not is_first:
         page = await link.call("XREVRANGE", audio_key, upper, "-", "COUNT", PAGE)
         for stream_id, flat in page:
@@ -84,6 +89,7 @@ async def read_progress(link: Link, audio_key: str, entry_id: str) -> Progress:
             if isinstance(entry.message, Begin):
                 computed_on |= {entry.message.computed_on} if has_samples else set()
                 has_samples = False
+                traceparent = entry.message.traceparent if began_ms is None else traceparent
                 began_ms = int(stream_id.partition(b"-")[0])
                 is_first = entry.delivered == 0
             elif isinstance(entry.message, Audio):
@@ -92,11 +98,15 @@ async def read_progress(link: Link, audio_key: str, entry_id: str) -> Progress:
                 has_samples = has_samples or bool(entry.message.data)
                 if entry.codes:
                     chunks.append(_chunk(entry.codes, len(entry.message.data)))
+            elif isinstance(entry.message, SegmentStart):
+                segments.setdefault(entry.message.index, entry.message.text)
         if len(page) < PAGE:
             break
     if not is_first:  # trimmed
         computed_on.add(None)
-    return Progress(next_seq, tuple(reversed(chunks)), began_ms, is_whole, frozenset(computed_on))
+    return Progress(
+        next_seq, tuple(reversed(chunks)), began_ms, is_whole, frozenset(computed_on), segments, traceparent
+    )
 
 
 def _chunk(raw: bytes, n_bytes: int) -> DeliveredChunk:

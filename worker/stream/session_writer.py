@@ -1,8 +1,8 @@
 """The session writer: appends one attempt's entries to its session's stream by compare-and-append.
 
 Stream IDs are the fence. An attempt writes `<epoch>-0`, `<epoch>-1`, …. BEGIN opens an epoch above everything on the
-stream; APPEND and END compare the stream's last ID before they append. So a replaced worker's entry never lands. After
-a write the entry is on the stream exactly once, or an exception gives the reason to stop:
+stream; APPEND, LOOK and END compare the stream's last ID before they act. So a replaced worker's entry never lands.
+After a write the entry is on the stream exactly once, or an exception gives the reason to stop:
 
     LeaseLost            another worker has the job: write nothing, settle nothing
     Stop
@@ -25,12 +25,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.errors import WireError
-from schemas.messages import Audio, Begin, Message
+from schemas.messages import Audio, Begin, Message, SegmentStart
 from schemas.wire import pack, stream_fields
 from worker.stream.keys import Keys
 from worker.stream.lease import Lease, LeaseLost
 from worker.stream.progress import Progress, read_progress
-from worker.stream.scripts import APPEND, BEGIN, END, REPEAT, Script
+from worker.stream.scripts import APPEND, BEGIN, END, LOOK, REPEAT, Script
 from worker.stream.transport.base import Link, run_script
 from worker.stream.transport.retry import RetryPolicy
 
@@ -73,12 +73,17 @@ class Displaced(Stop): ...
 
 @dataclass(frozen=True, slots=True)
 class SessionPlane:
-    """The session plane, shared by all writers of a worker. on_refused: counts writes that were not appended."""
+    """The session plane, shared by all writers of a worker.
+
+    on_refused: counts writes that were not appended. hint: the command that publishes the ID of each new entry on the
+    channel named as its stream, PUBLISH or SPUBLISH; "" for none.
+    """
 
     link: Link
     keys: Keys
     retry: RetryPolicy
     on_refused: Callable[[], None] = lambda: None
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class BeginRequest:
     deadline_ms: when a job that never began expires, by the session Redis' clock. max_attempts: attempts in a row that
     may deliver no new sample. has_codes: the engine resumes from codes. computed_on: the arithmetic that the samples
     depend on, None if the engine does not name it. is_exact: equal arithmetic gives equal samples. language: of the
-    speech.
+    speech. traceparent: of the attempt's span, None without tracing.
     """
 
     voice: str
@@ -101,6 +106,7 @@ class BeginRequest:
     computed_on: str | None = None
     is_exact: bool = False
     language: str | None = None
+    traceparent: str | None = None
 
     def message(self, job_id: str, session_id: str, attempt: int, delivered: int, progress: Progress) -> Begin:
         """The begin message of an attempt that resumes after `delivered` samples."""
@@ -120,6 +126,7 @@ class BeginRequest:
             computed_on=self.computed_on,
             resumed_exactly=None if resumed_by is None else self._is_resumed_exactly(resumed_by, progress),
             language=self.language,
+            traceparent=self.traceparent,
         )
 
     def _is_resumed_exactly(self, resumed_by: str, progress: Progress) -> bool:
@@ -132,18 +139,20 @@ class BeginRequest:
 class SessionWriter:
     """Writes the entries of one attempt.
 
-    attempt: the 1-based number in `begin`; it restarts after an attempt that delivered new samples. n_fruitless: this
-    attempt and those just before it that delivered none. Both are valid after `begin`. resumed_at: samples on the
-    stream when this attempt began, None before. delivered: samples on the stream. next_seq: number of the next chunk.
+    text_key: the stream of an open job's text, which gets the TTL of the session's; None for any other job. attempt:
+    the 1-based number in `begin`; it restarts after an attempt that delivered new samples. n_fruitless: this attempt
+    and those just before it that delivered none. Both are valid after `begin`. resumed_at: samples on the stream when
+    this attempt began, None before. delivered: samples on the stream. next_seq: number of the next chunk.
     """
 
-    def __init__(self, plane: SessionPlane, lease: Lease, job_id: str) -> None:
+    def __init__(self, plane: SessionPlane, lease: Lease, job_id: str, text_key: str | None = None) -> None:
         self._plane = plane
         self._lease = lease
         self._job_id = job_id
         self._audio = plane.keys.audio(lease.session_id)
         job = plane.keys.job(lease.session_id, lease.entry_id)
         self._keys = (self._audio, plane.keys.cut(lease.session_id), job)
+        self._text = () if text_key is None else (text_key,)
         self._request: BeginRequest | None = None
         self._epoch = b""
         self._n = 0  # entries of this epoch on the stream
@@ -153,6 +162,11 @@ class SessionWriter:
         self.next_seq = 0
         self.progress = Progress()
         self._has_read = False  # the job's entries: `delivered` does not count chunks without samples
+
+    @property
+    def epoch(self) -> bytes:
+        """The millisecond part of this attempt's IDs; empty before `begin`. A new one follows a foreign entry."""
+        return self._epoch
 
     @property
     def has_progressed(self) -> bool:
@@ -198,19 +212,43 @@ class SessionWriter:
         await self._read_progress()
         return answer
 
-    async def write(self, message: Audio, n_samples: int, codes: bytes) -> None:
-        """Append the next chunk: number `next_seq`, at `delivered`. Raises Stop, LeaseLost."""
-        seq, before = self.next_seq, self.delivered
-        fields = stream_fields(message, self._lease.entry_id, before + n_samples, codes)
-        while (answer := await self._append(fields))[0] not in (b"OK", b"LANDED"):
+    async def write(self, message: Audio, n_samples: int, codes: bytes, segment: SegmentStart | None = None) -> None:
+        """Append the next chunk: number `next_seq`, at `delivered`. Raises Stop, LeaseLost.
+
+        segment: of the segment that begins with this chunk; its entry comes directly before the chunk's, or neither is
+        written.
+        """
+        seq, before, entry_id = self.next_seq, self.delivered, self._lease.entry_id
+        entries = [] if segment is None else [stream_fields(segment, entry_id, before)]
+        entries.append(stream_fields(message, entry_id, before + n_samples, codes))
+        while (answer := await self._append(entries))[0] not in (b"OK", b"LANDED"):
             await self._begin_again(answer)
             if (self.next_seq, self.delivered) != (seq, before):
                 raise Rewound
-        self._n += 1
+        self._n += len(entries)
         self.next_seq, self.delivered = seq + 1, before + n_samples
 
-    async def _append(self, fields: list[Any]) -> list[Any]:
-        return await self._run(APPEND, self._epoch + b"-%d" % (self._n - 1), self._epoch + b"-%d" % self._n, *fields)
+    async def _append(self, entries: list[list[Any]]) -> list[Any]:
+        first, *more = [[self._entry_id(self._n + n), *fields] for n, fields in enumerate(entries)]
+        n_words = len(first) if more else 0  # of a segment's entry
+        return await self._run(
+            APPEND, self._entry_id(self._n - 1), n_words, *first, *(word for one in more for word in one)
+        )
+
+    async def look(self) -> None:
+        """Check that no other entry follows this attempt's last one, and renew the keys' TTLs; for a job that waits.
+
+        Call it when a SessionWatch finds an entry of another writer, and at least once a minute while the job waits.
+        After a late cancel of an older job the attempt begins again, in a new epoch. Raises Stop, LeaseLost.
+        """
+        seq, before = self.next_seq, self.delivered
+        while (answer := await self._run(LOOK, self._entry_id(self._n - 1)))[0] != b"OK":
+            await self._begin_again(answer)
+            if (self.next_seq, self.delivered) != (seq, before):
+                raise Rewound
+
+    def _entry_id(self, n: int) -> bytes:
+        return self._epoch + b"-%d" % n
 
     async def check(self) -> None:
         """Return while the job may go on; writes nothing. Raises CancelRequested, RelayLeft."""
@@ -223,7 +261,7 @@ class SessionWriter:
         await self._lease.confirm()
         before = self.delivered
         while True:
-            at = self._epoch + b"-%d" % self._n if self._epoch else b""
+            at = self._entry_id(self._n) if self._epoch else b""
             answer = await self._run_fenced(END, message.type, at, self.delivered, pack(message), code, text)
             if answer[0] == b"OK":
                 return
@@ -237,7 +275,7 @@ class SessionWriter:
         Raises LeaseLost, and AlreadyEnded where the job was spoken and has an end of its own.
         """
         first = self._plane.keys.job(self._lease.session_id, first_id)
-        answer = await self._run(REPEAT, keys=(*self._keys, first))
+        answer = await self._run(REPEAT, more_keys=(first,))
         if answer[0] == b"FENCED" or (answer[0] == b"DONE" and not answer[2]):
             raise self._stop(answer)
         return bool(answer[0] != b"NONE")
@@ -280,10 +318,11 @@ class SessionWriter:
             answer = await self._run(script, *arguments, "1")
         return answer
 
-    async def _run(self, script: Script, *arguments: Any, keys: tuple[str, ...] | None = None) -> list[Any]:
-        link, lease = self._plane.link, self._lease
-        argv = (lease.entry_id, self._job_id, lease.fence, *arguments)
-        answer: list[Any] = await self._plane.retry(lambda: run_script(link, script, keys or self._keys, *argv))
+    async def _run(self, script: Script, *arguments: Any, more_keys: tuple[str, ...] | None = None) -> list[Any]:
+        plane, lease = self._plane, self._lease
+        keys = self._keys + (self._text if more_keys is None else more_keys)
+        argv = (lease.entry_id, self._job_id, lease.fence, plane.hint, *arguments)
+        answer: list[Any] = await plane.retry(lambda: run_script(plane.link, script, keys, *argv))
         return answer
 
     def _stop(self, answer: list[Any]) -> Exception:

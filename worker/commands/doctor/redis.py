@@ -15,7 +15,7 @@ from worker.commands.doctor.queue import check_queue
 from worker.commands.doctor.redis_config import check_configuration
 from worker.engine.checkpoint.packages import fits
 from worker.settings import Settings, without_password
-from worker.stream.scripts import APPEND, BEAT, BEGIN, CLAIM, END, RECLAIM, SETTLE, SWEEP, Script
+from worker.stream.scripts import APPEND, BEAT, BEGIN, CLAIM, END, LOOK, RECLAIM, REPEAT, SETTLE, SWEEP, Script
 from worker.stream.transport.address import Address, AddressError, addresses
 from worker.stream.transport.advice import advice_on, text_of
 from worker.stream.transport.base import Link
@@ -30,7 +30,7 @@ SLOW_PING_MS = 5.0
 ANSWER_TIMEOUT_S = 3.0
 PLANE_TIMEOUT_S = 20.0
 JOB_SCRIPTS = (CLAIM, SETTLE, BEAT, RECLAIM, SWEEP)
-SESSION_SCRIPTS = (BEGIN, APPEND, END)
+SESSION_SCRIPTS = (BEGIN, APPEND, LOOK, END, REPEAT)
 TROUBLE = (RedisError, MakimaError, OSError, ValueError)
 
 

@@ -1,7 +1,9 @@
--- Prelude of the scripts of the session plane. KEYS: 1 audio, 2 cut, 3 job.
+-- Prelude of the scripts of the session plane. KEYS: 1 audio, 2 cut, 3 job; 4, of a job with an open text: text.
+-- ARGV: 1 entry ID, 2 job ID, 3 fence, 4 the command that publishes hints, or ''; the rest is the script's own.
 local audio, cut, job = KEYS[1], KEYS[2], KEYS[3]
+local id, job_id, fence, hint_command = unpack(ARGV, 1, 4)
 local TTL_MS = SESSION_TTL_MS
-local RENEW_MS = 60000 -- an append renews the TTL when this much of it has passed
+local RENEW_MS = 60000 -- APPEND and LOOK renew the TTL when this much of it has passed
 
 -- Whether one of the last 100 entries is this job's terminal entry; true also without a stream, since its relay left.
 local function has_ended(id, kind)
@@ -37,6 +39,32 @@ local function is_exhausted(last) return last and #string.match(last, '^%d+') > 
 
 local function renew_ttl(key)
   if redis.call('PTTL', key) < TTL_MS then redis.call('PEXPIRE', key, TTL_MS) end
+end
+
+-- Renews the TTL of an open text. A key of another type is not ours and stays as it is.
+local function renew_text()
+  if KEYS[4] and redis.call('TYPE', KEYS[4])['ok'] == 'stream' then renew_ttl(KEYS[4]) end
+end
+
+-- Renews the TTLs of a running job when they are due.
+local function renew_all()
+  if redis.call('PTTL', audio) >= TTL_MS - RENEW_MS then return end
+  redis.call('PEXPIRE', audio, TTL_MS)
+  redis.call('PEXPIRE', job, TTL_MS)
+  renew_text()
+end
+
+-- Adds an entry to the audio stream. words: its ID and flat fields; `at`, the server time in ms, becomes the last field.
+local function add(words)
+  words[#words + 1] = 'at'
+  words[#words + 1] = string.format('%.0f', now())
+  return redis.call('XADD', audio, unpack(words))
+end
+
+-- Publishes the ID of the newest entry on the channel named as the audio stream. Readers count on no hint, so a missing
+-- right to publish is no error here.
+local function hint(newest)
+  if hint_command ~= '' then redis.pcall(hint_command, audio, newest) end
 end
 
 -- The job's delivered samples, from its newest entry that has the field; nil when none of the last 1,000 entries has it.

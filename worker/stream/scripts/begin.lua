@@ -1,16 +1,16 @@
 -- BEGIN: opens an epoch for an attempt and writes its `begin` entry.
--- ARGV: 1 entry ID, 2 job ID, 3 fence, 4 delivered samples as the writer expects them, or '' if it has not read the job's
--- entries (chunks without samples may be there), 5 body of the begin message, 6 server time in ms at which a job
--- that never began expires, 7 attempt as claimed, 8 maximum of fruitless attempts in a row, 9 attempt number in the body,
--- 10 '1' when the job plane has confirmed the lease after a FENCED.
+-- ARGV: 5 delivered samples as the writer expects them, or '' if it has not read the job's entries (chunks without
+-- samples may be there), 6 body of the begin message, 7 server time in ms at which a job that never began expires,
+-- 8 attempt as claimed, 9 maximum of fruitless attempts in a row, 10 attempt number in the body,
+-- 11 '1' when the job plane has confirmed the lease after a FENCED.
 -- An attempt is fruitless until it delivers a new sample; `fruitless` counts this one and those just before it.
 -- Answers: {OK, epoch, fruitless, now ms}.
--- {MOVED, delivered, attempt number, fruitless}: ARGV 4 or 9 was wrong, or the job has entries that the writer has not
+-- {MOVED, delivered, attempt number, fruitless}: ARGV 5 or 10 was wrong, or the job has entries that the writer has not
 -- read; nothing was written; read them, correct both and call again.
 -- {DONE, type}: the job has ended. {FENCED}: a higher fence has begun. {CANCELLED, delivered}. {EXPIRED}.
 -- {GONE}: begun before, and the stream is gone. {LOST}: begun before, and no entry of the job is left.
 -- {FULL}: no ID can follow the stream's last one. {SPENT, delivered}: too many fruitless attempts.
-local id, job_id, fence, expected, body, deadline_ms, attempt, max_attempts, reported_attempt, confirmed = unpack(ARGV)
+local expected, body, deadline_ms, attempt, max_attempts, reported_attempt, confirmed = unpack(ARGV, 5)
 local is_confirmed = confirmed == '1'
 local record = job_record(job, id)
 if record.kind then return { 'DONE', record.kind } end
@@ -44,7 +44,8 @@ if delivered ~= expected or (is_new and attempt_number ~= tonumber(reported_atte
 end
 
 local epoch = next_epoch(fence, last)
-redis.call('XADD', audio, epoch .. '-0', 'type', 'begin', 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body)
+renew_text()
+hint(add({ epoch .. '-0', 'type', 'begin', 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body }))
 renew_ttl(audio)
 if is_new then redis.call('HSET', job, 'fence', fence, 'began', delivered, 'base', base) end
 redis.call('PEXPIRE', job, TTL_MS)

@@ -1,14 +1,15 @@
 -- END: writes the one terminal entry of a job and records the end.
--- ARGV: 1 entry ID, 2 job ID, 3 fence, 4 type, 5 the writer's next ID or '', 6 samples delivered, 7 body, 8 code and
--- 9 message of an error, 10 '1' when the job plane has confirmed the lease after a FENCED.
+-- ARGV: 5 type, 6 the writer's next ID or '', 7 samples delivered, 8 body, 9 code and 10 message of an error,
+-- 11 '1' when the job plane has confirmed the lease after a FENCED.
 -- Answers: {OK, type}. {GONE, type}: the stream is gone or full; recorded, not written. {DONE, type}: ended before. {FENCED}.
 -- A `complete` must follow the writer's last entry; else the answer is that of `not_appended`.
-local id, job_id, fence, kind, at, delivered, body, code, message, confirmed = unpack(ARGV)
+local kind, at, delivered, body, code, message, confirmed = unpack(ARGV, 5)
 local is_confirmed = confirmed == '1'
 local record = job_record(job, id)
 if record.kind then return { 'DONE', record.kind } end
 if not is_confirmed and record.fence and record.fence > tonumber(fence) then return { 'FENCED' } end
 
+renew_text()
 local last = last_id(audio)
 local result, written = 'OK', ''
 if (not last and (record.has_begun or at ~= '')) or is_exhausted(last) then
@@ -20,11 +21,13 @@ else
   if record.has_begun and kind == 'error' then
     delivered = delivered_of(id) or delivered -- a worker that has not begun does not know it
   end
-  local entry = { 'type', kind, 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body }
+  local stream_id = is_tail and at or next_epoch(fence, last) .. '-0'
+  local entry = { stream_id, 'type', kind, 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body }
   if kind == 'error' then
     for _, extra in ipairs({ 'code', code, 'message', message }) do entry[#entry + 1] = extra end
   end
-  written = redis.call('XADD', audio, is_tail and at or next_epoch(fence, last) .. '-0', unpack(entry))
+  written = add(entry)
+  hint(written)
   renew_ttl(audio)
 end
 redis.call('HSET', job, 'fence', fence, 'end', kind, 'at', written)

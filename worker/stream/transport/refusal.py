@@ -37,6 +37,7 @@ _BY_CODE: dict[str, type[Exception]] = {
     "OOM": OutOfMemoryError,
     "READONLY": ReadOnlyError,
     "TRYAGAIN": TryAgainError,
+    "UNBLOCKED": ReadOnlyError,  # ends a blocked command when its server becomes a replica
     "WRONGPASS": AuthenticationError,
 }
 # Replies without a code of their reason. The last two: a script's user lacks a right (Redis 7.0; later and Valkey).
