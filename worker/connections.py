@@ -1,6 +1,6 @@
 """A worker's connections and their retry policies: one for jobs, one that blocks on the doorbell, one for sessions.
 
-The heartbeat opens its own connection.
+Utterances that wait borrow connections that block from a pool. The heartbeat opens its own connection.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from worker.stream.transport.base import Link
 from worker.stream.transport.open import open_link
 from worker.stream.transport.probe import PlaneProbe
 from worker.stream.transport.retry import RetryPolicy
+from worker.stream.watch import WatchLinks
+
+WATCHES_A_SLOT = 10  # utterances that may wait at a time: for text, or because they are far enough ahead
+MOST_WATCHES = 1000  # connections, of the 10,000 clients that a Redis takes by default
 
 
 class Connections:
@@ -33,6 +37,8 @@ class Connections:
         self.job_retry = RetryPolicy("job", reconnects("jobs").inc, wants_rights=True)
         self.bell_retry = RetryPolicy("job (doorbell)", reconnects("doorbell").inc)
         self.session_retry = RetryPolicy("session", reconnects("sessions").inc)
+        most = min(WATCHES_A_SLOT * settings.slots, MOST_WATCHES)
+        self.watches = WatchLinks(session_address, self.session_retry, most)
         self.sessions = PlaneProbe(self.session_link, self.session_retry, is_needed=not is_one)
 
     def problems(self, lease_s: float) -> list[str]:
@@ -47,6 +53,7 @@ class Connections:
         return [*found, *filter(None, [self.sessions.problem()])]
 
     async def close(self) -> None:
+        await self.watches.close()
         links: set[Link] = {self.job_link, self.bell_link, self.session_link}
         for link in links:
             await link.close()

@@ -75,7 +75,8 @@ OF_JOB_SCRIPTS = _set(
 OF_THE_WORKER_ITSELF = _set("eval evalsha get hdel hset llen set xgroup|create xlen xpending xrange xread zcard")
 OF_SESSION_SCRIPTS = _set("exists hmget hset pexpire pttl xadd xinfo|stream xrevrange")
 OF_THE_SESSION_WRITER = _set("eval evalsha xrevrange")  # its scripts write
-OF_READING_TEXT = _set("xread type pttl pexpire")  # together with the audio, by the scripts and by a job that waits
+OF_TEXT_IN_SCRIPTS = _set("type pttl pexpire")
+OF_A_JOB_THAT_WAITS = _set("xread type")  # xread: of the text and the audio together
 READING = _set(
     "get getrange hget hgetall hlen hscan llen lpos lrange mget pttl scard strlen type xinfo|groups xinfo|stream"
     " xlen xpending xrange xrevrange zcard zrange zrangebylex zscan zscore"
@@ -97,8 +98,8 @@ ON_KEYS: dict[str, Rights] = {
     | _each((CUT, CUT_OF_SPEAK, TEXT, TEXT_OF_SPEAK), _set("xadd pexpire")),
     "worker": _each(JOB_PLANE, OF_JOB_SCRIPTS | OF_THE_WORKER_ITSELF)
     | _each((CUT, JOB, CUT_OF_SPEAK, JOB_OF_SPEAK), OF_SESSION_SCRIPTS | OF_THE_SESSION_WRITER)
-    | _each((AUDIO, AUDIO_OF_SPEAK), OF_SESSION_SCRIPTS | OF_THE_SESSION_WRITER | _set("xread type"))
-    | _each((TEXT, TEXT_OF_SPEAK), OF_READING_TEXT | _set("eval evalsha")),
+    | _each((AUDIO, AUDIO_OF_SPEAK), OF_SESSION_SCRIPTS | OF_THE_SESSION_WRITER | OF_A_JOB_THAT_WAITS)
+    | _each((TEXT, TEXT_OF_SPEAK), OF_TEXT_IN_SCRIPTS | OF_A_JOB_THAT_WAITS | _set("eval evalsha")),
     "operator": _each(SESSION_PLANE + UNKNOWN, READING)
     | _each(JOB_PLANE + SPEAKS_PLANE + UNKNOWN_OF_JOBS, READING | OF_JOB_SCRIPTS | OF_REPAIR)
     | _each((AUDIO, CUT), READING | _set("xadd pexpire")),

@@ -18,10 +18,11 @@ from tests.security.rights import (
     JOB_PLANE,
     NOBODYS,
     NOBODYS_CHANNELS,
+    OF_A_JOB_THAT_WAITS,
     OF_JOB_SCRIPTS,
-    OF_READING_TEXT,
     OF_REPAIR,
     OF_SESSION_SCRIPTS,
+    OF_TEXT_IN_SCRIPTS,
     OF_THE_SESSION_WRITER,
     OF_THE_WORKER_ITSELF,
     ON_CHANNELS,
@@ -151,7 +152,7 @@ def test_the_worker_has_no_right_that_no_script_uses() -> None:
         if isinstance(one, Script):
             called["local audio, cut, job" in one.source] |= named_in(one.source, r"(?:redis\.p?call|scan)")
     assert called[False] == OF_JOB_SCRIPTS | {"time"}
-    assert called[True] == OF_SESSION_SCRIPTS | (OF_READING_TEXT - {"xread"}) | {"time"}
+    assert called[True] == OF_SESSION_SCRIPTS | OF_TEXT_IN_SCRIPTS | {"time"}
 
 
 def test_a_worker_and_doctor_send_what_is_in_its_list_and_nothing_in_it_is_unused() -> None:
@@ -159,7 +160,8 @@ def test_a_worker_and_doctor_send_what_is_in_its_list_and_nothing_in_it_is_unuse
     sent = set().union(*[named_in(file.read_text("utf-8"), r"\.call") for file in files])
     asked_in_vain = {"info", "config|get"}  # doctor says that it may not ask
     of_connections = {"ping", "time", "hello", "cluster|slots", "script|load"}
-    assert sent - asked_in_vain == OF_THE_WORKER_ITSELF | OF_THE_SESSION_WRITER | of_connections
+    of_sessions = OF_THE_SESSION_WRITER | OF_A_JOB_THAT_WAITS
+    assert sent - asked_in_vain == OF_THE_WORKER_ITSELF | of_sessions | of_connections
 
 
 def test_an_operator_has_no_right_that_no_command_and_no_recipe_uses() -> None:

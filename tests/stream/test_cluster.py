@@ -68,7 +68,7 @@ def owner_of(nodes: list[Server], key: str) -> int:
 
 async def begin(link: ClusterLink, session: str, entry_id: str) -> Any:
     keys = (KEYS.audio(session), KEYS.cut(session), KEYS.job(session, entry_id))
-    return await run_script(link, BEGIN, keys, entry_id, "job", 1, 0, b"body", 2**52, 1, 3, 1)
+    return await run_script(link, BEGIN, keys, entry_id, "job", 1, "SPUBLISH", 0, b"body", 2**52, 1, 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,9 @@ async def test_session_scripts_run_and_come_back_after_a_flush_on_every_node(
             assert answer[0] == b"OK"
             at = answer[1] + b"-1"
             keys = (KEYS.audio(session), KEYS.cut(session), KEYS.job(session, entry_id))
-            assert await run_script(link, END, keys, entry_id, "job", 1, "complete", at, 0, b"body", "", "") == [
+            assert await run_script(
+                link, END, keys, entry_id, "job", 1, "SPUBLISH", "complete", at, 0, b"body", "", ""
+            ) == [
                 b"OK",
                 b"complete",
             ]
