@@ -53,5 +53,5 @@ $(VENV)/.preview: $(BIN)/uv pyproject.toml
 	$(UV) --editable '.[preview,preview-ja]'
 	touch $@
 $(VENV)/.dev: $(BIN)/uv pyproject.toml
-	$(UV) --editable '.[preview,preview-ja,qwen,quality,dev]'
+	$(UV) --editable '.[preview,preview-ja,qwen,quality,otel,dev]'
 	touch $@ $(VENV)/.preview

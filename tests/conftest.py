@@ -30,6 +30,7 @@ from worker.embedded import embedded_valkey
 from worker.engine.base import Engine
 from worker.engine.preview.engine import PreviewEngine
 from worker.engine.preview.espeak import Espeak
+from worker.observe.tracing.off import Tracing
 from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.client import Client
@@ -116,9 +117,11 @@ def make_settings(url: str, **changes: object) -> Settings:
 
 
 @asynccontextmanager
-async def running(settings: Settings, engine: Engine | None = None) -> AsyncIterator[Worker]:
+async def running(
+    settings: Settings, engine: Engine | None = None, tracing: Tracing | None = None
+) -> AsyncIterator[Worker]:
     """A worker in this process, with a tone engine where none is given; drained at the end."""
-    worker = Worker(settings, engine or ToneEngine(settings.slots))
+    worker = Worker(settings, engine or ToneEngine(settings.slots), tracing=tracing)
     task = asyncio.create_task(worker.run())
     while not worker.is_ready():
         if task.done():

@@ -44,6 +44,7 @@ RANKS = {
     "worker.stream": 5,
     "worker.quality": 5,
     "worker.observe.metrics": 6,
+    "worker.observe.tracing": 6,
     "worker.observe.health": 7,
     "worker.liveness": 7,
     "worker.connections": 7,

@@ -19,6 +19,7 @@ from worker.host import host_name
 from worker.intake import Intake, Slots
 from worker.liveness import Liveness
 from worker.observe.metrics import Metrics
+from worker.observe.tracing.off import Tracing
 from worker.settings import Settings
 from worker.stream.depths import read_depths
 from worker.stream.heartbeat import BeatingWorker, Heartbeat
@@ -46,9 +47,12 @@ SICK_GRACE_S = 0.3  # for each step of the shutdown of a worker with a sick engi
 class Worker:
     """The service of one worker process, and its HealthSource. `run` returns when it has drained after `stop`."""
 
-    def __init__(self, settings: Settings, engine: Engine, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, metrics: Metrics | None = None, tracing: Tracing | None = None
+    ) -> None:
         self.name = f"{host_name()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.metrics = metrics or Metrics()
+        self._tracing = tracing or Tracing()
         self._settings = settings
         self._lease_s = settings.lease_ms / 1000
         registry = Registry.load(settings.voices_dir)
@@ -120,6 +124,7 @@ class Worker:
             ahead_ms=self._settings.ahead_ms,
             admission=Admission(lambda: self._n_busy() > self._n_slots),
             arithmetic=self._engine.engine.arithmetic,
+            tracing=self._tracing,
         )
 
     async def run(self) -> None:
@@ -191,6 +196,7 @@ class Worker:
         await asyncio.to_thread(self._heartbeat.stop)
         await self._best_effort(self._queue.deregister())
         await self._links.close()
+        await asyncio.to_thread(self._tracing.close)
         log.info("worker %s has stopped", self.name)
 
     async def _best_effort(self, command: Awaitable[Any]) -> None:

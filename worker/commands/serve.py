@@ -13,6 +13,7 @@ from worker.engine.base import EngineSick
 from worker.engine.choose import make_engine
 from worker.loop import freeze_heap, run
 from worker.observe.health import HealthServer
+from worker.observe.tracing.setup import tracing_from
 from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.transport.advice import sentence_on
@@ -69,7 +70,8 @@ def serve(settings: Settings, ends_on_hangup: bool = False) -> int:
 
 async def _serve(settings: Settings, ends_on_hangup: bool) -> None:
     signals = Signals(ends_on_hangup)
-    worker = Worker(settings, make_engine(settings))
+    tracing = tracing_from()
+    worker = Worker(settings, make_engine(settings), tracing=tracing)
     worker.on_ready = lambda: signals.listen(worker.stop, worker.reload_voices)
     freeze_heap()
     if settings.health_port is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from worker.engine.base import Arithmetic
 from worker.engine.thread import EngineThread
 from worker.observe.metrics import Metrics
+from worker.observe.tracing.off import Tracing
 from worker.stream.queue import JobQueue
 from worker.stream.session_writer import SessionPlane
 from worker.utterance.admission import Admission
@@ -33,3 +34,4 @@ class WorkerContext:
     ahead_ms: int
     admission: Admission = field(default_factory=Admission)
     arithmetic: Arithmetic | None = None
+    tracing: Tracing = field(default_factory=Tracing)

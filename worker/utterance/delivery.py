@@ -53,6 +53,11 @@ class Delivery:
         """The text of the segments of which samples were delivered, as the client wrote it."""
         return self._plan.text_of(self._n_begun)
 
+    @property
+    def audible_after_s(self) -> float | None:
+        """From `begin` to the first audible audio that this attempt wrote; None before."""
+        return self._audible_after_s
+
     async def run(self) -> None:
         """Speak every segment; without any, write the final chunk without samples and leave the engine alone.
 

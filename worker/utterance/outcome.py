@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from schemas.errors import SESSION_UNWRITABLE, ErrorCode, JobError
 from schemas.messages import Cancelled, Error
+from worker.observe.tracing.off import AttemptTrace
 from worker.stream import session_writer as stream
 from worker.stream.lease import Lease, LeaseLost
 from worker.stream.queue import Settled, Verdict
@@ -28,12 +29,14 @@ class Outcome:
     lease: Lease
     job_id: str
     writer: SessionWriter
+    trace: AttemptTrace
     delivery: Delivery | None = None
 
     async def settle(self, verdict: Verdict, argument: str | int = "", may_come_again: bool = False) -> Settled:
         """End the attempt on the job plane; "fenced" when another worker has the job."""
         queue, metrics = self.context.queue, self.context.metrics
         settled = await queue.retry(lambda: queue.settle(self.lease, verdict, argument, may_come_again))
+        self.trace.settled("fenced" if settled == "fenced" else verdict)
         if settled == "fenced":
             metrics.lost_leases.inc()
         else:
@@ -57,6 +60,7 @@ class Outcome:
         if has_left:
             self.context.metrics.gone_listeners.inc()
         self.context.metrics.ended("cancelled")
+        self.trace.cancelled(self.writer.delivered)
         await self.settle("ok")
 
     async def end_failed(self, error: JobError) -> None:
@@ -83,6 +87,7 @@ class Outcome:
             f" ({error.field})" if error.field else "", error.message,
         )  # fmt: skip
         self.context.metrics.ended(error.code.value)
+        self.trace.failed(error.code.value, error.field)
         await self.settle("dead", error.code.value, may_come_again=error.code.retryable)
 
     async def try_again(self, error: JobError) -> None:
@@ -92,6 +97,7 @@ class Outcome:
             await self.end_failed(error)
             return
         log.warning("job %s failed, attempt %d: %s", self.lease.entry_id, attempt, error.message)
+        self.trace.failed(error.code.value, error.field)
         await self.settle("retry", _delay_ms(attempt))
 
     async def give_back(self, stop: stream.Stop) -> None:
@@ -125,6 +131,7 @@ class Outcome:
             self.lease.entry_id, self.lease.session_id, reason,
         )  # fmt: skip
         self.context.metrics.ended(SESSION_UNWRITABLE)
+        self.trace.failed(SESSION_UNWRITABLE)
         await self.settle("dead", SESSION_UNWRITABLE, may_come_again=True)
 
     async def leave_sick_engine(self) -> None:

@@ -45,7 +45,8 @@ class Utterance:
     def __post_init__(self) -> None:
         self.job_id = job_id_of(self.lease.entry_id, self.lease.fields)
         self._writer = SessionWriter(self.context.plane, self.lease, self.job_id)
-        self._outcome = Outcome(self.context, self.lease, self.job_id, self._writer)
+        trace = self.context.tracing.attempt(self.lease, self.job_id)
+        self._outcome = Outcome(self.context, self.lease, self.job_id, self._writer, trace)
 
     @property
     def is_resting(self) -> bool:
@@ -55,7 +56,7 @@ class Utterance:
     async def run(self) -> None:
         """Speak the job and settle it. Cancelling the asyncio task stops all writing and settles nothing."""
         outcome = self._outcome
-        with self.context.admission.permit() as permit:
+        with outcome.trace, self.context.admission.permit() as permit:
             try:
                 await self._run(permit)
             except LeaseLost:
@@ -112,6 +113,7 @@ class Utterance:
             await self._be_admitted(permit, request)
         begun_ms = await self._writer.begin(request)
         context.metrics.attempts.observe(self._writer.attempt)
+        self._outcome.trace.begun(request, self._writer, begun_ms - self.lease.published_ms)
         limit_ms = context.ahead_ms if job.ahead_ms is None else job.ahead_ms
         playback = playback_of(self._writer, job.sample_rate, begun_ms, limit_ms)
         self._hold = hold = Hold(playback, limit_ms, self._watch, lambda: context.admission.is_reserved)
@@ -121,9 +123,11 @@ class Utterance:
             await delivery.run()
         finally:
             delivery.cancel()
+            self._outcome.trace.audible(delivery.audible_after_s)
         complete = delivery.complete(self.lease.published_ms, request.model)
         await self._writer.end(complete)
         context.metrics.completed(complete)
+        self._outcome.trace.completed(complete)
         await self._outcome.settle("ok")
 
     async def _watch(self, seconds: float) -> None:
@@ -169,6 +173,7 @@ class Utterance:
             computed_on=arithmetic.name if arithmetic else None,
             is_exact=arithmetic is not None and arithmetic.is_exact,
             language=plan.language,
+            traceparent=self._outcome.trace.traceparent,
         )
 
 
