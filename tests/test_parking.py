@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -77,6 +77,7 @@ class Nobody:
 
     def took(self, stream: SegmentStream, n: int) -> None: ...
     def cancel(self, stream: SegmentStream) -> None: ...
+    def extend(self, stream: SegmentStream) -> None: ...
 
 
 def stream_of(
@@ -239,6 +240,24 @@ async def test_a_segment_whose_reader_holds_gives_its_slot_and_wants_it_when_hal
         assert len(engine.opened) == 2, "its reader has taken nothing: the free slot is of no use to it"
         check_whole(await rest_of(held), held.segment, False)
         assert [one.text for one in engine.opened] == ["held " * 100, "A word.", "held " * 100]
+
+
+@pytest.mark.parametrize("has_codes", [False, True])
+async def test_a_segment_that_waits_for_text_gives_its_slot_and_wants_it_when_the_text_comes(
+    card: Card, has_codes: bool
+) -> None:
+    card = card.model_copy(update={"text": "streaming"})
+    text = "Text that comes in two pieces."
+    engine = ToneEngine(1, has_codes=has_codes)
+    async with started(engine) as thread:
+        written = thread.open(replace(segment(card, text[:12]), is_open=True), Playback())
+        parts = [await written.take(1) for _ in range(6)]
+        for n in range(2):
+            word = thread.open(segment(card, f"Word {n}."), ahead(1.0))
+            check_whole(await rest_of(word), word.segment, has_codes)
+        assert len(engine.opened) == 3, "it has nothing to speak: the free slot is of no use to it"
+        written.extend(text[12:], True, 10_000)
+        check_whole(parts + await rest_of(written), segment(card, text), has_codes)
 
 
 async def test_a_segment_that_is_behind_keeps_its_slot(card: Card) -> None:

@@ -40,8 +40,9 @@ class SegmentStream:
     def __init__(self, owner: StreamOwner, segment: Segment, playback: Playback | None = None) -> None:
         self.segment = segment
         self.playback = playback
-        self.slot: int | None = None  # read and written on the engine's thread, as are the next four
+        self.slot: int | None = None  # read and written on the engine's thread, as are the next five
         self.is_parking = False
+        self.is_dry = False  # parked when the engine had spoken all its text so far
         self._opened = segment  # with the text that the engine has
         self._n_given = 0  # frames of the segment that the engine has given out
         self._codes: list[NDArray[np.uint16]] = []  # theirs
@@ -103,8 +104,9 @@ class SegmentStream:
 
     @property
     def wants_slot(self) -> bool:
-        """Whether it would step if it had a slot: False for a parked segment whose reader has enough."""
-        return not self.must_pause(is_paused=True)
+        """Whether it would step if it had a slot: False for a parked one whose reader has enough or that lacks text."""
+        lacks_text = self.is_dry and self.segment is self._opened
+        return not (lacks_text or self.must_pause(is_paused=True))
 
     @property
     def standing_s(self) -> float:
@@ -113,6 +115,7 @@ class SegmentStream:
 
     def to_open(self) -> Segment:
         """The segment for the engine. A parked one resumes from what it has given out."""
+        self.is_dry = False
         segment = self._opened = self.segment
         if not self._n_given or (segment.resume is not None and segment.resume.n_frames >= self._n_given):
             return segment

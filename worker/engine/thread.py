@@ -31,7 +31,7 @@ from worker.engine.base import (
     VoiceUnavailable,
 )
 from worker.engine.health import EngineHealth, in_a_line, is_beyond_repair
-from worker.engine.parking import next_to_open, to_park
+from worker.engine.parking import next_to_open, park
 from worker.engine.playback import Playback
 from worker.engine.segment_stream import QUEUE_FRAMES, SegmentStream, failure, put_all
 from worker.voices.card import Card
@@ -175,7 +175,7 @@ class EngineThread:
             self._apply_extensions()
             self._open_waiting()
             paused = self._to_pause(paused)
-            self._park(paused)
+            park(self._engine, self._open, self._waiting(), paused)
             if self._open and self._engine.wait_s(paused) <= 0:
                 self._step(paused)
 
@@ -257,24 +257,16 @@ class EngineThread:
             else:
                 self._open[stream.slot] = stream
 
+    def _waiting(self) -> list[SegmentStream]:
+        with self._changed:
+            return list(self._opening)
+
     def _take_waiting(self) -> SegmentStream | None:
         with self._changed:
             stream = next_to_open(self._opening)
             if stream is not None:
                 self._opening.remove(stream)
             return stream
-
-    def _park(self, paused: set[int]) -> None:
-        """Begin to take slots from segments that are far ahead. The next step, which they are in, frees the slots."""
-        if len(self._open) < self._engine.n_slots:
-            return
-        with self._changed:
-            waiting = list(self._opening)
-        for stream in to_park(waiting, list(self._open.values()), paused):
-            assert stream.slot is not None, "an open segment has a slot"
-            stream.is_parking = True
-            paused.discard(stream.slot)
-            self._engine.cancel(stream.slot)
 
     def _to_pause(self, paused: set[int]) -> set[int]:
         return {slot for slot, stream in self._open.items() if stream.must_pause(slot in paused)}
