@@ -123,6 +123,9 @@ async def test_a_relay_that_leaves_ends_a_held_speech(
         held = await client.publish({"session_id": "s", "text": TEXT})
         await eventually(lambda: delivered_s(valkey, held) > LIMIT_S - hold.CHUNK_S)
         await client.leave("s")
+        while valkey.xlen(KEYS.jobs):
+            listener.now += STEP_S
+            await asyncio.sleep(0.01)
         await settled(valkey)
 
 

@@ -250,12 +250,6 @@ class SessionWriter:
     def _entry_id(self, n: int) -> bytes:
         return self._epoch + b"-%d" % n
 
-    async def check(self) -> None:
-        """Return while the job may go on; writes nothing. Raises CancelRequested, RelayLeft."""
-        answer = await self._run(APPEND, b"", self._epoch + b"-%d" % (self._n - 1))  # no entry's ID is empty
-        if answer[0] in (b"CANCELLED", b"GONE"):
-            raise self._stop(answer)
-
     async def end(self, message: Message, code: str = "", text: str = "") -> None:
         """Write the terminal entry. Raises Stop, LeaseLost."""
         await self._lease.confirm()

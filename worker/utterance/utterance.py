@@ -133,7 +133,7 @@ class Utterance:
     async def _watch(self, seconds: float) -> None:
         """Wait so long at most; raises Stop soon after the session has ended the job."""
         await asyncio.sleep(min(seconds, WATCH_S))
-        await self._writer.check()
+        await self._writer.look()
 
     async def _be_admitted(self, permit: Permit, request: BeginRequest) -> None:
         """Wait until the job may run. A suspected poison job spends no attempt while it waits."""
