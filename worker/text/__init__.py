@@ -15,7 +15,18 @@ from worker.text.lexicon import Lexicon
 from worker.text.nesting import respell_reversed
 from worker.text.split import Splitter, split
 
-__all__ = ["Lexicon", "SegmentText", "Splitter", "clean", "frame_budget", "is_speakable", "join", "plan", "split"]
+__all__ = [
+    "Lexicon",
+    "SegmentText",
+    "Splitter",
+    "clean",
+    "frame_budget",
+    "is_speakable",
+    "join",
+    "plan",
+    "respelt",
+    "split",
+]
 
 
 class SegmentText(NamedTuple):
@@ -33,13 +44,15 @@ def plan(
     language: an English name such as "English", or "Auto". lexicon: the voice's. actions: the voice's, whether
     *actions* between sentences are spoken. Raises ValueError for a lexicon with an empty word.
     """
-    segments = split(clean(text, language, actions), language)
-    written = [respell_quotes(respell_reversed(segment)) for segment in segments]
-    if not lexicon:
-        return tuple(SegmentText(segment, segment) for segment in written if is_speakable(segment))
     compiled = lexicon if isinstance(lexicon, Lexicon) else _compiled(tuple(lexicon.items()))
-    pieces = [SegmentText(segment, compiled.apply(segment)) for segment in written]
+    pieces = [respelt(segment, compiled) for segment in split(clean(text, language, actions), language)]
     return tuple(piece for piece in pieces if is_speakable(piece.spoken))
+
+
+def respelt(segment: str, lexicon: Lexicon) -> SegmentText:
+    """A segment as the splitter gives it, with its quotation marks in one spelling, and with the lexicon applied."""
+    written = respell_quotes(respell_reversed(segment))
+    return SegmentText(written, lexicon.apply(written))
 
 
 def join(pieces: Sequence[SegmentText]) -> str:

@@ -16,7 +16,17 @@ from worker.text.quotations import goes_on_after
 from worker.text.ranks import Rank
 from worker.text.stops import Language, next_word
 
-__all__ = ["LOOKAHEAD_CHARS", "Boundary", "Language", "Rank", "is_wide_letter", "joins_on", "marks", "may_part"]
+__all__ = [
+    "LOOKAHEAD_CHARS",
+    "Boundary",
+    "Language",
+    "Rank",
+    "is_wide_letter",
+    "joins_on",
+    "known_until",
+    "marks",
+    "may_part",
+]
 
 LOOKAHEAD_CHARS = 16  # characters after a mark that may decide whether it is a boundary
 
@@ -41,7 +51,7 @@ class Boundary(NamedTuple):
 def marks(window: str, limit: int, language: Language) -> Iterator[Boundary]:
     """The boundaries up to `limit`, in order.
 
-    window: text with single blanks; at least LOOKAHEAD_CHARS longer than `limit` unless the text ends with it.
+    window: text with single blanks, in which all is known that a boundary up to `limit` depends on (`known_until`).
     """
     nesting = Nesting(window)
     tight = -1  # the index of a blank at which a pause sounds wrong
@@ -75,6 +85,33 @@ def marks(window: str, limit: int, language: Language) -> Iterator[Boundary]:
         follows = window[end : end + 1]
         if rank is not None and not (follows and (follows in _NEVER_FIRST or joins_on(follows))):
             yield Boundary(end, rank, nesting.since)
+
+
+def known_until(text: str) -> int:
+    """The index up to which no text that follows changes a boundary.
+
+    A boundary depends on the next word and two characters after it. One after a closed quotation depends on all of
+    LOOKAHEAD_CHARS, in which a verb of speech may stand.
+    """
+    start = max(0, len(text) - _TAIL_CHARS)
+    words = [word.start() for word in _WORD.finditer(text, start) if word.end() + 2 <= len(text)]
+    if not words:
+        return start
+    end = words[-1]
+    while end > start and not text[end - 1].isalnum() and text[end - 1] not in _STOPS + _CLAUSES:
+        end -= 1
+    closed = [
+        mark.start()
+        for mark in _CLOSED_STOP.finditer(text, max(0, len(text) - LOOKAHEAD_CHARS - 8))
+        if mark.end() > len(text) - LOOKAHEAD_CHARS
+    ]
+    return min([end, *closed])
+
+
+_TAIL_CHARS = 64
+_WORD = re.compile(r"(?=[^\W_])(?:[\u2e80-\U0010ffff]|[^\W_\u2e80-\U0010ffff]+(?:[-'’][^\W\d_]*)?)")
+_CLOSERS = re.escape("".join(sorted(set(NESTING) - _NEVER_LAST | set("«‹“‘"))))
+_CLOSED_STOP = re.compile(rf"[{_STOPS}](?:[{_CLOSERS}]| [{_CLOSERS}](?![^\W_]))+")
 
 
 def _run_of_stops(window: str, mark: re.Match[str], nesting: Nesting) -> tuple[str, int]:

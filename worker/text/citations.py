@@ -46,6 +46,8 @@ def without_references(text: str) -> str:
 
         def shown(found: re.Match[str]) -> str:
             label = found[2] or found[1]
+            if found[2] is None and label.isdecimal():
+                return found[0]  # a citation
             return _apart(found, found[1]) if label.casefold() in labels else found[0]
 
         text = _REFERENCE.sub(shown, text)

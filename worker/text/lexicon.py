@@ -21,9 +21,10 @@ class Lexicon:
     Replacements are not searched again. Raises ValueError for an entry without a word.
     """
 
-    __slots__ = ("_any_case", "_exact", "_lengths", "_starts")
+    __slots__ = ("_any_case", "_exact", "_lengths", "_starts", "may_silence")
 
     def __init__(self, entries: Mapping[str, str]) -> None:
+        self.may_silence = not all(any(map(str.isalnum, spoken)) for spoken in entries.values())  # leave no word
         self._exact: dict[str, str] = {}
         self._any_case: dict[str, str] = {}
         lengths: dict[str, set[int]] = {}
@@ -51,6 +52,29 @@ class Lexicon:
                 parts += text[kept:at], self._exact.get(word, self._any_case[folded[at:end]])
                 kept = end
         return "".join(parts) + text[kept:]
+
+    def apply_settled(self, text: str) -> str:
+        """The beginning of a text with its words replaced, up to an entry of several words, which a cut may part.
+
+        text: ends at a word's end, and goes on.
+        """
+        if self._starts is None:
+            return text
+        folded = _folded(text)
+        for start in self._starts.finditer(folded):
+            at = start.start()
+            if at and _is_one_word(folded[at - 1], folded[at]):
+                continue
+            if any(self._may_be_parted(folded, at, length) for length in self._lengths[folded[at]]):
+                return self.apply(text[:at].rstrip())
+        return self.apply(text)
+
+    def _may_be_parted(self, folded: str, at: int, length: int) -> bool:
+        """True where an entry of this length stands or begins that has several words, or goes on after the text."""
+        part = folded[at : at + length]
+        if len(part) == length:
+            return " " in part and part in self._any_case
+        return any(entry.startswith(part) for entry in self._any_case if len(entry) == length)
 
     def _end(self, folded: str, at: int) -> int | None:
         """Where the longest entry ends that matches a whole word at this index, or None."""

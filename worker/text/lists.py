@@ -6,7 +6,7 @@ import re
 
 from worker.text.words import MONTHS, joining
 
-_NUMBER = re.compile(
+NUMBER = re.compile(
     r"(?P<before>^|(?<=[^\W\d][.!?])|(?<=[\s:：;；。！？、，•‣◦●■◆]))(?P<bullet>(?:[•‣◦●■◆*-]\s*)?)\(?(?P<n>\d{1,2})(?P<stop>[.．]\)?|[)）、])"
     r"(?P<blank> +|(?=[^\x00-\u2e7f\d])|(?=\*\*))"
 )
@@ -34,7 +34,7 @@ def unflattened(line: str, language: str) -> str:
 
 def _numbered(line: str, language: str) -> str:
     begin = len(line) - len(line.lstrip())
-    found = list(_NUMBER.finditer(line))
+    found = list(NUMBER.finditer(line))
     if all(item.start() <= begin for item in found):
         return line
     found = [item for item in found if not _is_date(line, item.end())]

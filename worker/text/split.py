@@ -4,7 +4,8 @@ No library that was tried fits: sentence-stream 1.3.0 streams but drops asterisk
 length; pysbd 0.3.4 and sentencex 1.0.32 need the whole text at once and do not limit it either.
 
 A cut depends on the text before it and on at most LOOKAHEAD_CHARS after it, never on where a piece of the input ended:
-the segments do not depend on how the text was fed. Lengths are weights: a wide character (kana, kanji, hangul) takes
+the segments do not depend on how the text was fed. It is decided as soon as the rest is long enough to be a segment and
+the word after the mark is known. Lengths are weights: a wide character (kana, kanji, hangul) takes
 about as long to speak as two letters and counts as two, also in max_chars.
 """
 
@@ -12,10 +13,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from copy import copy
 from functools import lru_cache
 from itertools import accumulate, islice
 
-from worker.text.boundary import LOOKAHEAD_CHARS, Language, Rank, is_wide_letter, marks, may_part
+from worker.text.boundary import LOOKAHEAD_CHARS, Language, Rank, is_wide_letter, known_until, marks, may_part
 
 FIRST_CHARS = 80
 MAX_CHARS = 250
@@ -99,6 +101,17 @@ class Splitter:
         self._blank, self._is_first = "", True
         return segments
 
+    @property
+    def rest(self) -> str:
+        """The text after the last segment."""
+        return self._buffer
+
+    def would_decide(self, text: str) -> bool:
+        """True when this piece of the text would decide a segment; takes nothing."""
+        other = copy(self)
+        other._sums = self._sums.copy()
+        return bool(other.feed(text))
+
     def _decided(self, *, is_end: bool) -> list[str]:
         segments: list[str] = []
         at = 0
@@ -122,7 +135,11 @@ class Splitter:
         """
         n_chars = len(window.text)
         furthest = window.reach(self._max_chars)
-        limit = window.reach(window.total - _LEAST_REST) if is_whole else n_chars - LOOKAHEAD_CHARS
+        limit = n_chars - LOOKAHEAD_CHARS
+        if is_whole or is_open:
+            limit = window.reach(window.total - _LEAST_REST)
+        if is_open:
+            limit = min(limit, known_until(window.text))
         limit = min(limit, furthest)
         best, is_decided = self._best(window, limit)
         if is_decided:
