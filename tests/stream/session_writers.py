@@ -27,6 +27,7 @@ class LossyLink:
         self.loses = ""  # a word of the command, or the SHA of its script
         self.between: Any = None
         self.is_connected = True
+        self.n_breaks = 0
         self.scripts: set[str] = set()
 
     async def call(self, *command: Word) -> Any:

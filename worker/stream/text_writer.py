@@ -1,8 +1,8 @@
 """The text writer: writes the text of an open job to its stream, piece by piece while it is being made.
 
 The n-th entry has the ID `<n>-0`. Redis refuses an ID that is not above the stream's last one, so an entry that is sent
-again after a lost reply lands once. A stream that was lost is written again with the same IDs: a worker that has read a
-part of it goes on behind that part.
+again after a lost reply lands once. After each break of the connection all entries are sent again: what a fail-over
+lost is written at its place. A worker that has read a part of a lost stream goes on behind that part.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _NOT_ABOVE = "The ID specified in XADD is equal or smaller"
 
 
 class TextConflict(MakimaError):
-    """The stream of a text holds something else than was written to it."""
+    """The stream of a text holds what its writer did not write."""
 
 
 class TextWriter:
     """Writes one text. There is one writer for each text; coroutines may share it.
 
     repeat_s: how long a write is repeated while Redis is unreachable; then redis-py's error is raised. The next call
-    writes what is missing first.
+    writes what is missing first. Needs no right but XADD and PEXPIRE.
     """
 
     def __init__(self, link: Link, key: str, repeat_s: float = REPEAT_S) -> None:
@@ -39,7 +39,9 @@ class TextWriter:
         self._key = key
         self._repeat_s = repeat_s
         self._entries: list[tuple[str, str | bytes]] = []
-        self._is_behind = False  # whether entries before the newest may be missing on the stream
+        self._n_sent = 0  # entries that may be on the stream
+        self._n_written = 0  # entries that are, unless a connection has broken since
+        self._n_breaks = link.n_breaks
         self._lock = asyncio.Lock()  # keeps the order of concurrent calls
         self.has_ended = False
 
@@ -64,48 +66,48 @@ class TextWriter:
             await self.write(piece)
         await self.end()
 
+    async def write_again(self) -> None:
+        """Write what Redis has lost, before or after the job is published again."""
+        async with self._lock:
+            self._n_written = 0
+            await self._write_missing()
+
     async def _append(self, name: str, value: str | bytes) -> None:
         async with self._lock:
             self._entries.append((name, value))
-            give_up_at, failures = monotonic() + self._repeat_s, 0
-            while True:
-                first, self._is_behind = 1 if self._is_behind else len(self._entries), True
-                try:
-                    await self._write_from(first)
-                except PASSING:
-                    if monotonic() >= give_up_at:
-                        raise
-                    await asyncio.sleep(backoff_s(failures))
-                    failures += 1
-                else:
-                    self._is_behind = False
-                    return
+            await self._write_missing()
 
-    async def _write_from(self, first: int) -> None:
-        n = first
-        while n <= len(self._entries):
-            n = n + 1 if await self._write_entry(n) else 1
+    async def _write_missing(self) -> None:
+        give_up_at, failures = monotonic() + self._repeat_s, 0
+        while self._n_written < len(self._entries):
+            if self._link.n_breaks != self._n_breaks:
+                self._n_breaks, self._n_written = self._link.n_breaks, 0
+            try:
+                is_there = await self._write_entry(self._n_written + 1)
+            except PASSING:
+                self._n_written = 0
+                if monotonic() >= give_up_at:
+                    raise
+                await asyncio.sleep(backoff_s(failures))
+                failures += 1
+            else:
+                self._n_written = self._n_written + 1 if is_there else 0
 
     async def _write_entry(self, n: int) -> bool:
         """Write the n-th entry, or find it written; False when the whole stream is missing. Raises TextConflict."""
+        is_repeated, self._n_sent = n <= self._n_sent, max(n, self._n_sent)
         option: tuple[Word, ...] = () if n == 1 else ("NOMKSTREAM",)
-        added, _, found = await self._link.transaction(
-            ("XADD", self._key, *option, f"{n}-0", *self._entries[n - 1]),
-            ("PEXPIRE", self._key, SESSION_TTL_MS),
-            ("XREVRANGE", self._key, f"{n}-0", f"{max(1, n - 1)}-0"),
-        )
-        for answer in (found, added):
-            if isinstance(answer, redis.ResponseError) and _NOT_ABOVE not in str(answer):
-                raise answer
-        if added is None:
-            return False
-        if found != [self._as_found(i) for i in (n, n - 1) if i > 0]:
-            raise TextConflict(
-                f"the stream {self._key} does not hold the text that was written to it",
-                "publish the job again under a job_id that no other text has, and write to its stream in one place",
-            )
-        return True
-
-    def _as_found(self, n: int) -> list[object]:
-        name, value = self._entries[n - 1]
-        return [b"%d-0" % n, [name.encode(), value.encode() if isinstance(value, str) else value]]
+        added: bytes | None = b""
+        try:
+            added = await self._link.call("XADD", self._key, *option, f"{n}-0", *self._entries[n - 1])
+        except redis.ResponseError as error:
+            if _NOT_ABOVE not in str(error):
+                raise
+            if not is_repeated:
+                raise TextConflict(
+                    f"the stream {self._key} holds entries that its writer did not write",
+                    "give each text a job_id of its own, and write it in one place",
+                ) from None
+        if n == 1:
+            await self._link.call("PEXPIRE", self._key, SESSION_TTL_MS)
+        return added is not None

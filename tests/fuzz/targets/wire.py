@@ -153,6 +153,7 @@ class _Stream:
     """A session's stream that answers XREVRANGE."""
 
     is_connected = True
+    n_breaks = 0
 
     def __init__(self, entries: list[Fields]) -> None:
         self.scripts: set[str] = set()

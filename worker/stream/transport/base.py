@@ -20,13 +20,17 @@ class Link(Protocol):
     """Sends commands. Raises redis-py's errors; `worker.stream.transport.retry.PASSING` lists the temporary ones.
 
     A command that fails with a connection error may have been carried out: send only commands that can be sent twice.
-    is_connected: whether a connection is open. scripts: SHAs of the scripts whose source the connection has sent.
+    is_connected: whether a connection is open. n_breaks: connections that have broken so far. scripts: SHAs of the
+    scripts whose source the connection has sent.
     """
 
     scripts: set[str]
 
     @property
     def is_connected(self) -> bool: ...
+
+    @property
+    def n_breaks(self) -> int: ...
 
     async def call(self, *command: Word) -> Any:
         """Send one command; returns its raw RESP2 reply (bytes, int, list or None)."""

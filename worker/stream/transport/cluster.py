@@ -39,6 +39,10 @@ class ClusterLink:
     def is_connected(self) -> bool:
         return bool(self._servers) and all(server.is_connected for server in self._servers.values())
 
+    @property
+    def n_breaks(self) -> int:
+        return sum(server.n_breaks for server in self._servers.values())
+
     async def call(self, *command: Word) -> Any:
         async def send(server: PipelinedLink, is_asking: bool) -> Any:
             if not is_asking:

@@ -29,12 +29,17 @@ class PipelinedLink:
         self._timeout_s = timeout_s
         self._pipeline: PipelinedConnection | None = None
         self._once = SharedAttempt()
+        self._n_opened = 0
         self._is_closed = False
         self.scripts: set[str] = set()
 
     @property
     def is_connected(self) -> bool:
         return self._pipeline is not None and not self._pipeline.is_broken
+
+    @property
+    def n_breaks(self) -> int:
+        return self._n_opened - self.is_connected
 
     @property
     def server(self) -> str | None:
@@ -85,6 +90,7 @@ class PipelinedLink:
             await pipeline.close()
             raise LinkClosedError("the link to Redis was closed")
         self._pipeline = pipeline
+        self._n_opened += 1
         self.scripts.clear()
 
 

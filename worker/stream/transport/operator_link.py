@@ -22,6 +22,10 @@ class OperatorLink:
     def is_connected(self) -> bool:
         return self._link.is_connected
 
+    @property
+    def n_breaks(self) -> int:
+        return self._link.n_breaks
+
     async def call(self, *command: Word) -> Any:
         try:
             return await self._link.call(*command)
