@@ -215,7 +215,7 @@ async def test_writing_needs_no_right_but_to_append_and_to_let_expire(
     valkey: redis.Redis, valkey_server: Server
 ) -> None:
     valkey.acl_setuser("writer", True, passwords=["+secret"], keys=[], reset=True)
-    valkey.execute_command("ACL", "SETUSER", "writer", "%W~makima:{*}:text:*", "+xadd", "+pexpire")
+    valkey.execute_command("ACL", "SETUSER", "writer", "%W~makima:{*}:text:*", "+xadd", "+pexpire")  # type: ignore[no-untyped-call]
     link = PipelinedLink(Address(valkey_server.url.replace("//", "//writer:secret@")), 5.0)
     try:
         text = TextWriter(link, KEY)
