@@ -9,7 +9,7 @@ OUT    ?= demo.wav
 QUICK  ?= $(foreach name,admission architecture audio docs engine errors log metrics settings text voice,$(wildcard tests/test_$(name)*.py)) tests/contract
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quality check test quick lint types fmt bench chaos takeover roll fuzz clean
+.PHONY: help install demo quality check test quick lint types fmt bench chaos takeover roll rust fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -40,10 +40,12 @@ takeover: install ## kill N workers while they speak and time the take-overs
 	$(BIN)/python -m tests.chaos.takeover --engine $(or $(ENGINE),preview) --n $(or $(N),20) $(if $(SEED),--seed $(SEED))
 roll: install ## restart three workers in turn under load
 	$(BIN)/python -m tests.chaos.roll --engine $(or $(ENGINE),preview) $(if $(SEED),--seed $(SEED))
+rust: install ## compile the Rust code of the contract's pages and run it on a server (needs cargo)
+	RUST=1 $(BIN)/pytest -q tests/contract/test_rust.py
 fuzz: install ## send malformed input to every parser, in under five minutes (SEED=, N=)
 	$(BIN)/python -m tests.fuzz --n $(or $(N),100000) $(if $(SEED),--seed $(SEED))
 clean: ## remove the virtual environment and all caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist $(OUT)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .rust dist $(OUT)
 
 $(BIN)/uv: constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document of the worker.
+"""The AsyncAPI 3 documents: the contract from the worker's side, and from a relay's.
 
 Braces mark a hash tag in Redis and a parameter in an AsyncAPI address. So the tags are parameters, and their values
 contain the braces.
@@ -12,10 +12,19 @@ from schemas.messages import MESSAGE_OF
 
 def document(version: str) -> Document:
     """The AsyncAPI 3.0 document, from the worker's point of view. It refers to the schemas in json/ beside it."""
+    return _document(version, "makima-tts", _operations())
+
+
+def relay_document(version: str) -> Document:
+    """The same channels and messages with the operations of a relay, which publishes and receives."""
+    return _document(version, "A relay of makima-tts", _relay_operations())
+
+
+def _document(version: str, title: str, operations: Document) -> Document:
     return {
         "asyncapi": "3.0.0",
         "info": {
-            "title": "makima-tts",
+            "title": title,
             "version": version,
             "description": "A text-to-speech worker on Redis streams: speak jobs in, audio chunks out while they are"
             " generated. Headers are the flat fields of a stream entry, the payload of a session's entries is their"
@@ -27,9 +36,10 @@ def document(version: str) -> Document:
             "jobs": _jobs_channel(),
             "text": _text_channel(),
             "audio": _audio_channel(),
+            "hints": _hints_channel(),
             "cut": _cut_channel(),
         },
-        "operations": _operations(),
+        "operations": operations,
         "components": {"messages": _messages(), "parameters": _parameters()},
     }
 
@@ -64,8 +74,20 @@ def _audio_channel() -> Document:
     return {
         "address": "{prefix}:{sessionTag}:audio",
         "title": "Audio and messages of a session",
-        "description": "A stream; read it with XREAD from 0. It lives 600 s, renewed while a job is spoken.",
+        "description": "A stream; read it with XREAD from 0. It expires 600 s after the last write; reading does not"
+        " renew it.",
         "messages": {kind: _ref(f"#/components/messages/{kind}") for kind in kinds},
+        "parameters": {name: _ref(f"#/components/parameters/{name}") for name in ("prefix", "sessionTag")},
+    }
+
+
+def _hints_channel() -> Document:
+    return {
+        "address": "{prefix}:{sessionTag}:audio",
+        "title": "Hints that a session's stream has news",
+        "description": "A channel for SUBSCRIBE (SSUBSCRIBE on a Cluster), named as the stream. It is lossy, and a"
+        " worker may be set to send no hints: read the stream once a second all the same.",
+        "messages": {"hint": _ref("#/components/messages/hint")},
         "parameters": {name: _ref(f"#/components/parameters/{name}") for name in ("prefix", "sessionTag")},
     }
 
@@ -80,6 +102,23 @@ def _cut_channel() -> Document:
     }
 
 
+def _relay_operations() -> Document:
+    return {
+        "publishJob": _operation("send", "jobs", "XADD with the ID *; the reply is the job's entry id.", ["job"]),
+        "writeText": _operation("send", "text", "Write a text while it is being made.", ["piece"]),
+        "receiveSession": _operation(
+            "receive",
+            "audio",
+            "begin, segments and audio, then exactly one of complete, cancelled and error for every job; cancels of all"
+            " programs.",
+            [*MESSAGE_OF, "cancel"],
+        ),
+        "receiveHint": _operation("receive", "hints", "XREAD the session's stream without BLOCK.", ["hint"]),
+        "interrupt": _operation("send", "audio", "Stop what is spoken, in one MULTI with cutJobs.", ["cancel"]),
+        "cutJobs": _operation("send", "cut", "Cancel the jobs up to an entry id.", ["cut"]),
+    }
+
+
 def _operations() -> Document:
     sent = [_ref(f"#/channels/audio/messages/{kind}") for kind in MESSAGE_OF]
     return {
@@ -91,6 +130,7 @@ def _operations() -> Document:
             "summary": "begin, segments and audio, then exactly one of complete, cancelled and error for every job.",
             "messages": sent,
         },
+        "sendHint": _operation("send", "hints", "PUBLISH the entry's id after each write.", ["hint"]),
         "noticeCancel": _operation("receive", "audio", "Stop the job: the worker's next write is refused.", ["cancel"]),
         "noticeCut": _operation("receive", "cut", "End jobs up to this id as cancelled.", ["cut"]),
     }
@@ -133,6 +173,12 @@ def _messages() -> Document:
         "contentType": "application/x-redis-stream-fields",
         "summary": "A piece of a text; text counts before flush, and flush before end.",
         "headers": {"type": "object", "properties": piece, "minProperties": 1},
+    }
+    messages["hint"] = {
+        "name": "hint",
+        "contentType": "text/plain",
+        "summary": "The id of an entry that was written.",
+        "payload": {"type": "string", "pattern": "^[0-9]+-[0-9]+$"},
     }
     upto = {"type": "string", "pattern": "^[0-9]+-[0-9]+$", "description": "jobs up to this entry id are cancelled"}
     messages["cancel"] = _flat("cancel", "Written by clients, without data.", {"upto": upto})

@@ -1,4 +1,4 @@
-"""Writes the contract's generated files from the models: json/*.json, asyncapi.yaml, vectors/, and docs/errors.md.
+"""Writes the contract's generated files from the models: json/*.json, asyncapi*.yaml, vectors/, and docs/errors.md.
 
 They are committed, so that other languages need no Python; `stale` lists those that no longer follow from the models.
 """
@@ -14,7 +14,7 @@ from schemas.errors import MakimaError
 from schemas.jobs import VERSION
 
 GENERATED = (
-    "json/*.json", "asyncapi.yaml", "vectors/*.msgpack", "vectors/*.bin", "vectors/*.json", "vectors/streams/*.json",
+    "json/*.json", "asyncapi*.yaml", "vectors/*.msgpack", "vectors/*.bin", "vectors/*.json", "vectors/streams/*.json",
 )  # fmt: skip
 
 
@@ -41,6 +41,7 @@ def stale(folder: Path, docs: Path | None = None) -> list[Path]:
 def _contents(folder: Path, docs: Path | None) -> dict[Path, bytes]:
     contents = {folder / f"json/{stem}.json": _json(schema) for stem, schema in documents.schemas().items()}
     contents[folder / "asyncapi.yaml"] = _yaml(asyncapi.document(f"{VERSION}.0.0"))
+    contents[folder / "asyncapi-relay.yaml"] = _yaml(asyncapi.relay_document(f"{VERSION}.0.0"))
     contents |= {folder / f"vectors/{name}": content for name, content in golden.files().items()}
     contents[folder / "vectors/index.json"] = _json(golden.index())
     contents[folder / "vectors/heard.json"] = _json(golden_heard.heard())

@@ -104,8 +104,8 @@ class StreamCase:
         return self
 
     def heard(self, played: int, text: str, segment: int | None, is_estimate: bool, job: str = "u1") -> Self:
-        heard = {"text": text, "segment": segment, "is_estimate": is_estimate}
-        self.steps.append({"played": played, "job_id": job, "heard": heard})
+        heard = {"played": played, "text": text, "segment": segment, "is_estimate": is_estimate}
+        self.steps.append({"job_id": job, "heard": heard})
         return self
 
     def _own(self) -> dict[str, Any]:
@@ -181,6 +181,9 @@ def _cases() -> dict[str, StreamCase]:
         .heard(3, "", 0, True)
         .flat({"type": "cancel", "upto": f"{_EPOCH - 9}-2"}).cancelled(CANCELLED).cancelled(CANCELLED, job="u2")
         .begin("u3").audio(0, 2, is_final=True).complete(DONE),
+        "stop_before_audio": StreamCase("a stop before the first chunk: the client waits for no final chunk")
+        .publish("u1")
+        .begin().stop().dropped(0, 4).cancelled(CANCELLED),
         "stop_too_late": StreamCase("a stop that the end overtakes: the client's speak is answered as cancelled")
         .publish("u1")
         .begin().audio(0, 4).stop(CLOSING).dropped(4, 4).dropped(8, 2, is_final=True).complete(CANCELLED),

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 import schemas
-from schemas import LANGUAGES, SAMPLE_RATES, Encoding, ErrorCode
+from schemas import LANGUAGES, SAMPLE_RATES, Encoding, ErrorCode, error_page
 from schemas.jobs import JOB_FIELDS, MAX_SEED, MAX_TTL_MS
 from schemas.messages import KNOWN_WORDS, MAX_DATA_BYTES, MESSAGE_OF
 
 FOLDER = Path(schemas.__file__).parent
-RUST = (FOLDER / "vectors" / "README.md").read_text()
+PAGE = (FOLDER / "vectors" / "README.md").read_text()
+RUST = (FOLDER / "vectors" / "relay.md").read_text()
 STRUCTS = {
     "begin": "Begin",
     "segment": "Segment",
@@ -57,7 +58,7 @@ def test_the_rust_types_have_the_contracts_fields_in_their_order(kind: str) -> N
 
 @pytest.mark.parametrize("kind", MESSAGE_OF)
 def test_the_table_of_messages_names_every_key(kind: str) -> None:
-    row = re.search(rf"^\| {kind} \| (.*) \|$", RUST, re.MULTILINE)
+    row = re.search(rf"^\| {kind} \| (.*) \|$", PAGE, re.MULTILINE)
     assert row is not None
     outside = re.sub(r"\([^)]*\)", "", row[1])
     named = re.findall(r"\b[a-z_]+\b", outside)
@@ -65,7 +66,7 @@ def test_the_table_of_messages_names_every_key(kind: str) -> None:
 
 
 def test_the_table_of_jobs_names_every_field_and_limit() -> None:
-    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", RUST.partition("### Language")[0], re.MULTILINE))
+    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", PAGE.partition("### Language")[0], re.MULTILINE))
     assert set(rows) - {"field"} == set(JOB_FIELDS)
     assert all(language in rows["language"] for language in LANGUAGES)
     assert all(str(rate) in rows["sample_rate"] for rate in SAMPLE_RATES)
@@ -73,12 +74,18 @@ def test_the_table_of_jobs_names_every_field_and_limit() -> None:
     assert str(MAX_TTL_MS) in rows["ttl_ms"]
     assert MAX_SEED == 2**63 - 1
     assert "2^63-1" in rows["seed"]
-    assert f"{MAX_DATA_BYTES:,}" in RUST
+    assert f"{MAX_DATA_BYTES:,}" in PAGE
 
 
 def test_every_error_code_and_finish_is_named_for_readers() -> None:
-    assert all(code in RUST for code in ErrorCode)
-    assert all(f"`{word}`" in RUST for word in (*KNOWN_WORDS["finish"], *KNOWN_WORDS["resumed_by"]))
+    assert all(code in PAGE for code in ErrorCode)
+    assert all(f"`{word}`" in PAGE for word in (*KNOWN_WORDS["finish"], *KNOWN_WORDS["resumed_by"]))
+
+
+def test_the_tables_of_codes_are_those_of_the_errors() -> None:
+    assert set(error_page.RELAY_DOES) == set(ErrorCode)
+    assert error_page.relay_table() in PAGE
+    assert error_page.relay_codes() in RUST
 
 
 def test_the_websocket_table_answers_every_entry() -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from schemas import (
     unpack,
     unpack_codes,
 )  # fmt: skip
-from schemas.asyncapi import document
+from schemas.asyncapi import document, relay_document
 from schemas.documents import job_schema
 from schemas.export import export, stale
 from schemas.golden import JOBS, MESSAGES
@@ -152,9 +153,10 @@ def test_known_words_are_in_the_schemas() -> None:
         assert validator(kind).schema["properties"][word]["examples"] == [str(known) for known in KNOWN_WORDS[word]]
 
 
-def test_the_asyncapi_document_is_yaml_and_its_references_resolve() -> None:
-    read = yaml.safe_load((FOLDER / "asyncapi.yaml").read_text())
-    assert read == document("1.0.0")
+@pytest.mark.parametrize(("name", "written"), [("asyncapi", document), ("asyncapi-relay", relay_document)])
+def test_an_asyncapi_document_is_yaml_and_its_references_resolve(name: str, written: Callable[[str], Any]) -> None:
+    read = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    assert read == written("1.0.0")
     assert read["asyncapi"] == "3.0.0"
     references = list(_references(read))
     assert len(references) > 20
@@ -173,6 +175,20 @@ def test_every_message_is_sent_and_every_parameter_described() -> None:
     assert sent == set(MESSAGE_OF)
     for channel in read["channels"].values():
         assert set(re.findall(r"{(\w+)}", channel["address"])) == set(channel["parameters"])
+
+
+def test_a_relay_sends_what_a_worker_receives_and_receives_what_it_sends() -> None:
+    def moved(document: Any, action: str) -> set[str]:
+        """The messages of all operations with this action."""
+        operations = [it for it in document["operations"].values() if it["action"] == action]
+        return {reference["$ref"] for it in operations for reference in it["messages"]}
+
+    worker, relay = document("1.0.0"), relay_document("1.0.0")
+    assert worker["channels"] == relay["channels"]
+    assert worker["components"] == relay["components"]
+    cancels = {"#/channels/audio/messages/cancel"}  # a relay reads those of other programs
+    assert moved(relay, "send") == moved(worker, "receive")
+    assert moved(relay, "receive") == moved(worker, "send") | cancels
 
 
 def _references(value: Any) -> list[str]:
