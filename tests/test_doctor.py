@@ -136,10 +136,20 @@ def test_what_the_workers_acl_user_may_not_ask_is_said_and_is_no_failure() -> No
     assert "valkey" in found["redis server"].detail
     for name in ("appendonly", "maxmemory-policy", "proto-max-bulk-len"):
         assert "may not ask" in found[f"redis {name}"].detail
+    assert [found[f"redis {name}"].state for name in ("texts", "hints")] == [State.OK, State.OK]
+    for name in ("texts", "hints"):
+        assert mute[f"redis {name}"].state is State.WARN
+        assert "users.acl" in mute[f"redis {name}"].remedy
     assert mute["redis scripts"].state is State.FAIL
     assert "users.acl" in mute["redis scripts"].remedy
     assert mute["redis clock"].state is State.WARN
     assert "MAKIMA_TTS_REDIS_PASSWORD_FILE" in wrong["redis server"].remedy
+
+
+def test_hints_that_are_turned_off_need_no_right(settings: Settings) -> None:
+    found = by_name(check_redis(settings.model_copy(update={"hints": False})))["redis hints"]
+    assert found.state is State.OK
+    assert "MAKIMA_TTS_HINTS" in found.detail
 
 
 def test_a_redis_that_is_too_old_fails(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,6 @@ from worker.stream.keys import Keys
 from worker.stream.lease import Lease
 from worker.stream.masters import MasterCheck
 from worker.stream.queue import Doorbell, JobQueue
-from worker.stream.session_writer import SessionPlane
 from worker.stream.transport.retry import PASSING, RedisError, Refusal
 from worker.utterance.admission import Admission
 from worker.utterance.context import WorkerContext
@@ -114,7 +113,7 @@ class Worker:
         self.metrics.watch_round_trip(lambda: self._heartbeat.round_trips.median_s or math.nan)
         self._context = WorkerContext(
             queue=self._queue,
-            plane=SessionPlane(links.session_link, keys, links.session_retry, self.metrics.fenced_writes.inc),
+            plane=links.plane,
             engine=self._engine,
             voices=lambda: self._voices.in_use,
             metrics=self.metrics,
@@ -211,6 +210,7 @@ class Worker:
 
     async def _take_jobs(self) -> None:
         await self._links.sessions.has_answered.wait()  # a worker that cannot reach sessions takes no jobs
+        await self._links.check_rights()
         await self._intake.run()
 
     def _is_taking(self) -> bool:

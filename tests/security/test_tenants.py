@@ -30,7 +30,7 @@ def access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
 
 def calls(session_id: str) -> list[list[str]]:
     """All that a relay sends for a session."""
-    audio, cut = KEYS.audio(session_id), KEYS.cut(session_id)
+    audio, cut, text = KEYS.audio(session_id), KEYS.cut(session_id), KEYS.text(session_id, "j1")
     lines = (
         "XADD {cut} MAXLEN 1 1-1 type cancel",
         "PEXPIRE {cut} 600000",
@@ -39,8 +39,10 @@ def calls(session_id: str) -> list[list[str]]:
         "XREVRANGE {audio} + - COUNT 1",
         "XTRIM {audio} MINID 1-1",
         "PEXPIRE {audio} 10000",
+        "XADD {text} * text Hello.",
+        "PEXPIRE {text} 600000",
     )
-    return [line.format(audio=audio, cut=cut).split() for line in lines]
+    return [line.format(audio=audio, cut=cut, text=text).split() for line in lines]
 
 
 @pytest.mark.parametrize("session_id", OURS)
@@ -48,6 +50,16 @@ def test_its_own_sessions_are_open_to_it(access: Access, session_id: str) -> Non
     with access.client("relay-a") as relay:
         for words in calls(session_id):
             relay.execute_command(*words)
+
+
+def test_it_hears_the_hints_of_its_own_sessions_alone(access: Access) -> None:
+    with access.client("relay-a") as relay, relay.pubsub() as reader:
+        for session_id in OURS:
+            reader.subscribe(KEYS.audio(session_id))
+            assert reader.get_message(timeout=5)["type"] == "subscribe"
+        for session_id in OTHERS:
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                relay.execute_command("SUBSCRIBE", KEYS.audio(session_id))
 
 
 @pytest.mark.parametrize("session_id", OTHERS)

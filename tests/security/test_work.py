@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from tests.conftest import running
+from tests.flow.listening import KEYS
 from tests.security.deployed import Access, Deployed
 from tests.security.everybody import doctor_of, everybody, hear_trim_cancel_and_leave, look_redrive_and_cancel
 from tests.shell import Run
 from tests.stream.servers import needs_redis, needs_tls
+from tests.tone import ToneEngine
 
 pytestmark = needs_redis
 
@@ -37,8 +41,26 @@ async def test_a_job_is_published_spoken_heard_cancelled_and_operated_on(access:
     assert refused(access) == []
 
 
+async def test_a_relay_hears_hints_and_texts_are_written(access: Access) -> None:
+    text = KEYS.text("hinted", "j1")
+    relay = access.client("relay", encoding_errors="surrogateescape")  # audio is no text
+    with relay, access.client("producer") as producer, relay.pubsub() as reader:  # type: ignore[no-untyped-call]
+        reader.subscribe(KEYS.audio("hinted"))
+        for user in (relay, producer):
+            assert user.xadd(text, {"text": "Hello."})
+            assert user.pexpire(text, 600_000)
+        async with running(access.settings("worker"), ToneEngine(1)):
+            producer.xadd(KEYS.jobs, {"session_id": "hinted", "text": "Hello."})
+            types = [await asyncio.to_thread(reader.get_message, timeout=10) for _ in range(3)]
+        assert [one["type"] for one in types] == ["subscribe", "message", "message"]
+        found: Any = relay.xread({KEYS.audio("hinted"): "0"})
+        assert found[0][1][0][0] == types[1]["data"]
+    assert refused(access) == []
+
+
 async def test_doctor_answers_the_operator_all_but_one_question(access: Access) -> None:
     found = await doctor_of(access, "operator")
+    assert (found.pop("texts"), found.pop("hints")) == ("warn", "warn")  # the operator speaks no jobs
     assert found.pop("latency") in ("ok", "warn")  # the machine may be busy
     unknown = found.pop("proto-max-bulk-len")  # asked by CONFIG GET, which would show Redis' own passwords too
     assert unknown == "warn"
@@ -48,7 +70,7 @@ async def test_doctor_answers_the_operator_all_but_one_question(access: Access) 
 
 async def test_doctor_tells_a_worker_that_it_can_work(access: Access) -> None:
     found = await doctor_of(access, "worker")
-    assert {found[name] for name in ("server", "scripts", "clock")} == {"ok"}
+    assert {found[name] for name in ("server", "scripts", "clock", "texts", "hints")} == {"ok"}
     assert "fail" not in found.values()
     assert found["queue"] == "warn"  # what lies in it is the operator's to look over
     asked_in_vain = {("worker", "command", name) for name in ("info", "config|get", "scan", "multi", "exec")}

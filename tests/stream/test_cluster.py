@@ -133,6 +133,15 @@ async def test_session_scripts_run_and_come_back_after_a_flush_on_every_node(
                 cli(node.port, "SCRIPT", "FLUSH")
 
 
+async def test_a_hint_reaches_a_reader_on_its_sessions_node(link: ClusterLink, nodes: list[Server]) -> None:
+    for session in sessions_on(nodes):
+        with redis.Redis(port=owner_of(nodes, KEYS.audio(session))) as node, node.pubsub() as reader:
+            reader.ssubscribe(KEYS.audio(session))
+            assert reader.get_message(timeout=5)["type"] == "ssubscribe"
+            epoch = (await begin(link, session, "1-1"))[1]
+            assert reader.get_message(timeout=5)["data"] == epoch + b"-0"
+
+
 async def test_the_job_plane_runs_on_its_node(link: ClusterLink, nodes: list[Server]) -> None:
     queue = JobQueue(link, KEYS, "worker", max_field_bytes=20_000)
     empty = await queue.claim(1)

@@ -71,7 +71,7 @@ class Rewound(Stop): ...
 class Displaced(Stop): ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SessionPlane:
     """The session plane, shared by all writers of a worker.
 

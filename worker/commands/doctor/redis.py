@@ -13,6 +13,7 @@ from schemas.errors import MakimaError
 from worker.commands.doctor.findings import Finding, fail, unless, warn
 from worker.commands.doctor.queue import check_queue
 from worker.commands.doctor.redis_config import check_configuration
+from worker.commands.doctor.session_rights import check_session_rights
 from worker.engine.checkpoint.packages import fits
 from worker.settings import Settings, without_password
 from worker.stream.scripts import APPEND, BEAT, BEGIN, CLAIM, END, LOOK, RECLAIM, REPEAT, SETTLE, SWEEP, Script
@@ -36,14 +37,19 @@ TROUBLE = (RedisError, MakimaError, OSError, ValueError)
 
 @dataclass(slots=True)
 class RedisRole:
-    """A server under examination. name: prefix of its rows. url: without password. skew_ms: its clock minus ours."""
+    """A server under examination.
+
+    name: prefix of its rows. url: without password. hints: whether workers publish them. skew_ms: its clock minus ours.
+    """
 
     name: str
     url: str
     address: Address
     scripts: tuple[Script, ...]
     keeps_jobs: bool
+    keeps_sessions: bool = False
     prefix: str = "makima"
+    hints: bool = False
     findings: list[Finding] = field(default_factory=list)
     skew_ms: float | None = None
 
@@ -59,12 +65,13 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
         yield fail("redis", error.problem, error.remedy or "correct the setting; docs/operations.md describes each")
         return
     job_url, session_url = without_password(settings.redis_url), without_password(settings.session_url)
+    shared = (settings.prefix, settings.hints)
     if jobs == sessions:
-        planes = [RedisRole("redis", job_url, jobs, JOB_SCRIPTS + SESSION_SCRIPTS, True, settings.prefix)]
+        planes = [RedisRole("redis", job_url, jobs, JOB_SCRIPTS + SESSION_SCRIPTS, True, True, *shared)]
     else:
         planes = [
-            RedisRole("job redis", job_url, jobs, JOB_SCRIPTS, True, settings.prefix),
-            RedisRole("session redis", session_url, sessions, SESSION_SCRIPTS, keeps_jobs=False),
+            RedisRole("job redis", job_url, jobs, JOB_SCRIPTS, True, False, *shared),
+            RedisRole("session redis", session_url, sessions, SESSION_SCRIPTS, False, True, *shared),
         ]
     for plane in planes:
         asyncio.run(_within_time(plane, settings.lease_ms))
@@ -95,6 +102,9 @@ async def _examine(plane: RedisRole, lease_ms: int) -> None:
         plane.found(await _clock(link, plane, lease_ms))
         if plane.keeps_jobs:
             for finding in await check_queue(link, plane.prefix):
+                plane.found(finding)
+        if plane.keeps_sessions:
+            for finding in await check_session_rights(link, plane.address, plane.prefix, plane.hints):
                 plane.found(finding)
     finally:
         await link.close()
