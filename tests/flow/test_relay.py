@@ -1,0 +1,136 @@
+"""A relay without input and output beside a real worker: each speak is answered once, whatever is done to Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import redis
+
+from schemas.jobs import derived_seed
+from tests.conftest import Server, eventually, make_settings, running
+from tests.flow.listening import KEYS, replayed
+from tests.tone import ToneEngine
+from worker.audio.chain import Chain
+from worker.stream.client import Client
+from worker.stream.hearing import Hearing
+
+N_SESSIONS, N_JOBS = 10, 2
+
+
+class Relay:
+    """One session: publishes jobs, reads the stream by polling, and keeps what a client would receive."""
+
+    def __init__(self, valkey: redis.Redis, session_id: str) -> None:
+        self._valkey = valkey
+        self.session_id = session_id
+        self.hearing = Hearing()
+        self.published: dict[str, str] = {}
+        self.sent: list[dict[str, Any]] = []
+        self._last_id = "0"
+
+    def speak(self, job_id: str, text: str) -> str:
+        self.published[job_id] = text
+        self.hearing.published(job_id)
+        fields: Any = {"session_id": self.session_id, "job_id": job_id, "text": text, "seed": derived_seed("s", "")}
+        entry_id: Any = self._valkey.xadd(KEYS.jobs, fields)
+        return str(entry_id.decode())
+
+    def publish_again(self) -> None:
+        for job_id in list(self.hearing.unfinished):
+            self.speak(job_id, self.published[job_id])
+
+    def read(self) -> None:
+        read: Any = self._valkey.xread({KEYS.audio(self.session_id): self._last_id}, count=16)
+        for entry_id, fields in read[0][1] if read else ():
+            self._last_id = entry_id.decode()
+            self.sent += self.hearing.take(fields)
+
+    def samples(self) -> bytes:
+        return b"".join(base64.b64decode(message["data"]) for message in self.sent if "data" in message)
+
+    def answers(self) -> list[str]:
+        return [message["type"] for message in self.sent if message["type"] != "audio_chunk"]
+
+
+def text_of(session: int, job: int) -> str:
+    return f"Session {session} speaks its {job + 1}. text, and it takes a while. Then it ends."
+
+
+async def finished(relays: list[Relay]) -> None:
+    async with asyncio.timeout(60):
+        while any(relay.hearing.unfinished for relay in relays):
+            for relay in relays:
+                relay.read()
+            await asyncio.sleep(0.01)
+
+
+async def test_jobs_that_a_redis_lost_are_published_again_and_received_exactly_once(
+    valkey: redis.Redis, valkey_server: Server
+) -> None:
+    relays = [Relay(valkey, f"s{number}") for number in range(N_SESSIONS)]
+    async with running(make_settings(valkey_server.url, lease_ms=500), ToneEngine(8, frame_s=0.01)):
+        for number, relay in enumerate(relays):
+            for job in range(N_JOBS):
+                relay.speak(f"u{job}", text_of(number, job))
+        await eventually(lambda: valkey.xlen(KEYS.audio("s0")) > 3)
+        for relay in relays:
+            relay.read()
+        valkey.flushall()
+        for relay in relays:
+            relay.publish_again()
+        await finished(relays)
+        await eventually(lambda: valkey.xlen(KEYS.jobs) == 0)
+    for number, relay in enumerate(relays):
+        assert relay.answers() == ["complete"] * N_JOBS
+        assert "cancelled" not in relay.sent[-1]
+        wanted = b"".join(replayed(Chain(24_000, "pcm_s16le"), text_of(number, job)) for job in range(N_JOBS))
+        assert relay.samples() == wanted
+
+
+async def test_a_job_that_is_published_again_while_it_waits_is_spoken_and_after_its_end_is_answered_once(
+    valkey: redis.Redis, valkey_server: Server
+) -> None:
+    relay = Relay(valkey, "s0")
+    async with running(make_settings(valkey_server.url), ToneEngine(2, frame_s=0.01)):
+        for job in range(3):
+            relay.speak(f"u{job}", text_of(0, job))
+        for _ in range(5):
+            relay.publish_again()
+            await eventually(lambda: valkey.xlen(KEYS.audio("s0")) > len(relay.sent))
+            relay.read()
+        await finished([relay])
+        relay.speak("u3", "The last one.")
+        for job_id in ("u0", "u1", "u2"):
+            valkey.xadd(KEYS.jobs, {"session_id": "s0", "job_id": job_id, "text": relay.published[job_id]})
+        await eventually(lambda: valkey.xlen(KEYS.jobs) == 0)
+        relay.read()
+        await finished([relay])
+    assert relay.answers() == ["complete"] * 4
+
+
+async def test_a_stop_silences_at_once_and_the_next_job_is_received_whole(
+    valkey: redis.Redis, valkey_server: Server, client: Client
+) -> None:
+    relay = Relay(valkey, "s0")
+    async with running(make_settings(valkey_server.url), ToneEngine(2, frame_s=0.02)):
+        relay.speak("u0", text_of(0, 0))
+        upto = relay.speak("u1", text_of(0, 1))
+
+        def has_chunk() -> bool:
+            relay.read()
+            return bool(relay.sent)
+
+        await eventually(has_chunk)
+        relay.sent += relay.hearing.stop()
+        assert relay.sent[-1] == {"type": "audio_chunk", "data": "", "is_final": True}
+        n_sent = len(relay.sent)
+        await client.cancel("s0", upto)
+        relay.speak("u2", text_of(0, 2))
+        await finished([relay])
+    cancelled = {"type": "complete", "cancelled": True}
+    assert relay.sent[n_sent : n_sent + 2] == [cancelled, cancelled]
+    assert relay.sent[-1] == {"type": "complete"}
+    relay.sent = relay.sent[n_sent:]
+    assert relay.samples() == replayed(Chain(24_000, "pcm_s16le"), text_of(0, 2))
