@@ -13,7 +13,7 @@ import pytest
 import schemas
 from schemas import Heard, SegmentStart, what_was_heard
 from schemas.messages import MAX_COUNT
-from worker.text import SegmentText, join, plan
+from worker.text import join, plan
 
 VECTORS = Path(schemas.__file__).parent / "vectors"
 CASES: list[dict[str, Any]] = json.loads((VECTORS / "heard.json").read_text())
@@ -127,11 +127,3 @@ def test_a_job_that_was_played_to_its_end_was_heard_as_its_text_spoken(text: str
     pieces = plan(text, "Auto", {})
     rows = [segment(index, index * 100, piece.written) for index, piece in enumerate(pieces)]
     assert what_was_heard(rows, len(rows) * 100, True, len(rows) * 100).text == join(pieces)
-
-
-def test_the_two_joins_agree() -> None:
-    edges = [code + step for codes in DENSE for code in codes for step in (-1, 0, 1)]
-    for code in (*range(0x21, 0x30000, 61), *edges):
-        if not 0xD800 <= code < 0xE000 and not (last := chr(code)).isspace():
-            rows = [segment(0, 0, last), segment(1, 1, "b")]
-            assert what_was_heard(rows, 2, True, 2).text == join([SegmentText(last, ""), SegmentText("b", "")])

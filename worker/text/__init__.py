@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from schemas.heard import join_texts
 from worker.text.budget import frame_budget
 from worker.text.characters import respell_quotes
 from worker.text.clean import clean, is_speakable
@@ -57,13 +57,7 @@ def respelt(segment: str, lexicon: Lexicon) -> SegmentText:
 
 def join(pieces: Sequence[SegmentText]) -> str:
     """The written texts, with a blank between them except after Chinese and Japanese characters."""
-    text = ""
-    for piece in pieces:
-        text += (" " if text and not _WRITTEN_WITHOUT_BLANKS.match(text[-1]) else "") + piece.written
-    return text
-
-
-_WRITTEN_WITHOUT_BLANKS = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff01-\uff9f\U00020000-\U0003ffff]")
+    return join_texts([piece.written for piece in pieces])
 
 
 @lru_cache(maxsize=64)
