@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.jobs import Job, job_fields, parse_job
-from schemas.messages import Audio
+from schemas.messages import Audio, SegmentStart
 from schemas.wire import unpack_codes
 from worker.audio.decode import decode
 from worker.engine.base import N_CODEBOOKS, SAMPLE_RATE_HZ, Engine, VoiceUnavailable
@@ -73,7 +73,7 @@ class Rehearsal:
         """Speak a text. after: an attempt of the same text, whose chunks count as delivered. Raises MakimaError."""
         if (problem := self._thread.unavailable_voices.get(card.name)) is not None:
             raise VoiceUnavailable(problem)
-        plan = SpeechPlan.of(_job(text, language, seed), card, self._thread.engine.has_codes)
+        plan = SpeechPlan.of(_job(text, language, seed), card, self._thread.engine)
         writer = _Memory([] if after is None else list(after.chunks))
         began = monotonic()
         delivery = Delivery(self._thread, cast(Any, writer), plan, _lease(), 0, Hold(Playback(), 0, asyncio.sleep))
@@ -83,7 +83,7 @@ class Rehearsal:
             delivery.cancel()
         took_s = monotonic() - began
         engine = self._thread.engine
-        model = engine.model(plan.segment(0, Progress())) if plan.texts else engine.name
+        model = engine.name if plan.is_silent else engine.model(plan.segment(0, Progress()))
         complete = delivery.complete(0, model)
         return Spoken(
             pcm=decode(ENCODING, b"".join(data for _, data in writer.chunks)),
@@ -113,10 +113,10 @@ class _Memory:
     def next_seq(self) -> int:
         return len(self.chunks)
 
-    async def write(self, message: Audio, n_samples: int, codes: bytes) -> None:
-        segment, first_frame, raw = unpack_codes(codes)
+    async def write(self, message: Audio, n_samples: int, codes: bytes, segment: SegmentStart | None) -> None:
+        index, first_frame, raw = unpack_codes(codes)
         frames = np.frombuffer(raw, "<u2").reshape(-1, N_CODEBOOKS)
-        self.chunks.append((DeliveredChunk(segment, first_frame, frames, len(message.data)), message.data))
+        self.chunks.append((DeliveredChunk(index, first_frame, frames, len(message.data)), message.data))
 
     def seams(self) -> tuple[int, ...]:
         """The first sample of each segment after the first."""

@@ -29,6 +29,7 @@ from worker.stream.lease import Lease
 from worker.stream.masters import MasterCheck
 from worker.stream.queue import Doorbell, JobQueue
 from worker.stream.transport.retry import PASSING, RedisError, Refusal
+from worker.stream.watch import SessionWatch
 from worker.utterance.admission import Admission
 from worker.utterance.context import WorkerContext
 from worker.utterance.utterance import Utterance
@@ -121,6 +122,9 @@ class Worker:
             max_text_chars=self._settings.max_text_chars,
             max_attempts=self._settings.max_attempts,
             ahead_ms=self._settings.ahead_ms,
+            text_wait_s=self._settings.text_wait_s,
+            watch=self._watch,
+            on_idle=self._intake.wake,
             admission=Admission(lambda: self._n_busy() > self._n_slots),
             arithmetic=self._engine.engine.arithmetic,
             tracing=self._tracing,
@@ -291,6 +295,9 @@ class Worker:
             except (Refusal, *PASSING) as error:
                 log.debug("the queue's lengths cannot be read: %s", error)
             await asyncio.sleep(DEPTHS_EVERY_S)
+
+    def _watch(self, session_id: str, text_key: str | None) -> SessionWatch:
+        return SessionWatch(self._links.watches, self._keys.audio(session_id), text_key)
 
     def _card(self) -> dict[str, Any]:
         """This worker's entry in the list of workers."""

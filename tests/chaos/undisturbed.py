@@ -145,7 +145,7 @@ class Qwen:
         asked = parse_job(job.entry_id, [word.encode() for pair in job.fields.items() for word in pair])
         voice = self._card(asked.voice or self._default_voice)
         state = self._state(voice)
-        plan = SpeechPlan.of(asked, voice, has_codes=True)
+        plan = SpeechPlan.of(asked, voice, self._speaker)
         if not plan.texts:
             return b""
         chain = Chain(asked.sample_rate, asked.encoding)

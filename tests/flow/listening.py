@@ -11,7 +11,7 @@ import numpy as np
 import redis
 
 from schemas.jobs import derived_seed
-from schemas.messages import Audio, Begin, Cancelled, Complete, Error
+from schemas.messages import Audio, Begin, Cancelled, Complete, Error, SegmentStart
 from schemas.wire import Entry, read_entry
 from tests.conftest import REPOSITORY, eventually
 from tests.tone import tone
@@ -31,6 +31,7 @@ class Heard:
 
     begins: list[tuple[str, Begin]] = field(default_factory=list)
     chunks: list[tuple[str, Audio, Entry]] = field(default_factory=list)
+    segments: list[SegmentStart] = field(default_factory=list)
     ends: list[Any] = field(default_factory=list)
 
     @property
@@ -81,6 +82,12 @@ def read_session(valkey: redis.Redis, session_id: str) -> dict[str, Heard]:
             assert entry.message.seq == len(job.chunks)
             assert entry.message.pos == _delivered(job)
             job.chunks.append((stream_id.decode(), entry.message, entry))
+        elif isinstance(entry.message, SegmentStart):
+            assert speaking == entry.entry
+            assert this_epoch == epoch
+            assert entry.message.index <= len(job.segments)
+            assert entry.delivered == _delivered(job)
+            job.segments[entry.message.index :] = [entry.message]
         else:
             assert entry.type in TERMINAL
             assert entry.delivered >= _delivered(job)

@@ -20,6 +20,7 @@ After a write the entry is on the stream exactly once, or an exception gives the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -161,6 +162,7 @@ class SessionWriter:
         self.delivered = 0
         self.next_seq = 0
         self.progress = Progress()
+        self._turn = asyncio.Lock()  # of `write` and `look`, which may come from two tasks
         self._has_read = False  # the job's entries: `delivered` does not count chunks without samples
 
     @property
@@ -221,12 +223,13 @@ class SessionWriter:
         seq, before, entry_id = self.next_seq, self.delivered, self._lease.entry_id
         entries = [] if segment is None else [stream_fields(segment, entry_id, before)]
         entries.append(stream_fields(message, entry_id, before + n_samples, codes))
-        while (answer := await self._append(entries))[0] not in (b"OK", b"LANDED"):
-            await self._begin_again(answer)
-            if (self.next_seq, self.delivered) != (seq, before):
-                raise Rewound
-        self._n += len(entries)
-        self.next_seq, self.delivered = seq + 1, before + n_samples
+        async with self._turn:
+            while (answer := await self._append(entries))[0] not in (b"OK", b"LANDED"):
+                await self._begin_again(answer)
+                if (self.next_seq, self.delivered) != (seq, before):
+                    raise Rewound
+            self._n += len(entries)
+            self.next_seq, self.delivered = seq + 1, before + n_samples
 
     async def _append(self, entries: list[list[Any]]) -> list[Any]:
         first, *more = [[self._entry_id(self._n + n), *fields] for n, fields in enumerate(entries)]
@@ -241,11 +244,12 @@ class SessionWriter:
         Call it when a SessionWatch finds an entry of another writer, and at least once a minute while the job waits.
         After a late cancel of an older job the attempt begins again, in a new epoch. Raises Stop, LeaseLost.
         """
-        seq, before = self.next_seq, self.delivered
-        while (answer := await self._run(LOOK, self._entry_id(self._n - 1)))[0] != b"OK":
-            await self._begin_again(answer)
-            if (self.next_seq, self.delivered) != (seq, before):
-                raise Rewound
+        async with self._turn:
+            seq, before = self.next_seq, self.delivered
+            while (answer := await self._run(LOOK, self._entry_id(self._n - 1)))[0] != b"OK":
+                await self._begin_again(answer)
+                if (self.next_seq, self.delivered) != (seq, before):
+                    raise Rewound
 
     def _entry_id(self, n: int) -> bytes:
         return self._epoch + b"-%d" % n

@@ -116,7 +116,7 @@ class SessionWatch:
                 reply = await self._links.retry(lambda: link.call("XREAD", *words))
             except Refusal as error:
                 if len(streams) > 1 and "WRONGTYPE" in str(error) and await self._is_wrong(link):
-                    raise WrongTextKey from error
+                    raise WrongTextKey(f"the key {self._text} holds another type than a stream") from error
                 raise
         return self._answer(reply)
 

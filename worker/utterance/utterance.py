@@ -5,12 +5,11 @@ An exception leaves that sequence; `run` maps each one to an ending in `outcome`
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass, field
 
 from schemas.errors import ErrorCode, JobError
-from schemas.jobs import Job, job_id_of, parse_job
+from schemas.jobs import Job, field_of, job_id_of, parse_job
 from worker.engine.base import EngineClosed, EngineError, EngineSick, VoiceUnavailable
 from worker.stream import session_writer as stream
 from worker.stream.lease import Lease, LeaseLost
@@ -24,11 +23,12 @@ from worker.utterance.delivery import Delivery
 from worker.utterance.hold import Hold, playback_of
 from worker.utterance.outcome import Outcome
 from worker.utterance.plan import SpeechPlan
+from worker.utterance.text_wait import TextWait, taker
+from worker.utterance.vigil import Vigil
 from worker.voices.card import Card
 from worker.voices.registry import UnknownVoice
 
 log = logging.getLogger(__name__)
-WATCH_S = 0.08
 
 
 @dataclass(slots=True)
@@ -41,17 +41,22 @@ class Utterance:
     _writer: SessionWriter = field(init=False)
     _outcome: Outcome = field(init=False)
     _hold: Hold | None = field(init=False, default=None)
+    _text_key: str | None = field(init=False)
+    _text: TextWait | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.job_id = job_id_of(self.lease.entry_id, self.lease.fields)
-        self._writer = SessionWriter(self.context.plane, self.lease, self.job_id)
+        is_open = field_of(self.lease.fields, "text_from") is not None
+        self._text_key = self.context.plane.keys.text(self.lease.session_id, self.job_id) if is_open else None
+        self._writer = SessionWriter(self.context.plane, self.lease, self.job_id, self._text_key)
         trace = self.context.tracing.attempt(self.lease, self.job_id)
         self._outcome = Outcome(self.context, self.lease, self.job_id, self._writer, trace)
 
     @property
     def is_resting(self) -> bool:
-        """Whether it needs no slot of its worker's now."""
-        return self._hold is not None and self._hold.is_far_ahead
+        """Whether it needs no slot of its worker's now: it waits for text, or its listener is far behind."""
+        is_idle = self._text is not None and self._text.is_idle
+        return is_idle or (self._hold is not None and self._hold.is_far_ahead)
 
     async def run(self) -> None:
         """Speak the job and settle it. Cancelling the asyncio task stops all writing and settles nothing."""
@@ -106,34 +111,35 @@ class Utterance:
     async def _speak(self, permit: Permit) -> None:
         context = self.context
         job, voice = self._read()
-        plan = SpeechPlan.of(job, voice, context.engine.engine.has_codes)
+        plan = SpeechPlan.of(job, voice, context.engine.engine)
         request = self._begin_request(plan)
-        if plan.texts:
+        if not plan.is_silent:
             self._check_voice(voice)
             await self._be_admitted(permit, request)
         begun_ms = await self._writer.begin(request)
         context.metrics.attempts.observe(self._writer.attempt)
         self._outcome.trace.begun(request, self._writer, begun_ms - self.lease.published_ms)
+        if plan.text is not None:
+            plan.resume(self._writer.progress)
+        on_piece = None if plan.text is None else taker(plan.text, context.max_text_chars)
+        vigil = Vigil(context.watch(self.lease.session_id, self._text_key), self._writer, on_piece)
         limit_ms = context.ahead_ms if job.ahead_ms is None else job.ahead_ms
         playback = playback_of(self._writer, job.sample_rate, begun_ms, limit_ms)
-        self._hold = hold = Hold(playback, limit_ms, self._watch, lambda: context.admission.is_reserved)
-        delivery = Delivery(context.engine, self._writer, plan, self.lease, begun_ms, hold)
+        self._hold = hold = Hold(playback, limit_ms, vigil.wait, lambda: context.admission.is_reserved)
+        text = self._text = TextWait(vigil, self.lease, context.text_wait_s, context.on_idle)
+        delivery = Delivery(context.engine, self._writer, plan, self.lease, begun_ms, hold, text)
         self._outcome.delivery = delivery
         try:
             await delivery.run()
         finally:
             delivery.cancel()
             self._outcome.trace.audible(delivery.audible_after_s)
-        complete = delivery.complete(self.lease.published_ms, request.model)
+            await vigil.close()
+        complete = delivery.complete(self.lease.published_ms, self._model(plan))
         await self._writer.end(complete)
         context.metrics.completed(complete)
         self._outcome.trace.completed(complete)
         await self._outcome.settle("ok")
-
-    async def _watch(self, seconds: float) -> None:
-        """Wait so long at most; raises Stop soon after the session has ended the job."""
-        await asyncio.sleep(min(seconds, WATCH_S))
-        await self._writer.look()
 
     async def _be_admitted(self, permit: Permit, request: BeginRequest) -> None:
         """Wait until the job may run. A suspected poison job spends no attempt while it waits."""
@@ -160,11 +166,15 @@ class Utterance:
         if (problem := self.context.engine.unavailable_voices.get(voice.name)) is not None:
             raise JobError(ErrorCode.VOICE_UNAVAILABLE, problem, "voice")
 
+    def _model(self, plan: SpeechPlan) -> str:
+        engine = self.context.engine.engine
+        return engine.name if plan.is_silent else engine.model(plan.segment(0, Progress()))
+
     def _begin_request(self, plan: SpeechPlan) -> BeginRequest:
-        engine, arithmetic = self.context.engine.engine, self.context.arithmetic
+        arithmetic = self.context.arithmetic
         return BeginRequest(
             voice=plan.voice.name,
-            model=engine.model(plan.segment(0, Progress())) if plan.texts else engine.name,
+            model=self._model(plan),
             sample_rate=plan.job.sample_rate,
             encoding=plan.job.encoding.value,
             deadline_ms=self.lease.published_ms + plan.job.ttl_ms,

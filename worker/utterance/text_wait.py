@@ -1,0 +1,80 @@
+"""The wait for a text that is still being written, on behalf of one attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from schemas.errors import ErrorCode, JobError
+from schemas.pieces import Mark, PieceReader
+from worker.stream.lease import Lease
+from worker.text.open_text import OpenText
+from worker.utterance.vigil import Vigil
+
+
+def taker(text: OpenText, max_text_chars: int) -> Callable[[Sequence[bytes]], bool]:
+    """What feeds entries of a text's stream to the text, for a Vigil. It raises JobError for a bad entry."""
+    reader = PieceReader(max_text_chars)
+
+    def take(fields: Sequence[bytes]) -> bool:
+        for part in reader.add(fields):
+            if part is Mark.FLUSH:
+                text.flush()
+            elif part is Mark.END:
+                text.end()
+            else:
+                text.feed(part)
+        return not reader.has_ended
+
+    return take
+
+
+class TextWait:
+    """Waits for more text. limit_s: the longest wait for one piece. on_idle: called when `is_idle` has changed.
+
+    is_idle: the attempt has nothing to speak before more text comes, and holds no slot of the engine.
+
+    A worker that dies while an attempt is idle has spent no attempt on the job, unless it had delivered samples before.
+    """
+
+    def __init__(self, vigil: Vigil, lease: Lease, limit_s: float, on_idle: Callable[[], None]) -> None:
+        self._vigil = vigil
+        self._lease = lease
+        self._limit_s = limit_s
+        self._on_idle = on_idle
+        self._has_spoken = False
+        self._is_spared = False
+        self.is_idle = False
+
+    async def more(self) -> None:
+        """Return when more text has come, or for another reason. Raises JobError (text_stalled) and as the vigil."""
+        left_s = self._limit_s - (monotonic() - self._vigil.last_piece_at)
+        if left_s <= 0:
+            raise JobError(
+                ErrorCode.TEXT_STALLED,
+                f"the text's stream got no piece and no end for {self._limit_s:g} s",
+                "text_from",
+                "write end 1 when the text is complete; if its key has expired, publish the rest as another job",
+            )
+        await self._vigil.wait(left_s)
+
+    async def idle(self) -> None:
+        """Wait as `more` does, with nothing to speak meanwhile."""
+        if not (self._has_spoken or self._is_spared):
+            self._is_spared = True
+            await self._lease.renew(self._lease.attempt - 1)
+        self._set_idle(True)
+        await self.more()
+
+    async def speaks(self) -> None:
+        """There is something to speak: the attempt counts from now on."""
+        self._set_idle(False)
+        self._has_spoken = True
+        if self._is_spared:
+            self._is_spared = False
+            await self._lease.renew(self._lease.attempt)
+
+    def _set_idle(self, is_idle: bool) -> None:
+        if self.is_idle != is_idle:
+            self.is_idle = is_idle
+            self._on_idle()

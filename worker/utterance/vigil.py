@@ -1,0 +1,107 @@
+"""The vigil: what an utterance waits for while it writes nothing, and what others write meanwhile.
+
+It reads the job's text stream while the text is being written, and the session's audio stream for entries of others: a
+client's cancel, another worker's attempt. The writer's own entries do not wake it, since it reads beyond their epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from time import monotonic
+
+from schemas.errors import ErrorCode, JobError
+from worker.stream.session_writer import SessionWriter
+from worker.stream.watch import FlatEntry, SessionWatch, WrongTextKey
+
+READ_S = 1.0  # of one blocking read
+LOOK_S = 60.0  # between two looks of a waiting attempt, which also renew its keys' lifetimes
+
+Fields = Sequence[bytes]
+
+
+class Vigil:
+    """Watches one attempt's session. on_piece: takes an entry of the text's stream; None for a text that is known.
+
+    on_piece returns False after the text's last entry. What it raises ends the reading and is raised by `wait`.
+    """
+
+    def __init__(
+        self, watch: SessionWatch, writer: SessionWriter, on_piece: Callable[[Fields], bool] | None = None
+    ) -> None:
+        self._watch = watch
+        self._writer = writer
+        self._on_piece = on_piece
+        self._text_after = None if on_piece is None else "0"
+        self._changed = asyncio.Event()
+        self._problem: Exception | None = None
+        self._is_foreign = False  # an entry of another writer was found
+        self._looked = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._looked_at = monotonic()
+        self.last_piece_at = monotonic()
+
+    def start(self) -> None:
+        """Begin to watch; later calls do nothing."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="vigil")
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait for new text, at most this long.
+
+        Raises Stop or LeaseLost when another's entry ends this attempt, and what `on_piece` raised.
+        """
+        self.start()
+        if self._problem is None and not self._is_foreign:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._changed.wait()
+        if self._problem is not None:
+            raise self._problem
+        if self._is_foreign or monotonic() - self._looked_at > LOOK_S:
+            self._is_foreign, self._looked_at = False, monotonic()
+            await self._writer.look()
+            self._looked.set()
+
+    async def close(self) -> None:
+        """End the watch."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._watch.close()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                answer = await self._watch.wait(READ_S, self._writer.epoch, self._text_after)
+                self._take(answer.text)
+                if answer.foreign is not None:  # it would be found again until the writer has a later epoch
+                    self._looked.clear()
+                    self._is_foreign = True
+                    self._wake()
+                    await self._looked.wait()
+        except WrongTextKey as error:
+            self._fail(JobError(ErrorCode.INVALID_FIELD, str(error), "text_from", "write the text with XADD"))
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, problem: Exception) -> None:
+        self._problem = problem
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake all that wait now."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _take(self, entries: Sequence[FlatEntry]) -> None:
+        for stream_id, fields in entries:
+            assert self._on_piece is not None
+            self.last_piece_at = monotonic()
+            self._text_after = stream_id.decode()
+            if not self._on_piece(fields):
+                self._text_after = None
+                break
+        if entries:
+            self._wake()
