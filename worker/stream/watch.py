@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -12,7 +12,7 @@ from typing import Any
 from worker.stream.transport.address import Address
 from worker.stream.transport.base import Link, Word
 from worker.stream.transport.open import open_link
-from worker.stream.transport.retry import Refusal, RetryPolicy
+from worker.stream.transport.retry import MissingRight, Refusal, RetryPolicy
 
 BLOCK_MS = 5000  # of one XREAD
 COUNT = 16  # entries of a stream in one reply: a piece of text may be long
@@ -81,7 +81,7 @@ class SessionWatch:
 
         epoch: of the writer, whose own entries do not count. text_after: ID of the last known entry of the text, "0"
         for none; None while text is of no interest. A wait that is cancelled loses nothing: the next one with the same
-        epoch and ID gets the reply. A stream that expires wakes nobody. Raises WrongTextKey, Refusal.
+        epoch and ID gets the reply. A stream that expires wakes nobody. Raises WrongTextKey, MissingRight, Refusal.
         """
         until = monotonic() + timeout_s
         if self._asked != (epoch, text_after):
@@ -113,7 +113,9 @@ class SessionWatch:
             block_ms = min(max(1, round((until - monotonic()) * 1000)), BLOCK_MS)
             words: list[Word] = ["BLOCK", block_ms, "COUNT", COUNT, "STREAMS", *streams, *streams.values()]
             try:
-                reply = await self._links.retry(lambda: link.call("XREAD", *words))
+                reply = await self._links.retry(lambda: _or_missing_right(link.call("XREAD", *words)))
+                if isinstance(reply, MissingRight):
+                    raise reply
             except Refusal as error:
                 if len(streams) > 1 and "WRONGTYPE" in str(error) and await self._is_wrong(link):
                     raise WrongTextKey(f"the key {self._text} holds another type than a stream") from error
@@ -130,3 +132,11 @@ class SessionWatch:
         text = [(stream_id, fields) for stream_id, fields in found.get(self._text, ())]
         foreign = [(stream_id, fields) for stream_id, fields in found.get(self._audio, ())]
         return WatchAnswer(tuple(text), foreign[0] if foreign else None)
+
+
+async def _or_missing_right(reading: Awaitable[Any]) -> Any:
+    """The reply; a missing right is returned, since it is not a reason to read again."""
+    try:
+        return await reading
+    except MissingRight as error:
+        return error

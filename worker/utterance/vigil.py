@@ -13,9 +13,12 @@ from time import monotonic
 
 from schemas.errors import ErrorCode, JobError
 from worker.stream.session_writer import SessionWriter
+from worker.stream.transport.advice import sentence_on
+from worker.stream.transport.retry import MissingRight
 from worker.stream.watch import FlatEntry, SessionWatch, WrongTextKey
 
 READ_S = 1.0  # of one blocking read
+POLL_S = 0.1  # between two looks where the session cannot be watched
 LOOK_S = 60.0  # between two looks of a waiting attempt, which also renew its keys' lifetimes
 
 Fields = Sequence[bytes]
@@ -77,14 +80,30 @@ class Vigil:
                 answer = await self._watch.wait(READ_S, self._writer.epoch, self._text_after)
                 self._take(answer.text)
                 if answer.foreign is not None:  # it would be found again until the writer has a later epoch
-                    self._looked.clear()
-                    self._is_foreign = True
-                    self._wake()
-                    await self._looked.wait()
+                    await self._have_looked()
         except WrongTextKey as error:
             self._fail(JobError(ErrorCode.INVALID_FIELD, str(error), "text_from", "write the text with XADD"))
+        except MissingRight as error:
+            await self._do_without(error)
         except Exception as error:
             self._fail(error)
+
+    async def _do_without(self, error: MissingRight) -> None:
+        """Go on without reading, as with rights of an earlier version: look at the session often instead."""
+        if self._text_after is not None:
+            problem = f"this worker may not read a text that is being written: {sentence_on(error)}"
+            self._fail(JobError(ErrorCode.INTERNAL, problem, remedy="give its Redis user the rights of deploy/redis"))
+            return
+        while True:
+            await asyncio.sleep(POLL_S)
+            await self._have_looked()
+
+    async def _have_looked(self) -> None:
+        """Wait until the one who waits has looked at the session."""
+        self._looked.clear()
+        self._is_foreign = True
+        self._wake()
+        await self._looked.wait()
 
     def _fail(self, problem: Exception) -> None:
         self._problem = problem
