@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from worker.text.lists import NUMBER
+from worker.text.reasoning import TAG
 from worker.text.tags import without_entities
 
 HELD_CHARS = 400  # an open mark that is farther from the text's end counts as its characters
@@ -29,13 +30,17 @@ _CLOSERS = {
     "［": ("x］ x", "］ x"),
     "【": ("x】 x", "】 x"),
     "<": ("x> x", "='x'> x", "'> x", '"> x', "--> x", "|> x"),
-    "$": ("x$ x", "=x$ x", "x$$ x"),
+    "$": ("x$ x", "x$$ x"),
     "\\": ("x\\) x", "x\\] x", "x} x"),
     "{": ("x} x",),
     "&": ("x; x",),
 }
 _READING = re.compile("[一-鿿㐀-䶿々〆ヶ][(（《][^)）》]*\\Z")
-_LABEL = re.compile(r"\[(?<!\]\[)(?!\^?\d+\])([^\[\]\n]{1,200})\]|(?<=\]\[)([^\[\]\n]{1,200})\]")
+_OPENS_NO_FORMULA = re.compile(  # a price, or the sign of a currency that has letters before it or its number behind it
+    r"(?<=[A-Za-z0-9])\$|\$(?=\s)"
+    r"|\$\d[\d.,]*(?:[kKmMbB]|bn)?(?=[ -](?:[^\W\d_]{2}|[^\W\d_] [^\W\d_]{2})|[.,;:!?)]*(?:\s|\Z))"
+)
+_LABEL = re.compile(r"\[([^\[\]\n]{1,200})\] ?\[([^\[\]\n]{0,200})\]")
 _NAME = re.compile(r"<([A-Za-z][\w:.-]{0,40})")
 _ENVIRONMENT = re.compile(r"\\begin\{(\w{1,20}\*?)\}")
 
@@ -50,14 +55,17 @@ def continuations(text: str, start: int) -> Iterator[str]:
         yield from ("ー) x", "ー） x", "ー》 x")
     if "\n" in text:
         yield from _AFTER_A_LINE_END
-        yield " xx" * max(map(len, text.split("\n")))  # a longer line
+        yield " xx" * max(20, *map(len, text.split("\n")))  # a longer line
     for mark, closers in _CLOSERS.items():
         if mark in near:
             yield from closers
-    if labels := {one or other for one, other in _LABEL.findall(text, max(0, len(text) - HELD_CHARS))}:
+    if "$" in _OPENS_NO_FORMULA.sub("", near):
+        yield "=x$ x"
+    if labels := {label or words for words, label in _LABEL.findall(near)}:
         yield "".join(f"\n\n[{label}]: https://x.y" for label in labels)
     if "<" in near:
-        yield from (f"x</{name}> x" for name in set(_NAME.findall(near)))
+        names = set(_NAME.findall(near))
+        yield from (f"x</{name}> x" for name in names if not TAG.fullmatch(f"<{name}>"))
     if "\\begin" in near:
         yield from (f"x\\end{{{name}}} x" for name in set(_ENVIRONMENT.findall(near)))
     line = near[near.rfind("\n") + 1 :]

@@ -35,6 +35,7 @@ _SCHEMES = ("http", "https", "ftp", "ws", "wss", "www", "mailto")  # whose lette
 _LETTERS = re.compile(r"[^\W\d_]*")
 _OPEN_TAG = re.compile(r"(?:<|&(?:amp;)*lt;|&#60;|&#[xX]3[cC];)(?!.*(?:>|&(?:amp;)*gt;|&#62;|&#[xX]3[eE];))", re.DOTALL)
 _BLOCK = re.compile(r"\n[ \t>]*(?:\n\s*|(?=(?:[-*+•‣◦○・●■◆]|#{1,6}|\(?\d{1,2}[.)]\)?)\s+\S))")
+_AFTER_TAG = re.compile(rf"{TAG.pattern}(?P<blank>\s*)", TAG.flags)
 _BLOCK_MARK = re.compile(r"[ \t>]*(?:(?:[-*+•‣◦○・●■◆]|#{1,6}|\(?\d{1,2}[.)]\)?)\s+)?")
 _SENTENCE = re.compile(r"[.!?…]['\"”’)]* (?=[^\W\d_])|[。！？][」』）]*(?=[^\W\d_])")
 _FENCE = re.compile(r"^[ \t>]*(?:`{3,}|~{3,})[^`\n]*$", re.MULTILINE)
@@ -53,22 +54,24 @@ _LOOKBACK_CHARS = 8
 class Draft:
     """Takes a text letter by letter; gives its cleaned text as soon as nothing that can follow changes it.
 
-    may_decide: whether a piece of cleaned text would decide a segment; marked-up text is read again when one would.
+    next_with: the segment that a piece of cleaned text would decide; marked-up text is read again when one would be.
     """
 
-    def __init__(self, language: str, actions: Actions, may_decide: Callable[[str], bool]) -> None:
+    def __init__(self, language: str, actions: Actions, next_with: Callable[[str], str | None]) -> None:
         self._language = language
         self._actions = actions
-        self._may_decide = may_decide
+        self._next_with = next_with
         self._before = ""  # stands for what was left behind
         self._text = ""  # what follows that
         self._given = ""  # of its cleaned text
         self._n_given = 0  # about how many characters of `_text` that was
         self._n_closed = 0  # up to here no mark of `_text` is open
         self._n_marked = 0  # up to the last mark
+        self._n_first_marked = 0  # up to the first mark after `_n_read`
         self._n_read = 0
         self._is_prose = True
         self._is_dropped = False  # in reasoning, or in code
+        self.decided: str | None = None  # the next segment, if all continuations have it, though its rest differs
         self.has_reached_back = False  # a mark changed what was given; what had not been spoken of it is to go
 
     def feed(self, char: str) -> str:
@@ -78,6 +81,8 @@ class Draft:
         self._text += char
         if char in _MARKS:
             self._n_marked = len(self._text)
+            if self._n_first_marked <= self._n_read:
+                self._n_first_marked = self._n_marked
         if self._is_dropped:
             self._is_dropped = not self._ends_dropped(char)
             return ""
@@ -90,8 +95,8 @@ class Draft:
         """End the text; return the rest of its cleaned text."""
         whole = self._cleaned("")
         if whole is None or not whole.startswith(self._given):
-            self._reach_back()
-            whole = self._cleaned("") or ""
+            blank = self._reach_back()
+            return blank + (self._cleaned("") or "")
         return whole[len(self._given) :]
 
     def open_region(self) -> str:
@@ -121,12 +126,12 @@ class Draft:
         """True where the splitter may decide: at a word's start, and where the rest becomes long enough."""
         if not char.isalnum():
             return False
-        n_after = len(self._text) - self._n_marked
         is_start = char >= _WIDE or not self._text[-2:-1].isalnum()
-        least = _LEAST_REST // 2 if char >= _WIDE else _LEAST_REST
-        if n_after == least + 1 or (is_start and self._is_prose):
+        if is_start and (self._is_prose or self._is_due()):
             return True
-        return is_start and (least < n_after <= _MOST_AFTER or self._is_due())
+        least = _LEAST_REST // 2 if char >= _WIDE else _LEAST_REST
+        after = [len(self._text) - n for n in (self._n_marked, self._n_first_marked)]
+        return least + 1 in after or (is_start and any(least < n <= _MOST_AFTER for n in after))
 
     def _is_due(self) -> bool:
         return len(self._text) - self._n_read >= (_EVERY if self._given else _EVERY_AT_START)
@@ -144,7 +149,7 @@ class Draft:
         plain = self._cleaned(PLAIN)
         if plain is None:
             return self._reach_back()
-        if not plain.endswith(PLAIN):
+        if PLAIN not in plain[-len(PLAIN) - 1 :]:  # a full stop may follow
             self._is_dropped = plain == self._cleaned("\n\nXx")
             return ""
         if len(self._text) > _MUCH_TOO_LONG:
@@ -159,27 +164,33 @@ class Draft:
         return new
 
     def _settle_marked(self, plain: str) -> str:
-        whole = plain[: -len(PLAIN)]
+        whole = plain[: plain.rindex(PLAIN)]
         is_due = self._is_due()
-        if not is_due and whole.startswith(self._given) and not self._may_decide(whole[len(self._given) :]):
+        decided = self._decided_by(whole)
+        if decided is None and not is_due:
             return ""
         self._n_read = len(self._text)
         settled = plain
+        is_enough = decided is not None
         for other in self._others():
             n = len(settled)
             settled = _common_prefix(settled, other)
-            if len(settled) == n:
-                continue
-            if self._given.startswith(settled):
+            if is_enough and len(settled) < n:
+                is_enough = self._decided_by(settled) == decided
+            if decided is not None and not is_enough and self._decided_by(other) != decided:
+                decided = None
+            if decided is None and (not is_due or self._given.startswith(settled)):
                 return ""
-            if not is_due and settled.startswith(self._given) and not self._may_decide(settled[len(self._given) :]):
-                return ""
+        self.decided = decided
         if len(settled) >= len(whole) - len(_last_word(whole)):
             self._n_closed = len(self._text) - len(_last_word(self._text))
         settled = self._without_last_word(settled, whole)
         new = self._give(settled, max(0, len(self._text) - max(0, len(whole) - len(settled))))
         self._leave_behind(plain, len(settled))
         return new
+
+    def _decided_by(self, cleaned: str) -> str | None:
+        return self._next_with(cleaned[len(self._given) :]) if cleaned.startswith(self._given) else None
 
     def _others(self) -> Iterator[str]:
         """The cleaned texts with other continuations, and without what may go: an open tag, the last word."""
@@ -213,22 +224,25 @@ class Draft:
 
     def _reach_back(self) -> str:
         """Go on after a mark that changed what was given already. What was given stays as it is."""
+        new = "" if self._given[-1:].isspace() else " "
         closing = [tag.end() for tag in TAG.finditer(self._text) if tag["close"]]
-        if closing:
+        if lone := next((end for end in reversed(closing) if not self._cleaned("", end)), 0):
             self.has_reached_back = True
-            self._begin("", closing[-1])
+            self._begin("", lone)
         else:
             self._begin(_OPENING + _FILLER, self._n_given)
-        return ""
+        return new
 
     def _leave_behind(self, plain: str, n_settled: int) -> None:
         """Leave behind what nothing reaches over any more: where the rest alone is cleaned as it is after it."""
         for before, start in reversed([*self._places()][-2:]):
             rest = clean(before + self._text[start:] + PLAIN, self._language, self._actions)
             skipped = _skipped(before, self._language)
+            if not rest.startswith(skipped):
+                continue
             rest = rest[len(skipped) :]
             n_left = len(plain) - len(rest)
-            is_same_line = before is not _OPENING
+            is_same_line = before != _OPENING
             if plain.endswith(rest) and n_left <= n_settled and (is_same_line or plain[n_left - 1 : n_left] == "\n"):
                 self._begin(before, start, self._given[n_left:])
                 return
@@ -239,8 +253,11 @@ class Draft:
         for block in _BLOCK.finditer(self._text):
             start = block.end()
             yield _OPENING, start
-        for tag in TAG.finditer(self._text, start):
-            yield (_OPENING + _FILLER if self._given else self._before), tag.end()
+        for tag in _AFTER_TAG.finditer(self._text, start):
+            if "\n" in tag["blank"]:
+                yield (_OPENING if self._given else self._before), tag.end()
+            elif not self._given or "\n" not in self._text[start : tag.start()]:
+                yield (_OPENING + _FILLER if self._given else self._before), tag.end()
         mark = _BLOCK_MARK.match(self._text, start)
         mark_text = mark[0] if mark and (start or not self._before) else ""
         is_long = len(self._text) - start > _TOO_LONG
@@ -254,6 +271,7 @@ class Draft:
         self._n_given = max(0, self._n_given - start)
         self._n_closed = max(0, self._n_closed - start)
         self._n_marked = max(0, self._n_marked - start)
+        self._n_first_marked = max(0, self._n_first_marked - start)
         self._n_read = max(0, self._n_read - start)
         self._is_prose = before != "" and not _NOT_PROSE.search(self._text)
 

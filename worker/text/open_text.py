@@ -51,7 +51,7 @@ class OpenText:
     def _begin(self) -> None:
         """Begin a part of the text: its start, or what follows a flush."""
         self._splitter = Splitter(self._language or "Auto")
-        self._draft = Draft(self._language or "Auto", self._actions, self._splitter.would_decide)
+        self._draft = Draft(self._language or "Auto", self._actions, self._splitter.next_with)
         self._raw = ""  # of this part, while the language is not known
         self._flat = ""  # the settled text of this part
         self._at = 0  # the end of the last decided segment in it
@@ -86,7 +86,7 @@ class OpenText:
             if self._language is None:
                 self._raw += char
             new = self._draft.feed(char)
-            if new or self._draft.has_reached_back:
+            if new or self._draft.decided or self._draft.has_reached_back:
                 self._add(new)
 
     def flush(self) -> None:
@@ -149,9 +149,14 @@ class OpenText:
             self._next, self._at = None, len(self._flat)
             del self._gaps[len(self._segments) :]
         self._flat += settled.replace("\n", " ")
-        self._take(self._splitter.feed(settled))
+        segments, decided = self._splitter.feed(settled), self._draft.decided
+        self._draft.decided = None
+        if decided and not segments:
+            self._take(self._splitter.cut_after(decided), is_followed=True)
+        else:
+            self._take(segments)
 
-    def _take(self, segments: list[str]) -> None:
+    def _take(self, segments: list[str], *, is_followed: bool = False) -> None:
         """Take what the splitter decided. The first segment decides the language; then the text is fed again."""
         segments = [*self._undecided, *segments]
         if segments and not any(map(is_speakable, [*segments, self._splitter.rest])):
@@ -173,7 +178,7 @@ class OpenText:
             self._give_next()
             self._next = text
             self._gaps.append(gap)
-        if not self._lexicon.may_silence and is_speakable(self._splitter.rest):
+        if not self._lexicon.may_silence and (is_followed or is_speakable(self._splitter.rest)):
             self._give_next()
             self._follows = True
 

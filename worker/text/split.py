@@ -106,11 +106,23 @@ class Splitter:
         """The text after the last segment."""
         return self._buffer
 
-    def would_decide(self, text: str) -> bool:
-        """True when this piece of the text would decide a segment; takes nothing."""
+    def next_with(self, text: str) -> str | None:
+        """The segment that this piece of the text would decide, if words follow it; takes nothing."""
         other = copy(self)
         other._sums = self._sums.copy()
-        return bool(other.feed(text))
+        segments = other.feed(text)
+        rest = "".join(segments[1:]) + other._buffer
+        return segments[0] if segments and any(map(str.isalnum, rest)) else None
+
+    def cut_after(self, segment: str) -> list[str]:
+        """Take this segment, which no text that follows changes, although that is not known from the text so far."""
+        end = len(segment)
+        if self._buffer[:end].replace("\n", " ") != segment:
+            return []
+        end += self._buffer[end : end + 1].isspace()
+        self._buffer, self._sums = self._buffer[end:], self._sums[end:]
+        self._is_first = False
+        return [segment]
 
     def _decided(self, *, is_end: bool) -> list[str]:
         segments: list[str] = []
