@@ -86,7 +86,7 @@ def test_speak_tells_its_events_as_json(at: list[str], run: Run) -> None:
     done = run("speak", "Hello.", "--json", "--session", "s7", *at)
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [event["type"] for event in events if event["type"] != "audio"] == ["begin", "complete"]
+    assert [event["type"] for event in events if event["type"] != "audio"] == ["begin", "segment", "complete"]
     assert {event["session_id"] for event in events} == {"s7"}
     chunks = [event for event in events if event["type"] == "audio"]
     assert [chunk["seq"] for chunk in chunks] == list(range(len(chunks)))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import REPOSITORY, running
+from tests.conftest import REPOSITORY, Server, make_settings, running
 from tests.shell import ENVIRONMENT
 from worker.settings import Settings, env_name
 
@@ -77,10 +77,10 @@ EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_fits_a_page_and_needs_redis_and_msgpack_only(path: Path) -> None:
+def test_an_example_fits_a_page_and_needs_redis_and_msgpack_only_or_this_project_only(path: Path) -> None:
     text = path.read_text("utf-8")
-    imported = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
-    assert imported - sys.stdlib_module_names <= {"redis", "msgpack"}
+    imported = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)) - sys.stdlib_module_names
+    assert imported <= {"redis", "msgpack"} or imported <= {"schemas", "worker"}
     assert len(text.splitlines()) <= 100
 
 
@@ -107,3 +107,15 @@ async def test_the_examples_publish_listen_and_cancel(settings: Settings, tmp_pa
     await asyncio.to_thread(example, "publish", "another", "--cancel", entry_id, "--url", url)
     async with running(settings):
         assert await asyncio.to_thread(example, "listen", "another", out, "--url", url) == "cancelled"
+
+
+async def test_the_example_of_a_conversation_prints_what_was_made_and_heard(servers: dict[str, Server]) -> None:
+    url = servers["valkey"].url
+    async with running(make_settings(url)):
+        words = ("converse", "--url", url, "--interrupt-after", "0.5")
+        made, heard = (await asyncio.to_thread(example, *words)).splitlines()
+    text = made.removeprefix("made:  ")
+    was_heard = heard.removeprefix("heard: ").removesuffix(" (the last words are an estimate)")
+    assert text.startswith("Tides come from the moon.")
+    assert text.startswith(was_heard)
+    assert was_heard != text

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,10 +19,13 @@ import redis
 from schemas.errors import MakimaError
 from schemas.messages import Begin, Complete, Error, Message
 from schemas.wire import stream_fields
-from tests.conftest import Server
+from tests.conftest import Server, eventually, make_settings, running
 from tests.processes import until
-from tests.shell import BIN, ENVIRONMENT
+from tests.shell import BIN, ENVIRONMENT, Done, Run, audible_s, complaint
+from tests.tone import ToneEngine
 from worker.commands.arriving import arriving
+from worker.engine.preview.engine import PreviewEngine
+from worker.engine.preview.espeak import Espeak
 from worker.stream.keys import Keys
 
 KEYS = Keys()
@@ -97,24 +104,6 @@ def give(process: subprocess.Popen[bytes], data: bytes) -> None:
     process.stdin.flush()
 
 
-def test_each_write_is_sent_on_at_once_without_lines_or_whole_characters(speak: Start, valkey: redis.Redis) -> None:
-    speaking = speak("--json")
-    worker = Pretender(valkey)
-    worker.begin()
-    give(speaking, b"Good mor")
-    assert worker.has((b"text", b"Good mor"))
-    give(speaking, b"ning \xf0\x9f")
-    give(speaking, b"\x98\x80")
-    assert until(lambda: b"".join(value for _, value in worker.entries()) == "Good morning 😀".encode())
-    assert speaking.stdin is not None
-    speaking.stdin.close()
-    assert until(lambda: worker.entries()[-1] == (b"end", b"1"))
-    worker.complete()
-    assert speaking.wait(20) == 0
-    assert worker.fields[b"text_from"] == b"stream"
-    assert b"ahead_ms" not in worker.fields
-
-
 def test_the_end_of_the_job_does_not_wait_for_the_end_of_the_text(speak: Start, valkey: redis.Redis) -> None:
     speaking = speak()
     worker = Pretender(valkey)
@@ -138,23 +127,6 @@ def test_ctrl_c_cancels_the_job_while_the_text_is_awaited(speak: Start, valkey: 
     assert [entry_id.decode() for entry_id, _ in cut] == [worker.entry_id]
 
 
-def test_a_text_may_pause_for_longer_than_the_time_without_an_entry(speak: Start, valkey: redis.Redis) -> None:
-    speaking = speak("--timeout-s", "0.3", "--out", "x.wav")
-    worker = Pretender(valkey)
-    assert worker.fields[b"ahead_ms"] == b"0"  # a file has no listener
-    worker.begin()
-    give(speaking, b"Hello")
-    assert worker.has((b"text", b"Hello"))
-    with pytest.raises(subprocess.TimeoutExpired):
-        speaking.wait(1)
-    assert speaking.stdin is not None
-    speaking.stdin.close()
-    assert speaking.wait(20) == 1  # the text is whole and no entry follows
-    assert speaking.stderr is not None
-    assert b"queue status" in speaking.stderr.read()
-    assert valkey.xlen(KEYS.cut("s1")) == 1
-
-
 async def test_a_file_is_read_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"From a file. " * 5000)
     with (tmp_path / "text").open("rb") as file:
@@ -165,3 +137,132 @@ async def test_a_file_is_read_to_its_end(tmp_path: Path) -> None:
 async def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with (tmp_path / "text").open("wb") as file, pytest.raises(MakimaError, match="standard input"):
         await anext(arriving(file.fileno()))
+
+
+# In this process.
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keyboard]:
+    one = Keyboard()
+    monkeypatch.setattr("worker.commands.speak.arriving", lambda: arriving(one.reader))
+    yield one
+    one.close()
+    assert until(lambda: all(thread.name != "stdin" for thread in threading.enumerate()))
+    os.close(one.reader)
+
+
+class Keyboard:
+    """Where the text of a `speak` in this process comes from."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe()
+        self._is_open = True
+
+    def write(self, data: bytes) -> None:
+        os.write(self._writer, data)
+
+    def close(self) -> None:
+        if self._is_open:
+            os.close(self._writer)
+        self._is_open = False
+
+
+def speaking_of(run: Run, url: str, *words: str) -> asyncio.Task[Done]:
+    words = ("speak", "-", "--session", "s1", "--redis-url", url, *words)
+    return asyncio.create_task(asyncio.to_thread(run, *words))
+
+
+async def test_each_write_is_sent_on_at_once_without_lines_or_whole_characters(
+    valkey: redis.Redis, valkey_server: Server, keyboard: Keyboard, run: Run
+) -> None:
+    speaking = speaking_of(run, valkey_server.url, "--json")
+    worker = await asyncio.to_thread(Pretender, valkey)
+    worker.begin()
+    written: list[tuple[bytes, bytes]] = []
+    for piece in (b"Good mor", b"ning \xf0\x9f", b"\x98\x80"):
+        keyboard.write(piece)
+        written.append((b"text", piece))
+        await eventually(lambda: worker.entries() == written)
+    keyboard.close()
+    await eventually(lambda: worker.entries() == [*written, (b"end", b"1")])
+    worker.complete()
+    assert (await speaking).returncode == 0
+    assert worker.fields[b"text_from"] == b"stream"
+    assert b"ahead_ms" not in worker.fields
+
+
+async def test_a_text_that_comes_slowly_is_spoken_while_it_comes(
+    valkey: redis.Redis, valkey_server: Server, keyboard: Keyboard, run: Run, tmp_path: Path
+) -> None:
+    async with running(make_settings(valkey_server.url), PreviewEngine(2, synthesiser=Espeak())):
+        speaking = speaking_of(run, valkey_server.url, "--out", "slow.wav")
+        for piece in (b"The first sen", b"tence is done. The second one \xe2\x80", b"\x94 is not."):
+            keyboard.write(piece)
+            await asyncio.sleep(0.02)
+        await eventually(lambda: valkey.xlen(KEYS.audio("s1")) > 2, within_s=20)  # the text is still open
+        keyboard.close()
+        done = await speaking
+    assert done.returncode == 0, done.stderr
+    assert audible_s(tmp_path / "slow.wav") > 1
+
+
+async def test_a_text_may_pause_for_longer_than_the_time_without_an_entry(
+    valkey: redis.Redis, valkey_server: Server, keyboard: Keyboard, run: Run
+) -> None:
+    speaking = speaking_of(run, valkey_server.url, "--timeout-s", "0.3", "--out", "x.wav")
+    worker = await asyncio.to_thread(Pretender, valkey)
+    assert worker.fields[b"ahead_ms"] == b"0"  # a file has no listener
+    worker.begin()
+    keyboard.write(b"Hello")
+    await asyncio.wait({speaking}, timeout=1)
+    assert not speaking.done()
+    keyboard.close()
+    done = await speaking  # the text is whole and no entry follows
+    assert done.returncode == 1
+    assert "queue status" in complaint(done)
+    assert valkey.xlen(KEYS.cut("s1")) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [(b"not \xff UTF-8", "invalid_field"), (b"", "text_empty"), (None, "text_stalled")]
+)
+async def test_a_text_that_cannot_be_spoken_ends_with_the_workers_error(
+    text: bytes | None, code: str, valkey_server: Server, keyboard: Keyboard, run: Run
+) -> None:
+    if text is not None:
+        keyboard.write(text)
+        keyboard.close()
+    async with running(make_settings(valkey_server.url, text_wait_s=0.2)):
+        done = await speaking_of(run, valkey_server.url, "--out", "x.wav")
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1].startswith(f"makima-tts: {code}: ")  # the worker logs it too
+
+
+async def test_json_shows_the_segments(valkey_server: Server, keyboard: Keyboard, run: Run) -> None:
+    text = "The first sentence is here. " * 8
+    keyboard.write(text.encode())
+    keyboard.close()
+    async with running(make_settings(valkey_server.url)):
+        done = await speaking_of(run, valkey_server.url, "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    segments = [event for event in events if event["type"] == "segment"]
+    assert " ".join(segment["text"] for segment in segments) == text.strip()
+    assert [segment["index"] for segment in segments] == list(range(len(segments)))
+
+
+async def test_a_closed_pipe_ends_speak_quietly_although_its_text_goes_on(
+    valkey: redis.Redis, valkey_server: Server, speak: Start
+) -> None:
+    async with running(make_settings(valkey_server.url), ToneEngine(frame_s=0.01)):
+        speaking = speak()
+        give(speaking, b"This is a story. It has no end. " * 20)
+        assert speaking.stdout is not None
+        assert await asyncio.to_thread(speaking.stdout.read, 1000)
+        speaking.stdout.close()
+        assert await asyncio.to_thread(speaking.wait, 20) == 1
+        await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=20)
+    assert speaking.stderr is not None
+    assert speaking.stderr.read() == b""
+    last: Any = valkey.xrevrange(KEYS.audio("s1"), count=1)
+    assert last[0][1][b"type"] == b"cancelled"

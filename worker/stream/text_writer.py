@@ -108,6 +108,5 @@ class TextWriter:
                     f"the stream {self._key} holds entries that its writer did not write",
                     "give each text a job_id of its own, and write it in one place",
                 ) from None
-        if n == 1:
-            await self._link.call("PEXPIRE", self._key, SESSION_TTL_MS)
+        await self._link.call("PEXPIRE", self._key, SESSION_TTL_MS)
         return added is not None
