@@ -55,6 +55,13 @@ def test_after_a_flush_it_is_unknown_whether_a_row_follows() -> None:
     assert rows.follows(1) is False
 
 
+def test_a_text_that_is_taken_over_keeps_the_language_of_what_began() -> None:
+    rows = GrowingRows(OpenText(None, ["Japanese", "English"], Lexicon({})), Lexicon({}), ["Japanese", "English"])
+    assert rows.language is None
+    rows.resume({0: "Begun before."})
+    assert rows.language == "English"
+
+
 def test_a_text_with_nothing_to_speak_has_no_row() -> None:
     for text, rows in (growing(), along()):
         text.feed(":)")

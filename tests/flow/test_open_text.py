@@ -264,6 +264,22 @@ async def test_another_worker_goes_on_with_the_exact_next_sample(
     assert [it.text for it in job.segments] == [it.text for it in expected.segments]
 
 
+async def test_a_text_that_is_taken_over_is_read_before_it_counts_as_stalled(
+    valkey: redis.Redis, settings: Settings, client: Client
+) -> None:
+    """What began takes longer than the wait for a piece."""
+    brief = settings.model_copy(update={"grace_s": 0.0})
+    async with running(brief, ToneEngine(frame_s=0.02)):
+        entry_id = await publish_open(client, "s")
+        write(valkey, "s", {"text": "A sentence of some length, which began. And another that is long"})
+        await eventually(lambda: len(heard(valkey, "s", entry_id).chunks) > 1)
+    write(valkey, "s", {"text": " enough.", "end": "1"})
+    async with running(settings.model_copy(update={"text_wait_s": 0.1}), ToneEngine(frame_s=0.02)):
+        await until_ended(client, "s")
+        await settled(valkey)
+    check_complete(heard(valkey, "s", entry_id))
+
+
 async def test_segments_that_began_are_finished_where_the_text_is_gone(
     valkey: redis.Redis, settings: Settings, client: Client
 ) -> None:

@@ -66,7 +66,8 @@ class WatchLinks:
 class SessionWatch:
     """Waits for one utterance. It has at most one link, until the reply to its read has come.
 
-    audio, text: keys; text is None for a job whose text is whole. Close it, or its last read lasts up to BLOCK_MS.
+    audio, text: keys; text is None for a job whose text is whole. quiet_s: for how long Redis has had no new entry of
+    the text, without the time in which it did not answer. Close the watch, or its last read lasts up to BLOCK_MS.
     """
 
     def __init__(self, links: WatchLinks, audio: str, text: str | None = None) -> None:
@@ -75,6 +76,7 @@ class SessionWatch:
         self._text = text
         self._asked: tuple[bytes, str | None] | None = None
         self._reading: asyncio.Task[WatchAnswer] | None = None
+        self.quiet_s = 0.0
 
     async def wait(self, timeout_s: float, epoch: bytes, text_after: str | None = None) -> WatchAnswer:
         """Wait until the session gets something, or for `timeout_s`; an empty answer then.
@@ -112,15 +114,25 @@ class SessionWatch:
         async with self._links.borrow() as link:
             block_ms = min(max(1, round((until - monotonic()) * 1000)), BLOCK_MS)
             words: list[Word] = ["BLOCK", block_ms, "COUNT", COUNT, "STREAMS", *streams, *streams.values()]
+            began = monotonic()
+
+            async def read() -> Any:
+                nonlocal began
+                began = monotonic()
+                return await _or_missing_right(link.call("XREAD", *words))
+
             try:
-                reply = await self._links.retry(lambda: _or_missing_right(link.call("XREAD", *words)))
+                reply = await self._links.retry(read)
                 if isinstance(reply, MissingRight):
                     raise reply
             except Refusal as error:
                 if len(streams) > 1 and "WRONGTYPE" in str(error) and await self._is_wrong(link):
                     raise WrongTextKey(f"the key {self._text} holds another type than a stream") from error
                 raise
-        return self._answer(reply)
+        answer = self._answer(reply)
+        # A process that was suspended has waited longer than its read blocked.
+        self.quiet_s = 0.0 if answer.text else self.quiet_s + min(monotonic() - began, block_ms / 1000)
+        return answer
 
     async def _is_wrong(self, link: Link) -> bool:
         """Whether the text's key, not the audio's, holds another type."""

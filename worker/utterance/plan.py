@@ -36,7 +36,7 @@ class SpeechPlan:
         reads_along = engine.takes_open_text and voice.text == "streaming"
         if job.text is None:
             text = OpenText(job.language, voice.languages, voice.lexicon, voice.actions)
-            rows = LongRows(text) if reads_along else GrowingRows(text, Lexicon(voice.lexicon))
+            rows = LongRows(text) if reads_along else GrowingRows(text, Lexicon(voice.lexicon), voice.languages)
             return cls(job, voice, engine.has_codes, reads_along, rows, text)
         language = job.language or language_of(clean(job.text), voice.languages)
         if not reads_along:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from worker.text import Lexicon, SegmentText, join
+from worker.text.language import language_of
 from worker.text.open_text import OpenText
 
 ROW_WEIGHT = 500  # about 35 s of speech, which fits a slot beside the prompt; a wide character counts as two
@@ -53,15 +54,18 @@ class KnownRows:
 
 
 class GrowingRows:
-    """The rows of a text that is still being written: each segment is one."""
+    """The rows of a text that is still being written: each segment is one. languages: the voice card's."""
 
-    def __init__(self, text: OpenText, lexicon: Lexicon) -> None:
+    def __init__(self, text: OpenText, lexicon: Lexicon, languages: Sequence[str] = ()) -> None:
         self._text = text
         self._lexicon = lexicon
+        self._languages = languages
         self._began: dict[int, SegmentText] = {}
 
     @property
     def language(self) -> str | None:
+        if self._text.language is None and 0 in self._began:  # at a take-over, before the text's stream has been read
+            return language_of(self._began[0].written, self._languages)
         return self._text.language
 
     def resume(self, began: Mapping[int, str]) -> None:

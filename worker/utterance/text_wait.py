@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import monotonic
 
 from schemas.errors import ErrorCode, JobError
 from schemas.pieces import Mark, PieceReader
 from worker.stream.lease import Lease
 from worker.text.open_text import OpenText
 from worker.utterance.vigil import Vigil
+
+LEAST_WAIT_S = 0.05  # the vigil's read that is under way does not count yet
 
 
 def taker(text: OpenText, max_text_chars: int) -> Callable[[Sequence[bytes]], bool]:
@@ -48,7 +49,7 @@ class TextWait:
 
     async def more(self) -> None:
         """Return when more text has come, or for another reason. Raises JobError (text_stalled) and as the vigil."""
-        left_s = self._limit_s - (monotonic() - self._vigil.last_piece_at)
+        left_s = self._limit_s - self._vigil.quiet_s
         if left_s <= 0:
             raise JobError(
                 ErrorCode.TEXT_STALLED,
@@ -56,7 +57,7 @@ class TextWait:
                 "text_from",
                 "write end 1 when the text is complete; if its key has expired, publish the rest as another job",
             )
-        await self._vigil.wait(left_s)
+        await self._vigil.wait(max(left_s, LEAST_WAIT_S))
 
     async def idle(self) -> None:
         """Wait as `more` does, with nothing to speak meanwhile."""

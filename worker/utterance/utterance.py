@@ -24,7 +24,7 @@ from worker.utterance.hold import Hold, playback_of
 from worker.utterance.outcome import Outcome
 from worker.utterance.plan import SpeechPlan
 from worker.utterance.text_wait import TextWait, taker
-from worker.utterance.vigil import Vigil
+from worker.utterance.vigil import READ_S, Vigil
 from worker.voices.card import Card
 from worker.voices.registry import UnknownVoice
 
@@ -122,7 +122,8 @@ class Utterance:
         if plan.text is not None:
             plan.resume(self._writer.progress)
         on_piece = None if plan.text is None else taker(plan.text, context.max_text_chars)
-        vigil = Vigil(context.watch(self.lease.session_id, self._text_key), self._writer, on_piece)
+        watch = context.watch(self.lease.session_id, self._text_key)
+        vigil = Vigil(watch, self._writer, on_piece, min(READ_S, context.text_wait_s))
         limit_ms = context.ahead_ms if job.ahead_ms is None else job.ahead_ms
         playback = playback_of(self._writer, job.sample_rate, begun_ms, limit_ms)
         self._hold = hold = Hold(playback, limit_ms, vigil.wait, lambda: context.admission.is_reserved)

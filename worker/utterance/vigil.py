@@ -27,15 +27,21 @@ Fields = Sequence[bytes]
 class Vigil:
     """Watches one attempt's session. on_piece: takes an entry of the text's stream; None for a text that is known.
 
-    on_piece returns False after the text's last entry. What it raises ends the reading and is raised by `wait`.
+    on_piece returns False after the text's last entry. What it raises ends the reading and is raised by `wait`. read_s:
+    the longest blocking read.
     """
 
     def __init__(
-        self, watch: SessionWatch, writer: SessionWriter, on_piece: Callable[[Fields], bool] | None = None
+        self,
+        watch: SessionWatch,
+        writer: SessionWriter,
+        on_piece: Callable[[Fields], bool] | None = None,
+        read_s: float = READ_S,
     ) -> None:
         self._watch = watch
         self._writer = writer
         self._on_piece = on_piece
+        self._read_s = read_s
         self._text_after = None if on_piece is None else "0"
         self._changed = asyncio.Event()
         self._problem: Exception | None = None
@@ -43,7 +49,11 @@ class Vigil:
         self._looked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._looked_at = monotonic()
-        self.last_piece_at = monotonic()
+
+    @property
+    def quiet_s(self) -> float:
+        """For how long the text's stream has had no new entry."""
+        return self._watch.quiet_s
 
     def start(self) -> None:
         """Begin to watch; later calls do nothing."""
@@ -77,7 +87,7 @@ class Vigil:
     async def _run(self) -> None:
         try:
             while True:
-                answer = await self._watch.wait(READ_S, self._writer.epoch, self._text_after)
+                answer = await self._watch.wait(self._read_s, self._writer.epoch, self._text_after)
                 self._take(answer.text)
                 if answer.foreign is not None:  # it would be found again until the writer has a later epoch
                     await self._have_looked()
@@ -117,7 +127,6 @@ class Vigil:
     def _take(self, entries: Sequence[FlatEntry]) -> None:
         for stream_id, fields in entries:
             assert self._on_piece is not None
-            self.last_piece_at = monotonic()
             self._text_after = stream_id.decode()
             if not self._on_piece(fields):
                 self._text_after = None
