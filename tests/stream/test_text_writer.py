@@ -11,13 +11,16 @@ import pytest
 import redis
 
 from schemas.jobs import job_fields
-from tests.conftest import Server
+from tests import conftest
+from tests.stream.servers import HOST, Server, needs_cli
 from worker.stream.client import Client
 from worker.stream.keys import SESSION_TTL_MS, Keys
 from worker.stream.text_writer import MAX_PIECE_BYTES, TextConflict, TextWriter
 from worker.stream.transport.address import Address
 from worker.stream.transport.base import Word
+from worker.stream.transport.cluster import ClusterLink
 from worker.stream.transport.link import PipelinedLink
+from worker.stream.transport.open import open_link
 
 pytestmark = pytest.mark.usefixtures("quiet")
 KEYS = Keys()
@@ -53,13 +56,13 @@ class Unreliable:
 
 
 @pytest.fixture
-def valkey_server(servers: dict[str, Server]) -> Server:
+def valkey_server(servers: dict[str, conftest.Server]) -> conftest.Server:
     """One server will do: both kinds answer XADD alike."""
     return servers["valkey"]
 
 
 @pytest.fixture
-async def unreliable(valkey: redis.Redis, valkey_server: Server) -> AsyncIterator[Unreliable]:
+async def unreliable(valkey: redis.Redis, valkey_server: conftest.Server) -> AsyncIterator[Unreliable]:
     del valkey  # empties the server
     link = Unreliable(PipelinedLink(Address(valkey_server.url), 5.0))
     yield link
@@ -212,7 +215,7 @@ async def test_a_call_that_gave_up_is_made_good_by_the_next(unreliable: Unreliab
 
 
 async def test_writing_needs_no_right_but_to_append_and_to_let_expire(
-    valkey: redis.Redis, valkey_server: Server
+    valkey: redis.Redis, valkey_server: conftest.Server
 ) -> None:
     valkey.acl_setuser("writer", True, passwords=["+secret"], keys=[], reset=True)
     valkey.execute_command("ACL", "SETUSER", "writer", "%W~makima:{*}:text:*", "+xadd", "+pexpire")  # type: ignore[no-untyped-call]
@@ -225,6 +228,27 @@ async def test_writing_needs_no_right_but_to_append_and_to_let_expire(
         await link.close()
         valkey.acl_deluser("writer")
     assert joined(valkey) == b"one "
+
+
+@needs_cli
+async def test_a_cluster_counts_the_breaks_of_all_its_servers(nodes: list[Server]) -> None:
+    link = open_link(Address(f"redis+cluster://{HOST}:{nodes[0].port}"))
+    assert isinstance(link, ClusterLink)
+    try:
+        text = TextWriter(link, KEY)
+        await text.write("one ")
+        await text.write("two ")
+        n_breaks = link.n_breaks
+        await link.call("DEL", KEY)
+        for server in link._servers.values():
+            server.renew()
+        assert link.n_breaks > n_breaks
+        await text.write("three")
+        read = await link.call("XRANGE", KEY, "-", "+")
+        await link.call("DEL", KEY)
+    finally:
+        await link.close()
+    assert [fields[1] for _, fields in read] == [b"one ", b"two ", b"three"]
 
 
 # The client.

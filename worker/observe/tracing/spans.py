@@ -35,6 +35,7 @@ from worker.stream.session_writer import BeginRequest, SessionWriter
 CLOSE_WITHIN_S = 1.0
 NO_CONTEXT = Context()  # spans never have the caller's current span as their parent
 TAKEN_OVER, INTERRUPTED, ENDED_BEFORE = "taken_over", "interrupted", "ended_before"
+_END_OF = {"ok": ENDED_BEFORE, "dead": ENDED_BEFORE, "fenced": TAKEN_OVER}  # of verdicts without an entry before them
 
 _is_traceparent = re.compile(TRACEPARENT_PATTERN).fullmatch
 _Value = str | int | float | bool
@@ -95,7 +96,7 @@ class AttemptSpan(AttemptTrace):
         self._set("field", field)
 
     def settled(self, verdict: str) -> None:
-        self._end = self._end or (ENDED_BEFORE if verdict in ("ok", "dead") else verdict)
+        self._end = self._end or _END_OF.get(verdict, verdict)
         self._set("settled", verdict)
 
     def __exit__(
