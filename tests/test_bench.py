@@ -38,6 +38,13 @@ def test_each_ratio_says_over_which_peer_it_is_and_what_that_means(capsys: pytes
             assert ratio["median"] == pytest.approx(ours / theirs, rel=0.01, abs=0.002)
 
 
+def test_hints_are_measured_beside_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-", None, n_jobs=50, n_samples=3, n_rounds=1, with_unhinted=True) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert tuple(report["peers"]) == (*PEERS, "makima-tts without hints")
+    assert report["ratios"]["makima-tts without hints"]["settled_per_s"]["median"] > 0
+
+
 def test_a_file_is_written_and_the_redis_given_is_left_empty(
     valkey: redis.Redis, valkey_server: Server, tmp_path: Path
 ) -> None:

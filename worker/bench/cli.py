@@ -25,11 +25,12 @@ def bench_queue(
     n_jobs: Annotated[int, typer.Option("--jobs", min=1, help="Jobs of a round's throughput part.")] = 5000,
     n_samples: Annotated[int, typer.Option("--samples", min=1, help="Jobs of a round's latency part.")] = 200,
     n_rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds, of which the median counts.")] = 5,
+    with_unhinted: Annotated[bool, typer.Option("--hints", help="Measure a worker without hints too.")] = False,
 ) -> None:
     """Pick-up and chunk latency and settled jobs a second, beside two raw redis-py workers on the same server."""
     from worker.bench.queue import run
 
-    raise SystemExit(run(out, redis_url, n_jobs, n_samples, n_rounds))
+    raise SystemExit(run(out, redis_url, n_jobs, n_samples, n_rounds, with_unhinted))
 
 
 @app.command("preview")

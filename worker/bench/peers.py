@@ -3,7 +3,8 @@
 Both raw peers make the same hops with redis-py and without guarantees: XREADGROUP BLOCK, two XADDs of the same size as
 begin and audio, XACK and XDEL. They lose jobs when they die, and have no order, cancel or take-over. `raw` handles one
 job at a time and waits for each answer, as a plain loop does. `batched` reads 32 jobs and sends all their commands in
-one round trip, which is about the most that Redis can settle.
+one round trip, which is about the most that Redis can settle. `unhinted` is makima-tts without hints, under a prefix of
+its own.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from worker import intake, service
 from worker.bench.one_frame import OneFrameEngine
 from worker.loop import freeze_heap, run
 from worker.settings import Settings
+from worker.stream.keys import Keys
 
-MAKIMA, RAW, BATCHED = "makima-tts", "raw redis-py", "raw redis-py, batched"
-NAMES = {MAKIMA: "makima", RAW: "raw", BATCHED: "batched"}
+MAKIMA, RAW, BATCHED, UNHINTED = "makima-tts", "raw redis-py", "raw redis-py, batched", "makima-tts without hints"
+NAMES = {MAKIMA: "makima", RAW: "raw", BATCHED: "batched", UNHINTED: "unhinted"}
+KEYS_OF = {MAKIMA: Keys(), UNHINTED: Keys("unhinted")}
 BATCH = 32
 N_SLOTS = 64
 
@@ -36,13 +39,20 @@ def raw_audio(session_id: str) -> str:
     return f"raw:{session_id}:audio"
 
 
-def serve_makima(url: str, n_slots: int, sweep_every_s: float | None) -> None:
+def serve_makima(peer: str, url: str, n_slots: int, sweep_every_s: float | None) -> None:
     """A worker whose engine makes one frame a job, until SIGTERM. sweep_every_s: None for the worker's default."""
     sys.setswitchinterval(0.001)
     if sweep_every_s is not None:
         intake.SWEEP_EVERY_S = sweep_every_s
     settings = Settings(
-        _env_file=None, redis_url=url, engine="preview", slots=n_slots, default_voice="placeholder", grace_s=0
+        _env_file=None,
+        redis_url=url,
+        prefix=KEYS_OF[peer].prefix,
+        hints=peer != UNHINTED,
+        engine="preview",
+        slots=n_slots,
+        default_voice="placeholder",
+        grace_s=0,
     )
 
     async def serve() -> None:
@@ -103,10 +113,11 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=N_SLOTS)
     parser.add_argument("--sweep-every", type=float, help="Seconds between sweeps, on average.")
     options = parser.parse_args()
-    if options.name == NAMES[MAKIMA]:
-        serve_makima(options.url, options.slots, options.sweep_every)
+    peer = next(peer for peer, name in NAMES.items() if name == options.name)
+    if peer in KEYS_OF:
+        serve_makima(peer, options.url, options.slots, options.sweep_every)
     else:
-        (serve_raw if options.name == NAMES[RAW] else serve_batched)(options.url)
+        (serve_raw if peer == RAW else serve_batched)(options.url)
 
 
 if __name__ == "__main__":

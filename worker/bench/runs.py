@@ -15,12 +15,11 @@ import numpy as np
 import redis
 
 from schemas.errors import MakimaError
-from worker.bench.peers import MAKIMA, NAMES, raw_audio, raw_jobs
+from worker.bench.peers import KEYS_OF, MAKIMA, NAMES, raw_audio, raw_jobs
 from worker.bench.report import processor_name, write
 from worker.embedded import EmbeddedError, embedded_valkey
-from worker.stream.keys import Keys
 
-KEYS = Keys()
+KEYS = KEYS_OF[MAKIMA]
 START_TIMEOUT_S = 30.0
 STALL_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 300.0
@@ -65,7 +64,7 @@ def peer_process(peer: str, url: str, *options: str) -> Iterator[None]:
     )
     try:
         deadline = monotonic() + START_TIMEOUT_S
-        while not (client.exists(jobs_of(peer)) and (peer != MAKIMA or client.hlen(KEYS.workers))):
+        while not (client.exists(jobs_of(peer)) and (peer not in KEYS_OF or client.hlen(KEYS_OF[peer].workers))):
             if monotonic() > deadline or process.poll() is not None:
                 raise BenchError(f"{peer} did not start within {START_TIMEOUT_S:.0f} s", "run makima-tts doctor")
             sleep(0.05)
@@ -77,12 +76,12 @@ def peer_process(peer: str, url: str, *options: str) -> Iterator[None]:
 
 
 def jobs_of(peer: str) -> str:
-    return KEYS.jobs if peer == MAKIMA else raw_jobs(peer)
+    return KEYS_OF[peer].jobs if peer in KEYS_OF else raw_jobs(peer)
 
 
 def one_job(client: redis.Redis, peer: str, session_id: str) -> tuple[float, float]:
     """Seconds from XADD until `begin` is readable, and until the first audio is."""
-    audio = KEYS.audio(session_id) if peer == MAKIMA else raw_audio(session_id)
+    audio = KEYS_OF[peer].audio(session_id) if peer in KEYS_OF else raw_audio(session_id)
     began = perf_counter()
     client.xadd(jobs_of(peer), {"session_id": session_id, "text": "Hello."})
     seen: dict[bytes, float] = {}
