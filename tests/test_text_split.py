@@ -180,9 +180,20 @@ def test_a_short_greeting_does_not_stand_alone() -> None:
 
 
 def test_a_short_last_sentence_stays_with_the_one_before() -> None:
-    assert split("That was all I wanted to say to you. Bye.", "English") == [
-        "That was all I wanted to say to you. Bye."
+    later = "But that was all I wanted to say to you today, and there is nothing else to be said."
+    assert split(f"The first one sounds at once. {later} Bye.", "English") == [
+        "The first one sounds at once.",
+        f"{later} Bye.",
     ]
+
+
+def test_the_first_sentence_sounds_however_short_the_rest_is() -> None:
+    assert split("That was all I wanted to say to you. Bye.", "English") == [
+        "That was all I wanted to say to you.",
+        "Bye.",
+    ]
+    assert split("That was all I wanted, to say. Bye", "English") == ["That was all I wanted, to say.", "Bye"]
+    assert split("Sure! Bye.", "English") == ["Sure! Bye."]
 
 
 @given(st.text(alphabet="abc d, e. f! あ、い。", max_size=600))

@@ -8,7 +8,7 @@ linear in the text's length. A word that stands for it precedes the rest, for th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 
 from worker.text.characters import normalise
@@ -17,14 +17,14 @@ from worker.text.continuations import HELD_CHARS, PLAIN, continuations
 from worker.text.directions import Actions
 from worker.text.lists import NUMBER
 from worker.text.reasoning import TAG
+from worker.text.split import Splitter
 
 _LONG = 120  # characters of a line after which it is cut at a sentence's end
 _TOO_LONG = 1000  # the same for a line with numbers, which may be a list, and for broken lines
 _MUCH_TOO_LONG = 1500  # the same where no sentence ends
 _EVERY = 80  # characters after which the text is looked at even if no segment seems to end
 _EVERY_AT_START = 8
-_LEAST_REST = 12  # characters after a mark before which the splitter decides nothing; half of it if they are wide
-_MOST_AFTER = 30
+_MOST_AFTER = 30  # characters after a mark within which the splitter decides
 
 _OPENING = "So.\n\n"  # stands for the paragraphs before
 _FILLER = "word " * 20 + "word. "  # stands for the sentences before on the same line
@@ -54,13 +54,13 @@ _LOOKBACK_CHARS = 8
 class Draft:
     """Takes a text letter by letter; gives its cleaned text as soon as nothing that can follow changes it.
 
-    next_with: the segment that a piece of cleaned text would decide; marked-up text is read again when one would be.
+    splitter: takes the cleaned text; marked-up text is read again when a piece of it would decide a segment.
     """
 
-    def __init__(self, language: str, actions: Actions, next_with: Callable[[str], str | None]) -> None:
+    def __init__(self, language: str, actions: Actions, splitter: Splitter) -> None:
         self._language = language
         self._actions = actions
-        self._next_with = next_with
+        self._splitter = splitter
         self._before = ""  # stands for what was left behind
         self._text = ""  # what follows that
         self._given = ""  # of its cleaned text
@@ -123,13 +123,13 @@ class Draft:
         return char == "\n" and _FENCE.fullmatch(self._text[self._text.rfind("\n", 0, -1) + 1 : -1]) is not None
 
     def _is_worthwhile(self, char: str) -> bool:
-        """True where the splitter may decide: at a word's start, and where the rest becomes long enough."""
+        """True where the splitter may decide: at a word's first two letters, and where the rest becomes long enough."""
         if not char.isalnum():
             return False
-        is_start = char >= _WIDE or not self._text[-2:-1].isalnum()
+        is_start = char >= _WIDE or not self._text[-3:-1].isalnum()
         if is_start and (self._is_prose or self._is_due()):
             return True
-        least = _LEAST_REST // 2 if char >= _WIDE else _LEAST_REST
+        least = self._splitter.least_rest // (2 if char >= _WIDE else 1)  # a wide character weighs two
         after = [len(self._text) - n for n in (self._n_marked, self._n_first_marked)]
         return least + 1 in after or (is_start and any(least < n <= _MOST_AFTER for n in after))
 
@@ -190,7 +190,7 @@ class Draft:
         return new
 
     def _decided_by(self, cleaned: str) -> str | None:
-        return self._next_with(cleaned[len(self._given) :]) if cleaned.startswith(self._given) else None
+        return self._splitter.next_with(cleaned[len(self._given) :]) if cleaned.startswith(self._given) else None
 
     def _others(self) -> Iterator[str]:
         """The cleaned texts with other continuations, and without what may go: an open tag, the last word."""

@@ -51,7 +51,7 @@ class OpenText:
     def _begin(self) -> None:
         """Begin a part of the text: its start, or what follows a flush."""
         self._splitter = Splitter(self._language or "Auto")
-        self._draft = Draft(self._language or "Auto", self._actions, self._splitter.next_with)
+        self._draft = Draft(self._language or "Auto", self._actions, self._splitter)
         self._raw = ""  # of this part, while the language is not known
         self._flat = ""  # the settled text of this part
         self._at = 0  # the end of the last decided segment in it

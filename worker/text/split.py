@@ -24,7 +24,7 @@ MAX_CHARS = 250
 _LEAST_FIRST = 16  # shorter than this a first segment sounds clipped
 _LEAST = 60  # later segments collect sentences up to this, for an even voice
 _PATIENCE = 200  # a quotation or bracket that is longer may be cut at its marks; in a first segment first_chars
-_LEAST_REST = 12  # a shorter rest stays with what it follows
+_LEAST_REST = 12  # a shorter rest stays with what it follows, except after the sentence that sounds first
 _HARD_CUT_SEARCH = 48
 
 _BLANKS = re.compile(r"\s+")
@@ -102,6 +102,11 @@ class Splitter:
         return segments
 
     @property
+    def least_rest(self) -> int:
+        """The weight of what must follow a segment before it is decided, beside the word after its mark."""
+        return 0 if self._is_first else _LEAST_REST
+
+    @property
     def rest(self) -> str:
         """The text after the last segment."""
         return self._buffer
@@ -153,7 +158,10 @@ class Splitter:
         if is_open:
             limit = min(limit, known_until(window.text))
         limit = min(limit, furthest)
-        best, is_decided = self._best(window, limit)
+        sentence_limit = limit
+        if self._is_first and (is_open or is_whole):
+            sentence_limit = min(furthest, known_until(window.text) if is_open else n_chars - 1)
+        best, is_decided = self._best(window, limit, sentence_limit)
         if is_decided:
             return best
         if furthest == n_chars:
@@ -162,8 +170,8 @@ class Splitter:
             return None
         return best if best is not None else _hard_cut(window.text, limit)
 
-    def _best(self, window: _Window, limit: int) -> tuple[int | None, bool]:
-        """The best cut up to `limit`, and whether it holds whatever follows.
+    def _best(self, window: _Window, limit: int, sentence_limit: int) -> tuple[int | None, bool]:
+        """The best cut up to `limit`, or at a sentence's end up to `sentence_limit`; whether it holds whatever follows.
 
         A mark inside a quotation or bracket is no better than a blank, unless that opened long before.
         """
@@ -175,7 +183,9 @@ class Splitter:
         best_order = (True, Rank.TIGHT, True)
         clause: int | None = None
         clause_rank = Rank.MINOR
-        for end, rank, since in marks(window.text, limit, self._language):
+        for end, rank, since in marks(window.text, max(limit, sentence_limit), self._language):
+            if end > limit and rank is not Rank.SENTENCE:
+                continue
             if clause is not None and end > early:
                 return clause, True
             is_inside = since >= 0 and window.weight(since, end) <= patience
