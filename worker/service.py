@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 DEPTHS_EVERY_S = 5.0
 LAST_COMMAND_S = 5.0  # for each last command at shutdown, since Redis may be unreachable
-MOST_RESTING = 8  # jobs a slot that rest: their speech is far ahead of its listener
+MOST_RESTING = 8  # jobs a slot that rest: they wait for text, or are far ahead of their listeners
 SICK_GRACE_S = 0.3  # for each step of the shutdown of a worker with a sick engine
 
 
