@@ -1,8 +1,10 @@
-//! The page's commands on a server: published, read, hinted, cancelled, trimmed, left.
+//! The pages' commands on a server: published, read, hinted, cancelled, trimmed, left; and a relay beside a worker. The
+//! worker's prefix is `makima`; what no worker should see has the prefix `page`.
 
 use page::*;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, RedisResult};
+use serde_json::Value as Json;
 use std::time::Duration;
 
 const SPOKEN: &[u8] = b"\x85\xa1v\x01\xa4type\xa9cancelled\xa6job_id\xa2u1\xaasession_id\xa2s1\xa7samples\x00";
@@ -14,7 +16,7 @@ fn url() -> String {
 async fn connected() -> (Client, MultiplexedConnection, Keys) {
     let client = Client::open(url()).unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();
-    (client, connection, Keys { prefix: "makima".into() })
+    (client, connection, Keys { prefix: "page".into() })
 }
 
 async fn add(connection: &mut MultiplexedConnection, key: &str, id: &str, fields: &[(&str, &[u8])]) {
@@ -46,6 +48,7 @@ async fn a_job_is_published_and_its_end_is_read() {
     trim(&mut connection, &keys, "s1", "7-0").await.unwrap();
     assert_eq!(length(&mut connection, &audio).await, 1);
     leave(&mut connection, &keys, "s1", Some(&id), &entry.id).await.unwrap();
+    let _: () = redis::cmd("PEXPIRE").arg(keys.jobs()).arg(60_000).query_async(&mut connection).await.unwrap();
     let left: i64 = redis::cmd("PTTL").arg(&audio).query_async(&mut connection).await.unwrap();
     assert!((1..=10_000).contains(&left));
 }
@@ -118,4 +121,96 @@ async fn a_hint_names_the_stream_that_was_written() {
         }
     };
     assert_eq!(named, channel);
+}
+
+/// One session of a relay: what its client would receive is in `sent`.
+struct Relay {
+    session_id: &'static str,
+    commands: MultiplexedConnection,
+    reading: MultiplexedConnection,
+    keys: Keys,
+    hearing: Hearing,
+    last_id: String,
+    sent: Vec<Json>,
+}
+
+impl Relay {
+    async fn new(session_id: &'static str) -> Self {
+        let (client, commands, _) = connected().await;
+        let reading = reading_connection(&client).await.unwrap();
+        let keys = Keys { prefix: "makima".into() };
+        let (hearing, last_id, sent) = (Hearing::default(), "0".into(), Vec::new());
+        Self { session_id, commands, reading, keys, hearing, last_id, sent }
+    }
+
+    async fn speak(&mut self, job_id: &str, text: (&str, &str)) -> String {
+        self.hearing.published(job_id);
+        let fields = [("session_id", self.session_id), ("job_id", job_id), text];
+        publish(&mut self.commands, &self.keys, &fields).await.unwrap()
+    }
+
+    async fn read(&mut self) {
+        let entries = next_entries(&mut self.reading, &self.keys, self.session_id, &self.last_id, Some(5_000));
+        for entry in entries.await.unwrap() {
+            let n_before = self.hearing.unfinished.len();
+            self.sent.extend(self.hearing.turn(&entry.kind, &entry.job_id, &entry.data));
+            if self.hearing.unfinished.len() < n_before {
+                trim(&mut self.commands, &self.keys, self.session_id, &entry.id).await.unwrap();
+            }
+            self.last_id = entry.id;
+        }
+    }
+
+    async fn finish(&mut self) {
+        while !self.hearing.unfinished.is_empty() {
+            self.read().await;
+        }
+    }
+
+    fn answers(&self) -> Vec<&Json> {
+        self.sent.iter().filter(|it| it["type"] != "audio_chunk").collect()
+    }
+
+    fn n_final(&self) -> usize {
+        self.sent.iter().filter(|it| it["is_final"] == true).count()
+    }
+}
+
+#[tokio::test]
+async fn a_whole_and_an_open_text_are_spoken_and_heard() {
+    let mut relay = Relay::new("w1").await;
+    let text = "This sentence is long enough to be a piece of its own. Then it ends.";
+    relay.speak("u1", ("text", text)).await;
+    relay.speak("u2", ("text_from", "stream")).await;
+    let key = relay.keys.text("w1", "u2");
+    for (number, piece) in (1..).zip(["This sen", "tence is long enough to be ", "a piece of its own. Then", " it ends."]) {
+        write_text(&mut relay.commands, &key, number, ("text", piece)).await.unwrap();
+    }
+    write_text(&mut relay.commands, &key, 5, ("end", "1")).await.unwrap();
+    relay.finish().await;
+    assert!(relay.answers().iter().all(|it| **it == serde_json::json!({"type": "complete"})));
+    assert_eq!((relay.answers().len(), relay.n_final()), (2, 2));
+    for job in relay.hearing.jobs.values() {
+        let last = job.segments.last().unwrap();
+        assert_eq!(job.heard(job.made), Heard { text: text.into(), segment: Some(1), is_estimate: false });
+        assert_eq!(job.heard(last.pos).text, "This sentence is long enough to be a piece of its own.");
+    }
+    assert_eq!(length(&mut relay.commands, &relay.keys.audio("w1")).await, 1, "trimmed up to the last end");
+}
+
+#[tokio::test]
+async fn a_stop_is_answered_and_what_follows_is_spoken() {
+    let mut relay = Relay::new("w2").await;
+    let upto = relay.speak("u1", ("text", &"It goes on and on, and nobody wants to listen. ".repeat(20))).await;
+    while relay.sent.is_empty() {
+        relay.read().await;
+    }
+    let closing = relay.hearing.stop();
+    relay.sent.extend(closing);
+    cancel(&mut relay.commands, &relay.keys, "w2", &upto, &relay.last_id).await.unwrap();
+    relay.speak("u2", ("text", "The next one.")).await;
+    relay.finish().await;
+    let [first, second] = relay.answers()[..] else { panic!("{:?}", relay.answers()) };
+    assert_eq!((&first["cancelled"], &second["cancelled"]), (&Json::Bool(true), &Json::Null));
+    assert_eq!(relay.n_final(), 2);
 }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.conftest import REPOSITORY, Server
+from tests.conftest import REPOSITORY, Server, make_settings, running
+from tests.tone import ToneEngine
 
 VECTORS = REPOSITORY / "schemas" / "vectors"
 BUILD = REPOSITORY / ".rust"
@@ -35,19 +37,36 @@ def write(path: Path, text: str) -> None:
         path.write_text(text)
 
 
+async def cargo(*arguments: str, **environment: str) -> str:
+    """Run cargo in BUILD and return what it prints."""
+    program = shutil.which("cargo")
+    assert program is not None, "install Rust: cargo is not on the PATH"
+    process = await asyncio.create_subprocess_exec(
+        program, *arguments, *([] if IS_WANTED else ["--offline"]), cwd=BUILD,
+        env=os.environ | {"VECTORS": str(VECTORS)} | environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        printed = (await process.communicate())[0].decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, printed
+    return printed
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(not IS_WANTED and not (BUILD / "target").is_dir(), reason="`make rust` compiles the pages' code")
-def test_the_pages_code_reads_the_vectors_and_works_on_a_server(valkey: redis.Redis, valkey_server: Server) -> None:
-    cargo = shutil.which("cargo")
-    assert cargo is not None, "install Rust: cargo is not on the PATH"
+async def test_the_pages_code_reads_the_vectors_and_works_on_a_server(
+    valkey: redis.Redis, valkey_server: Server
+) -> None:
     (manifest,) = blocks("toml")
     write(BUILD / "Cargo.toml", PACKAGE + manifest)
     write(BUILD / "src" / "lib.rs", "#![deny(warnings)]\n" + "\n".join(blocks("rust")))
     write(BUILD / "tests" / "live.rs", (Path(__file__).parent / "live.rs").read_text())
-    command = [cargo, "test", "--quiet", *([] if IS_WANTED else ["--offline"])]
-    environment = os.environ | {"VECTORS": str(VECTORS), "REDIS_URL": valkey_server.url}
-    run = subprocess.run(command, cwd=BUILD, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert len(re.findall(r"test result: ok. [1-9]", run.stdout)) == 2
-    assert valkey.xlen("makima:{speak}:jobs") == 1
+    await cargo("test", "--no-run")
+    async with running(make_settings(valkey_server.url), ToneEngine(4, frame_s=0.01)):
+        printed = await cargo("test", REDIS_URL=valkey_server.url)
+    assert len(re.findall(r"test result: ok. [1-9]", printed)) == 2

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from contextlib import suppress
 from typing import Any
 
 import redis
 
+from schemas import Heard
 from schemas.jobs import derived_seed
 from tests.conftest import Server, eventually, make_settings, running
 from tests.flow.listening import KEYS, replayed
@@ -20,7 +22,10 @@ N_SESSIONS, N_JOBS = 10, 2
 
 
 class Relay:
-    """One session: publishes jobs, reads the stream by polling, and keeps what a client would receive."""
+    """One session: publishes jobs, reads the stream by polling, and keeps what a client would receive.
+
+    Jobs whose job_id begins with "w" are texts that are written in pieces.
+    """
 
     def __init__(self, valkey: redis.Redis, session_id: str) -> None:
         self._valkey = valkey
@@ -33,9 +38,23 @@ class Relay:
     def speak(self, job_id: str, text: str) -> str:
         self.published[job_id] = text
         self.hearing.published(job_id)
-        fields: Any = {"session_id": self.session_id, "job_id": job_id, "text": text, "seed": derived_seed("s", "")}
+        fields: Any = {"session_id": self.session_id, "job_id": job_id, "seed": derived_seed("s", "")}
+        if job_id.startswith("w"):
+            fields["text_from"] = "stream"
+            self.write(job_id, text)
+        else:
+            fields["text"] = text
         entry_id: Any = self._valkey.xadd(KEYS.jobs, fields)
         return str(entry_id.decode())
+
+    def write(self, job_id: str, text: str) -> None:
+        """Write the whole text in pieces of seven characters; entries that are there already are refused."""
+        key = KEYS.text(self.session_id, job_id)
+        pieces = [{"text": text[at : at + 7]} for at in range(0, len(text), 7)]
+        for number, piece in enumerate([*pieces, {"end": "1"}], 1):
+            with suppress(redis.ResponseError):
+                self._valkey.xadd(key, piece, id=f"{number}-0")  # type: ignore[arg-type]
+        self._valkey.pexpire(key, 600_000)
 
     def publish_again(self) -> None:
         for job_id in list(self.hearing.unfinished):
@@ -73,7 +92,7 @@ async def test_jobs_that_a_redis_lost_are_published_again_and_received_exactly_o
     async with running(make_settings(valkey_server.url, lease_ms=500), ToneEngine(8, frame_s=0.01)):
         for number, relay in enumerate(relays):
             for job in range(N_JOBS):
-                relay.speak(f"u{job}", text_of(number, job))
+                relay.speak(f"{'uw'[number % 2]}{job}", text_of(number, job))
         await eventually(lambda: valkey.xlen(KEYS.audio("s0")) > 3)
         for relay in relays:
             relay.read()
@@ -87,6 +106,10 @@ async def test_jobs_that_a_redis_lost_are_published_again_and_received_exactly_o
         assert "cancelled" not in relay.sent[-1]
         wanted = b"".join(replayed(Chain(24_000, "pcm_s16le"), text_of(number, job)) for job in range(N_JOBS))
         assert relay.samples() == wanted
+        for job_id, text in relay.published.items():
+            received = relay.hearing.jobs[job_id]
+            assert received.heard(received.made) == Heard(text, 1, False)
+            assert received.heard(received.segments[-1].pos) == Heard(text.rpartition(" Then")[0], 0, False)
 
 
 async def test_a_job_that_is_published_again_while_it_waits_is_spoken_and_after_its_end_is_answered_once(
