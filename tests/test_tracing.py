@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.conftest import Process, Server
 from tests.processes import until
 from tests.shell import Run
+from worker.commands.doctor.installed import check_tracing
 from worker.observe.tracing import setup
 from worker.observe.tracing.off import Tracing
 from worker.observe.tracing.setup import TracingError, tracing_from
@@ -124,6 +125,17 @@ def test_a_worker_whose_tracing_cannot_work_does_not_start(run: Run) -> None:
     assert done.returncode == 1
     assert b"cannot start" in done.stderr
     assert ENDPOINT.encode() in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "states"), [({}, []), (SOMEWHERE, ["ok"]), ({ENDPOINT: "localhost:4318"}, ["fail"])]
+)
+def test_doctor_has_a_row_for_tracing_where_it_is_on(
+    environ: dict[str, str], states: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert [finding.state for finding in check_tracing()] == states
 
 
 def test_a_worker_sends_its_spans_at_the_latest_when_it_ends(

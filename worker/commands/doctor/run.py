@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from worker.commands.doctor.findings import Finding, State, ok, warn
-from worker.commands.doctor.installed import check_base, check_preview, check_python
+from worker.commands.doctor.installed import check_base, check_preview, check_python, check_tracing
 from worker.commands.doctor.qwen import check_qwen
 from worker.commands.doctor.redis import check_redis
 from worker.commands.doctor.speech import check_engine, check_speed, check_voices
@@ -49,6 +49,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from check_preview(settings)
     yield from check_qwen(settings)
     yield from _check_keys()
+    yield from check_tracing()
     yield from check_voices(settings)
     yield from check_engine(settings)
     yield from check_speed(settings)

@@ -47,6 +47,8 @@ class AttemptTrace:
 class Tracing:
     """Makes the traces of a worker's attempts."""
 
+    is_on = False
+
     def attempt(self, lease: Lease, job_id: str) -> AttemptTrace:
         return AttemptTrace()
 

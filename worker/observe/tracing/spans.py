@@ -133,6 +133,8 @@ class AttemptSpan(AttemptTrace):
 class SpanTracing(Tracing):
     """Makes spans with this provider."""
 
+    is_on = True
+
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("makima-tts")
