@@ -117,7 +117,7 @@ async def test_a_key_of_another_type_is_the_publishers_mistake() -> None:
 async def test_without_the_right_to_read_sessions_a_held_speech_looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.utterance.vigil.POLL_S", 0.001)
     writer = Writer(ends_at=3)
-    vigil = vigil_of(Watch(MissingRight("no permissions to run xread")), writer)
+    vigil = vigil_of(Watch(*[MissingRight("no permissions to run xread")] * 3), writer)
     for _ in range(2):
         await vigil.wait(5)
     with pytest.raises(CancelRequested):
@@ -126,7 +126,19 @@ async def test_without_the_right_to_read_sessions_a_held_speech_looks_often(monk
     await vigil.close()
 
 
-async def test_without_the_right_to_read_sessions_an_open_text_ends_with_a_remedy() -> None:
+async def test_a_text_is_read_on_when_the_right_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.utterance.vigil.POLL_S", 0.001)
+    pieces: list[Sequence[bytes]] = []
+    vigil = vigil_of(Watch(MissingRight("for a moment"), WatchAnswer(((b"5-0", [b"one"]),))), Writer(), pieces)
+    while not pieces:
+        await vigil.wait(5)
+    await vigil.close()
+
+
+async def test_without_the_right_to_read_sessions_an_open_text_ends_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.utterance.vigil.RIGHTS_S", 0.0)
     vigil = vigil_of(Watch(MissingRight("no permissions to run xread")), Writer(), [])
     with pytest.raises(JobError) as refused:
         await vigil.wait(5)

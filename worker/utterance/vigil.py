@@ -19,6 +19,7 @@ from worker.stream.watch import FlatEntry, SessionWatch, WrongTextKey
 
 READ_S = 1.0  # of one blocking read
 POLL_S = 0.1  # between two looks where the session cannot be watched
+RIGHTS_S = 5.0  # for which the right to read a text may be missing, as while an operator changes rights
 LOOK_S = 60.0  # between two looks of a waiting attempt, which also renew its keys' lifetimes
 
 Fields = Sequence[bytes]
@@ -49,6 +50,7 @@ class Vigil:
         self._looked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._looked_at = monotonic()
+        self._lacks_right_since: float | None = None
 
     @property
     def quiet_s(self) -> float:
@@ -87,26 +89,28 @@ class Vigil:
     async def _run(self) -> None:
         try:
             while True:
-                answer = await self._watch.wait(self._read_s, self._writer.epoch, self._text_after)
+                try:
+                    answer = await self._watch.wait(self._read_s, self._writer.epoch, self._text_after)
+                except MissingRight as error:
+                    await self._do_without(error)
+                    continue
+                self._lacks_right_since = None
                 self._take(answer.text)
                 if answer.foreign is not None:  # it would be found again until the writer has a later epoch
                     await self._have_looked()
         except WrongTextKey as error:
             self._fail(JobError(ErrorCode.INVALID_FIELD, str(error), "text_from", "write the text with XADD"))
-        except MissingRight as error:
-            await self._do_without(error)
         except Exception as error:
             self._fail(error)
 
     async def _do_without(self, error: MissingRight) -> None:
-        """Go on without reading, as with rights of an earlier version: look at the session often instead."""
-        if self._text_after is not None:
+        """Look at the session in place of a read, as with rights of an earlier version. Raises JobError."""
+        self._lacks_right_since = self._lacks_right_since or monotonic()
+        if self._text_after is not None and monotonic() - self._lacks_right_since >= RIGHTS_S:
             problem = f"this worker may not read a text that is being written: {sentence_on(error)}"
-            self._fail(JobError(ErrorCode.INTERNAL, problem, remedy="give its Redis user the rights of deploy/redis"))
-            return
-        while True:
-            await asyncio.sleep(POLL_S)
-            await self._have_looked()
+            raise JobError(ErrorCode.INTERNAL, problem, remedy="give its Redis user the rights of deploy/redis")
+        await asyncio.sleep(POLL_S)
+        await self._have_looked()
 
     async def _have_looked(self) -> None:
         """Wait until the one who waits has looked at the session."""
