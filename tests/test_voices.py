@@ -75,6 +75,7 @@ def test_reading_a_card_loads_neither_soundfile_nor_numpy() -> None:
 def test_a_card_says_all_that_was_written_into_it(tmp_path: Path) -> None:
     extra = """
         mode = "x_vector"
+        text = "streaming"
         [sampling]
         temperature = 0.5
         [lexicon]
@@ -92,6 +93,7 @@ def test_a_card_says_all_that_was_written_into_it(tmp_path: Path) -> None:
         TRANSCRIPT,
     )
     assert (card.sampling.temperature, card.sampling.top_k) == (0.5, 50)
+    assert card.text == "streaming"
     assert card.lexicon == {"SQL": "シークェル"}
     assert (card.preview.pitch, card.preview.rate_wpm) == (20, 200)
     assert card.preview.espeak_voices["English"] == "en-us+f3"
@@ -116,6 +118,8 @@ def test_a_card_says_all_that_was_written_into_it(tmp_path: Path) -> None:
         ('"alice"', '"bob"', "card", "make them equal"),
         ('"alice"', '"al/ice"', "name", "letters"),
         ("licence", "mode = 'clone'\nlicence", "mode", "'icl' or 'x_vector'"),
+        ("licence", "text = 'as it comes'\nlicence", "text", "'whole' or 'streaming'"),
+        ("licence", "text = 'Every word of the recording.'\nlicence", "text", "transcript"),
         ("licence", "reference_sha256 = 'abc'\nlicence", "reference_sha256", "sha256sum"),
         ("licence", "preview = {pitch = 100}\nlicence", "preview.pitch", "99"),
         ("licence", "preview = {pitch = '5'}\nlicence", "preview.pitch", "integer"),

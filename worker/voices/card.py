@@ -273,6 +273,8 @@ def _validated(file: Path, table: dict[str, object]) -> Card:
 def _in_words(problem: ErrorDetails) -> str:
     field = _shortened(".".join(map(str, problem["loc"]))) or "card"
     words = f"{field}: {_shortened(problem['msg'].removeprefix('Value error, '))}"
+    if problem["type"] == "literal_error" and field in card_help.VALUE_REMEDIES:
+        return f"{words} ({card_help.VALUE_REMEDIES[field]})"
     if problem["type"] != "extra_forbidden":
         return words
     *table, name = map(str, problem["loc"])

@@ -20,6 +20,7 @@ _REMEDIES = (  # by what tomllib's message contains; its wording differs a littl
     ("Invalid value", "put text between quotes"),
     ("Expected newline or end of document", "put one field on a line, and no quotes within quotes"),
 )
+VALUE_REMEDIES = {"text": "the words of the recording are its `transcript`"}  # by field
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|#.*")
 _LINE = re.compile(r"at line (\d+)")
 

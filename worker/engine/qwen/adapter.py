@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -51,7 +50,7 @@ class QwenSpeaker:
     """An Engine over a QwenEngine. cache: of prompts; None makes them at every start."""
 
     has_codes = True
-    takes_open_text = False
+    takes_open_text = True
 
     def __init__(self, engine: QwenEngine, cache: PromptCache | None) -> None:
         self._engine = engine
@@ -128,16 +127,25 @@ class QwenSpeaker:
             seed=segment.seed,
             resume=None if resume is None or resume.codes is None else resume.codes,
         )
-        # Without max_frames the budget is the text's, within the slot's room; a text of digits may have a larger one.
-        active = self._engine.prepare(utterance, emits_resumed=True)
-        n_resumed = resume.n_frames if resume else 0
-        active.max_frames = max(min(active.max_frames, segment.max_frames), n_resumed)
+        if segment.voice.text == "streaming":
+            active = self._engine.prepare_read_along(utterance, segment.max_frames, segment.is_open)
+        else:
+            # Without max_frames the budget is the text's, within the slot's room; a text of digits may have a larger.
+            active = self._engine.prepare(utterance, emits_resumed=True)
+            n_resumed = resume.n_frames if resume else 0
+            active.max_frames = max(min(active.max_frames, segment.max_frames), n_resumed)
         slot = self._batch.open(active)
         self._runaways[slot] = Runaway()
         return slot
 
     def extend(self, slot: int, text: str, is_end: bool, max_frames: int) -> None:
-        raise EngineError("this engine speaks whole texts")
+        """Append text to an open segment. Raises EngineError: then the slot is free."""
+        try:
+            self._batch.extend(slot, text, is_end, max_frames)
+        except Exception:
+            self._batch.drop(slot)
+            self._runaways.pop(slot, None)
+            raise
 
     def step(self, paused: Collection[int] = ()) -> list[Frames]:
         """Advance every slot that is not paused. Raises EngineError when the batch failed; then every slot is free."""
@@ -150,8 +158,8 @@ class QwenSpeaker:
         return [self._judged(frames) for frames in emitted if frames.slot in self._runaways]
 
     def wait_s(self, paused: Collection[int] = ()) -> float:
-        """0 while an open slot is not paused, else inf."""
-        return 0.0 if any(slot not in paused for slot in self._batch.open_slots) else inf
+        """0 while an open slot is neither paused nor held, else inf."""
+        return self._batch.wait_s(paused)
 
     def cancel(self, slot: int) -> None:
         """End this slot's segment with the next step."""

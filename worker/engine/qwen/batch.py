@@ -84,10 +84,28 @@ class Batch:
             raise EngineError(f"all {self._runner.n_slots} slots are taken", "wait for one, or load with more")
         segment.slot = slot
         self._slots[slot] = segment
-        if not segment.has_budget:
-            segment.finish = Finish.LENGTH
+        segment.end_at_limit()
         self._waiting.insert(0 if len(segment.resumed) else len(self._waiting), segment)
         return slot
+
+    @torch.inference_mode()
+    def extend(self, slot: int, text: str, is_end: bool, max_frames: int) -> None:
+        """Append text to a slot's open segment; harmless when the slot is free. Raises PromptError."""
+        if (segment := self._slots.get(slot)) is not None:
+            segment.extend(text, is_end, max_frames, self._clock())
+            if segment in self._rows:
+                self._runner.arena.set_earliest_end(self._rows.index(segment), segment)
+
+    def wait_s(self, paused: Collection[int] = ()) -> float:
+        """0 while a slot that is not paused has something to do, else inf: a held one waits for text."""
+        ready = {segment.slot for segment in self._waiting if segment.prefill.is_ready}
+        in_codec = {segment.slot for call in self._codec_calls for segment in call.segments}
+        busy = (
+            not segment.is_held or segment.finish or segment.pending or slot in ready or slot in in_codec
+            for slot, segment in self._slots.items()
+            if slot not in paused
+        )
+        return 0.0 if any(busy) else inf
 
     def cancel(self, slot: int) -> None:
         """End a slot's segment with the next step; harmless when the slot is free."""
@@ -118,13 +136,14 @@ class Batch:
     # Admit: first audio first.
 
     def _admit(self, paused: Collection[int]) -> None:
-        n, n_running = 0, sum(segment.slot not in paused for segment in self._rows)
-        while self._waiting and (n == 0 or self._may_prefill_another()):
-            segment = self._waiting[0]
+        n, n_running = 0, sum(segment.can_step and segment.slot not in paused for segment in self._rows)
+        for segment in [segment for segment in self._waiting if segment.finish or segment.prefill.is_ready]:
+            if n and not self._may_prefill_another():
+                return
             is_full = n_running >= COMPANY and _typical(self._step_s) > FRAME_S
             if self._is_live and is_full and segment.finish is None and not len(segment.resumed):
                 return
-            self._waiting.popleft()
+            self._waiting.remove(segment)
             began = self._clock()
             if segment.finish is not Finish.CANCELLED:
                 self._restore_codec(segment)
@@ -138,7 +157,7 @@ class Batch:
         """Segments admitted together sound sooner if a prefill costs less than a step, and if no playback runs dry."""
         step_s, prefill_s = _typical(self._step_s), _typical(self._prefill_s)
         now = self._clock()
-        leads = (segment.lead_s(now) for segment in self._rows)
+        leads = (segment.lead_s(now) for segment in self._rows if not segment.is_held)
         return prefill_s <= step_s and (not self._is_live or min(leads, default=inf) > step_s + prefill_s)
 
     def _restore_codec(self, segment: ActiveSegment) -> None:
@@ -158,7 +177,7 @@ class Batch:
     def _arranged(self, paused: Collection[int]) -> list[ActiveSegment]:
         n = 0
         for row, segment in enumerate(self._rows):
-            if segment.slot not in paused and segment.has_budget:
+            if segment.slot not in paused and segment.can_step:
                 if row != n:
                     self._swap(row, n)
                 n += 1
@@ -206,7 +225,7 @@ class Batch:
 
     def _must_land(self) -> bool:
         """A segment of the last step waits for its first audio, or has no later step after which it would be read."""
-        return any(not segment.n_codec_calls or not segment.has_budget for segment in self._launched[-1].segments)
+        return any(not segment.n_codec_calls or not segment.can_step for segment in self._launched[-1].segments)
 
     # Decode and emit.
 

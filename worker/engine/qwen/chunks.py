@@ -22,7 +22,8 @@ LOW_LEAD_S = 0.06  # less than a frame left to play: decode whatever is pending
 class ChunkBacklog:
     """The frames of one slot that wait for the codec.
 
-    n_pending: frames generated and not decoded. n_codec_calls: chunks decoded so far. has_ended: no frame will follow.
+    n_pending: frames generated and not decoded. n_codec_calls: chunks decoded so far. has_ended: no frame will follow,
+    or none before more text comes.
     lead_s: the audio emitted minus the time since the first of it; below 0 playback has a gap (underrun).
     """
 

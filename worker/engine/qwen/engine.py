@@ -28,6 +28,7 @@ from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
 from worker.engine.qwen.loader import Model, load
 from worker.engine.qwen.prompt import Prefill, Prompter, Voice, language_name
+from worker.engine.qwen.read_along import ReadAlong
 from worker.engine.qwen.runner import ModelRunner
 from worker.engine.qwen.speech import Event, SpeechRequest, SpeechResult
 from worker.text.budget import frame_budget
@@ -187,6 +188,32 @@ class QwenEngine:
             resumed=resumed,
             emits_resumed=emits_resumed,
             wants_margins=margins,
+        )
+
+    @torch.inference_mode()
+    def prepare_read_along(self, utterance: SpeechRequest, max_frames: int, is_open: bool) -> ActiveSegment:
+        """A segment for `Batch.open` whose text is read along, and may be open; resumed frames are emitted again.
+
+        max_frames: the frame budget of its text, cut to the slot's room. Raises what `prepare` raises.
+        """
+        resumed = NO_CODES if utterance.resume is None else utterance.resume.astype(np.uint16)
+        reading = ReadAlong(self._prompter, utterance.language, utterance.voice, self._runner.embed(resumed))
+        room = self._max_positions - reading.n_positions + len(resumed)
+        if room < max(1, len(resumed)):
+            raise EngineError(
+                f"{reading.n_positions} positions of prompt and resumed frames do not fit {self._max_positions}",
+                "shorten the reference, or load with more max_positions",
+            )
+        reading.extend(utterance.text, not is_open)
+        return ActiveSegment(
+            prefill=reading,
+            state=utterance.voice.state,
+            sampling=utterance.sampling.resolved(self.model.generation),
+            seed=utterance.seed or 0,
+            max_frames=max(min(max_frames, room), len(resumed)),
+            resumed=resumed,
+            emits_resumed=True,
+            room=room,
         )
 
     def _prepared(self, index: int, utterance: SpeechRequest, margins: bool) -> ActiveSegment:

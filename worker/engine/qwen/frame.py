@@ -50,7 +50,7 @@ class FrameStep:
         hidden = self._talker.step(arena.inputs[:n], arena.rows[:n], arena.positions[:n], plan.n_attended)
         keys = sampler.keys(arena.seeds[:n], frames, N_CODEBOOKS)
         logits = sampler.penalize(self._talker.logits(hidden), arena.seen[:n], arena.penalty[:n])
-        logits = sampler.suppress(logits, frames, self._suppressed, self._eos)
+        logits = sampler.suppress(logits, frames, self._suppressed, self._eos, arena.earliest_end[:n])
         draws, shape = _draws(arena.talker_draws, plan, plan.talker_shape), plan.talker_shape
         drawn = [sampler.draw(logits, draws, keys[:, 0], shape, plan.margins)]
         embedded = self._talker.embedding.index_select(0, drawn[0][0])

@@ -10,13 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from worker.engine.base import N_CODEBOOKS, EngineError
+from worker.engine.qwen.sampler import MIN_NEW_TOKENS
 
 N_CODES = 2048  # of each codebook
 
@@ -90,9 +91,25 @@ class Prefill:
     trailing: Tensor
     pad: Tensor
 
+    is_open: ClassVar[bool] = False
+    is_ready: ClassVar[bool] = True
+    earliest_end: ClassVar[int] = MIN_NEW_TOKENS
+
+    @property
+    def n_positions(self) -> int:
+        return len(self.embeds)
+
+    @property
+    def n_trailing(self) -> int:
+        return len(self.trailing)
+
+    def text(self, frame: int) -> Tensor:
+        """What is added to a frame's input embedding: [D]."""
+        return self.trailing[frame] if frame < len(self.trailing) else self.pad
+
 
 @dataclass(frozen=True, slots=True)
-class _ReferencePart:
+class ReferencePart:
     """The cached part of a voice's prefills. codec: [1 + n, D], codec bos and the reference's frames."""
 
     transcript_ids: list[int]
@@ -107,18 +124,18 @@ class Prompter:
     @torch.inference_mode()
     def __init__(self, talker: Any, config: Any, tokenizer: Any) -> None:
         self._config = config.talker_config
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._special = _special_tokens(tokenizer)
         self._text_embedding = talker.get_text_embeddings()
         self._text_projection = talker.text_projection
         self._codec_embeddings = (talker.get_input_embeddings(), *talker.code_predictor.get_input_embeddings())
-        self._references: WeakKeyDictionary[Voice, _ReferencePart] = WeakKeyDictionary()
-        marks = self._text([config.tts_bos_token_id, config.tts_eos_token_id, config.tts_pad_token_id])
-        self._bos, self._eos, self._pad = marks.chunk(3)  # [1, D] each
-        self._role = self._text(self._tokenise(_utterance("."))[:3])
+        self._references: WeakKeyDictionary[Voice, ReferencePart] = WeakKeyDictionary()
+        marks = self.embed_text([config.tts_bos_token_id, config.tts_eos_token_id, config.tts_pad_token_id])
+        self._bos, self.eos, self.pad = marks.chunk(3)  # [1, D] each
+        self._role = self.embed_text(self._tokenise(_utterance("."))[:3])
         self._codec_pad = self._codec([self._config.codec_pad_id])
         self._codec_bos = self._codec([self._config.codec_bos_id])
-        self._eos_padded = self._eos + self._codec_pad
+        self._eos_padded = self.eos + self._codec_pad
 
     @torch.inference_mode()
     def build(self, text: str, language: str, voice: Voice, whole_text: bool) -> Prefill:
@@ -128,22 +145,30 @@ class Prompter:
         language_name. whole_text: upstream's non_streaming_mode; else one token of text is read with each frame.
         Raises PromptError for a text that is empty then, and for a language or voice of another model.
         """
-        language = self._checked(language)
-        ids = self._tokenise(_utterance(self._plain(text, "text")))[3:-5]
-        reference = self._reference(voice)
-        opening = self._opening(voice, reference, language)
+        opening, reference = self.parts(language, voice)
+        ids = self._tokenise(_utterance(self.plain(text)))[3:-5]
         if whole_text:
-            spoken = self._text(reference.transcript_ids + ids) + self._codec_pad
+            spoken = self.embed_text(reference.transcript_ids + ids) + self._codec_pad
             embeds = torch.cat((opening, spoken, self._eos_padded, reference.codec_padded))
-            return Prefill(embeds, self._pad[:0], self._pad[0])
+            return Prefill(embeds, self.pad[:0], self.pad[0])
         if voice.mode == "icl":
-            hidden = torch.cat((self._text(reference.transcript_ids + ids), self._eos))
+            hidden = torch.cat((self.embed_text(reference.transcript_ids + ids), self.eos))
         else:
-            hidden = torch.cat((self._text(ids[:1]), self._text(ids[1:]), self._eos))
+            hidden = torch.cat((self.embed_text(ids[:1]), self.embed_text(ids[1:]), self.eos))
         n_read = min(len(hidden), len(reference.codec))  # text tokens read beside codec frames before the first frame
         read = hidden[:n_read] + reference.codec[:n_read]
         embeds = torch.cat((opening, read, reference.codec_padded[n_read:]))
-        return Prefill(embeds, hidden[n_read:], self._pad[0])
+        return Prefill(embeds, hidden[n_read:], self.pad[0])
+
+    def parts(self, language: str, voice: Voice) -> tuple[Tensor, ReferencePart]:
+        """The parts of a prefill that its text does not change: the rows before the text, and the reference."""
+        language = self._checked(language)
+        reference = self._reference(voice)
+        return self._opening(voice, reference, language), reference
+
+    def plain(self, text: str, has_words: bool = True) -> str:
+        """The text without special tokens and leading newlines. Raises PromptError unless it has_words then."""
+        return self._plain(text, "text", has_words)
 
     def _checked(self, language: str) -> str:
         name = language_name(language)
@@ -152,9 +177,9 @@ class Prompter:
             raise PromptError(f"this model does not speak {name}", f"use one of {', '.join(['auto', *sorted(known)])}")
         return name
 
-    def _reference(self, voice: Voice) -> _ReferencePart:
+    def _reference(self, voice: Voice) -> ReferencePart:
         if voice not in self._references:
-            width = self._pad.shape[1]
+            width = self.pad.shape[1]
             if len(voice.speaker) != width:
                 raise PromptError(
                     f"the voice's speaker embedding has {len(voice.speaker)} numbers and this model's have {width}, so "
@@ -164,29 +189,29 @@ class Prompter:
             self._references[voice] = self._new_reference(voice)
         return self._references[voice]
 
-    def _new_reference(self, voice: Voice) -> _ReferencePart:
+    def _new_reference(self, voice: Voice) -> ReferencePart:
         if voice.codes is None or voice.transcript is None:
-            return _ReferencePart([], self._codec_bos, self._codec_bos + self._pad)
-        codes = voice.codes.to(self._pad.device)
+            return ReferencePart([], self._codec_bos, self._codec_bos + self.pad)
+        codes = voice.codes.to(self.pad.device)
         tables = zip(self._codec_embeddings, codes.unbind(1), strict=True)
         frames = torch.stack([table(column) for table, column in tables], dim=1).sum(1)
         codec = torch.cat((self._codec_bos, frames))
         transcript = self._plain(voice.transcript, "reference's transcript")
-        return _ReferencePart(self._tokenise(_spoken_before(transcript))[3:-2], codec, codec + self._pad)
+        return ReferencePart(self._tokenise(_spoken_before(transcript))[3:-2], codec, codec + self.pad)
 
-    def _opening(self, voice: Voice, reference: _ReferencePart, language: str) -> Tensor:
+    def _opening(self, voice: Voice, reference: ReferencePart, language: str) -> Tensor:
         """Role, language tags, speaker, and the start of the text: [8 or 9, D]."""
         if language not in reference.openings:
             config = self._config
             tags = [config.codec_nothink_id, config.codec_think_bos_id, config.codec_think_eos_id]
             if language != "auto":
                 tags = [config.codec_think_id, tags[1], config.codec_language_id[language], tags[2]]
-            speaker = voice.speaker.to(self._pad.device).to(self._pad.dtype)[None]
-            padded = torch.cat((self._codec(tags), speaker)) + self._pad
+            speaker = voice.speaker.to(self.pad.device).to(self.pad.dtype)[None]
+            padded = torch.cat((self._codec(tags), speaker)) + self.pad
             reference.openings[language] = torch.cat((self._role, padded, self._bos + self._codec_pad))
         return reference.openings[language]
 
-    def _text(self, ids: list[int]) -> Tensor:
+    def embed_text(self, ids: list[int]) -> Tensor:
         """The embeddings of text tokens: [n, D]."""
         hidden: Tensor = self._text_projection(self._text_embedding(self._on_device(ids)))
         return hidden
@@ -200,10 +225,10 @@ class Prompter:
         return torch.tensor(ids, dtype=torch.int64).to(self._text_embedding.weight.device, non_blocking=True)
 
     def _tokenise(self, templated: str) -> list[int]:
-        ids: list[int] = self._tokenizer(templated)["input_ids"]
+        ids: list[int] = self.tokenizer(templated)["input_ids"]
         return ids
 
-    def _plain(self, text: str, what: str) -> str:
+    def _plain(self, text: str, what: str, has_words: bool = True) -> str:
         """The text without special tokens and leading newlines. Removing one token may form another."""
         if not text.isascii():
             _check_unicode(text, what)
@@ -211,7 +236,7 @@ class Prompter:
         while n_found:
             text, n_found = self._special.subn("", text)
         text = _LEADING_NEWLINES.sub("", text)
-        if not text.strip():
+        if has_words and not text.strip():
             raise PromptError(f"the {what} holds only special tokens and blanks", "send letters or digits")
         return text
 

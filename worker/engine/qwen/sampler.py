@@ -279,11 +279,14 @@ def penalize(logits: Tensor, seen: Tensor, penalty: Tensor) -> Tensor:
     return torch.where(seen, lowered, logits)
 
 
-def suppress(logits: Tensor, frames: Tensor, mask: Tensor, eos: int) -> Tensor:
+def suppress(
+    logits: Tensor, frames: Tensor, mask: Tensor, eos: int, earliest_end: Tensor | int = MIN_NEW_TOKENS
+) -> Tensor:
     """Apply a mask, and forbid the end token in the first frames.
 
     logits: [B, V]. frames: int64 [B], frames so far. mask: float32 [V], 0 or -inf. eos: id of the end token.
+    earliest_end: int64 [B], the frame from which on each row may end.
     """
     allowed = logits + mask
-    allowed[:, eos].masked_fill_(frames < MIN_NEW_TOKENS, -math.inf)
+    allowed[:, eos].masked_fill_(frames < earliest_end, -math.inf)
     return allowed

@@ -19,7 +19,8 @@ class Arena:
     """`n_rows` rows, and a spare one to swap through. n_predicted: the predictor's vocabulary.
 
     inputs [rows, D]: the embedding that the next step reads. text [rows, D]: the text embedding that it adds to its
-    frame's. positions, frames, seeds: int64 [rows]; frames count from the segment's first. seen: bool
+    frame's. positions, frames, seeds: int64 [rows]; frames count from the segment's first. earliest_end: int64 [rows],
+    the first frame that the end token may take the place of. seen: bool
     [rows, vocabulary], codes of codebook 0 drawn so far. live: int64 [rows], 1 for rows that may advance. codes int64
     [rows, 16] and margins float32 [rows, 16]: a step's result.
     """
@@ -33,7 +34,7 @@ class Arena:
         self.inputs = embedding.new_zeros(total, embedding.shape[1])
         self.text = torch.zeros_like(self.inputs)
         self.positions = torch.zeros(total, dtype=torch.int64, device=device)
-        self.frames, self.seeds, self.live = (torch.zeros_like(self.positions) for _ in range(3))
+        self.frames, self.seeds, self.live, self.earliest_end = (torch.zeros_like(self.positions) for _ in range(4))
         self.ones = torch.ones_like(self.positions)
         self.seen = torch.zeros(total, embedding.shape[0], dtype=torch.bool, device=device)
         self.penalty = torch.ones(total, device=device)
@@ -52,6 +53,7 @@ class Arena:
         self.positions[row : row + 1].fill_(segment.position)
         self.frames[row : row + 1].fill_(segment.n_launched)
         self.seeds[row : row + 1].fill_(segment.seed)
+        self.set_earliest_end(row, segment)
         self.seen[row].zero_()
         if len(seen):
             self.seen[row].index_fill_(0, seen, True)
@@ -59,9 +61,13 @@ class Arena:
         self.talker_draws.set(row, *segment.sampling.talker())
         self.predictor_draws.set(row, *segment.sampling.predictor())
 
+    def set_earliest_end(self, row: int, segment: ActiveSegment) -> None:
+        self.earliest_end[row : row + 1].fill_(segment.prefill.earliest_end)
+
     def move(self, source: int, target: int, n_positions: int) -> None:
         """Copy a row onto another, with the first positions of its KV caches."""
-        for kept in (self.inputs, self.text, self.positions, self.frames, self.seeds, self.seen, self.penalty):
+        counters = (self.positions, self.frames, self.seeds, self.earliest_end)
+        for kept in (self.inputs, self.text, *counters, self.seen, self.penalty):
             kept[target].copy_(kept[source])
         self.talker_draws.move(source, target)
         self.predictor_draws.move(source, target)
