@@ -12,7 +12,7 @@ from math import inf
 from worker.engine.base import Engine
 from worker.engine.segment_stream import SegmentStream
 
-MARGIN_S = 1.0
+MARGIN_S = 1.0  # of lead
 
 
 def next_to_open(waiting: Iterable[SegmentStream]) -> SegmentStream | None:
