@@ -46,25 +46,28 @@ You'd call `remind(2)` twice a day. That is $2 \\times 7 = 14$ times a week, or 
 
 For more, see [the garden book](https://example.com/garden/book) or ask a neighbour.[2] Good luck, and enjoy them!
 """
-PARTS = [
+SENTENCES = [
     "The rain went on and on.", "It was bought by Fenn Ltd. in May.", "Call Dr. Smith at 5 p.m. or later!",
     "She said \"come in\" and smiled.", "“Where are you going?” he asked.", "Well, that is 3.14 metres, or 1,000 feet.",
     "Some **bold words** and *others*.", "Read [this page](https://example.com/a?b=c) first.", "Snow fell.[2]",
-    "- one thing\n- another thing", "1. Sit down.\n2. Stand up.", "# A heading", "| A | B |\n|---|---|\n| 1 | 2 |",
-    "```python\nx = 1\n```", "Use `rows[3]` now.", "We have $a^2 + b^2$ here.", "It costs $5 and $7.", "A 😀 face 🎉!",
-    "Tom &amp; Ann <b>came</b> by.", "<think>Hm. Not so.</think>", "A line that is broken\nin two.", "2 * 3 = 6",
-    "Visit https://example.com/x soon.", "Wait... what?", "I — who else? — was late.", "> quoted, as it is",
+    "Use `rows[3]` now.", "We have $a^2 + b^2$ here.", "It costs $5 and $7.", "A 😀 face 🎉!", "2 * 3 = 6",
+    "Tom &amp; Ann <b>came</b> by.", "<think>Hm. Not so.</think>", "A line that is broken\nin two.", "[laughs] Sure.",
+    "Visit https://example.com/x soon.", "Wait... what?", "I — who else? — was late.", "see_snake_case", "Сегодня дождь.",
     "今日は天気がいいですね。", "「はい」と言った。", "紅葉（もみじ）が綺麗だ。", "你好！今天很好。", "안녕하세요.",
-    "Wie geht es z. B. Ihnen?", "Ça va ? Oui !", "Я тут, т. е. дома.", "see_snake_case", "[laughs] Sure.", "---",
+    "Wie geht es z. B. Ihnen?", "Ça va ? Oui !", "Я тут, т. е. дома.",
+]  # fmt: skip
+BLOCKS = [
+    "- one thing\n- another thing", "1. Sit down.\n2. Stand up.", "# A heading", "| A | B |\n|---|---|\n| 1 | 2 |",
+    "```python\nx = 1\n```", "> quoted, as it is", "---", "rice\nred beans\noil", "```\nread this\n```",
 ]  # fmt: skip
 MARKS = [
     "*", "**", "_", "`", "```", "[", "]", "](", ")", "(", "<", ">", "</b>", "<think>", "</think>", "$", "\\", "|", "#",
     "\n", "\n\n", " ", " ", "&lt;", "&", ";", ".", "!", "。", "、", "」", "「", "\u0301", "😀", "1.", "- ", "~~~", "http://",
 ]  # fmt: skip
-parts = st.lists(st.tuples(st.sampled_from(PARTS), st.sampled_from([" ", " ", "\n", "\n\n"])), max_size=10).map(
-    lambda found: "".join(part + gap for part, gap in found)
-)
-hostile = st.lists(st.sampled_from([*PARTS, *MARKS, *MARKS]), max_size=30).map("".join) | st.text(max_size=200)
+sentences = st.tuples(st.sampled_from(SENTENCES), st.sampled_from([" ", " ", " ", "\n", "\n\n"])).map("".join)
+blocks = st.sampled_from(BLOCKS).map("\n\n{}\n\n".format)
+parts = st.lists(sentences | sentences | blocks, max_size=10).map("".join)
+hostile = st.lists(st.sampled_from([*SENTENCES, *BLOCKS, *MARKS, *MARKS]), max_size=30).map("".join) | st.text(max_size=200)
 
 
 def opened(text: str, language: str | None = "English", cuts: list[int] | None = None) -> OpenText:

@@ -15,7 +15,6 @@ from worker.text.characters import normalise
 from worker.text.clean import clean
 from worker.text.continuations import HELD_CHARS, PLAIN, continuations
 from worker.text.directions import Actions
-from worker.text.lists import NUMBER
 from worker.text.reasoning import TAG
 from worker.text.split import Splitter
 
@@ -25,6 +24,8 @@ _MUCH_TOO_LONG = 1500  # the same where no sentence ends
 _EVERY = 80  # characters after which the text is looked at even if no segment seems to end
 _EVERY_AT_START = 8
 _MOST_AFTER = 30  # characters after a mark within which the splitter decides
+_MOST_AFTER_FIRST = 14  # the same for the first segment, for which each letter counts
+_LOOKS_WIDE = frozenset({7, 8, 10, 13, 18, 24})  # the same for wide characters, which are a word each
 
 _OPENING = "So.\n\n"  # stands for the paragraphs before
 _FILLER = "word " * 20 + "word. "  # stands for the sentences before on the same line
@@ -35,9 +36,10 @@ _SCHEMES = ("http", "https", "ftp", "ws", "wss", "www", "mailto")  # whose lette
 _LETTERS = re.compile(r"[^\W\d_]*")
 _OPEN_TAG = re.compile(r"(?:<|&(?:amp;)*lt;|&#60;|&#[xX]3[cC];)(?!.*(?:>|&(?:amp;)*gt;|&#62;|&#[xX]3[eE];))", re.DOTALL)
 _BLOCK = re.compile(r"\n[ \t>]*(?:\n\s*|(?=(?:[-*+•‣◦○・●■◆]|#{1,6}|\(?\d{1,2}[.)]\)?)\s+\S))")
-_AFTER_TAG = re.compile(rf"{TAG.pattern}(?P<blank>\s*)", TAG.flags)
+_AFTER_TAG = re.compile(rf"{TAG.pattern}(?P<blank>\s*)(?=[^\W_])", TAG.flags)
 _BLOCK_MARK = re.compile(r"[ \t>]*(?:(?:[-*+•‣◦○・●■◆]|#{1,6}|\(?\d{1,2}[.)]\)?)\s+)?")
 _SENTENCE = re.compile(r"[.!?…]['\"”’)]* (?=[^\W\d_])|[。！？][」』）]*(?=[^\W\d_])")
+_ITEM = re.compile(r"(?:\A|[:：.!?…。！？;；•‣◦●■◆*-])[\s\"'”’»)\]}）」』*_]*\(?\d{1,2}[.．)）、]")
 _FENCE = re.compile(r"^[ \t>]*(?:`{3,}|~{3,})[^`\n]*$", re.MULTILINE)
 
 # What `normalise` alone changes, whatever follows.
@@ -123,14 +125,18 @@ class Draft:
         return char == "\n" and _FENCE.fullmatch(self._text[self._text.rfind("\n", 0, -1) + 1 : -1]) is not None
 
     def _is_worthwhile(self, char: str) -> bool:
-        """True where the splitter may decide: at a word's first two letters, and where the rest becomes long enough."""
+        """True where the splitter may decide: at a word's start, and where the rest becomes long enough."""
         if not char.isalnum():
             return False
-        is_start = char >= _WIDE or not self._text[-3:-1].isalnum()
+        is_start = char >= _WIDE or not self._text[-2:-1].isalnum()
         if is_start and (self._is_prose or self._is_due()):
             return True
-        least = self._splitter.least_rest // (2 if char >= _WIDE else 1)  # a wide character weighs two
         after = [len(self._text) - n for n in (self._n_marked, self._n_first_marked)]
+        if not self._splitter.least_rest and any(n <= _MOST_AFTER_FIRST for n in after):
+            return True
+        if char >= _WIDE:
+            return any(n in _LOOKS_WIDE for n in after)
+        least = self._splitter.least_rest
         return least + 1 in after or (is_start and any(least < n <= _MOST_AFTER for n in after))
 
     def _is_due(self) -> bool:
@@ -261,7 +267,7 @@ class Draft:
         mark = _BLOCK_MARK.match(self._text, start)
         mark_text = mark[0] if mark and (start or not self._before) else ""
         is_long = len(self._text) - start > _TOO_LONG
-        if is_long or not ("\n" in self._text[start:] or NUMBER.search(self._text, start + len(mark_text))):
+        if is_long or not ("\n" in self._text[start:] or _ITEM.search(self._text, start + len(mark_text))):
             for sentence in _SENTENCE.finditer(self._text, start + _LONG):
                 is_same = not start and self._before.endswith(_FILLER)
                 yield (self._before if is_same else f"{_OPENING}{mark_text}{_FILLER}"), sentence.end()
