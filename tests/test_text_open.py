@@ -52,9 +52,9 @@ SENTENCES = [
     "Some **bold words** and *others*.", "Read [this page](https://example.com/a?b=c) first.", "Snow fell.[2]",
     "Use `rows[3]` now.", "We have $a^2 + b^2$ here.", "It costs $5 and $7.", "A 😀 face 🎉!", "2 * 3 = 6",
     "Tom &amp; Ann <b>came</b> by.", "<think>Hm. Not so.</think>", "A line that is broken\nin two.", "[laughs] Sure.",
-    "Visit https://example.com/x soon.", "Wait... what?", "I — who else? — was late.", "see_snake_case", "Сегодня дождь.",
+    "Visit https://example.com/x soon.", "Wait... what?", "I — who else? — was late.", "see_snake_case",
     "今日は天気がいいですね。", "「はい」と言った。", "紅葉（もみじ）が綺麗だ。", "你好！今天很好。", "안녕하세요.",
-    "Wie geht es z. B. Ihnen?", "Ça va ? Oui !", "Я тут, т. е. дома.",
+    "Сегодня дождь.", "Wie geht es z. B. Ihnen?", "Ça va ? Oui !", "Я тут, т. е. дома.",
 ]  # fmt: skip
 BLOCKS = [
     "- one thing\n- another thing", "1. Sit down.\n2. Stand up.", "# A heading", "| A | B |\n|---|---|\n| 1 | 2 |",
@@ -67,7 +67,9 @@ MARKS = [
 sentences = st.tuples(st.sampled_from(SENTENCES), st.sampled_from([" ", " ", " ", "\n", "\n\n"])).map("".join)
 blocks = st.sampled_from(BLOCKS).map("\n\n{}\n\n".format)
 parts = st.lists(sentences | sentences | blocks, max_size=10).map("".join)
-hostile = st.lists(st.sampled_from([*SENTENCES, *BLOCKS, *MARKS, *MARKS]), max_size=30).map("".join) | st.text(max_size=200)
+hostile = st.lists(st.sampled_from([*SENTENCES, *BLOCKS, *MARKS, *MARKS]), max_size=30).map("".join) | st.text(
+    max_size=200
+)
 
 
 def opened(text: str, language: str | None = "English", cuts: list[int] | None = None) -> OpenText:
@@ -106,7 +108,7 @@ def test_an_answer_has_the_segments_of_the_whole_answer(language: str) -> None:
     assert opened(ANSWER, language).segments == plan(ANSWER, language, {})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(parts, st.sampled_from(LANGUAGES))
 def test_any_text_of_whole_marks_has_the_segments_of_the_whole_text(text: str, language: str) -> None:
     assert opened(text, language).segments == plan(text, language, {})
@@ -173,16 +175,20 @@ def test_speech_that_begins_early_gets_the_words_of_the_segments(text: str) -> N
         "It was raining that day. Nobody came by, and so we went.",
         "It was raining that day! The others, who had come by car, stayed.",
         "## The day\n\nIt was raining a bit. Nobody came by, and so we went.",
+        "今日は天気がとてもいいですね。一緒に散歩に行きませんか？",
         "It was **really** raining. Nobody came by, and so we went.",
         "Wir gingen am Abend heim. Niemand kam, und so war es gut.",
     ],
 )
-def test_a_sentence_is_decided_once_the_rest_is_long_enough_to_stand_alone(text: str) -> None:
-    assert delay(text) <= 16
+def test_the_first_sentence_is_decided_as_soon_as_the_next_has_begun(text: str) -> None:
+    assert delay(text) <= 4
 
 
-def test_a_japanese_sentence_is_decided_after_six_characters() -> None:
-    assert delay("今日は天気がとてもいいですね。一緒に散歩に行きませんか？") <= 9
+def test_an_abbreviation_waits_for_the_word_that_decides() -> None:
+    for word, n_decided in [("Mon", 0), ("Nob", 1)]:
+        given_out = OpenText("English", LANGUAGES, {})
+        given_out.feed(f"We shall all meet there at 5 p.m. {word}")
+        assert len(given_out.segments) == n_decided
 
 
 def test_words_are_known_as_they_come() -> None:
@@ -275,7 +281,7 @@ def test_the_work_grows_with_the_text_and_not_faster(unit: str, monkeypatch: pyt
         return clean(text, language, actions)
 
     monkeypatch.setattr(draft, "clean", counted)
-    for n in (1600, 3200):
+    for n in (1200, 2400):
         n_cleaned.append(0)
         opened((unit * n)[:n])
     assert n_cleaned[1] < 3 * n_cleaned[0] + 50_000

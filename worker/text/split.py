@@ -5,8 +5,9 @@ length; pysbd 0.3.4 and sentencex 1.0.32 need the whole text at once and do not 
 
 A cut depends on the text before it and on at most LOOKAHEAD_CHARS after it, never on where a piece of the input ended:
 the segments do not depend on how the text was fed. It is decided as soon as the rest is long enough to be a segment and
-the word after the mark is known. Lengths are weights: a wide character (kana, kanji, hangul) takes
-about as long to speak as two letters and counts as two, also in max_chars.
+the word after the mark is known; the first sentence as soon as no word with the next letter changes that it has ended.
+Lengths are weights: a wide character (kana, kanji, hangul) takes about as long to speak as two letters and counts as
+two, also in max_chars.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from copy import copy
 from functools import lru_cache
 from itertools import accumulate, islice
 
+from worker.text.beginnings import end_before_word
 from worker.text.boundary import LOOKAHEAD_CHARS, Language, Rank, is_wide_letter, known_until, marks, may_part
 
 FIRST_CHARS = 80
@@ -160,7 +162,7 @@ class Splitter:
         limit = min(limit, furthest)
         sentence_limit = limit
         if self._is_first and (is_open or is_whole):
-            sentence_limit = min(furthest, known_until(window.text) if is_open else n_chars - 1)
+            sentence_limit = min(furthest, self._known_until(window.text) if is_open else n_chars - 1)
         best, is_decided = self._best(window, limit, sentence_limit)
         if is_decided:
             return best
@@ -169,6 +171,10 @@ class Splitter:
         if is_open and limit < furthest:
             return None
         return best if best is not None else _hard_cut(window.text, limit)
+
+    def _known_until(self, text: str) -> int:
+        """The index up to which it is known where sentences end."""
+        return max(known_until(text), end_before_word(text, self._language))
 
     def _best(self, window: _Window, limit: int, sentence_limit: int) -> tuple[int | None, bool]:
         """The best cut up to `limit`, or at a sentence's end up to `sentence_limit`; whether it holds whatever follows.

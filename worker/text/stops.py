@@ -67,6 +67,11 @@ class Language:
         self._short = _words(common.SHORT_AT_END, name)
         self._is_german = name == "German"
 
+    @property
+    def first_words(self) -> frozenset[str]:
+        """The words that begin a sentence, in small letters."""
+        return self._first
+
     def goes_on(self, window: str, stop: int, after: str) -> bool:
         """True when the full stop at this index of the window does not end its sentence.
 
