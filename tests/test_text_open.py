@@ -185,7 +185,7 @@ def test_the_first_sentence_is_decided_as_soon_as_the_next_has_begun(text: str) 
 
 
 def test_an_abbreviation_waits_for_the_word_that_decides() -> None:
-    for word, n_decided in [("Mon", 0), ("Nob", 1)]:
+    for word, n_decided in [("Mon", 0), ("Nobo", 1)]:
         given_out = OpenText("English", LANGUAGES, {})
         given_out.feed(f"We shall all meet there at 5 p.m. {word}")
         assert len(given_out.segments) == n_decided
