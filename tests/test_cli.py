@@ -190,9 +190,10 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_bench_takes_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.bench.queue.run", lambda *given: 3 if given == ("x.json", "redis://a", 5, 6, 7) else 4)
+    flags = ("x.json", "redis://a", 5, 6, 7, True)
+    monkeypatch.setattr("worker.bench.queue.run", lambda *given: 3 if given == flags else 4)
     words = ["bench", "queue", "--json", "x.json", "--redis-url", "redis://a"]
-    words += ["--jobs", "5", "--samples", "6", "--rounds", "7"]
+    words += ["--jobs", "5", "--samples", "6", "--rounds", "7", "--hints"]
     monkeypatch.setattr(sys, "argv", ["makima-tts", *words])
     with pytest.raises(SystemExit) as ended:
         cli.main()
