@@ -52,6 +52,25 @@ def test_an_end_behind_entries_that_are_gone_with_their_stream_is_not_written(pl
     assert plane.heard("s1") == []
 
 
+@pytest.mark.parametrize("kind", ["cancelled", "error"])
+def test_an_attempt_does_not_end_its_job_on_a_stream_that_was_made_after_a_loss(plane: Plane, kind: str) -> None:
+    old, again = a_lease(job_id="j1"), a_lease(entry_id="2000-0", job_id="j1")
+    _, delivered, at = speak(plane, old)
+    plane.client.flushall()
+    speak(plane, again)
+    assert plane.end(old, kind, at, delivered) == ["GONE", kind]
+    assert plane.types("s1") == ["begin", "audio", "audio"]
+    assert plane.end(again, kind) == ["OK", kind]
+
+
+def test_a_lost_record_alone_keeps_no_job_from_its_end(plane: Plane) -> None:
+    lease = a_lease()
+    _, delivered, at = speak(plane, lease)
+    plane.client.delete(plane.keys.job("s1", lease.entry_id))
+    assert plane.end(lease, "cancelled", at, delivered) == ["OK", "cancelled"]
+    assert plane.types("s1") == ["begin", "audio", "audio", "cancelled"]
+
+
 def test_complete_is_not_written_when_a_cancel_or_an_unseen_entry_came_after_the_writers_last(
     plane: Plane,
 ) -> None:

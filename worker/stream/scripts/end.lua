@@ -1,7 +1,7 @@
 -- END: writes the one terminal entry of a job and records the end.
 -- ARGV: 5 type, 6 the writer's next ID or '', 7 samples delivered, 8 body, 9 code and 10 message of an error,
 -- 11 '1' when the job plane has confirmed the lease after a FENCED.
--- Answers: {OK, type}. {GONE, type}: the stream is gone or full; recorded, not written. {DONE, type}: ended before. {FENCED}.
+-- Answers: {OK, type}. {GONE, type}: the stream is gone, full or another one; recorded, not written. {DONE, type}: ended before. {FENCED}.
 -- A `complete` must follow the writer's last entry; else the answer is that of `not_appended`.
 local kind, at, delivered, body, code, message, confirmed = unpack(ARGV, 5)
 local is_confirmed = confirmed == '1'
@@ -12,7 +12,10 @@ if not is_confirmed and record.fence and record.fence > tonumber(fence) then ret
 renew_text()
 local last = last_id(audio)
 local result, written = 'OK', ''
-if (not last and (record.has_begun or at ~= '')) or is_exhausted(last) then
+-- An attempt that has begun, without a record and without an entry: Redis has lost the session since. What is there now
+-- belongs to jobs that were published after the loss, perhaps to this one under its job_id: it must not be ended here.
+local is_lost = at ~= '' and not record.has_begun and not delivered_of(id)
+if (not last and record.has_begun) or is_lost or is_exhausted(last) then
   result = 'GONE'
 else
   local epoch, n = string.match(at, '^(%d+)%-(%d+)$')
