@@ -62,6 +62,8 @@ def check(
         session.judge(expected, has_left=session_id in ledger.left)
         findings.n_sessions += 1
         findings.n_jobs += len(jobs)
+        findings.n_open += sum(job.writing is not None for job in jobs)
+    findings.judge_far_ahead(is_damaged=bool(ledger.excepted or ledger.faults["clocks_set"]))
     _judge_spoilt(ledger, findings, aftermath)
     return findings
 

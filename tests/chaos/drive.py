@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,11 +16,13 @@ from tests.chaos.clock import Clock
 from tests.chaos.evidence import takeovers_ms
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet, Member, qwen_flags
-from tests.chaos.ledger import Ledger
+from tests.chaos.follower import Follower
+from tests.chaos.ledger import Excepted, Ledger
 from tests.chaos.load import Load
 from tests.chaos.nursery import Nursery
-from tests.chaos.plan import schedule
+from tests.chaos.plan import AHEAD_MS, TEXT_WAIT_S, schedule
 from tests.chaos.recorder import Heard, Recorder
+from tests.chaos.scribe import lost_pieces
 from tests.chaos.setups import Setup, open_setup
 from tests.chaos.strangers import Tomorrow
 from tests.chaos.table import Run
@@ -45,9 +47,10 @@ class Cast:
     depth: int
 
 
+TEXTS = ("--text-wait-s", f"{TEXT_WAIT_S:g}", "--ahead-ms", str(AHEAD_MS))
 CASTS = {
-    "preview": Cast(("--slots", "8", "--pace", "3"), depth=24),
-    "qwen": Cast(("--slots", "6"), depth=16),
+    "preview": Cast(("--slots", "8", "--pace", "3", *TEXTS), depth=28),
+    "qwen": Cast(("--slots", "6", *TEXTS), depth=18),
 }
 
 
@@ -90,7 +93,8 @@ def drive(order: Order, folder: Path) -> Outcome:
         client = stack.enter_context(setup.client())
         with Fleet(nursery, setup.url, N_WORKERS, folder, [*flags, *cast.flags]) as fleet:
             recorder = stack.enter_context(Recorder(stack.enter_context(setup.client())))
-            with Load(setup, recorder, order.draw("load"), cast.depth) as load:
+            follower = stack.enter_context(Follower(setup.client()))
+            with Load(setup, recorder, order.draw("load"), cast.depth, follower) as load:
                 faults = Faults(setup, fleet, order.draw("faults"), load)
                 with _tomorrow(order, setup, load):
                     faults.run(schedule(order.draw("plan"), order.minutes, _offers(order, setup)))
@@ -99,7 +103,8 @@ def drive(order: Order, folder: Path) -> Outcome:
             fallen = [f"{member.log.name}: {_last_line(member)}" for member in fleet.fallen]
         ledger = load.ledger
         read = {session_id: _read(client, session_id) for session_id in ledger.by_session()}
-        misheard = [] if setup.writes_may_be_lost else _misheard(recorder, read, ledger)
+        misheard = [] if setup.writes_may_be_lost else _misheard(recorder, read, ledger) + _missed(follower, read)
+        _except_texts(client, ledger, setup.writes_may_be_lost)
         aftermath = Aftermath(read_letters(client, Keys()), recorder.heard)
         with _expected(order, folder) as expected:
             findings = check(ledger, read.__getitem__, expected, aftermath)
@@ -108,7 +113,7 @@ def drive(order: Order, folder: Path) -> Outcome:
         left_behind = check_left_behind(client, Keys(), ledger.planted)
     run = Run(
         order.setup, order.engine, order.seed, time.monotonic() - began_s, ledger, findings, left_behind,
-        takeovers_ms(recorder.heard.values()), order.has_damage, _skipped(order, setup),
+        takeovers_ms(recorder.heard.values()), order.has_damage, _skipped(order, setup), follower.counts,
     )  # fmt: skip
     return Outcome(run, recorder.heard, read, faults.log)
 
@@ -180,6 +185,25 @@ def _misheard(recorder: Recorder, read: dict[str, list[Raw]], ledger: Ledger) ->
         for session_id in read
         if heard[session_id] != read[session_id]
     ]
+
+
+def _missed(follower: Follower, read: Mapping[str, list[Raw]]) -> list[str]:
+    """A sentence for each session of which a relay with hints received something else."""
+    heard = {session_id: entries for session_id, entries in follower.heard.items() if session_id in read}
+    until(lambda: all(len(entries) >= len(read[session_id]) for session_id, entries in heard.items()))
+    wrong = [session_id for session_id, entries in heard.items() if entries != read[session_id]]
+    return [f"{session_id}: was received otherwise by hints than it stands" for session_id in wrong]
+
+
+def _except_texts(client: Any, ledger: Ledger, may_be_lost: bool) -> None:
+    """Texts of which a fail-over lost pieces; jobs that were published again after their text had perhaps stalled."""
+    for job in list(ledger.jobs):
+        if job.writing is None:
+            continue
+        if may_be_lost and lost_pieces(client, Keys().text(job.session_id, job.job_id), job.writing):
+            ledger.let_fail(job.job_id, Excepted("a fail-over lost pieces of its text", is_spoilt=True))
+        elif job.n_sent > 1 and job.writing.may_stall(TEXT_WAIT_S):
+            ledger.let_fail(job.job_id, Excepted("its text may have stalled before it was sent again", is_spoilt=True))
 
 
 @contextmanager

@@ -68,7 +68,13 @@ def _line(fields: Mapping[bytes, bytes]) -> str:
         entry = read_entry(fields)
     except WireError as error:
         return f"unreadable: {error}"
-    words = [entry.type, entry.entry or "", f"delivered {entry.delivered}", f"upto {entry.upto}" if entry.upto else ""]
+    words = [
+        f"at {entry.at}" if entry.at else "",
+        entry.type,
+        entry.entry or "",
+        f"delivered {entry.delivered}",
+        f"upto {entry.upto}" if entry.upto else "",
+    ]
     if isinstance(entry.message, Begin):
         words.append(f"attempt {entry.message.attempt} resumed_at {entry.message.resumed_at}")
     elif isinstance(entry.message, Audio):

@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from schemas.errors import JobError, WireError
-from schemas.messages import Audio, Begin, Cancelled, Complete, Error, SegmentStart
+from schemas.errors import ErrorCode, JobError, WireError
+from schemas.messages import Audio, Begin, Cancelled, Complete, Error, Message, SegmentStart
 from schemas.wire import CODE_FRAME_BYTES, Entry, pack, read_entry, unpack_codes
 from tests.chaos.findings import Findings, Kind
+from tests.chaos.heard import DEFAULTS, Heard, audio_of, difference, id_of, numbers_of
+from tests.chaos.lead import SLACK_S
 from tests.chaos.ledger import PLANTED, Ledger, Published
+from tests.chaos.plan import TEXT_WAIT_S
 
 if TYPE_CHECKING:
     from tests.chaos.undisturbed import Expected
-
-DEFAULTS = {"encoding": "pcm_s16le", "sample_rate": "24000"}
-SAMPLE_TYPES = {"pcm_s16le": "<i2", "pcm_f32le": "<f4"}  # every other encoding has a byte a sample
-
-
-@dataclass(slots=True)
-class Heard:
-    """One job as its session heard it so far. n_frames: of each segment, those whose codes were heard. repeats: entries
-    that published it again and were answered by a copy of its end.
-    """
-
-    job: Published
-    begins: list[Begin] = field(default_factory=list)
-    chunks: list[Entry] = field(default_factory=list)
-    end: Entry | None = None
-    end_body: bytes = b""
-    repeats: set[str] = field(default_factory=set)
-    entry_id: str = ""
-    delivered: int = 0
-    next_seq: int = 0
-    n_frames: dict[int, int] = field(default_factory=dict)
-
-    def asked(self, name: str, default: str) -> str:
-        return self.job.fields.get(name, default)
-
-    @property
-    def sample_type(self) -> np.dtype[Any]:
-        return np.dtype(SAMPLE_TYPES.get(self.asked("encoding", DEFAULTS["encoding"]), "u1"))
-
-    @property
-    def data(self) -> bytes:
-        return b"".join(_audio(chunk).data for chunk in self.chunks)
 
 
 class Session:
@@ -70,7 +38,7 @@ class Session:
         self._letters = letters
         self._may_overtake = session_id in ledger.unordered
         self._heard = {job.job_id: Heard(job) for job in jobs if not self._is_spoilt(job.job_id)}
-        self._cancelled = max(map(_numbers, ledger.cancels.get(session_id, [])), default=(-1, 0))
+        self._cancelled = max(map(numbers_of, ledger.cancels.get(session_id, [])), default=(-1, 0))
         self._found = findings
         self._order: list[str] = []  # of the jobs, as first heard
         self._speaking: Heard | None = None
@@ -83,9 +51,9 @@ class Session:
         if PLANTED in raw or self._is_spoilt(raw.get(b"job_id", b"").decode(errors="replace")):
             return
         self._here = stream_id.decode()
-        self._before, self._at = self._at, _numbers(self._here)
+        self._before, self._at = self._at, numbers_of(self._here)
         if self._at <= self._before:
-            self._say("broken", None, f"{self._here} comes after {_id(self._before)}")
+            self._say("broken", None, f"{self._here} comes after {id_of(self._before)}")
         try:
             entry = read_entry(raw)
         except WireError as error:
@@ -113,12 +81,16 @@ class Session:
         where = self._session_id if heard is None else f"{self._session_id} {heard.job.job_id}"
         self._found.kinds[kind].append(f"{where}: {what}")
 
+    def _say_all(self, kind: Kind, heard: Heard, sentences: Iterable[str]) -> None:
+        for what in sentences:
+            self._say(kind, heard, what)
+
     def _hear_cancel(self, entry: Entry) -> None:
         self._epoch = None
         if entry.type != "cancel" or entry.upto is None:
             self._say("broken", None, f"{self._here} is neither message nor cancel: {entry.type!r}")
             return
-        self._cut = max(self._cut, _numbers(entry.upto))
+        self._cut = max(self._cut, numbers_of(entry.upto))
 
     def _hear_job(self, heard: Heard, entry: Entry, body: bytes) -> None:
         message = entry.message
@@ -127,6 +99,8 @@ class Session:
             self._say("broken", heard, f"{self._here} names the session {message.session_id}")
         if pack(message) != body:
             self._say("broken", heard, f"the body of {self._here} is not written as the contract has it")
+        if entry.at is None:
+            self._say("broken", heard, f"{entry.type} at {self._here} has no at")
         if self._is_repeat(heard, entry, body):
             heard.repeats.add(entry.entry)
             self._found.repeated += 1
@@ -144,9 +118,13 @@ class Session:
             self._hear_begin(heard, entry, message)
         elif isinstance(message, Audio):
             self._hear_audio(heard, entry, message)
-        elif not isinstance(message, SegmentStart):
+        elif isinstance(message, SegmentStart):
+            self._follows(heard, entry)
+            self._say_all("broken", heard, heard.segments.hear(message, heard.delivered))
+        else:
             self._hear_end(heard, entry, message)
             heard.end_body = heard.end_body or body
+        heard.last_at = entry.at or 0
 
     def _is_repeat(self, heard: Heard, entry: Entry, body: bytes) -> bool:
         """Of a job that was published again: a copy of its end, one for each such entry."""
@@ -162,8 +140,8 @@ class Session:
     def _hear_begin(self, heard: Heard, entry: Entry, message: Begin) -> None:
         if self._at[1]:
             self._say("broken", heard, f"begins at {self._here}, and not with the first entry of an epoch")
-        if self._cut >= _numbers(entry.entry):
-            self._say("broken", heard, f"begins at {self._here}, after it was cancelled up to {_id(self._cut)}")
+        if self._cut >= numbers_of(entry.entry):
+            self._say("broken", heard, f"begins at {self._here}, after it was cancelled up to {id_of(self._cut)}")
         if heard.delivered and not message.resumed_at:
             self._say("duplicated", heard, f"begins from its start at {self._here}, after {heard.delivered} samples")
         elif not message.resumed_at == entry.delivered == heard.delivered:
@@ -175,12 +153,17 @@ class Session:
         told = {"voice": message.voice, "encoding": message.encoding, "sample_rate": str(message.sample_rate)}
         if told != (asked := {name: heard.asked(name, DEFAULTS.get(name, told[name])) for name in told}):
             self._say("broken", heard, f"begins at {self._here} with {told}, and was to have {asked}")
+        if heard.was_fruitless(message):
+            self._found.reserved.append((heard.last_at, entry.at or 0))
         if heard.begins:
             is_same = message.attempt == heard.begins[-1].attempt and self._type_before in ("cancel", "begin")
             self._found.reopened += is_same
             self._found.takeovers += not is_same
+            self._found.takeovers_of_held += not is_same and heard.is_held
         heard.begins.append(message)
         heard.delivered = message.resumed_at
+        self._say_all("broken", heard, heard.segments.follow())
+        heard.lead.begin(message.attempt, entry.at or 0)
         self._speaking, self._epoch = heard, self._at[0]
 
     def _hear_audio(self, heard: Heard, entry: Entry, message: Audio) -> None:
@@ -197,18 +180,30 @@ class Session:
         if entry.delivered != message.pos + n_samples:
             says = f"delivered {entry.delivered}, and ends at {message.pos + n_samples}"
             self._say("gaps", heard, f"chunk {message.seq} says {says}")
-        if heard.chunks and _audio(heard.chunks[-1]).is_final:
+        if heard.chunks and audio_of(heard.chunks[-1]).is_final:
             self._say("gaps", heard, f"chunk {message.seq} comes after the final one")
-        self._hear_codes(heard, message.seq, entry.codes)
+        self._hear_codes(heard, message.seq, entry.codes, n_samples)
+        self._hear_lead(heard, entry, n_samples)
         heard.next_seq, heard.delivered = message.seq + 1, message.pos + n_samples
         heard.chunks.append(entry)
 
-    def _hear_codes(self, heard: Heard, seq: int, raw: bytes | None) -> None:
+    def _hear_lead(self, heard: Heard, entry: Entry, n_samples: int) -> None:
+        if not n_samples or entry.at is None:
+            return
+        lead_s = heard.lead.hear(entry.at, n_samples / int(heard.asked("sample_rate", DEFAULTS["sample_rate"])))
+        if heard.limit_s:
+            self._found.most_ahead_s = max(self._found.most_ahead_s, lead_s)
+        if heard.limit_s and lead_s > heard.limit_s + SLACK_S:
+            what = f"{self._here} was written {lead_s:.2f} s before its listener, of {heard.limit_s}"
+            self._found.far_ahead.append((entry.at, f"{self._session_id} {heard.job.job_id}: {what}"))
+
+    def _hear_codes(self, heard: Heard, seq: int, raw: bytes | None, n_samples: int) -> None:
         try:
             segment, first_frame, codes = unpack_codes(raw or b"")
         except WireError as error:
             self._say("broken", heard, f"the codes of chunk {seq} cannot be read: {error}")
             return
+        self._say_all("broken", heard, heard.segments.hear_audio(segment, n_samples > 0))
         if segment < max(heard.n_frames, default=0):
             self._say("broken", heard, f"chunk {seq} goes back to segment {segment}")
         n_known = heard.n_frames.setdefault(segment, 0)
@@ -224,18 +219,25 @@ class Session:
         if self._speaking is not heard or self._at[0] != self._epoch:
             self._say("broken", heard, f"{entry.type} at {self._here}, outside of what its begin opened")
         elif self._at[1] != self._before[1] + 1:
-            self._say("gaps", heard, f"{entry.type} at {self._here}, after {_id(self._before)}")
+            self._say("gaps", heard, f"{entry.type} at {self._here}, after {id_of(self._before)}")
 
     def _hear_end(self, heard: Heard, entry: Entry, message: Complete | Cancelled | Error) -> None:
         if isinstance(message, Complete):
             self._hear_complete(heard, entry, message)
         elif self._at[0] == self._epoch or self._at[1]:
             self._follows(heard, entry)
+        self._say_all("broken", heard, heard.segments.follow())
+        if self._at[0] != self._epoch:  # of an attempt that did not begin
+            self._found.reserved.append((heard.last_at, entry.at or 0))
+        spoken = None if isinstance(message, Error) else message.text_spoken
+        if spoken not in (None, heard.segments.text):
+            says = f"{spoken!r} was spoken, and the segments are {heard.segments.text!r}"
+            self._say("broken", heard, f"{entry.type} says {says}")
         n_samples = entry.delivered if isinstance(message, Error) else message.samples
         if not n_samples == entry.delivered == heard.delivered:
             says = f"{n_samples} samples, delivered {entry.delivered}"
             self._say("gaps", heard, f"{entry.type} says {says}, after {heard.delivered} samples")
-        if isinstance(message, Cancelled) and self._cancelled < _numbers(entry.entry):
+        if isinstance(message, Cancelled) and self._cancelled < numbers_of(entry.entry):
             self._say("lost", heard, f"cancelled at {self._here}, and nobody had cancelled {entry.entry}")
         heard.end = heard.end or entry
         if self._speaking is heard:
@@ -245,7 +247,7 @@ class Session:
         self._follows(heard, entry)
         if message.chunks != len(heard.chunks):
             self._say("gaps", heard, f"complete says {message.chunks} chunks, {len(heard.chunks)} were heard")
-        if not (heard.chunks and _audio(heard.chunks[-1]).is_final):
+        if not (heard.chunks and audio_of(heard.chunks[-1]).is_final):
             self._say("gaps", heard, "complete comes after a chunk that was not the final one")
         is_silent = message.finish == "silent"
         if is_silent is bool(message.samples) or (is_silent and len(heard.chunks) > 1):
@@ -278,20 +280,31 @@ class Session:
             self._say("lost", heard, f"has not ended; {said}")
         if not (heard.chunks or isinstance(end, Complete | Error)):
             return
+        if self._is_stalled(heard.job, end):
+            self._found.n_stalled += 1
+        elif isinstance(end, Complete) and heard.job.is_unfinished:
+            self._say("broken", heard, "is complete, and its text never ended")
         try:
-            pcm = expected.pcm(heard.job, heard.chunks)
+            speech = expected.speech(heard.job, heard.chunks)
         except WireError:  # codes that cannot be read; that was said
             return
         except JobError as error:
             if isinstance(end, Error) and end.code == error.code:
                 self._found.n_refused += 1
-            else:
+            elif not self._is_stalled(heard.job, end):
                 self._say("wrong", heard, f"was to be refused: {error.code}: {error}")
             return
-        if isinstance(end, Error) and not has_left:
+        if isinstance(end, Error) and not (has_left or self._is_stalled(heard.job, end)):
             self._say_failed(heard, f"ended by an error, {end.code}: {end.message}")
-        if heard.data != (pcm if isinstance(end, Complete) else pcm[: len(heard.data)]):
-            self._say("wrong", heard, difference(heard.data, pcm, heard.sample_type))
+        if heard.data != (speech.data if isinstance(end, Complete) else speech.data[: len(heard.data)]):
+            self._say("wrong", heard, difference(heard.data, speech.data, heard.sample_type))
+        if what := heard.segments.difference(speech.segments, isinstance(end, Complete)):
+            self._say("wrong", heard, what)
+
+    def _is_stalled(self, job: Published, end: Message | None) -> bool:
+        """Ended, as it had to, because its text did not go on."""
+        is_given_up = isinstance(end, Error) and end.code == ErrorCode.TEXT_STALLED
+        return is_given_up and job.writing is not None and job.writing.may_stall(TEXT_WAIT_S)
 
     def _say_overtaken(self, heard: Heard, what: str) -> None:
         if self._may_overtake:
@@ -305,29 +318,3 @@ class Session:
             self._say("lost", heard, what)
         else:
             self._found.excepted.append(f"{self._session_id} {heard.job.job_id}: {what} ({excepted.reason})")
-
-
-def difference(heard: bytes, expected: bytes, sample_type: np.dtype[Any]) -> str:
-    """How far what was heard is from what was expected, in a sentence."""
-    mine, its = (np.frombuffer(data, sample_type, len(data) // sample_type.itemsize) for data in (heard, expected))
-    n = min(len(mine), len(its))
-    off = np.flatnonzero(mine[:n] != its[:n])
-    if not len(off):
-        return f"{len(mine)} samples were heard, undisturbed there are {len(its)}"
-    most = np.abs(mine[off].astype(np.float64) - its[off].astype(np.float64)).max()
-    where = f"from sample {off[0]} to {off[-1]}, by at most {most:g}"
-    return f"{len(off)} of {len(mine)} samples differ, {where}; undisturbed there are {len(its)}"
-
-
-def _audio(entry: Entry) -> Audio:
-    assert isinstance(entry.message, Audio)
-    return entry.message
-
-
-def _numbers(entry_id: str) -> tuple[int, int]:
-    ms, _, seq = entry_id.partition("-")
-    return int(ms), int(seq or 0)
-
-
-def _id(numbers: tuple[int, int]) -> str:
-    return f"{numbers[0]}-{numbers[1]}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from tests.chaos.writing import Writing
 
 PLANTED = b"odd"  # a field of every entry that the driver itself writes into a session's stream
 
@@ -13,7 +15,7 @@ PLANTED = b"odd"  # a field of every entry that the driver itself writes into a 
 class Published:
     """One job, acknowledged by Redis. fields: as published, job_id among them: a publish repeated after a lost reply
     is the same job. entry_id: of the last acknowledged XADD. at_s: monotonic seconds of the acknowledgement. n_sent:
-    how often it was published at most, lost replies included.
+    how often it was published at most, lost replies included. writing: of an open text.
     """
 
     session_id: str
@@ -22,6 +24,12 @@ class Published:
     fields: Mapping[str, str]
     at_s: float
     n_sent: int = 1
+    writing: Writing | None = None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """An open text without an end."""
+        return self.writing is not None and not self.writing.has_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,11 @@ class Ledger:
         """Except this job from ending well, and no other."""
         before = self.excepted.get(job_id)
         self.excepted[job_id] = excepted if before is None else before.with_more(excepted)
+
+    def send_again(self, job: Published, n_times: int) -> None:
+        """Note that this job was published so many times more."""
+        at = next(n for n, one in enumerate(self.jobs) if one.job_id == job.job_id)
+        self.jobs[at] = replace(self.jobs[at], n_sent=self.jobs[at].n_sent + n_times)
 
     def by_session(self) -> dict[str, list[Published]]:
         sessions: dict[str, list[Published]] = {}

@@ -13,13 +13,16 @@ from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from schemas.jobs import SAMPLE_RATES, Encoding
 from tests.chaos.background import AWAY, Background
+from tests.chaos.follower import Follower
 from tests.chaos.ledger import Ledger, Published
 from tests.chaos.recorder import Recorder
+from tests.chaos.scribe import Scribe
 from tests.chaos.setups import Setup
+from tests.chaos.writing import Writing, draw_script
 from worker.stream.client import Client
 from worker.stream.keys import Keys
 from worker.stream.transport.address import Address
@@ -27,7 +30,10 @@ from worker.stream.transport.address import Address
 TURN_S = 0.25  # in which one job is published at most
 TTL_MS = 300_000  # nothing expires however long Redis is away
 CANCELS, LEAVES, SEEDED = 0.06, 0.05, 0.4  # the share of the jobs, of the sessions, of the jobs
+OPEN, CANCELS_OPEN, AGAIN = 0.35, 0.12, 0.06  # the share of the jobs, and of those with an open text
+FOLLOWED = 0.25  # the share of the sessions that a relay with hints follows, too
 NAMED = 0.7  # the share of the jobs that name their language
+AHEAD_MS = ("0", "3000", "3000", None, None)  # None for the worker's own
 WAIT_MS = 200  # for a replica to have a job
 PAUSE_S = 0.05
 AFTER_EVERY_JOB = f"{2**53}-0"  # an entry id
@@ -43,6 +49,8 @@ ENGLISH = (
     "Somebody with a blue umbrella will wait for you at the northern entrance. Should nobody be there, call the number "
     "on the back of your ticket. It is answered at every hour of the day, also on Sundays. I wish you a good journey, "
     "and better weather than we have here. If you like, I can tell you more about the sights along the way.",
+    'Dr. Fuji pays **$3.50** for [tea](https://example.org/a?b=c) at 7.30 p.m. (or so he *says*) 🍵. "Is it hot?" '
+    "asked the guest... No!\n\n- It is green\n- It is 80 °C, e.g. not `boiling`\n\nGood night — and see you soon.",
 )
 JAPANESE = (
     "はい。",
@@ -54,7 +62,7 @@ SEEDS = ("0", "5", str(2**63 - 1))
 EMPTY = " "  # ends as the error text_empty
 SILENT = ("…!", ":)", "---", "🎉")  # complete without a sample
 _TEXTS = [("English", text) for text in ENGLISH] + [("Japanese", text) for text in JAPANESE]
-_WEIGHTS = [1, 1, 1, 2, 3, 4, 4, 1, 1, 2, 3]
+_WEIGHTS = [1, 1, 1, 2, 3, 4, 4, 2, 1, 1, 2, 3]
 
 
 def draw_fields(draw: random.Random, session_id: str, job_id: str) -> dict[str, str]:
@@ -71,6 +79,8 @@ def draw_fields(draw: random.Random, session_id: str, job_id: str) -> dict[str, 
     }
     if draw.random() < NAMED:  # the others' scripts decide
         fields["language"] = language
+    if (ahead_ms := draw.choice(AHEAD_MS)) is not None:
+        fields["ahead_ms"] = ahead_ms
     return fields | ({"seed": draw.choice(SEEDS)} if draw.random() < SEEDED else {})
 
 
@@ -86,18 +96,22 @@ class Load(Background):
     """While entered, a thread of its own publishes; leaving waits for the cancels under way.
 
     depth: jobs that are kept unsettled, unless they end faster than one a turn; about two thirds are of different
-    sessions.
+    sessions. follower: another relay for some of the sessions.
     """
 
-    def __init__(self, setup: Setup, recorder: Recorder, draw: random.Random, depth: int) -> None:
+    def __init__(
+        self, setup: Setup, recorder: Recorder, draw: random.Random, depth: int, follower: Follower | None = None
+    ) -> None:
         super().__init__("load")
         self.ledger = Ledger()
         self.recorder = recorder
+        self._follower = follower
         self._n_of: Counter[str] = Counter()
         self._draw = draw
         self._depth = depth
         self._keys = Keys()
         self._client: Any = setup.client()
+        self._scribe = Scribe(setup)
         self._address = Address(setup.direct_url)
         self._n_replicas = int(setup.writes_may_be_lost)
         self._n_sessions = 0
@@ -106,8 +120,13 @@ class Load(Background):
         self._interrupters = ThreadPoolExecutor(4, "interrupter")
         self._interruptions: list[Future[None]] = []
 
+    def __enter__(self) -> Self:
+        self._scribe.__enter__()
+        return super().__enter__()
+
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
+        self._scribe.__exit__(*error)
         self._interrupters.shutdown(cancel_futures=self.is_broken_off)
         self._client.close()
         if not self.is_broken_off:
@@ -129,16 +148,21 @@ class Load(Background):
         if len(self._talking) < self._depth * 2 // 3:
             self._n_sessions += 1
             session_id = f"session-{self._n_sessions}"
-            self._talking.append(_Session(session_id, self._draw.randint(1, 5), self._draw.random() < LEAVES))
+            session = _Session(session_id, self._draw.randint(1, 5), self._draw.random() < LEAVES)
+            self._talking.append(session)
+            if self._draw.random() < FOLLOWED and not session.leaves and self._follower is not None:
+                self._follower.follow(session_id)
         return self._draw.choice(self._talking)
 
     def _speak(self, session: _Session) -> None:
         session_id = session.session_id
-        entry_id = self.publish_for(session_id, self._draw).entry_id
-        session.entry_ids.append(entry_id)
-        if self._draw.random() < CANCELS:
-            upto = self._draw.choice([entry_id, entry_id, *session.entry_ids])
+        job = self.publish_for(session_id, self._draw)
+        session.entry_ids.append(job.entry_id)
+        if self._draw.random() < (CANCELS if job.writing is None else CANCELS_OPEN):
+            upto = self._draw.choice([job.entry_id, job.entry_id, *session.entry_ids])
             self._later(partial(self._cancel, session_id, upto))
+        if job.writing is not None and job.writing.script.has_end and self._draw.random() < AGAIN:
+            self._later(partial(self._publish_again, job))
         if len(session.entry_ids) == session.n_jobs:
             self._talking.remove(session)
             if session.leaves:
@@ -148,16 +172,30 @@ class Load(Background):
         """Of the next job that is published for it."""
         return f"{session_id}-{self._n_of[session_id]}"
 
-    def publish_for(self, session_id: str, draw: random.Random) -> Published:
-        """One more job, also from another thread for a session of its own. Returns when it is acknowledged."""
+    def publish_for(self, session_id: str, draw: random.Random, open_share: float = OPEN) -> Published:
+        """One more job, also from another thread for a session of its own. Returns when it is acknowledged.
+
+        open_share: how probable an open text is.
+        """
         self.recorder.add(session_id)
         job_id = self.next_job_id(session_id)
         fields = draw_fields(draw, session_id, job_id)
+        text_key, writing = self._keys.text(session_id, job_id), None
+        if draw.random() < open_share:
+            writing = Writing(draw_script(draw, fields.pop("text")), time.monotonic())
+            fields["text_from"] = "stream"
+            self._scribe.begin(text_key, writing)
         entry_id, n_sent = self._publish(fields)
         self._n_of[session_id] += 1
-        job = Published(session_id, job_id, entry_id, fields, time.monotonic(), n_sent)
+        job = Published(session_id, job_id, entry_id, fields, time.monotonic(), n_sent, writing)
         self.ledger.jobs.append(job)
+        if writing is not None:
+            self._scribe.go_on(text_key, writing)
         return job
+
+    def _publish_again(self, job: Published) -> None:
+        """As a producer does that has lost its connection."""
+        self.ledger.send_again(job, self._publish(dict(job.fields))[1])
 
     def _publish(self, fields: dict[str, str]) -> tuple[str, int]:
         """Until it is acknowledged, by a replica too where the server alone may lose it: always the same job.

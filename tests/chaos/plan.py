@@ -10,6 +10,8 @@ from typing import Literal
 
 DEFAULT_MINUTES = 4.0
 LEASE_MS = 2000
+TEXT_WAIT_S = 4.0  # of the workers: longer than any producer takes that is not held up
+AHEAD_MS = 15_000  # the workers' own
 
 # In a run of the default length.
 WANTED = {"jobs": 400, "kills": 50, "stops": 30, "restarts": 5}
@@ -52,6 +54,7 @@ KINDS: Mapping[str, Kind] = {
     "odd_seen": Kind(5, "none", needs=DAMAGE),
     "odd_job_field": Kind(8, "none", needs=DAMAGE),
     "odd_session_key": Kind(8, "none", needs=DAMAGE),
+    "odd_text": Kind(8, "none", needs=DAMAGE),  # in place of the stream of an open text, or in it
     "odd_entry": Kind(6, "none", needs=DAMAGE),  # in a session's stream
     "stranger": Kind(12, "all", needs=DAMAGE),  # at the group
     "latency": Kind(4, "all", (1.0, 4.0), needs=PROXY | DAMAGE),

@@ -16,6 +16,7 @@ LOGIN = f"{USER}:{PASSWORD}@"
 TAKEN = (
     ("-@write",), ("-@read",), ("-@scripting",), ("-evalsha",), ("-xadd",), ("-xclaim",), ("-xread",), ("-time",),
     ("resetkeys",), ("resetkeys", "~other:*"), ("resetkeys", "~makima:{speak}:*"), ("-@all", "+ping"),
+    ("resetchannels",), ("-publish", "-spublish"), ("resetkeys", "~makima:{speak}:*", "~makima:{*}:audio"),
 )  # fmt: skip
 
 

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.errors import ErrorCode, JobError
-from schemas.messages import Audio, Begin, Cancelled, Complete, Error, Message
+from schemas.messages import Audio, Begin, Cancelled, Complete, Error, Message, SegmentStart
 from schemas.wire import Entry, pack, pack_codes, stream_fields, unpack, unpack_codes
 from tests.chaos.check import NOTHING, Aftermath, Findings, check
 from tests.chaos.ledger import Ledger, Published
+from tests.chaos.segments import Place
+from tests.chaos.undisturbed import Speech
+from tests.chaos.writing import Piece, Script, Writing
 
 Fields = dict[bytes, bytes]
+TEXTS = ("Hello.", "And goodbye.")  # of a job's segments
 CHUNK = [bytes(7 * seq + n for n in range(64)) for seq in range(4)]  # the codes, and so the samples, of a chunk
 
 
 class Spoken:
-    """Of these made-up jobs a frame's 16 samples are its 16 codes."""
+    """Of these made-up jobs a frame's 16 samples are its 16 codes, and the text of a segment is its number."""
 
-    def pcm(self, job: Published, chunks: Sequence[Entry]) -> bytes:
-        if not job.fields["text"]:
+    def speech(self, job: Published, chunks: Sequence[Entry]) -> Speech:
+        if not job.fields.get("text", "open"):
             raise JobError(ErrorCode.TEXT_EMPTY, "text is empty", "text")
-        return b"".join(unpack_codes(chunk.codes or b"")[2] for chunk in chunks)
+        data, places = b"", list[Place]()
+        for chunk in chunks:
+            segment, _, codes = unpack_codes(chunk.codes or b"")
+            if codes and segment == len(places):
+                places.append((len(data) // 2, TEXTS[segment]))
+            data += codes
+        return Speech(data, tuple(places))
 
 
 @dataclass(slots=True)
@@ -35,6 +45,14 @@ class Stage:
     n: int = 0
     n_chunks: dict[str, int] = field(default_factory=dict)
     n_samples: dict[str, int] = field(default_factory=dict)
+    n_segments: dict[str, int] = field(default_factory=dict)
+    at_ms: int = 1_000_000
+
+    def publish_open(self, name: str, *pieces: Mapping[bytes, bytes]) -> None:
+        """An open text, written at once; without an end where no piece has one."""
+        fields = {"session_id": "s", "job_id": name, "text_from": "stream", "seed": "7"}
+        writing = Writing(Script([Piece(0.0, one) for one in pieces], 0), 0.0, [(one, 0.0, 0.0) for one in pieces])
+        self.ledger.jobs.append(Published("s", name, f"{len(self.ledger.jobs) + 1}-0", fields, 0.0, writing=writing))
 
     def publish(self, *names: str, **fields: str) -> None:
         for name in names:
@@ -52,9 +70,15 @@ class Stage:
 
     def audio(self, job: str, segment: int, first_frame: int, is_final: bool = False) -> None:
         seq, pos = self.n_chunks.get(job, 0), self.n_samples[job]
+        if segment == self.n_segments.get(job, 0):
+            self.segment(job, segment, pos)
         body = Audio(job_id=job, session_id="s", seq=seq, pos=pos, data=CHUNK[seq], is_final=is_final)
         self.n_chunks[job], self.n_samples[job] = seq + 1, pos + 32
         self.write(body, codes=pack_codes(segment, first_frame, CHUNK[seq]))
+
+    def segment(self, job: str, index: int, pos: int) -> None:
+        self.n_segments[job] = index + 1
+        self.write(SegmentStart(job_id=job, session_id="s", index=index, pos=pos, text=TEXTS[index]))
 
     def silence(self, job: str, is_final: bool) -> None:
         seq = self.n_chunks.get(job, 0)
@@ -66,7 +90,7 @@ class Stage:
         body = Complete(
             job_id=job, session_id="s", finish="stop", samples=self.n_samples[job], chunks=self.n_chunks[job],
             audio_ms=1, queue_ms=1, first_audio_ms=1, leading_silence_ms=0, rtf=0.5, seed=7, voice="placeholder",
-            model="made up", text_spoken="Hello.",
+            model="made up", text_spoken=" ".join(TEXTS[: self.n_segments.get(job, 0)]),
         )  # fmt: skip
         self.write(body)
 
@@ -89,16 +113,18 @@ class Stage:
             word if isinstance(word, bytes) else str(word).encode()
             for word in stream_fields(body, entry_id, self.n_samples.get(body.job_id, 0), codes)
         ]
-        self._keep(f"{body.job_id} {body.type}", dict(zip(flat[::2], flat[1::2], strict=True)))
+        self.at_ms += 100
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        self._keep(f"{body.job_id} {body.type}", fields | {b"at": b"%d" % self.at_ms})
 
     def _keep(self, name: str, fields: Fields) -> None:
         n = sum(known.startswith(name) for known in self.entries)
         self.entries[f"{name} {n}"] = (f"{self.epoch}-{self.n}".encode(), fields)
 
     def alter(self, name: str, **changes: Any) -> None:
-        """Change an entry's body; `id` its stream id, `entry`, `delivered` and `codes` the fields beside the body."""
+        """Change an entry's body; `id` its stream id, `entry`, `delivered`, `codes`, `at` those beside."""
         stream_id, raw = self.entries[name]
-        beside = {key: changes.pop(key) for key in ("entry", "delivered", "codes") if key in changes}
+        beside = {key: changes.pop(key) for key in ("entry", "delivered", "codes", "at") if key in changes}
         stream_id = changes.pop("id", stream_id)
         raw = raw | {key.encode(): value for key, value in beside.items()}
         if changes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
@@ -17,8 +17,8 @@ FAULTS = (
 )  # fmt: skip
 DAMAGE = (
     "odd_members", "odd_records", "other_types", "keys_deleted", "exhausted", "odd_seen", "odd_job_fields",
-    "odd_session_keys", "odd_entries", "strangers", "tomorrows_doings", "latencies", "http_answers", "rights_taken",
-    "clocks_set",
+    "odd_session_keys", "odd_entries", "odd_texts", "strangers", "tomorrows_doings", "latencies", "http_answers",
+    "rights_taken", "clocks_set",
 )  # fmt: skip
 N_SHOWN = 20
 
@@ -26,7 +26,7 @@ N_SHOWN = 20
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run that is over. left_behind: what `check_left_behind` found. takeovers_ms: how long each take-over took.
-    skipped: a sentence for each kind of damage that could not be done here.
+    skipped: a sentence for each kind of damage that could not be done here. hinted: what a relay with hints counted.
     """
 
     setup: str
@@ -39,6 +39,7 @@ class Run:
     takeovers_ms: Sequence[float] = ()
     has_damage: bool = False
     skipped: Sequence[str] = ()
+    hinted: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def violations(self) -> list[str]:
@@ -59,13 +60,19 @@ def figures(run: Run) -> dict[str, Any]:
         "silent": found.n_silent,
         "cancelled": found.n_cancelled,
         "refused": found.n_refused,
+        "open_texts": found.n_open,
+        "stalled": found.n_stalled,
         "excepted": len(found.excepted),
         "excepted_orders": len(found.excepted_orders),
         **dict.fromkeys(FAULTS + (DAMAGE if run.has_damage else ()), 0),
         **run.ledger.faults,
         "takeovers": found.takeovers,
+        "takeovers_of_held": found.takeovers_of_held,
         "repeated": found.repeated,
+        **run.hinted,
         "reopened": found.reopened,
+        "hurried": found.n_hurried,
+        "most_ahead_ms": round(1000 * found.most_ahead_s),
         "takeover_ms_p50": percentile(run.takeovers_ms, 0.50),
         "takeover_ms_p95": percentile(run.takeovers_ms, 0.95),
         "takeover_ms_max": percentile(run.takeovers_ms, 1.0),

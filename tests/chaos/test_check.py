@@ -11,6 +11,7 @@ import redis
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from schemas.messages import SegmentStart
 from schemas.wire import pack_codes
 from tests.chaos.check import check, check_left_behind
 from tests.chaos.ledger import Published
@@ -119,6 +120,22 @@ def test_nothing_is_found_in_a_job_with_nothing_to_speak() -> None:
     assert stage.check().violations == []
 
 
+def test_how_far_ahead_a_worker_is_begins_anew_with_each_attempt() -> None:
+    stage = good()
+    _write_four_seconds_at_once(stage, attempt=2)
+    found = stage.check()
+    assert (found.ahead, found.takeovers_of_held) == ([], 1)
+
+
+def test_a_worker_on_which_a_suspect_perhaps_waits_holds_no_speech() -> None:
+    stage = good()
+    _write_four_seconds_at_once(stage)
+    stage.publish("g")
+    stage.begin("g", attempt=3)
+    found = stage.check()
+    assert (found.ahead, found.n_hurried) == ([], 1)
+
+
 def _add_to_the_body(stage: Stage) -> None:
     raw = stage.entries["a audio 1"][1]
     raw[b"data"] = bytes([raw[b"data"][0] + 1]) + raw[b"data"][1:] + b"\xa1x\x01"
@@ -129,6 +146,31 @@ def _write(**fields: bytes) -> Callable[[Stage], None]:
     return lambda stage: stage.entries.update(last=(b"9999-0", raw))
 
 
+def _write_four_seconds_at_once(stage: Stage, attempt: int = 1) -> None:
+    """And the next chunk a tenth of a second later, or the next attempt's."""
+    stage.publish("f", ahead_ms="3000")
+    stage.begin("f")
+    stage.audio("f", 0, 0)
+    if attempt > 1:
+        stage.begin("f", attempt)
+    stage.audio("f", 0, 2, is_final=True)
+    stage.alter("f audio 0", data=bytes(192_000))
+
+
+def _begin_a_segment_and(what: str) -> Callable[[Stage], None]:
+    def spoil(stage: Stage) -> None:
+        _publish_and_begin("f")(stage)
+        stage.segment("f", 0, 0)
+        if what == "end":
+            stage.error("f", "internal")
+        elif what == "begin anew":
+            stage.begin("f", attempt=2)
+        else:
+            stage.write(SegmentStart(job_id="f", session_id="s", index=0, pos=0, text="Bye."))
+
+    return spoil
+
+
 RULES: list[tuple[str, str, Callable[[Stage], None]]] = [
     ("lost", "s a: has not ended; 2 begins and 4 chunks", lambda s: s.drop("a complete 0")),
     ("lost", "s c: has not ended; 0 begins and 0 chunks", lambda s: s.drop("c cancelled 0")),
@@ -137,13 +179,13 @@ RULES: list[tuple[str, str, Callable[[Stage], None]]] = [
     ("duplicated", "s d: complete at 1100-1, after its end by complete", lambda s: s.complete("d")),
     ("duplicated", "s a: begins from its start at 1020-0, after 64 samples",
      lambda s: s.alter("a begin 1", resumed_at=0, resumed_by=None, delivered=b"0")),
-    ("duplicated", "s a: chunk 0 comes again at 1010-2", lambda s: s.alter("a audio 1", seq=0)),
+    ("duplicated", "s a: chunk 0 comes again at 1010-3", lambda s: s.alter("a audio 1", seq=0)),
     ("duplicated", "s a: chunk 2 has codes of segment 0 from frame 2 on, after 4",
      lambda s: s.alter("a audio 2", codes=pack_codes(0, 2, CHUNK[2]))),
     ("gaps", "s a: chunk 2 has codes of segment 0 from frame 4 on, after 2",
      lambda s: s.alter("a audio 1", codes=pack_codes(0, 2, b""))),
-    ("gaps", "s a: audio at 1010-3, after 1010-1", lambda s: s.alter("a audio 1", id=b"1010-3")),
-    ("gaps", "s a: chunk 1 comes at 1010-2, not 0", lambda s: s.drop("a audio 0")),
+    ("gaps", "s a: audio at 1010-4, after 1010-2", lambda s: s.alter("a audio 1", id=b"1010-4")),
+    ("gaps", "s a: chunk 1 comes at 1010-3, not 0", lambda s: s.drop("a audio 0")),
     ("gaps", "s a: chunk 1 begins at 33, after 32 samples", lambda s: s.alter("a audio 1", pos=33)),
     ("gaps", "s a: chunk 1 says delivered 65, and ends at 64", lambda s: s.alter("a audio 1", delivered=b"65")),
     ("gaps", "s a: complete says 127 samples, delivered 128", lambda s: s.alter("a complete 0", samples=127)),
@@ -160,14 +202,14 @@ RULES: list[tuple[str, str, Callable[[Stage], None]]] = [
      lambda s: s.alter("b audio 0", data=CHUNK[0] + b"..")),
     ("wrong", "s e: was to be refused: text_empty", _refuse_with_another_code),
     ("wrong", "s e: was to be refused: text_empty", _speak_what_was_to_be_refused),
-    ("broken", "s: 1010-2 comes after 1100-0", lambda s: s.entries.update(last=s.entries["a audio 1"])),
+    ("broken", "s: 1010-3 comes after 1100-0", lambda s: s.entries.update(last=s.entries["a audio 1"])),
     ("broken", "s: 9999-0 cannot be read: not one msgpack map", _write(type=b"audio", data=b"\xc1")),
     ("broken", "s: 9999-0 is neither message nor cancel: 'news'", _write(type=b"news")),
     ("broken", "s: 9999-0 is neither message nor cancel: 'cancel'", _write(type=b"cancel", upto=b"all")),
     ("broken", "s: begin at 1110-0, of a job nobody published: f", lambda s: s.begin("f")),
-    ("broken", "s a: 1010-2 names the session t", lambda s: s.alter("a audio 1", session_id="t")),
-    ("broken", "s a: the body of 1010-2 is not written as the contract has it", _add_to_the_body),
-    ("broken", "s a: 1010-2 is of 7-0, those before of 1-0", lambda s: s.alter("a audio 1", entry=b"7-0")),
+    ("broken", "s a: 1010-3 names the session t", lambda s: s.alter("a audio 1", session_id="t")),
+    ("broken", "s a: the body of 1010-3 is not written as the contract has it", _add_to_the_body),
+    ("broken", "s a: 1010-3 is of 7-0, those before of 1-0", lambda s: s.alter("a audio 1", entry=b"7-0")),
     ("broken", "s g: begin at 1120-0 while f is spoken", _publish_and_begin("f", "g")),
     ("broken", "s f: is heard after g, which was published after it", _speak("g", "f")),
     ("broken", "s b: begins at 1030-1, and not with", lambda s: s.alter("b begin 0", id=b"1030-1")),
@@ -188,9 +230,26 @@ RULES: list[tuple[str, str, Callable[[Stage], None]]] = [
     ("broken", "s a: chunk 1 has 63 bytes: no whole samples", lambda s: s.alter("a audio 1", data=CHUNK[1][1:])),
     ("broken", "s a: the codes of chunk 1 cannot be read", _without_codes),
     ("broken", "s f: chunk 1 goes back to segment 0", _go_back_to_a_segment),
-    ("broken", "s a: audio at 1010-1, outside of what its begin opened", lambda s: s.drop("a begin 0")),
+    ("broken", "s a: audio at 1010-2, outside of what its begin opened", lambda s: s.drop("a begin 0")),
     ("broken", "s b: cancelled at 1050-1, outside", lambda s: s.alter("b cancelled 0", id=b"1050-1")),
     ("broken", "s d: audio at 1090-1, outside of what its begin opened", lambda s: s.drop("d begin 1")),
+    ("broken", "s a: audio at 1010-3 has no at", lambda s: s.alter("a audio 1", at=b"")),
+    ("ahead", "s f: 1110-3 was written 3.90 s before its listener, of 3.0", _write_four_seconds_at_once),
+    ("broken", "s a: segment 1 comes after 0 segments", lambda s: s.alter("a segment 0", index=1)),
+    ("broken", "s a: segment 1 was to begin, and samples of segment 0 came", lambda s: s.alter("a segment 0", index=1)),
+    ("broken", "s a: segment 0 is to begin at 1, after 0 samples", lambda s: s.alter("a segment 0", pos=1)),
+    ("broken", "s a: segment 1 begins at 0, the one before at 0", lambda s: s.alter("a segment 1", pos=0)),
+    ("broken", "s a: samples of segment 1 came, of 1 that have begun", lambda s: s.drop("a segment 1")),
+    ("broken", "s f: segment 0 begins without samples", _begin_a_segment_and("end")),
+    ("broken", "s f: segment 0 begins without samples", _begin_a_segment_and("begin anew")),
+    ("broken", "s f: segment 0 is (0, 'Bye.') now, and was (0, 'Hello.')", _begin_a_segment_and("change it")),
+    ("broken", "s a: complete says 'Hello.' was spoken, and the segments are 'Hello. And goodbye.'",
+     lambda s: s.alter("a complete 0", text_spoken="Hello.")),
+    ("broken", "s b: cancelled says 'Bye.' was spoken", lambda s: s.alter("b cancelled 0", text_spoken="Bye.")),
+    ("wrong", "s d: segment 0 is (0, 'Hallo.'), undisturbed it is (0, 'Hello.')",
+     lambda s: s.alter("d segment 0", text="Hallo.")),
+    ("wrong", "s b: segment 0 is (0, 'Hallo.'), undisturbed it is (0, 'Hello.')",
+     lambda s: s.alter("b segment 0", text="Hallo.")),
 ]  # fmt: skip
 
 
@@ -241,7 +300,7 @@ def _move(stage: Stage, names: st.SearchStrategy[str], data: st.DataObject) -> N
 def _flip_a_byte(stage: Stage, names: st.SearchStrategy[str], data: st.DataObject) -> None:
     name = data.draw(names.filter(lambda name: "audio" in name))
     stream_id, raw = stage.entries[name]
-    key = data.draw(st.sampled_from(sorted(raw)))
+    key = data.draw(st.sampled_from(sorted(raw.keys() - {b"at"})))
     first = 2 if key == b"codes" else 0  # a segment of which nothing is heard leaves no trace
     at = data.draw(st.integers(first, len(raw[key]) - 1))
     flipped = bytearray(raw[key])

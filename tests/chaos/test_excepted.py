@@ -139,3 +139,42 @@ def test_dead_letters_are_read_wherever_they_were_put(valkey: redis.Redis) -> No
     valkey.xadd(KEYS.bell, {"job_id": "c", "dead_reason": "none"})
     assert set(read_letters(valkey, KEYS)) == {"a", "b"}
     valkey.flushall()
+
+
+UNFINISHED, FINISHED = {b"text": b"Hello."}, {b"text": b"Hello.", b"end": b"1"}
+
+
+def test_a_text_without_an_end_stalls_and_one_with_an_end_does_not() -> None:
+    stage = good()
+    for job, piece in (("f", UNFINISHED), ("g", FINISHED)):
+        stage.publish_open(job, piece)
+        stage.begin(job)
+        stage.audio(job, 0, 0)
+        stage.error(job, "text_stalled")
+    found = stage.check()
+    assert found.violations == ["lost: s g: ended by an error, text_stalled: publish it anew"]
+    assert (found.n_open, found.n_stalled, found.excepted) == (2, 1, [])
+    stage.alter("f audio 0", data=bytes([8]) + CHUNK[0][1:])
+    assert [sentence.split(":")[0] for sentence in stage.check().wrong] == ["s f"], (
+        "what was spoken is right nevertheless"
+    )
+
+
+def test_a_text_without_an_end_is_not_complete() -> None:
+    stage = good()
+    stage.publish_open("f", UNFINISHED)
+    stage.begin("f")
+    stage.audio("f", 0, 0, is_final=True)
+    stage.complete("f")
+    assert stage.check().violations == ["broken: s f: is complete, and its text never ended"]
+
+
+def test_a_text_that_came_late_may_have_stalled() -> None:
+    stage = good()
+    stage.publish_open("f", UNFINISHED, {b"end": b"1"})
+    writing = stage.ledger.jobs[-1].writing
+    assert writing is not None
+    writing.acknowledged[1] = ({b"end": b"1"}, 60.0, 60.1)
+    stage.begin("f")
+    stage.error("f", "text_stalled")
+    assert stage.check().violations == []

@@ -70,7 +70,7 @@ def test_it_goes_on_once_another_workers_chunk_or_the_end_is_heard() -> None:
     stage.complete("a")
     stage.begin("b")
     heard: list[Heard] = [(stream_id, raw, 0.0) for stream_id, raw in stage.entries.values()]
-    assert [goes_on(heard[:n], "1-0", at_ms=1010) for n in range(len(heard) + 1)] == [False] * 4 + [True] * 3
+    assert [goes_on(heard[:n], "1-0", at_ms=1010) for n in range(len(heard) + 1)] == [False] * 5 + [True] * 3
     assert goes_on(heard, "1-0", at_ms=9999)
     assert not goes_on(heard, "2-0", at_ms=1010)
 

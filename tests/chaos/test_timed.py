@@ -23,7 +23,7 @@ def _taken_over() -> list[Heard]:
     stage.audio("a", 1, 0)
     stage.audio("a", 1, 2, is_final=True)
     stage.complete("a")
-    times = (10.0, 11.0, 11.5, 14.0, 14.5, 15.5, 15.75)
+    times = (10.0, 11.0, 11.0, 11.5, 14.0, 14.5, 14.5, 15.5, 15.75)
     return [(stream_id, raw, at) for (stream_id, raw), at in zip(stage.entries.values(), times, strict=True)]
 
 

@@ -126,15 +126,15 @@ async def test_a_wrong_sample_of_a_real_worker_is_found(stage: Stage, valkey_ser
         await stage.until_all_ended()
     [job] = stage.ledger.jobs
     stage.ledger.jobs = [replace(job, fields={**job.fields, "text": "Hello dear."})]
-    [sentence] = (await stage.check(preview)).violations
-    assert sentence.startswith("wrong: s a: ")
+    found = await stage.check(preview)
+    assert len(found.violations) == len(found.wrong) == 2, "its samples and its segment"
 
 
 def test_what_cannot_be_spoken_is_refused_each_time(preview: Preview) -> None:
     job = Published("s", "a", "1-0", {"session_id": "s", "job_id": "a", "text": "Hello.", "v": "9"}, 0.0)
     for _ in range(2):
         with pytest.raises(JobError, match="9"):
-            preview.pcm(job)
+            preview.speech(job)
 
 
 @pytest.mark.slow

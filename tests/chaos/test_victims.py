@@ -17,6 +17,7 @@ from tests.conftest import Server
 from worker.stream.keys import Keys
 
 KEYS = Keys()
+N_TEXT_DAMAGES = 9
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ class Story:
     def _next_job_id(self, session_id: str) -> str:
         return f"{session_id}-{len(self.ledger.by_session().get(session_id, []))}"
 
-    def _publish(self, session_id: str, draw: random.Random) -> Published:
+    def _publish(self, session_id: str, draw: random.Random, open_share: float = 0.0) -> Published:
         job_id = self._next_job_id(session_id)
         job = Published(session_id, job_id, f"{len(self.ledger.jobs) + 1}-0", {"job_id": job_id}, 0.0)
         self.ledger.jobs.append(job)
@@ -180,3 +181,21 @@ def test_a_job_that_another_program_has_seen_may_fail_only_where_that_looks_true
         if story.excepted:
             assert story.type_of(key) == "string"
     assert failing == {True, False}
+
+
+def test_each_text_is_damaged_in_its_turn_and_only_its_own_job_may_fail(valkey: redis.Redis) -> None:
+    story = Story(valkey, 1)
+    for n in range(1, N_TEXT_DAMAGES + 1):
+        key = KEYS.text(f"victim-{n}", f"victim-{n}-0")
+        valkey.xadd(key, {"text": "Hello."})
+        valkey.expire(key, 60)
+        assert story.victims.odd_text()
+        assert story.excepted.keys() == {f"victim-{one}-0" for one in range(1, n)}, "nothing is damaged yet"
+        story.go_on()
+        entries: Any = valkey.xrange(key) if story.type_of(key) == "stream" else []
+        assert entries != [(b"1-0", {b"text": b"Hello."})]
+        assert story.excepted[f"victim-{n}-0"] == (True, False)
+        assert valkey.ttl(key) != -1
+    whats = {note.rpartition(": ")[2] for note in story.notes}
+    assert {"deleted", "expired", "trimmed", "exhausted"} < whats
+    assert len(whats) == N_TEXT_DAMAGES

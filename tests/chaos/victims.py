@@ -26,6 +26,18 @@ JOB_TTL_MS = 600_000
 FIELDS = ("fence", "began", "end", "base")
 TYPES = {"audio": "stream", "cut": "stream", "job": "hash"}
 
+TEXT_DAMAGES: dict[str, Callable[[str], tuple[bytes | str | int, ...]]] = {
+    "expired": lambda key: ("PEXPIRE", key, 1),
+    "deleted": lambda key: ("DEL", key),
+    "trimmed": lambda key: ("XTRIM", key, "MAXLEN", 0),
+    "exhausted": lambda key: ("XADD", key, odd.ENDLESS, "odd", "1"),
+    "no UTF-8": lambda key: ("XADD", key, "*", "text", odd.BINARY),
+    "odd marks": lambda key: ("XADD", key, "*", "flush", "yes", "end", "0"),
+    "ended": lambda key: ("XADD", key, "*", "end", "1"),
+    "a long piece": lambda key: ("XADD", key, "*", "text", b"x" * 1_000_000),
+}
+TEXT_TTL_MS = 600_000
+
 Later = Callable[[float, Callable[[], bool | None]], None]
 
 
@@ -47,6 +59,7 @@ class Victims:
         self._numbers = count(1)
         self._key_turns = turns(draw, [*TYPES])
         self._field_turns = turns(draw, FIELDS)
+        self._text_turns = turns(draw, ("another type", *TEXT_DAMAGES))
         self._entry_turns = turns(draw, ("delivered", "data", "codes", "entry", "absurd id", "unknown type"))
 
     def odd_session_key(self) -> bool:
@@ -71,6 +84,14 @@ class Victims:
         if name != "absurd id":
             self._load.publish_for(session_id, self._draw)
         self._later(self._draw.uniform(0.5, 2.5), partial(self._write_entry, job, name))
+        return True
+
+    def odd_text(self) -> bool:
+        """With the stream of a text that is being written, or was written already; a second job waits."""
+        session_id, what = self._new(), next(self._text_turns)
+        job = self._load.publish_for(session_id, self._draw, open_share=1.0)
+        self._load.publish_for(session_id, self._draw)
+        self._later(self._draw.uniform(0, 2.5), partial(self._damage_text, job, what))
         return True
 
     def odd_seen(self) -> bool:
@@ -131,6 +152,22 @@ class Victims:
 
     def _publish(self, session_id: str) -> None:
         self._load.publish_for(session_id, self._draw)
+
+    def _damage_text(self, job: Published, what: str) -> None:
+        key = self._keys.text(job.session_id, job.job_id)
+        self._ledger.let_fail(job.job_id, Excepted("its text's stream", is_spoilt=True))
+        if what == "another type":
+            kind, make = odd.other_type(self._draw, "stream")
+            with self._client.pipeline(transaction=False) as pipeline:
+                pipeline.delete(key)
+                pipeline.execute_command(*make(key))
+                pipeline.pexpire(key, TEXT_TTL_MS)
+                pipeline.execute()
+            what = kind
+        else:
+            self._client.execute_command(*TEXT_DAMAGES[what](key))
+            self._client.pexpire(key, TEXT_TTL_MS if what != "expired" else 1)
+        self._note("odd_texts", f"{key}: {what}")
 
     def _write_field(self, job: Published, name: str) -> None:
         key, value = self._keys.job(job.session_id, job.entry_id), odd.odd_number(self._draw, self._now_ms())
