@@ -117,7 +117,8 @@ async def test_a_take_over_is_a_second_span_of_the_trace_linked_to_the_first(
 ) -> None:
     traceparent = f"00-{'ab' * 16}-{'cd' * 8}-01"
     async with running(settings, ToneEngine(frame_s=0.03), tracing=spans.tracing) as first:
-        entry_id = await client.publish(job_fields("s1", SECRET, traceparent=traceparent))
+        long = SECRET * 3  # longer than a lease
+        entry_id = await client.publish(job_fields("s1", long, traceparent=traceparent))
         await eventually(lambda: valkey.xlen(KEYS.audio("s1")) > 3)
         async with running(settings, ToneEngine(frame_s=0.03), tracing=spans.tracing):
             first._heartbeat.stop()  # as if its machine had lost the network
