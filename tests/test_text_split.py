@@ -41,6 +41,7 @@ def test_a_text_cut_anywhere_gives_the_same_segments(text: str, language: str, c
 
 
 @given(texts, languages)
+@example("I have been told of antidisestablishmentarianism and of much more than that, 안녕. Hello", "English")
 def test_a_text_fed_letter_by_letter_gives_the_same_segments(text: str, language: str) -> None:
     splitter = Splitter(language)
     segments = [segment for char in text for segment in splitter.feed(char)]

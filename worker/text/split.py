@@ -164,13 +164,20 @@ class Splitter:
         if self._is_first and (is_open or is_whole):
             sentence_limit = min(furthest, self._known_until(window.text) if is_open else n_chars - 1)
         best, is_decided = self._best(window, limit, sentence_limit)
-        if is_decided:
+        if is_decided and not (is_open and best is not None and self._may_end_earlier(window, limit, best)):
             return best
         if furthest == n_chars:
             return n_chars if is_whole else None
         if is_open and limit < furthest:
             return None
         return best if best is not None else _hard_cut(window.text, limit)
+
+    def _may_end_earlier(self, window: _Window, limit: int, end: int) -> bool:
+        """True where a longer rest would give a first segment up to a clause that lies before this sentence's end."""
+        early = window.reach(self._first_chars)
+        if not (self._is_first and end > max(limit, early)):
+            return False
+        return any(limit < at < end and rank <= Rank.MINOR for at, rank, _ in marks(window.text, end, self._language))
 
     def _known_until(self, text: str) -> int:
         """The index up to which it is known where sentences end."""
