@@ -57,8 +57,8 @@ BREAKS = {
     ),
     "a segment's entry alone": (
         "append",
-        "hint(add({ unpack(ARGV, chunk) }))",
-        "if chunk == 7 then add({ unpack(ARGV, 7) }) end",
+        "hint(add(ARGV, chunk))",
+        "if chunk == 7 then add(ARGV, 7) end",
     ),
     "begin without its fence": ("begin", "record.fence > tonumber(fence)", "false"),
     "end without its mark": ("end", "if record.kind then", "if false then"),

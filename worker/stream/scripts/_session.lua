@@ -54,11 +54,12 @@ local function renew_all()
   renew_text()
 end
 
--- Adds an entry to the audio stream. words: its ID and flat fields; `at`, the server time in ms, becomes the last field.
-local function add(words)
-  words[#words + 1] = 'at'
-  words[#words + 1] = string.format('%.0f', now())
-  return redis.call('XADD', audio, unpack(words))
+-- Adds an entry to the audio stream. words: its ID and flat fields, from `first` on (1 by default); `at`, the server time
+-- in ms, becomes the last field.
+local function add(words, first)
+  local n = #words
+  words[n + 1], words[n + 2] = 'at', string.format('%.0f', now())
+  return redis.call('XADD', audio, unpack(words, first or 1, n + 2))
 end
 
 -- Publishes the ID of the newest entry on the channel named as the audio stream. Readers count on no hint, so a missing

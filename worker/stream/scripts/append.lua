@@ -7,6 +7,6 @@ local before, chunk = ARGV[5], 7 + ARGV[6]
 local last, at = last_id(audio), ARGV[chunk]
 if last ~= before then return not_appended(id, last, at) end
 if chunk > 7 then add({ unpack(ARGV, 7, chunk - 1) }) end
-hint(add({ unpack(ARGV, chunk) }))
+hint(add(ARGV, chunk))
 renew_all()
 return { 'OK' }
