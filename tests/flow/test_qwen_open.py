@@ -71,14 +71,14 @@ async def test_sentences_are_spoken_as_those_of_the_whole_text(
 ) -> None:
     async with running(settings, speaker):
         whole = await client.publish({"session_id": "w", "text": TEXT, **GREEDY})
-        await until_ended(client, "w", within_s=60)
+        await until_ended(client, "w", within_s=120)
         entry_id = await publish_open(client, "s", **GREEDY)
         pieces = cut(TEXT, 3)
         for piece in pieces[: len(pieces) // 2]:
             write(valkey, "s", {"text": piece})
-        await eventually(lambda: len(heard(valkey, "s", entry_id).chunks) > 0, within_s=30)
+        await eventually(lambda: len(heard(valkey, "s", entry_id).chunks) > 0, within_s=120)
         await dictate(valkey, "s", pieces[len(pieces) // 2 :])
-        await until_ended(client, "s", within_s=60)
+        await until_ended(client, "s", within_s=120)
         await settled(valkey)
     job, expected = heard(valkey, "s", entry_id), heard(valkey, "w", whole)
     check_complete(job)
@@ -105,10 +105,10 @@ async def test_words_are_spoken_as_upstream_speaks_them_in_its_streaming_mode(
     async with running(streaming, speaker):
         entry_id = await publish_open(client, "s", **GREEDY)
         write(valkey, "s", {"text": BRIEF[:26]})
-        await eventually(lambda: len(heard(valkey, "s", entry_id).chunks) > 0, within_s=30)
+        await eventually(lambda: len(heard(valkey, "s", entry_id).chunks) > 0, within_s=120)
         assert not heard(valkey, "s", entry_id).ends
         await dictate(valkey, "s", cut(BRIEF[26:], 5), every_s=0.005)
-        await until_ended(client, "s", within_s=60)
+        await until_ended(client, "s", within_s=120)
         await settled(valkey)
     job = heard(valkey, "s", entry_id)
     check_complete(job)

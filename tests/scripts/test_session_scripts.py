@@ -177,6 +177,17 @@ def test_a_job_that_waited_too_long_has_expired(plane: Plane) -> None:
     assert plane.begin(lease, deadline_ms=plane.now_ms() + 10_000)[0] == "OK"
 
 
+def test_the_time_for_which_the_sessions_earlier_job_was_spoken_does_not_count(plane: Plane) -> None:
+    """Published 60 s ago with a ttl of 30 s, while the job before it ended only now."""
+    first = a_lease()
+    plane.begin(first)
+    plane.end(first, "cancelled")
+    published_ms = plane.now_ms() - 60_000
+    behind = replace(first, entry_id=f"{published_ms}-1")
+    assert plane.begin(behind, deadline_ms=published_ms - 1) == ["EXPIRED"], "it was too late before that"
+    assert plane.begin(behind, deadline_ms=published_ms + 30_000)[0] == "OK"
+
+
 def test_a_job_that_began_never_expires(plane: Plane) -> None:
     lease = a_lease()
     begin(plane, lease)
