@@ -116,19 +116,19 @@ async def test_a_take_over_is_a_second_span_of_the_trace_linked_to_the_first(
     valkey: redis.Redis, settings: Settings, client: Client, spans: Spans
 ) -> None:
     traceparent = f"00-{'ab' * 16}-{'cd' * 8}-01"
-    async with running(settings, ToneEngine(frame_s=0.03), tracing=spans.tracing) as first:
-        long = SECRET * 3  # longer than a lease
-        entry_id = await client.publish(job_fields("s1", long, traceparent=traceparent))
+    async with running(settings, ToneEngine(frame_s=0.2), tracing=spans.tracing) as first:  # much longer than a lease
+        entry_id = await client.publish(job_fields("s1", SECRET, traceparent=traceparent))
         await eventually(lambda: valkey.xlen(KEYS.audio("s1")) > 3)
-        async with running(settings, ToneEngine(frame_s=0.03), tracing=spans.tracing):
-            first._heartbeat.stop()  # as if its machine had lost the network
+        async with running(settings, ToneEngine(frame_s=0.05), tracing=spans.tracing):
+            first._intake.end()  # it would take its own job over
+            first._heartbeat.stop()
             complete = (await spoken(client, valkey, entry_id)).complete
             await eventually(lambda: len(spans.named("speak")) == 2, within_s=10)
     lost, second = sorted(spans.named("speak"), key=lambda span: span.start_time or 0)
     assert parent_of(lost) == parent_of(second) == traceparent
     (link,) = second.links
     assert traceparent_of(lost).split("-")[2] == format_span_id(link.context.span_id)
-    assert told(lost, "end") == "taken_over"
+    assert told(lost, "end") in ("taken_over", "ended_before")  # as its next write finds the job
     assert told(second, "end") == "complete"
     assert 0 < int(str(told(second, "resumed_at"))) < complete.samples
     assert len(spans.named("queue")) == 1
