@@ -217,6 +217,17 @@ def test_nothing_of_reasoning_and_code_is_spoken_before_it_closes(opening: str, 
     assert [segment.written for segment in given_out.segments] == ["Let me look this up.", "It is a plane."]
 
 
+@pytest.mark.parametrize(("opening", "closing"), [("<think>", "</think>"), ("One moment.\n\n```python\n", "\n```\n")])
+def test_long_reasoning_and_long_code_change_nothing_of_what_follows(opening: str, closing: str) -> None:
+    body = "What could it be? It **may be a bird. <think>Or not.</think> " * 60
+    text = f"{opening}{body}{closing}\n**Well, it is a plane.** It has wings and it has wheels.\n\n- one\n- two"
+    expected = plan(text, "English", {})
+    assert opened(text).segments == expected
+    given_out = OpenText("English", LANGUAGES, {})
+    given_out.feed(text[: text.index(" wings")])
+    assert given_out.segments == expected[:1]
+
+
 def test_a_lone_closing_tag_takes_only_what_was_not_given_out() -> None:
     text = "I should think about it first. They want to know the time, so I say it.</think>It is five."
     assert [segment.written for segment in opened(text).segments] == ["I should think about it first.", "It is five."]

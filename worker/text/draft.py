@@ -41,8 +41,9 @@ _BLOCK_MARK = re.compile(r"[ \t>]*(?:(?:[-*+•‣◦○・●■◆]|#{1,6}|\(?
 _SENTENCE = re.compile(r"[.!?…]['\"”’)]* (?=[^\W\d_])|[。！？][」』）]*(?=[^\W\d_])")
 _ITEM = re.compile(r"(?:\A|[:：.!?…。！？;；•‣◦●■◆*-])[\s\"'”’»)\]}）」』*_]*\(?\d{1,2}[.．)）、]")
 _FENCE = re.compile(r"^[ \t>]*(?:`{3,}|~{3,})[^`\n]*$", re.MULTILINE)
+_FENCE_LINE = re.compile(r"\n[ \t>]*(?:`{3,}|~{3,})[^`\n]*\n")
 
-# What `normalise` alone changes, whatever follows.
+# Not in prose, which `normalise` alone changes, whatever follows.
 _NOT_PROSE = re.compile(
     r"[^A-Za-z0-9À-ÖØ-öø-ſǍ-ǜА-яЁёІіЇїЄєҐґΑ-ωぁ-んァ-ヶー々一-鿿가-힣"
     r" ,.!?'\"();:%€£°…‘’“”„«»「」『』。、，！？：；（）—–-]"
@@ -73,6 +74,7 @@ class Draft:
         self._n_read = 0
         self._is_prose = True
         self._is_dropped = False  # in reasoning, or in code
+        self._n_open = 0  # the length of `_text` when that was found
         self.decided: str | None = None  # the next segment, if all continuations have it, though its rest differs
         self.has_reached_back = False  # a mark changed what was given; what had not been spoken of it is to go
 
@@ -86,7 +88,7 @@ class Draft:
             if self._n_first_marked <= self._n_read:
                 self._n_first_marked = self._n_marked
         if self._is_dropped:
-            self._is_dropped = not self._ends_dropped(char)
+            self._leave_dropped(char)
             return ""
         self._is_prose = self._is_prose and not _NOT_PROSE.search(self._text, max(0, len(self._text) - _LOOKBACK_CHARS))
         if not self._is_worthwhile(char):
@@ -117,12 +119,26 @@ class Draft:
             return whole[len(skipped) :]
         return "" if whole == skipped.rstrip() else None
 
-    def _ends_dropped(self, char: str) -> bool:
-        """True at a closing tag of reasoning, and after the line of a fence."""
-        if char == ">":
-            tag = TAG.fullmatch(self._text, self._text.rfind("<"))
-            return tag is not None and bool(tag["close"])
-        return char == "\n" and _FENCE.fullmatch(self._text[self._text.rfind("\n", 0, -1) + 1 : -1]) is not None
+    def _leave_dropped(self, char: str) -> None:
+        """Go on after reasoning or code that ends here: its body goes, its first and its last mark stay."""
+        text = self._text
+        closing = text.rfind("<") if char == ">" else text.rfind("\n", 0, -1)
+        mark = (TAG if char == ">" else _FENCE_LINE).fullmatch(text, closing) if closing >= 0 else None
+        if mark is None or (char == ">" and self._is_inside(mark["name"].lower())):
+            return
+        plain = self._cleaned(PLAIN)
+        self._is_dropped = plain is not None and not _is_last(PLAIN.strip(), plain)
+        if not self._is_dropped:
+            self._text = text[: min(closing, self._n_open)] + text[closing:]
+            if self._cleaned(PLAIN) != plain:
+                self._text = text
+            n = len(self._text)
+            self._n_marked, self._n_first_marked, self._n_read = n, n, min(n, self._n_read)
+
+    def _is_inside(self, name: str) -> bool:
+        """True while more reasoning tags of this name have opened than have closed."""
+        tags = [tag for tag in TAG.finditer(self._text) if tag["name"].lower() == name and not tag[0].endswith("/>")]
+        return 2 * sum(bool(tag["close"]) for tag in tags) < len(tags)
 
     def _is_worthwhile(self, char: str) -> bool:
         """True where the splitter may decide: at a word's start, and where the rest becomes long enough."""
@@ -155,8 +171,9 @@ class Draft:
         plain = self._cleaned(PLAIN)
         if plain is None:
             return self._reach_back()
-        if PLAIN not in plain[-len(PLAIN) - 1 :]:  # a full stop may follow
+        if not _is_last(PLAIN, plain):
             self._is_dropped = plain == self._cleaned("\n\nXx")
+            self._n_open = len(self._text)
             return ""
         if len(self._text) > _MUCH_TOO_LONG:
             return self._force()
@@ -285,6 +302,11 @@ class Draft:
 def _last_word(text: str) -> str:
     found = _LAST_WORD.search(text)
     return found[0] if found else ""
+
+
+def _is_last(words: str, text: str) -> bool:
+    """True for the last words of a text; a full stop may follow them."""
+    return words in text[-len(words) - 1 :]
 
 
 def _is_kept(word: str) -> bool:
