@@ -124,8 +124,8 @@ def job_schema() -> Document:
                 "description": "mono; the WebSocket protocol calls pcm_s16le pcm16",
             },
             "ttl_ms": _text(
-                f"1 to {MAX_TTL_MS}: from publishing, or from the end of the session's job before, to the first attempt"
-                "; a job that has begun never expires",
+                f"1 to {MAX_TTL_MS}: from publishing to the first attempt, without the time for which the session's"
+                " job before it was held; a job that has begun never expires",
                 _whole(INTEGER_PATTERN),
                 str(DEFAULT_TTL_MS),
             ),

@@ -32,7 +32,7 @@ class PieceReader:
     def __init__(self, max_text_chars: int = MAX_TEXT_CHARS) -> None:
         self._max_chars = max_text_chars
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._n_chars = 0
+        self._n_chars = self._n_pieces = 0
         self._is_blank = True
         self.has_ended = False
 
@@ -54,10 +54,11 @@ class PieceReader:
     def _decoded(self, value: bytes) -> str:
         if len(value) > self._max_chars * MAX_UTF8_BYTES_PER_CHAR:
             raise text_too_long(f"a piece of {len(value):,} bytes", self._max_chars)
+        self._n_pieces += 1
         try:
             text = self._decoder.decode(value)
         except UnicodeDecodeError:
-            raise _not_utf8(f"is not UTF-8 after {self._n_chars:,} characters") from None
+            raise _not_utf8(f"is not UTF-8 in its piece number {self._n_pieces:,}") from None
         self._n_chars += len(text)
         if self._n_chars > self._max_chars:
             raise text_too_long(f"{self._n_chars:,} characters or more", self._max_chars)

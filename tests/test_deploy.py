@@ -174,6 +174,8 @@ def test_the_documented_default_is_the_real_one(field: str) -> None:
         assert default == "~/.cache/makima-tts"
     elif info.default is None:
         assert default == "none"
+    elif isinstance(info.default, bool):
+        assert default == str(info.default).lower()
     elif isinstance(info.default, float):
         assert default == f"{info.default:g}"
     else:

@@ -253,8 +253,9 @@ class Plane:
         body: bytes = b"end",
         code: str = "",
         message: str = "",
+        held: str = "",
     ) -> list[str]:
-        return list(self._run_on_session("end", lease, kind, at, delivered, body, code, message))
+        return list(self._run_on_session("end", lease, kind, at, delivered, body, code, message, held))
 
     def repeat(self, lease: Lease) -> list[str]:
         """REPEAT: end a job that was published again after its end."""

@@ -177,15 +177,24 @@ def test_a_job_that_waited_too_long_has_expired(plane: Plane) -> None:
     assert plane.begin(lease, deadline_ms=plane.now_ms() + 10_000)[0] == "OK"
 
 
-def test_the_time_for_which_the_sessions_earlier_job_was_spoken_does_not_count(plane: Plane) -> None:
-    """Published 60 s ago with a ttl of 30 s, while the job before it ended only now."""
+def test_the_time_for_which_the_sessions_earlier_job_was_held_does_not_count(plane: Plane) -> None:
+    """Published 60 s ago, behind a job that waited 40 s for its listener and ended only now."""
     first = a_lease()
     plane.begin(first)
-    plane.end(first, "cancelled")
+    plane.end(first, "cancelled", held="40000")
     published_ms = plane.now_ms() - 60_000
     behind = replace(first, entry_id=f"{published_ms}-1")
-    assert plane.begin(behind, deadline_ms=published_ms - 1) == ["EXPIRED"], "it was too late before that"
+    assert plane.begin(behind, deadline_ms=published_ms + 10_000) == ["EXPIRED"], "it waited 20 s for other reasons"
     assert plane.begin(behind, deadline_ms=published_ms + 30_000)[0] == "OK"
+
+
+def test_only_the_wait_that_a_job_shared_counts_as_held(plane: Plane) -> None:
+    first = a_lease()
+    plane.begin(first)
+    plane.end(first, "cancelled", held="40000")
+    published_ms = plane.now_ms() - 5_000
+    behind = replace(first, entry_id=f"{published_ms}-1")
+    assert plane.begin(behind, deadline_ms=published_ms - 30_000) == ["EXPIRED"]
 
 
 def test_a_job_that_began_never_expires(plane: Plane) -> None:

@@ -254,13 +254,17 @@ class SessionWriter:
     def _entry_id(self, n: int) -> bytes:
         return self._epoch + b"-%d" % n
 
-    async def end(self, message: Message, code: str = "", text: str = "") -> None:
-        """Write the terminal entry. Raises Stop, LeaseLost."""
+    async def end(self, message: Message, code: str = "", text: str = "", held_ms: int = 0) -> None:
+        """Write the terminal entry. held_ms: the job waited so long for its listener or its text.
+
+        Raises Stop, LeaseLost.
+        """
         await self._lease.confirm()
         before = self.delivered
         while True:
             at = self._entry_id(self._n) if self._epoch else b""
-            answer = await self._run_fenced(END, message.type, at, self.delivered, pack(message), code, text)
+            words = (message.type, at, self.delivered, pack(message), code, text, held_ms or "")
+            answer = await self._run_fenced(END, *words)
             if answer[0] == b"OK":
                 return
             await self._begin_again(answer)

@@ -61,6 +61,7 @@ class Delivery:
         self._finish = Finish.STOP
         self._stream: SegmentStream | None = None
         self._text = text
+        self._idle_s = 0.0
         self._announced = dict(writer.progress.segments)  # index: text of the segment's entry
         self._n_bytes = 0  # that the chain returned
         self._pos = 0  # the sample at which the open segment begins
@@ -92,6 +93,11 @@ class Delivery:
             remedy = "send another text, or choose another voice"
             raise JobError(ErrorCode.NO_AUDIO, "the engine made no sound for this text", "text", remedy)
 
+    @property
+    def held_s(self) -> float:
+        """Seconds for which the utterance waited for its listener or its text."""
+        return self._hold.held_s + self._idle_s
+
     def cancel(self) -> None:
         """Free the engine's slot; does nothing when no segment is open."""
         if self._stream is not None:
@@ -108,7 +114,11 @@ class Delivery:
 
     async def _wait_for_text(self) -> None:
         assert self._text is not None, "a text that is whole has no more"
-        await self._text.idle()
+        began = monotonic()
+        try:
+            await self._text.idle()
+        finally:
+            self._idle_s += monotonic() - began
 
     async def _speak(self, index: int) -> None:
         if self._text is not None:
@@ -270,7 +280,7 @@ class Delivery:
             queue_ms=queue_ms,
             first_audio_ms=first_audio_ms if writer.delivered else 0,
             leading_silence_ms=round(self._chain.leading_silence_ms),
-            rtf=(monotonic() - self._began_at - self._hold.held_s) / spoken_s if spoken_s else 0.0,
+            rtf=(monotonic() - self._began_at - self.held_s) / spoken_s if spoken_s else 0.0,
             seed=job.seed,
             voice=self._plan.voice.name,
             model=model,

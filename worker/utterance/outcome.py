@@ -43,6 +43,11 @@ class Outcome:
             metrics.count(metrics.settled, verdict)
         return settled
 
+    @property
+    def held_ms(self) -> int:
+        """Milliseconds for which the attempt waited for its listener or its text."""
+        return round(self.delivery.held_s * 1000) if self.delivery is not None else 0
+
     async def end_cancelled(self, has_left: bool) -> None:
         """End a cancelled job. has_left: its stream is gone, so no entry can be written."""
         message = Cancelled(
@@ -54,7 +59,7 @@ class Outcome:
             text_spoken=self.delivery.text_spoken if self.delivery is not None else None,
         )
         try:
-            await self.writer.end(message)
+            await self.writer.end(message, held_ms=self.held_ms)
         except stream.RelayLeft:
             has_left = True
         if has_left:
@@ -78,7 +83,7 @@ class Outcome:
                 retryable=error.code.retryable,
             )
             try:
-                await self.writer.end(message, error.code.value, text)
+                await self.writer.end(message, error.code.value, text, self.held_ms)
             except stream.RelayLeft:
                 self.context.metrics.gone_listeners.inc()
         log.warning(

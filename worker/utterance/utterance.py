@@ -137,7 +137,7 @@ class Utterance:
             self._outcome.trace.audible(delivery.audible_after_s)
             await vigil.close()
         complete = delivery.complete(self.lease.published_ms, self._model(plan))
-        await self._writer.end(complete)
+        await self._writer.end(complete, held_ms=self._outcome.held_ms)
         context.metrics.completed(complete)
         self._outcome.trace.completed(complete)
         await self._outcome.settle("ok")

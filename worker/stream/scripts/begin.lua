@@ -1,7 +1,7 @@
 -- BEGIN: opens an epoch for an attempt and writes its `begin` entry.
 -- ARGV: 5 delivered samples as the writer expects them, or '' if it has not read the job's entries (chunks without
 -- samples may be there), 6 body of the begin message, 7 server time in ms at which a job that never began expires,
--- or later by the time for which the session's job before it was still spoken,
+-- or later by the time for which the session's job before it was held,
 -- 8 attempt as claimed, 9 maximum of fruitless attempts in a row, 10 attempt number in the body,
 -- 11 '1' when the job plane has confirmed the lease after a FENCED.
 -- An attempt is fruitless until it delivers a new sample; `fruitless` counts this one and those just before it.
@@ -14,15 +14,15 @@
 local expected, body, deadline_ms, attempt, max_attempts, reported_attempt, confirmed = unpack(ARGV, 5)
 local is_confirmed = confirmed == '1'
 
--- A job waits for the session's job before it, which may be held back for its listener. So its time counts from its
--- publication, or from the end of that job where it came later.
+-- A job waits for the session's job before it, which may have waited for its listener or for its text. That time does not
+-- count for this one.
 local function has_expired()
   local late_ms = now() - tonumber(deadline_ms)
   if late_ms <= 0 then return false end
   for _, found in ipairs(redis.call('XREVRANGE', audio, '+', '-', 'COUNT', 4)) do
     if ENDS[field(found[2], 'type')] then
-      local ended_ms = number(field(found[2], 'at')) or tonumber(string.match(found[1], '^%d+'))
-      return late_ms > ended_ms - tonumber(string.match(id, '^%d+'))
+      local held_ms, ended_ms = number(field(found[2], 'held')) or 0, number(field(found[2], 'at')) or 0
+      return late_ms > math.min(held_ms, ended_ms - tonumber(string.match(id, '^%d+')))
     end
   end
   return true

@@ -1,9 +1,9 @@
 -- END: writes the one terminal entry of a job and records the end.
 -- ARGV: 5 type, 6 the writer's next ID or '', 7 samples delivered, 8 body, 9 code and 10 message of an error,
--- 11 '1' when the job plane has confirmed the lease after a FENCED.
+-- 11 ms for which the job waited for its listener or its text, or '', 12 '1' when the job plane has confirmed the lease after a FENCED.
 -- Answers: {OK, type}. {GONE, type}: the stream is gone, full or another one; recorded, not written. {DONE, type}: ended before. {FENCED}.
 -- A `complete` must follow the writer's last entry; else the answer is that of `not_appended`.
-local kind, at, delivered, body, code, message, confirmed = unpack(ARGV, 5)
+local kind, at, delivered, body, code, message, held, confirmed = unpack(ARGV, 5)
 local is_confirmed = confirmed == '1'
 local record = job_record(job, id)
 if record.kind then return { 'DONE', record.kind } end
@@ -28,6 +28,10 @@ else
   local entry = { stream_id, 'type', kind, 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body }
   if kind == 'error' then
     for _, extra in ipairs({ 'code', code, 'message', message }) do entry[#entry + 1] = extra end
+  end
+  if number(held) then
+    entry[#entry + 1] = 'held'
+    entry[#entry + 1] = held
   end
   written = add(entry)
   hint(written)
