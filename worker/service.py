@@ -231,7 +231,6 @@ class Worker:
             self._heartbeat.add(lease)
             utterance = Utterance(self._context, lease)
             self._running[lease] = (utterance, self._group.create_task(self._run_one(utterance)))
-        self.metrics.slots_busy.set(self._n_busy())
 
     async def _run_one(self, utterance: Utterance) -> None:
         lease = utterance.lease
@@ -242,7 +241,6 @@ class Worker:
         finally:
             self._heartbeat.remove(lease)
             del self._running[lease]
-            self.metrics.slots_busy.set(self._n_busy())
             self._intake.wake()
 
     def _lost(self, lease: Lease) -> None:
@@ -277,7 +275,7 @@ class Worker:
         while True:
             self._liveness.tick()
             self._masters.check()
-            self.metrics.slots_busy.set(self._n_busy())
+            self.metrics.slots_busy.set(self._n_busy())  # not for each job: it looks at every running one
             await asyncio.sleep(self._lease_s / 8)
 
     async def _watch_engine(self) -> None:
