@@ -7,7 +7,7 @@ contain the braces.
 from __future__ import annotations
 
 from schemas.documents import Document
-from schemas.messages import MESSAGE_OF
+from schemas.messages import MESSAGE_OF, TERMINAL_TYPES
 
 
 def document(version: str) -> Document:
@@ -206,6 +206,9 @@ def _headers(kind: str) -> Document:
         fields["code"] = {"type": "string", "description": "as in the payload, for redis-cli"}
         fields["message"] = {"type": "string", "description": "as in the payload, for redis-cli"}
         required += ["code", "message"]
+    if kind in TERMINAL_TYPES:
+        held = "ms for which the job waited for its listener or its text; missing where it did not"
+        fields["held"] = {"type": "string", "pattern": "^[0-9]+$", "description": held}
     at = "ms of the session Redis' clock when it was written; missing where a worker of 0.3 wrote it"
     fields["at"] = {"type": "string", "pattern": "^[0-9]+$", "description": at}
     return {"type": "object", "required": required, "properties": fields}
