@@ -29,8 +29,8 @@ class Delivery:
     """Delivers a plan: reads frames from the engine, writes them as chunks, measures for `complete`.
 
     After a take-over, delivered frames pass through the audio chain again and their bytes are dropped, which restores
-    the exact state of the chain's filters. begun_ms: the session Redis' clock at `begin`. text: waits for
-    more of a text that is still being written; None where all texts are whole.
+    the exact state of the chain's filters. begun_ms: the session Redis' clock at `begin`. text: waits for more of a
+    text that is still being written; None where all texts are whole.
     """
 
     def __init__(
@@ -77,6 +77,11 @@ class Delivery:
         """From `begin` to the first audible audio that this attempt wrote; None before."""
         return self._audible_after_s
 
+    @property
+    def held_s(self) -> float:
+        """Seconds for which the utterance waited for its listener or its text."""
+        return self._hold.held_s + self._idle_s
+
     async def run(self) -> None:
         """Speak every segment; without any, write the final chunk without samples and leave the engine alone.
 
@@ -92,11 +97,6 @@ class Delivery:
         elif not self._writer.delivered:
             remedy = "send another text, or choose another voice"
             raise JobError(ErrorCode.NO_AUDIO, "the engine made no sound for this text", "text", remedy)
-
-    @property
-    def held_s(self) -> float:
-        """Seconds for which the utterance waited for its listener or its text."""
-        return self._hold.held_s + self._idle_s
 
     def cancel(self) -> None:
         """Free the engine's slot; does nothing when no segment is open."""
@@ -187,7 +187,7 @@ class Delivery:
         n_before = len(CHUNK_RAMP) if self._to_drop else self._n_written
         with self._lease.in_engine():  # waiting for a free slot counts as waiting for the engine
             taking = stream.take(CHUNK_RAMP[min(n_before, len(CHUNK_RAMP) - 1)])
-            return await (taking if feeding is None or feeding.done() else _unless_failed(taking, feeding))
+            return await (taking if feeding is None else _unless_failed(taking, feeding))
 
     def _fresh(self, data: bytes) -> bytes:
         """The data without samples that earlier attempts delivered."""
