@@ -23,6 +23,7 @@ _TOO_LONG = 1000  # the same for a line with numbers, which may be a list, and f
 _MUCH_TOO_LONG = 1500  # the same where no sentence ends
 _EVERY = 80  # characters after which the text is looked at even if no segment seems to end
 _EVERY_AT_START = 8
+_LONGEST_PAUSE = 32
 _MOST_AFTER = 30  # characters after a mark within which the splitter decides
 _MOST_AFTER_FIRST = 14  # the same for the first segment, for which each letter counts
 _LOOKS_WIDE = frozenset({7, 8, 10, 13, 18, 24})  # the same for wide characters, which are a word each
@@ -72,6 +73,8 @@ class Draft:
         self._n_marked = 0  # up to the last mark
         self._n_first_marked = 0  # up to the first mark after `_n_read`
         self._n_read = 0
+        self._n_tried = 0  # where all continuations were read the last time
+        self._pause = 0  # characters before they are read again
         self._is_prose = True
         self._is_dropped = False  # in reasoning, or in code
         self._n_open = 0  # the length of `_text` when that was found
@@ -142,7 +145,7 @@ class Draft:
 
     def _is_worthwhile(self, char: str) -> bool:
         """True where the splitter may decide: at a word's start, and where the rest becomes long enough."""
-        if not char.isalnum():
+        if not char.isalnum() or len(self._text) - self._n_tried < self._pause:
             return False
         is_start = char >= _WIDE or not self._text[-2:-1].isalnum()
         if is_start and (self._is_prose or self._is_due()):
@@ -192,7 +195,8 @@ class Draft:
         decided = self._decided_by(whole)
         if decided is None and not is_due:
             return ""
-        self._n_read = len(self._text)
+        self._n_read = self._n_tried = len(self._text)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE) or 1  # until something is settled
         settled = plain
         is_enough = decided is not None
         for other in self._others():
@@ -242,7 +246,7 @@ class Draft:
             return "" if self._given.startswith(settled) else self._reach_back()
         new = settled[len(self._given) :]
         if new:
-            self._given, self._n_given = settled, n_given
+            self._given, self._n_given, self._pause = settled, n_given, 0
         return new
 
     def _reach_back(self) -> str:
@@ -296,6 +300,7 @@ class Draft:
         self._n_marked = max(0, self._n_marked - start)
         self._n_first_marked = max(0, self._n_first_marked - start)
         self._n_read = max(0, self._n_read - start)
+        self._n_tried = max(0, self._n_tried - start)
         self._is_prose = before != "" and not _NOT_PROSE.search(self._text)
 
 

@@ -2,8 +2,9 @@
 
 The segments are a function of the text and of the places of its flushes, never of where its pieces were cut. Each part
 up to a flush gives the segments that `plan` gives for it. The exceptions are texts in which a mark reaches back over
-what was given out already: a lone closing reasoning tag, a link's definition or a closing mark more than HELD_CHARS
-after what it changes. Such a mark changes what follows it only.
+what was given out already: a lone closing reasoning tag, the definition of a link's reference, a mark that closes more
+than HELD_CHARS after it opened, a formula that begins like a price ($5 or), a table's row that begins inside a line,
+and 1,500 characters of marked-up text without a sentence's end. Such a mark changes only what follows it.
 """
 
 from __future__ import annotations
