@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -53,11 +53,11 @@ class Writer:
 
 
 def vigil_of(watch: Watch, writer: Writer, pieces: list[Sequence[bytes]] | None = None) -> Vigil:
-    def take(fields: Sequence[bytes]) -> bool:
+    def take(fields: Sequence[bytes]) -> Iterator[bool]:
         if fields == [b"bad"]:
             raise JobError(ErrorCode.INVALID_FIELD, "bad", "text", "mend it")
         cast(Any, pieces).append(fields)
-        return fields != [b"last"]
+        yield fields != [b"last"]
 
     return Vigil(cast(Any, watch), cast(Any, writer), None if pieces is None else take)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from schemas.errors import ErrorCode, JobError
 from schemas.pieces import Mark, PieceReader
@@ -10,22 +10,25 @@ from worker.stream.lease import Lease
 from worker.text.open_text import OpenText
 from worker.utterance.vigil import Vigil
 
+SLICE_CHARS = 64  # of a long piece: marked-up text may take a millisecond a character
 LEAST_WAIT_S = 0.05  # the vigil's read that is under way does not count yet
 
 
-def taker(text: OpenText, max_text_chars: int) -> Callable[[Sequence[bytes]], bool]:
-    """What feeds entries of a text's stream to the text, for a Vigil. It raises JobError for a bad entry."""
+def taker(text: OpenText, max_text_chars: int) -> Callable[[Sequence[bytes]], Iterator[bool]]:
+    """What feeds entries of a text's stream to the text in slices, for a Vigil. It raises JobError for a bad entry."""
     reader = PieceReader(max_text_chars)
 
-    def take(fields: Sequence[bytes]) -> bool:
+    def take(fields: Sequence[bytes]) -> Iterator[bool]:
         for part in reader.add(fields):
             if part is Mark.FLUSH:
                 text.flush()
             elif part is Mark.END:
                 text.end()
             else:
-                text.feed(part)
-        return not reader.has_ended
+                for at in range(0, len(part), SLICE_CHARS):
+                    text.feed(part[at : at + SLICE_CHARS])
+                    yield True
+        yield not reader.has_ended
 
     return take
 

@@ -7,7 +7,7 @@ client's cancel, another worker's attempt. The writer's own entries do not wake 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from time import monotonic
 
@@ -28,15 +28,15 @@ Fields = Sequence[bytes]
 class Vigil:
     """Watches one attempt's session. on_piece: takes an entry of the text's stream; None for a text that is known.
 
-    on_piece returns False after the text's last entry. What it raises ends the reading and is raised by `wait`. read_s:
-    the longest blocking read.
+    on_piece yields True after each part of an entry, and False after the text's last one. What it raises ends the
+    reading and is raised by `wait`. read_s: the longest blocking read.
     """
 
     def __init__(
         self,
         watch: SessionWatch,
         writer: SessionWriter,
-        on_piece: Callable[[Fields], bool] | None = None,
+        on_piece: Callable[[Fields], Iterator[bool]] | None = None,
         read_s: float = READ_S,
     ) -> None:
         self._watch = watch
@@ -95,7 +95,7 @@ class Vigil:
                     await self._do_without(error)
                     continue
                 self._lacks_right_since = None
-                self._take(answer.text)
+                await self._take(answer.text)
                 if answer.foreign is not None:  # it would be found again until the writer has a later epoch
                     await self._have_looked()
         except WrongTextKey as error:
@@ -128,12 +128,14 @@ class Vigil:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _take(self, entries: Sequence[FlatEntry]) -> None:
+    async def _take(self, entries: Sequence[FlatEntry]) -> None:
         for stream_id, fields in entries:
             assert self._on_piece is not None
             self._text_after = stream_id.decode()
-            if not self._on_piece(fields):
-                self._text_after = None
-                break
-        if entries:
-            self._wake()
+            for more_follows in self._on_piece(fields):
+                if not more_follows:
+                    self._text_after = None
+                self._wake()
+                await asyncio.sleep(0)  # a long piece keeps the event loop busy
+            if self._text_after is None:
+                return
