@@ -8,10 +8,12 @@ from functools import lru_cache
 from worker.text import abbreviations as known
 from worker.text import sentence_words as common
 from worker.text.boundary import Rank, is_wide_letter, marks
+from worker.text.nesting import NESTING
 from worker.text.stops import Language
 
 _REST = " xxxx xxxx xxxx xxxx"
 _BEGUN = re.compile(r"[.!?…。！？｡．](?P<blank>[ \n]?)(?P<letters>[^\W\d_]{1,12})\Z")
+_MAY_OPEN = re.compile(rf"[{re.escape(NESTING.translate({39: None, 8217: None}))}]|(?<![^\W_])['’]|['’](?![^\W_])")
 _AFTER_A_WORD = (" xx", " 1", ". Xx", ".", ",", "'s", "-Xx", ")", "&", "1", " (")
 _KINDS = [  # of words that decide about a full stop before them
     common.CALENDAR.title(),
@@ -36,14 +38,16 @@ def end_before_word(text: str, language: Language) -> int:
         words = [letters, *_words(letters, language.first_words)]
     else:
         return -1
+    # Many words are tried: where nothing can be open before the stop, what precedes it is not read again.
+    start = begun.start() if text[: begun.start()][-1:].isalnum() and not _MAY_OPEN.search(text, 0, end) else 0
     for word in words:
-        if not _ends(text[:end] + begun["blank"] + word + _REST, end, language):
+        if not _ends(text[:end] + begun["blank"] + word + _REST, start, end, language):
             return -1
     return end
 
 
-def _ends(text: str, end: int, language: Language) -> bool:
-    *_, last = [None, *marks(text, end, language)]
+def _ends(text: str, start: int, end: int, language: Language) -> bool:
+    *_, last = [None, *marks(text, end, language, start)]
     return last is not None and last.end == end and last.rank is Rank.SENTENCE
 
 

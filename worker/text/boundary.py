@@ -48,14 +48,15 @@ class Boundary(NamedTuple):
     since: int
 
 
-def marks(window: str, limit: int, language: Language) -> Iterator[Boundary]:
+def marks(window: str, limit: int, language: Language, start: int = 0) -> Iterator[Boundary]:
     """The boundaries up to `limit`, in order.
 
     window: text with single blanks, in which all is known that a boundary up to `limit` depends on (`known_until`).
+    start: the index of the first mark that counts, before which no quotation and no bracket may be open.
     """
     nesting = Nesting(window)
     tight = -1  # the index of a blank at which a pause sounds wrong
-    end = 0
+    end = start
     while mark := _MARK.search(window, end):
         char, end = mark[0][0], mark.end()
         if end > limit:
