@@ -306,3 +306,22 @@ async def test_the_keys_of_a_job_that_waits_expire_together(
         assert 0 < valkey.pttl(KEYS.text("s", "u1")) <= 600_000
         write(valkey, "s", {"end": "1"})
         await until_ended(client, "s")
+
+
+async def test_a_worker_that_dies_while_it_waits_long_for_text_spends_no_attempt(
+    valkey: redis.Redis, settings: Settings, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.utterance.text_wait.SPARED_AFTER_S", 0.1)
+    counts = KEYS.job_plane_key("attempts")
+
+    def count(entry_id: str) -> bytes:
+        return bytes(valkey.hget(counts, entry_id) or b"").partition(b" ")[0]  # type: ignore[arg-type]
+
+    async with running(settings, ToneEngine(frame_s=0.02)):
+        entry_id = await publish_open(client, "s")
+        await eventually(lambda: count(entry_id) == b"0")
+        write(valkey, "s", {"text": "A sentence of some length, which is spoken. And another one"})
+        await eventually(lambda: count(entry_id) == b"1")
+        write(valkey, "s", {"end": "1"})
+        await until_ended(client, "s")
+        await settled(valkey)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
+from time import monotonic
 
 from schemas.errors import ErrorCode, JobError
 from schemas.pieces import Mark, PieceReader
@@ -11,6 +13,7 @@ from worker.text.open_text import OpenText
 from worker.utterance.vigil import Vigil
 
 SLICE_CHARS = 64  # of a long piece: marked-up text may take a millisecond a character
+SPARED_AFTER_S = 1.0  # of idleness, for which the attempt would count if the worker died
 LEAST_WAIT_S = 0.05  # the vigil's read that is under way does not count yet
 
 
@@ -38,7 +41,8 @@ class TextWait:
 
     is_idle: the attempt has nothing to speak before more text comes, and holds no slot of the engine.
 
-    A worker that dies while an attempt is idle has spent no attempt on the job, unless it had delivered samples before.
+    A worker that dies while an attempt has been idle for a while has spent no attempt on the job, unless samples were
+    delivered before.
     """
 
     def __init__(self, vigil: Vigil, lease: Lease, limit_s: float, on_idle: Callable[[], None]) -> None:
@@ -47,10 +51,11 @@ class TextWait:
         self._limit_s = limit_s
         self._on_idle = on_idle
         self._has_spoken = False
+        self._idle_since = inf
         self._is_spared = False
         self.is_idle = False
 
-    async def more(self) -> None:
+    async def more(self, at_most_s: float = inf) -> None:
         """Return when more text has come, or for another reason. Raises JobError (text_stalled) and as the vigil."""
         left_s = self._limit_s - self._vigil.quiet_s
         if left_s <= 0:
@@ -60,15 +65,21 @@ class TextWait:
                 "text_from",
                 "write end 1 when the text is complete; if its key has expired, publish the rest as another job",
             )
-        await self._vigil.wait(max(left_s, LEAST_WAIT_S))
+        await self._vigil.wait(min(max(left_s, LEAST_WAIT_S), at_most_s))
 
     async def idle(self) -> None:
         """Wait as `more` does, with nothing to speak meanwhile."""
-        if not (self._has_spoken or self._is_spared):
-            self._is_spared = True
-            await self._lease.renew(self._lease.attempt - 1)
         self._set_idle(True)
-        await self.more()
+        if self._has_spoken or self._is_spared:
+            await self.more()
+            return
+        self._idle_since = min(self._idle_since, monotonic())
+        spare_in_s = self._idle_since + SPARED_AFTER_S - monotonic()
+        if spare_in_s > 0:  # most texts come sooner, and would pay for it with their first sound
+            await self.more(spare_in_s)
+            return
+        self._is_spared = True
+        await self._lease.renew(self._lease.attempt - 1)
 
     async def speaks(self) -> None:
         """There is something to speak: the attempt counts from now on."""
