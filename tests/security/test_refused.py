@@ -36,7 +36,7 @@ XREVRANGE {DEAD} + - | XREVRANGE {CUT} + - | XTRIM {CUT} MAXLEN 0 | HSET {JOB} e
 HGETALL {GATES} | EVAL "return 1" 1 {AUDIO} | INFO
 """,
     "worker": f"""
-XTRIM {AUDIO} MAXLEN 0 | HDEL {JOB} end | SET {CUT} x | XREAD STREAMS {AUDIO} 0 | HGETALL {GATES} | MULTI | INFO
+XTRIM {AUDIO} MAXLEN 0 | HDEL {JOB} end | SET {CUT} x | XREAD STREAMS {CUT} 0 | HGETALL {GATES} | MULTI | INFO
 EVAL "return redis.call('FLUSHALL')" 0 | EVAL "return redis.call('DEL', KEYS[1])" 1 {JOBS}
 EVAL "return redis.call('DEL', '{AUDIO}')" 0 | EVAL "return redis.call('SET', 'other', '1')" 0
 EVAL "return 1" 1 other | EVAL "return 1" 2 {JOBS} {AUDIO}

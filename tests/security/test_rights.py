@@ -135,7 +135,7 @@ def test_the_calls_name_the_key_and_are_all_there_are(anybody: redis.Redis, comm
 
 
 WORKER = REPOSITORY / "worker"
-OF_RELAYS = {WORKER / "stream" / "client.py"}
+OF_RELAYS = {WORKER / "stream" / "client.py", WORKER / "stream" / "text_writer.py"}
 OF_OPERATORS = {*(WORKER / "commands" / "queue").glob("*.py"), *(WORKER / "stream" / "integrity").glob("*.py")}
 CONTAINERS = ("CLUSTER", "CONFIG", "SCRIPT", "XGROUP", "XINFO")
 
