@@ -159,7 +159,7 @@ async def test_where_codes_were_trimmed_away_it_is_spoken_again_with_the_same_se
     entries: dict[str, Entry] = {}
     async with running(settings, QwenSpeaker(endless, prompts)) as leaving:
         await client.publish({"session_id": "s", **job})
-        await eventually(lambda: valkey.xlen(KEYS.audio("s")) >= 6, within_s=30)
+        await eventually(lambda: valkey.xlen(KEYS.audio("s")) >= 7, within_s=30)
         leaving.stop()
     entries |= _entries(valkey)
     valkey.xtrim(KEYS.audio("s"), maxlen=n_kept, approximate=False)

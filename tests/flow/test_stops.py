@@ -54,9 +54,9 @@ async def test_a_cancel_costs_three_round_trips_and_frees_the_slot_after_the_fir
         opened(stream, *arguments)  # type: ignore[arg-type]
         open_streams.append(stream)
 
-    async def note_ended(writer: SessionWriter, *arguments: object) -> None:
+    async def note_ended(writer: SessionWriter, *arguments: object, **named: object) -> None:
         were_open.append(not open_streams[-1].is_cancelled)
-        await ended(writer, *arguments)  # type: ignore[arg-type]
+        await ended(writer, *arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SegmentStream, "__init__", note_opened)
     monkeypatch.setattr(SessionWriter, "end", note_ended)
