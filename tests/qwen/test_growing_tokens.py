@@ -77,6 +77,7 @@ def test_wherever_a_text_is_cut_its_tokens_are_those_of_the_whole(prompter: Prom
 @given(text=st.text(ALPHABET, min_size=1, max_size=14), cuts=st.sets(st.integers(0, 14)))
 @example(text="\n  \n a", cuts={2})
 @example(text="a\u0327\u0301", cuts={2})
+@example(text=" \t1", cuts=set())
 def test_so_are_those_of_any_text(prompter: Prompter, text: str, cuts: set[int]) -> None:
     try:
         prompter.plain(text)

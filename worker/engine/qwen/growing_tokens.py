@@ -47,12 +47,16 @@ class GrowingTokens:
         """The characters up to the last word boundary that stays one.
 
         Tokens never cross the boundaries of pre-tokens (words, runs of marks or of blanks). Further text changes the
-        last pre-token, with a mark the base that it belongs to, and with a newline all blanks before it.
+        last pre-token, with a mark the base that it belongs to, and with a newline all blanks before it. Several blanks
+        are split before a word, and not at a text's end.
         """
         starts: list[int] = [start for _, (start, _) in self._backend.pre_tokenizer.pre_tokenize_str(rest)]
         while starts:
             start = starts.pop()
-            if not (_is_mark(rest[start]) or (rest[start:].isspace() and rest[:start][-1:].isspace())):
+            before = rest[:start]
+            is_in_blanks = rest[start:].isspace() and before[-1:].isspace()
+            is_after_blanks = len(before) > 1 and before[-2:].isspace()
+            if not (_is_mark(rest[start]) or is_in_blanks or is_after_blanks):
                 return start
         return 0
 
