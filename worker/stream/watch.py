@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from schemas.errors import MakimaError
 from worker.stream.transport.address import Address
 from worker.stream.transport.base import Link, Word
 from worker.stream.transport.open import open_link
@@ -21,7 +22,7 @@ HIGHEST_N = b"18446744073709551615"
 FlatEntry = tuple[bytes, list[bytes]]  # ID, flat fields
 
 
-class WrongTextKey(Exception):
+class WrongTextKey(MakimaError):
     """The key of a text that is being written holds another type than a stream."""
 
 
@@ -127,7 +128,8 @@ class SessionWatch:
                     raise reply
             except Refusal as error:
                 if len(streams) > 1 and "WRONGTYPE" in str(error) and await self._is_wrong(link):
-                    raise WrongTextKey(f"the key {self._text} holds another type than a stream") from error
+                    problem = f"the key {self._text} holds another type than a stream"
+                    raise WrongTextKey(problem, "write the text with XADD") from error
                 raise
         answer = self._answer(reply)
         # A process that was suspended has waited longer than its read blocked.

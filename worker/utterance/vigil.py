@@ -99,7 +99,7 @@ class Vigil:
                 if answer.foreign is not None:  # it would be found again until the writer has a later epoch
                     await self._have_looked()
         except WrongTextKey as error:
-            self._fail(JobError(ErrorCode.INVALID_FIELD, str(error), "text_from", "write the text with XADD"))
+            self._fail(JobError(ErrorCode.INVALID_FIELD, error.problem, "text_from", error.remedy))
         except Exception as error:
             self._fail(error)
 
