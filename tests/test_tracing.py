@@ -67,10 +67,15 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture
-def silent_collector() -> Iterator[str]:
-    """The URL of one that accepts connections and never answers."""
+def silent_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of one that accepts connections and never answers. What still waits for it ends with the test."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")  # seconds, of each batch
+    others = set(threading.enumerate())
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    for thread in set(threading.enumerate()) - others:
+        thread.join(20)
+        assert not thread.is_alive(), "it would log its failure during another test"
 
 
 @pytest.mark.parametrize(
