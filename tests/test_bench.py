@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.conftest import Server
-from worker.bench import backlog
+from worker.bench import backlog, dictation
 from worker.bench.queue import run
 
 PEERS = ("makima-tts", "raw redis-py", "raw redis-py, batched")
@@ -90,3 +90,14 @@ def test_a_backlog_that_cannot_be_is_refused(
 ) -> None:
     assert backlog.run("-", None, **options) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_text_that_is_being_written_is_measured_beside_the_same_text_whole(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It fails where the two give other samples or segments."""
+    assert dictation.run("-", None, "espeak-ng", n_rounds=2, word_ms=5) == 0
+    report = json.loads(capsys.readouterr().out)
+    for name in ("whole_first_audio_ms", "open_first_audio_ms"):
+        assert 0 < report[name]["lowest"] <= report[name]["p50"] <= report[name]["highest"]
+    assert report["open_ratio_to_whole"] > 0

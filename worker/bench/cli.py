@@ -44,6 +44,20 @@ def bench_preview(
     raise SystemExit(run(out, n_rounds))
 
 
+@app.command("dictation")
+def bench_dictation(
+    out: Annotated[str, typer.Option("--json", help="File for the JSON, or - for stdout.")] = "-",
+    redis_url: Annotated[str | None, typer.Option(help="An empty Redis; an embedded Valkey by default.")] = None,
+    voices: Annotated[str, typer.Option(help="Of the preview engine: natural or espeak-ng.")] = "natural",
+    n_rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds, of which the median counts.")] = 15,
+    word_ms: Annotated[float, typer.Option(min=0, help="Between two words of a text that comes word by word.")] = 30.0,
+) -> None:
+    """How soon a text that is being written sounds, beside the same text published whole."""
+    from worker.bench.dictation import run
+
+    raise SystemExit(run(out, redis_url, voices, n_rounds, word_ms))
+
+
 @app.command("backlog")
 def bench_backlog(
     out: Annotated[str, typer.Option("--json", help="File for the JSON, or - for stdout.")] = "-",
