@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 from schemas.jobs import MAX_UTF8_BYTES_PER_CHAR
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 DEPTHS_EVERY_S = 5.0
 LAST_COMMAND_S = 5.0  # for each last command at shutdown, since Redis may be unreachable
+COUNT_AGAIN_S = 0.05  # after which jobs that rest are counted again
 MOST_RESTING = 8  # jobs a slot that rest: they wait for text, or are far ahead of their listeners
 SICK_GRACE_S = 0.3  # for each step of the shutdown of a worker with a sick engine
 
@@ -61,6 +63,7 @@ class Worker:
         self._voices = VoiceReload(registry, self._engine.check)
         self._n_slots = engine.n_slots
         self._running: dict[Lease, tuple[Utterance, asyncio.Task[None]]] = {}
+        self._n_resting, self._counted_at = 0, -math.inf
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining = asyncio.Event()
         self._is_warm = False
@@ -124,7 +127,7 @@ class Worker:
             ahead_ms=self._settings.ahead_ms,
             text_wait_s=self._settings.text_wait_s,
             watch=self._watch,
-            on_idle=self._intake.wake,
+            on_idle=self._idle_changed,
             admission=Admission(lambda: self._n_busy() > self._n_slots),
             arithmetic=self._engine.engine.arithmetic,
             tracing=self._tracing,
@@ -223,8 +226,15 @@ class Worker:
 
     def _n_busy(self) -> int:
         """Jobs that count against the slots: not those that rest. With orphans it may exceed them."""
-        n_resting = sum(utterance.is_resting for utterance, _ in self._running.values())
-        return len(self._running) - min(n_resting, MOST_RESTING * self._n_slots)
+        now = monotonic()
+        if now - self._counted_at > COUNT_AGAIN_S:  # each count looks at every running job
+            self._counted_at = now
+            self._n_resting = sum(utterance.is_resting for utterance, _ in self._running.values())
+        return len(self._running) - min(self._n_resting, len(self._running), MOST_RESTING * self._n_slots)
+
+    def _idle_changed(self) -> None:
+        self._counted_at = -math.inf
+        self._intake.wake()
 
     def _begin_all(self, leases: list[Lease]) -> None:
         for lease in leases:
@@ -241,6 +251,8 @@ class Worker:
         finally:
             self._heartbeat.remove(lease)
             del self._running[lease]
+            if self._n_resting:  # it may have been one of them
+                self._counted_at = -math.inf
             self._intake.wake()
 
     def _lost(self, lease: Lease) -> None:

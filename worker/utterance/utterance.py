@@ -136,7 +136,7 @@ class Utterance:
             delivery.cancel()
             self._outcome.trace.audible(delivery.audible_after_s)
             await vigil.close()
-        complete = delivery.complete(self.lease.published_ms, self._model(plan))
+        complete = delivery.complete(self.lease.published_ms, self._model(plan) if plan.text else request.model)
         await self._writer.end(complete, held_ms=self._outcome.held_ms)
         context.metrics.completed(complete)
         self._outcome.trace.completed(complete)
