@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import re
 import subprocess
+import threading
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,8 @@ from worker.settings import Settings, env_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 USERS = ("producer", "relay", "worker", "operator")
+WORKERS = ("worker", "worker-cpu")
+RELAY = "schemas/rust/Dockerfile"
 
 
 def test_redis_does_not_start_without_the_passwords(tmp_path: Path) -> None:
@@ -66,17 +73,61 @@ def test_compose_has_a_gpu_worker_and_a_cpu_profile(compose: dict[str, Any]) -> 
     )
 
 
-def test_every_service_has_a_health_check_and_workers_wait_for_redis(compose: dict[str, Any]) -> None:
+def test_every_service_has_a_health_check_and_waits_for_redis(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
-        assert service["healthcheck"]["test"]
+        check = service["healthcheck"]["test"]
+        assert check
+        if name in WORKERS:
+            assert "/readyz" in check[-1]
+            compile(check[-1], name, "exec")
         if name != "redis":
-            assert "/readyz" in service["healthcheck"]["test"][-1]
-            compile(service["healthcheck"]["test"][-1], name, "exec")
             assert service["depends_on"]["redis"]["condition"] == "service_healthy"
 
 
+@contextmanager
+def answering(status: int) -> Iterator[int]:
+    """The port of a server that answers every GET with this status."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.path == "/healthz"
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("status", "is_healthy"), [(200, True), (503, False)])
+def test_the_relays_health_check_reads_the_status_of_healthz(
+    compose: dict[str, Any], status: int, is_healthy: bool
+) -> None:
+    in_compose = [word.replace("$$", "$") for word in compose["services"]["relay"]["healthcheck"]["test"][1:]]
+    (in_image,) = [rest for word, rest in instructions(RELAY) if word == "HEALTHCHECK"]
+    assert json.loads(in_image[in_image.index("[") :]) == in_compose
+    with answering(status) as port:
+        program, option, script = in_compose
+        assert "/8080" in script
+        here = subprocess.run([program, option, script.replace("/8080", f"/{port}")], check=False, timeout=10)
+    assert (here.returncode == 0) is is_healthy
+
+
+def test_compose_has_a_relay_for_browsers_on_this_host(compose: dict[str, Any]) -> None:
+    relay = compose["services"]["relay"]
+    assert (REPOSITORY / relay["build"] / "Dockerfile") == REPOSITORY / RELAY
+    assert relay["ports"] == ["127.0.0.1:8080:8080"]
+    environment = relay["environment"]
+    assert environment["MAKIMA_TTS_REDIS_USERNAME"] in USERS
+    assert environment["MAKIMA_TTS_REDIS_PASSWORD_FILE"] == f"/run/secrets/{relay['secrets'][0]}"
+    assert environment.keys() <= documented().keys()
+
+
 def test_compose_gives_the_workers_settings_that_exist_and_are_valid(compose: dict[str, Any]) -> None:
-    for name in ("worker", "worker-cpu"):
+    for name in WORKERS:
         environment = compose["services"][name]["environment"]
         flags = {key.removeprefix("MAKIMA_TTS_").lower(): value for key, value in environment.items()}
         assert flags.keys() <= Settings.model_fields.keys()
@@ -90,14 +141,14 @@ def test_compose_gives_the_workers_settings_that_exist_and_are_valid(compose: di
 def test_compose_names_only_what_exists(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         assert set(service["secrets"]) <= compose["secrets"].keys()
-        for volume in service["volumes"]:
+        for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
             assert source in compose["volumes"] or (REPOSITORY / source).exists()
 
 
-def instructions() -> list[tuple[str, str]]:
-    """(instruction, arguments) of the Dockerfile, continuation lines joined."""
-    text = (REPOSITORY / "Dockerfile").read_text("utf-8")
+def instructions(name: str = "Dockerfile") -> list[tuple[str, str]]:
+    """(instruction, arguments) of a Dockerfile, continuation lines joined."""
+    text = (REPOSITORY / name).read_text("utf-8")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines())]
@@ -114,6 +165,19 @@ def test_the_image_has_two_stages_and_runs_as_nobody_special() -> None:
     assert {"HEALTHCHECK", "ENTRYPOINT", "CMD"} <= {word for word, _ in last_stage}
     assert ("ARG", "EXTRAS=preview") in found
     assert any(word == "ENV" and "constraints.txt" in rest for word, rest in found)
+
+
+def test_the_relays_image_is_built_by_a_rust_that_the_crate_accepts_and_runs_as_nobody_special() -> None:
+    found = instructions(RELAY)
+    build, final = [rest for word, rest in found if word == "FROM"]
+    version = re.fullmatch(r"rust:(\d+)\.(\d+)-slim-bookworm AS build", build)
+    assert version is not None
+    least = tomllib.loads((REPOSITORY / RELAY).with_name("Cargo.toml").read_text())["package"]["rust-version"]
+    assert tuple(map(int, version.groups())) >= tuple(map(int, least.split(".")))
+    assert final == "debian:bookworm-slim", "the C library that the binary was linked with"
+    last_stage = found[found.index(("FROM", final)) :]
+    assert [rest for word, rest in last_stage if word == "USER"] == ["relay"]
+    assert ("ENTRYPOINT", '["makima-tts-relay"]') in last_stage
 
 
 def test_the_image_copies_only_what_exists_and_is_not_ignored() -> None:

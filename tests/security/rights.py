@@ -95,7 +95,8 @@ ON_KEYS: dict[str, Rights] = {
     "health": {},
     "producer": {JOBS: _set("xadd")} | _each((TEXT, TEXT_OF_SPEAK), _set("xadd pexpire")),
     "relay": _each((AUDIO, AUDIO_OF_SPEAK), _set("xread xrevrange xadd xtrim pexpire"))
-    | _each((CUT, CUT_OF_SPEAK, TEXT, TEXT_OF_SPEAK), _set("xadd pexpire")),
+    | _each((CUT, CUT_OF_SPEAK, TEXT, TEXT_OF_SPEAK), _set("xadd pexpire"))
+    | {JOBS: _set("xadd")},
     "worker": _each(JOB_PLANE, OF_JOB_SCRIPTS | OF_THE_WORKER_ITSELF)
     | _each((CUT, JOB, CUT_OF_SPEAK, JOB_OF_SPEAK), OF_SESSION_SCRIPTS | OF_THE_SESSION_WRITER)
     | _each((AUDIO, AUDIO_OF_SPEAK), OF_SESSION_SCRIPTS | OF_THE_SESSION_WRITER | OF_A_JOB_THAT_WAITS)

@@ -12,8 +12,9 @@ from tests.stream.servers import needs_redis
 pytestmark = needs_redis
 
 
-def test_a_producer_may_publish_into_any_session_and_empty_or_block_the_queue(server: Deployed) -> None:
-    with server.access.client("producer") as producer, server.access.client("operator") as operator:
+@pytest.mark.parametrize("user", ["producer", "relay"])
+def test_a_publisher_may_publish_into_any_session_and_empty_or_block_the_queue(server: Deployed, user: str) -> None:
+    with server.access.client(user) as producer, server.access.client("operator") as operator:
         producer.xadd(JOBS, {"session_id": "of.another", "text": "Hello."})
         producer.xadd(JOBS, {"text": "the only one left"}, maxlen=1, approximate=False)
         assert operator.xlen(JOBS) == 1

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from tests.security.deployed import Deployed
-from tests.security.rights import AUDIO, CUT, DEAD, GATES, JOB, JOBS, SEEN
+from tests.security.rights import AUDIO, BELL, CUT, DEAD, GATES, JOB, JOBS, SEEN
 from tests.stream.servers import needs_redis
 
 pytestmark = needs_redis
@@ -31,8 +31,8 @@ XRANGE {JOBS} - + | XREAD STREAMS {JOBS} 0 | XLEN {JOBS} | XDEL {JOBS} 1-1 | XAD
 XREAD STREAMS {AUDIO} 0 | XADD {AUDIO} * type audio | HGETALL {JOB} | EVAL "return 1" 1 {JOBS} | MULTI | TIME | INFO
 """,
     "relay": f"""
-XADD {JOBS} * session_id s1 text Hello. | XREAD STREAMS {JOBS} 0 | XREAD STREAMS {AUDIO} {JOBS} 0 0
-XREVRANGE {DEAD} + - | XREVRANGE {CUT} + - | XTRIM {CUT} MAXLEN 0 | HSET {JOB} end complete
+PEXPIRE {JOBS} 1 | XRANGE {JOBS} - + | XLEN {JOBS} | XREAD STREAMS {JOBS} 0 | XREAD STREAMS {AUDIO} {JOBS} 0 0
+XADD {DEAD} * a b | XADD {BELL} * a b | PUBLISH {AUDIO} 1-1 | XREVRANGE {DEAD} + - | XREVRANGE {CUT} + - | XTRIM {CUT} MAXLEN 0 | HSET {JOB} end complete
 HGETALL {GATES} | EVAL "return 1" 1 {AUDIO} | INFO
 """,
     "worker": f"""

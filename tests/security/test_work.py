@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.conftest import running
-from tests.flow.listening import KEYS
+from tests.flow.listening import KEYS, until_ended
 from tests.security.deployed import Access, Deployed
 from tests.security.everybody import doctor_of, everybody, hear_trim_cancel_and_leave, look_redrive_and_cancel
 from tests.shell import Run
 from tests.stream.servers import needs_redis, needs_tls
 from tests.tone import ToneEngine
+from worker.stream.client import Client
 
 pytestmark = needs_redis
 
@@ -55,6 +57,20 @@ async def test_a_relay_hears_hints_and_texts_are_written(access: Access) -> None
         assert [one["type"] for one in types] == ["subscribe", "message", "message"]
         found: Any = relay.xread({KEYS.audio("hinted"): "0"})
         assert found[0][1][0][0] == types[1]["data"]
+    assert refused(access) == []
+
+
+async def test_a_relay_publishes_and_receives_as_one_user(access: Access) -> None:
+    async def pieces() -> AsyncIterator[str]:
+        for piece in ("Good ", "night."):
+            yield piece
+
+    address = access.address("relay")
+    async with running(access.settings("worker"), ToneEngine(2)), Client(address, address, KEYS) as relay:
+        await relay.publish({"session_id": "both", "job_id": "u1", "text": "Hello."})
+        await relay.publish_text({"session_id": "both", "job_id": "u2", "text_from": "stream"}, pieces())
+        await until_ended(relay, "both", n_jobs=2)
+        await relay.leave("both")
     assert refused(access) == []
 
 
