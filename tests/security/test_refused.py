@@ -32,7 +32,8 @@ XREAD STREAMS {AUDIO} 0 | XADD {AUDIO} * type audio | HGETALL {JOB} | EVAL "retu
 """,
     "relay": f"""
 PEXPIRE {JOBS} 1 | XRANGE {JOBS} - + | XLEN {JOBS} | XREAD STREAMS {JOBS} 0 | XREAD STREAMS {AUDIO} {JOBS} 0 0
-XADD {DEAD} * a b | XADD {BELL} * a b | PUBLISH {AUDIO} 1-1 | XREVRANGE {DEAD} + - | XREVRANGE {CUT} + - | XTRIM {CUT} MAXLEN 0 | HSET {JOB} end complete
+XADD {DEAD} * a b | XADD {BELL} * a b | PUBLISH {AUDIO} 1-1
+XREVRANGE {DEAD} + - | XREVRANGE {CUT} + - | XTRIM {CUT} MAXLEN 0 | HSET {JOB} end complete
 HGETALL {GATES} | EVAL "return 1" 1 {AUDIO} | INFO
 """,
     "worker": f"""
