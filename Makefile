@@ -1,15 +1,21 @@
-# Everything runs in the virtual environment .venv; a machine needs only python3 (3.11 to 3.13) and make.
+# Everything runs in the virtual environment .venv; a machine needs only python3 (3.11 to 3.13) and make. The Rust crate
+# needs cargo too.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 TEXT   ?= Hello, this is Makima. Tell me what you would like to hear.
 OUT    ?= demo.wav
+# Of `make relay`: the ports of Redis and of the web page.
+PORT     ?= 6399
+WEB_PORT ?= 8080
+CRATE    := --manifest-path schemas/rust/Cargo.toml --quiet
+FEATURES  = $(filter-out default,$(shell sed -n '/^\[features\]/,/^\[dep/s/^\([a-z]*\) = .*/\1/p' schemas/rust/Cargo.toml))
 # Tests without a server and without a model.
 QUICK  ?= $(foreach name,admission architecture audio docs engine errors log metrics settings text voice,$(wildcard tests/test_$(name)*.py)) tests/contract
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quality check test quick lint types fmt bench chaos takeover roll rust fuzz clean
+.PHONY: help install demo quality check test quick lint types fmt bench chaos takeover roll rust relay fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -40,8 +46,20 @@ takeover: install ## kill N workers while they speak and time the take-overs
 	$(BIN)/python -m tests.chaos.takeover --engine $(or $(ENGINE),preview) --n $(or $(N),20) $(if $(SEED),--seed $(SEED))
 roll: install ## restart three workers in turn under load
 	$(BIN)/python -m tests.chaos.roll --engine $(or $(ENGINE),preview) $(if $(SEED),--seed $(SEED))
-rust: install ## compile the Rust code of the contract's pages and run it on a server (needs cargo)
-	RUST=1 $(BIN)/pytest -q tests/contract/test_rust.py
+rust: ## check and test the Rust crate, and build its relay (needs cargo)
+	@command -v cargo >/dev/null || { echo "cargo is missing; install Rust as https://rustup.rs describes" >&2; exit 1; }
+	cargo fmt --manifest-path schemas/rust/Cargo.toml --check
+	cargo clippy $(CRATE) --all-features --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc $(CRATE) --all-features --no-deps --lib --examples
+	for feature in '' $(FEATURES); do cargo clippy $(CRATE) --no-default-features --features "$$feature" -- -D warnings || exit 1; done
+	$(PYTHON) tools/msrv.py
+	cargo build $(CRATE) --all-features --bins --examples
+	cargo test $(CRATE) --all-features
+# With the examples, because their dependencies are compiled for the tests too.
+relay: $(VENV)/.preview ## build the Rust relay and start it beside `dev` until Ctrl-C (WEB_PORT=, PORT=)
+	cargo build $(CRATE) --all-features --bins --examples
+	$(BIN)/python tools/together.py $(BIN)/makima-tts dev --port $(PORT) -- \
+		schemas/rust/target/debug/makima-tts-relay --redis-url redis://127.0.0.1:$(PORT)/0 --port $(WEB_PORT)
 fuzz: install ## send malformed input to every parser, in under five minutes (SEED=, N=)
 	$(BIN)/python -m tests.fuzz --n $(or $(N),100000) $(if $(SEED),--seed $(SEED))
 clean: ## remove the virtual environment and all caches

@@ -34,10 +34,39 @@ def test_help_is_the_default_target_and_lists_every_other() -> None:
 
 def test_check_is_tests_lint_and_types_and_both_gates_call_it() -> None:
     assert re.search(r"^check: test lint types\b", MAKEFILE, re.MULTILINE)
-    assert make_targets((REPOSITORY / ".ci" / "run").read_text("utf-8")) == {"check"}
+    assert (REPOSITORY / ".ci" / "run").read_text("utf-8").endswith("make check\n")
     workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
     steps = workflow["jobs"]["check"]["steps"]
     assert steps[-1]["run"] == "make check"
+
+
+def test_the_crate_is_checked_with_each_of_its_features_alone() -> None:
+    features = tomllib.loads((REPOSITORY / "schemas" / "rust" / "Cargo.toml").read_text("utf-8"))["features"]
+    shown = subprocess.run(
+        ["make", "-n", "rust"], cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    (loop,) = re.findall(r"^for feature in '' (.*?);", shown.stdout, re.MULTILINE)
+    assert set(loop.split()) == features.keys() - {"default"}
+
+
+@pytest.mark.parametrize("has_crates", [True, False])
+def test_the_gate_checks_the_crate_where_cargo_can_download_and_says_where_it_cannot(
+    tmp_path: Path, has_crates: bool
+) -> None:
+    programs = {
+        "cargo": "exit 0" if has_crates else "echo failed to download; exit 101",
+        "make": "echo make $@",
+        "id": "echo 1000",
+    }
+    for name, line in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = ENVIRONMENT | {"PATH": f"{tmp_path}:{ENVIRONMENT['PATH']}"}
+    gate = REPOSITORY / ".ci" / "run"
+    lines = subprocess.run([gate], env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert lines[-1] == "make check"
+    assert ("make rust" in lines) is has_crates
+    assert any("skipped" in line for line in lines) is not has_crates
 
 
 def test_the_public_ci_runs_every_supported_python() -> None:
