@@ -9,12 +9,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from schemas import asyncapi, documents, error_page, golden, golden_heard, golden_streams
+from schemas import asyncapi, documents, error_page, golden, golden_heard, golden_sockets, golden_streams
 from schemas.errors import MakimaError
 from schemas.jobs import VERSION
 
 GENERATED = (
     "json/*.json", "asyncapi*.yaml", "vectors/*.msgpack", "vectors/*.bin", "vectors/*.json", "vectors/streams/*.json",
+    "vectors/sockets/*.json",
 )  # fmt: skip
 
 
@@ -47,6 +48,8 @@ def _contents(folder: Path, docs: Path | None) -> dict[Path, bytes]:
     contents[folder / "vectors/heard.json"] = _json(golden_heard.heard())
     for name, stream in golden_streams.streams().items():
         contents[folder / f"vectors/streams/{name}.json"] = _json_lines(stream)
+    for name, socket in golden_sockets.sockets().items():
+        contents[folder / f"vectors/sockets/{name}.json"] = _json_lines(socket)
     if docs is not None:
         contents[docs / "errors.md"] = error_page.page().encode()
     return contents
@@ -56,8 +59,8 @@ def _json(document: Any) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _json_lines(stream: golden_streams.Stream) -> bytes:
-    """A golden stream, one step a line."""
+def _json_lines(stream: dict[str, Any]) -> bytes:
+    """A golden stream or socket, one step a line."""
     steps = ",\n".join(f"    {json.dumps(step, ensure_ascii=False)}" for step in stream["steps"])
     note = json.dumps(stream["note"], ensure_ascii=False)
     return f'{{\n  "note": {note},\n  "steps": [\n{steps}\n  ]\n}}\n'.encode()

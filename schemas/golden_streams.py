@@ -28,14 +28,14 @@ UNREADABLE = {
 _BAD: dict[str, str | bytes] = {"type": "", "job_id": "u1", "entry": "1-1", "delivered": "2"}
 
 
-def _samples(first: int, n: int) -> bytes:
+def samples(first: int, n: int) -> bytes:
     """Samples first … first + n - 1 of pcm_s16le, each with its index as its value."""
     return b"".join(at.to_bytes(2, "little") for at in range(first, first + n))
 
 
 def sent(first: int, n: int, is_final: bool = False) -> dict[str, Any]:
     """The audio_chunk with these samples."""
-    return {"type": "audio_chunk", "data": base64.b64encode(_samples(first, n)).decode(), "is_final": is_final}
+    return {"type": "audio_chunk", "data": base64.b64encode(samples(first, n)).decode(), "is_final": is_final}
 
 
 class StreamCase:
@@ -67,11 +67,11 @@ class StreamCase:
 
     def audio(self, first: int, n: int, *sends: dict[str, Any], is_final: bool = False) -> Self:
         """n samples from `first`; by default all of them are sent on."""
-        return self.data(first, _samples(first, n), *(sends or (sent(first, n, is_final),)), is_final=is_final)
+        return self.data(first, samples(first, n), *(sends or (sent(first, n, is_final),)), is_final=is_final)
 
     def dropped(self, first: int, n: int, is_final: bool = False) -> Self:
         """An audio entry for which nothing is sent."""
-        return self.data(first, _samples(first, n), is_final=is_final)
+        return self.data(first, samples(first, n), is_final=is_final)
 
     def data(self, first: int, data: bytes, *sends: dict[str, Any], is_final: bool = False) -> Self:
         self._delivered = max(self._delivered, first + len(data) // 2)
