@@ -6,6 +6,7 @@ contain the braces.
 
 from __future__ import annotations
 
+from schemas.asyncapi_socket import with_socket
 from schemas.documents import Document
 from schemas.messages import MESSAGE_OF, TERMINAL_TYPES
 
@@ -16,8 +17,8 @@ def document(version: str) -> Document:
 
 
 def relay_document(version: str) -> Document:
-    """The same channels and messages with the operations of a relay, which publishes and receives."""
-    return _document(version, "A relay of makima-tts", _relay_operations())
+    """The same channels and messages with the operations of a relay, and the socket of its clients."""
+    return with_socket(_document(version, "A relay of makima-tts", _relay_operations()))
 
 
 def _document(version: str, title: str, operations: Document) -> Document:
@@ -62,8 +63,8 @@ def _text_channel() -> Document:
     return {
         "address": "{prefix}:{sessionTag}:text:{jobId}",
         "title": "A text that is being written",
-        "description": "A stream for a job with text_from. Publishers XADD with * and set its TTL, 600 s; a worker"
-        " reads it from 0.",
+        "description": "A stream for a job with text_from. Publishers XADD with the IDs 1-0, 2-0, … and set its TTL,"
+        " 600 s; a worker reads it from 0.",
         "messages": {"piece": _ref("#/components/messages/piece")},
         "parameters": {name: _ref(f"#/components/parameters/{name}") for name in ("prefix", "sessionTag", "jobId")},
     }
