@@ -63,7 +63,7 @@ relay: $(VENV)/.preview ## build the Rust relay and start it beside `dev` until 
 fuzz: install ## send malformed input to every parser, in under five minutes (SEED=, N=)
 	$(BIN)/python -m tests.fuzz --n $(or $(N),100000) $(if $(SEED),--seed $(SEED))
 clean: ## remove the virtual environment and all caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .rust dist $(OUT)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .rust schemas/rust/target dist $(OUT)
 
 $(BIN)/uv: constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -187,6 +187,8 @@ def test_the_image_copies_only_what_exists_and_is_not_ignored() -> None:
             for source in rest.split()[:-1]:
                 assert (REPOSITORY / source).exists()
                 assert f"!{source}" in ignored
+    compiled, page = ignored.index("schemas/rust"), ignored.index("!schemas/rust/page")
+    assert ignored.index("!schemas") < compiled < page, "of the crate the relay needs its page alone"
 
 
 def test_the_image_bakes_the_weights_that_compose_runs_with(compose: dict[str, Any]) -> None:
