@@ -73,5 +73,5 @@ $(VENV)/.preview: $(BIN)/uv pyproject.toml
 	$(UV) --editable '.[preview,preview-ja]'
 	touch $@
 $(VENV)/.dev: $(BIN)/uv pyproject.toml
-	$(UV) --editable '.[preview,preview-ja,qwen,quality,otel,dev]'
+	$(UV) --editable '.[preview,preview-ja,qwen,quality,otel,web,dev]'
 	touch $@ $(VENV)/.preview

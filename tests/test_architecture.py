@@ -53,6 +53,7 @@ RANKS = {
     "worker.service": 9,
     "worker.rehearsal": 9,
     "worker.flags": 9,
+    "worker.relay": 9,
     "worker.bench": 10,
     "worker.commands": 10,
     "worker.cli": 11,

@@ -103,6 +103,18 @@ FLAGS: dict[str, tuple[str, Any]] = {
     "max_text_chars": ("99", 99),
     "text_wait_s": ("2.5", 2.5),
     "ahead_ms": ("3001", 3001),
+    "relay_host": ("127.0.0.8", "127.0.0.8"),
+    "relay_port": ("4322", 4322),
+    "relay_voice": ("placeholder", "placeholder"),
+    "relay_language": ("Japanese", "Japanese"),
+    "relay_ttl_ms": ("1234", 1234),
+    "relay_ahead_ms": ("3002", 3002),
+    "relay_pace_ahead_ms": ("5", 5),
+    "relay_max_unfinished": ("6", 6),
+    "relay_max_sockets": ("7", 7),
+    "relay_token_file": ("token", Path("token")),
+    "relay_origins": ("https://one.example", "https://one.example"),
+    "relay_own_connections": ("9", 9),
     "health_port": ("4321", 4321),
     "health_host": ("127.0.0.9", "127.0.0.9"),
     "log_level": ("error", "error"),
@@ -113,6 +125,7 @@ NAMES = {"voice": "default_voice"}
 COMMANDS: dict[str, tuple[list[str], str, int]] = {
     "worker": ([], "serve.serve", 0),
     "dev": ([], "serve.dev", 1),
+    "relay": ([], "relay.relay", 0),
     "demo": (["hello"], "demo.demo", 4),
     "speak": (["hello"], "speak.speak", 0),
     "cancel": (["s1"], "queue.letters.cancel", 0),
@@ -153,7 +166,7 @@ def test_every_flag_reaches_its_setting(command: str, monkeypatch: pytest.Monkey
     named = [option.name for option in known.params if option.name in FLAGS]
     if command == "speak":  # these are the job's
         named = [name for name in named if name not in ("voice", "ahead_ms")]
-    words = [word for name in named for word in (f"--{name.replace('_', '-')}", FLAGS[name][0])]
+    words = [word for name in named for word in (f"--{name.removeprefix('relay_').replace('_', '-')}", FLAGS[name][0])]
     given = called_with([*command.split(), *needed, *words], where, monkeypatch)[position]
     settings: Settings = given if isinstance(given, Settings) else given("redis://embedded:1/0")
     for name in named:

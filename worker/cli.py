@@ -9,12 +9,14 @@ if __name__ == "__main__":  # as python -m worker.cli; the imports below take a 
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from worker.bench import cli as bench
-from worker.flags import FLAGS, NONE, Given, settings_of, takes
+from worker.flags import FLAGS, NONE, OF_THE_RELAY, Given, settings_of, takes
+
+RELAY_FLAGS = [name for name in FLAGS if name.startswith(OF_THE_RELAY)]
 
 app = typer.Typer(
     name="makima-tts",
@@ -50,7 +52,7 @@ def main() -> None:
 
 
 @app.command()
-@takes(*FLAGS)
+@takes(*[name for name in FLAGS if name not in RELAY_FLAGS])
 def worker(flags: Given = NONE) -> None:
     """Run a worker until SIGTERM or SIGINT."""
     from worker.commands.serve import serve
@@ -62,12 +64,27 @@ def worker(flags: Given = NONE) -> None:
 @takes("slots", "preview_voices", "pace", "voices_dir", "voice", "health_port", "log_level")
 def dev(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the embedded Valkey.")] = 6399,
+    web_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve the page and the socket here too; 0 for any free port.")
+    ] = None,
     flags: Given = NONE,
 ) -> None:
-    """Run a Valkey and a preview worker, for development."""
+    """Run a Valkey and a preview worker, for development; with --web-port a relay and its page too."""
     from worker.commands.serve import dev as run
 
-    raise SystemExit(run(port, lambda url: settings_of(flags, redis_url=url, engine="preview")))
+    def settings(url: str) -> Any:
+        return settings_of(flags, redis_url=url, engine="preview", relay_port=web_port)
+
+    raise SystemExit(run(port, settings, web_port is not None))
+
+
+@app.command()
+@takes("redis_url", "session_redis_url", "prefix", *RELAY_FLAGS, "log_level", "log_format")
+def relay(flags: Given = NONE) -> None:
+    """Serve WebSocket clients and the page until SIGTERM or SIGINT."""
+    from worker.commands.relay import relay as run
+
+    raise SystemExit(run(settings_of(flags)))
 
 
 @app.command()

@@ -33,15 +33,32 @@ FLAGS: dict[str, tuple[type, str]] = {
     "max_text_chars": (int, "Longest text of a job."),
     "text_wait_s": (float, "Longest wait for the next piece of a text that is being written."),
     "ahead_ms": (int, "How far speech may be ahead of its listener; 0 for no limit."),
+    "relay_host": (str, "Address the relay listens on."),
+    "relay_port": (int, "Port the relay listens on."),
+    "relay_voice": (str, "Voice of all jobs; the workers' default."),
+    "relay_language": (str, "Language of all jobs; by each text's script."),
+    "relay_ttl_ms": (int, "Milliseconds after which an unbegun job expires."),
+    "relay_ahead_ms": (int, "How far speech may be made ahead of its listener; 0 for no limit."),
+    "relay_pace_ahead_ms": (int, "How far audio may be sent ahead of its listener; 0 for no limit."),
+    "relay_max_unfinished": (int, "Unanswered utterances of a socket."),
+    "relay_max_sockets": (int, "Sockets at once."),
+    "relay_token_file": (Path, "File with the token that clients must send."),
+    "relay_origins": (str, "Origins of other hosts' pages, separated by commas; * for any."),
+    "relay_own_connections": (int, "Sockets that speak with a connection to Redis each; the others share one."),
     "health_port": (int, "Serve /healthz, /readyz, /metrics here."),
     "health_host": (str, "Address the health port listens on."),
     "log_level": (str, "debug, info, warning or error."),
     "log_format": (str, "text or json."),
 }
+OF_THE_RELAY = "relay_"  # a prefix of settings that their flags leave out
 SETTING_OF = {"voice": "default_voice"}  # the others are named as their setting
 
 Given = dict[str, Any]  # setting: the flag's value, or None where it was not given
 NONE: Given = {}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.removeprefix(OF_THE_RELAY).replace("_", "-")
 
 
 def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -51,7 +68,7 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
             name,
             inspect.Parameter.POSITIONAL_OR_KEYWORD,
             default=None,
-            annotation=Annotated[kind | None, typer.Option(help=text)],
+            annotation=Annotated[kind | None, typer.Option(_flag(name), help=text)],
         )
         for name in names
         for kind, text in [FLAGS[name]]

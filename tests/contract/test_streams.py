@@ -14,7 +14,7 @@ import schemas
 from schemas import Heard
 from schemas.golden_streams import UNREADABLE as GOLDEN_UNREADABLE
 from schemas.messages import MESSAGE_OF, TERMINAL_TYPES
-from worker.stream.hearing import UNREADABLE, Hearing
+from worker.stream.hearing import UNREADABLE, Hearing, ReadEntry, as_messages
 
 FOLDER = Path(schemas.__file__).parent / "vectors" / "streams"
 STREAMS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
@@ -38,8 +38,8 @@ def test_a_golden_stream_gives_what_is_written_there(name: str) -> None:
             played = step["heard"].pop("played")
             assert hearing.jobs[step["job_id"]].heard(played) == Heard(**step["heard"]), number
         else:
-            sent = hearing.stop() if "stop" in step else hearing.take(fields_of(step))
-            assert sent == step["sends"], number
+            sent = hearing.stop() if "stop" in step else hearing.take(ReadEntry.of(fields_of(step)))
+            assert as_messages(sent) == step["sends"], number
     assert hearing.unfinished == []
 
 

@@ -16,7 +16,7 @@ from tests.flow.listening import KEYS, replayed
 from tests.tone import ToneEngine
 from worker.audio.chain import Chain
 from worker.stream.client import Client
-from worker.stream.hearing import Hearing
+from worker.stream.hearing import Hearing, ReadEntry, as_messages
 
 N_SESSIONS, N_JOBS = 10, 2
 
@@ -64,7 +64,7 @@ class Relay:
         read: Any = self._valkey.xread({KEYS.audio(self.session_id): self._last_id}, count=16)
         for entry_id, fields in read[0][1] if read else ():
             self._last_id = entry_id.decode()
-            self.sent += self.hearing.take(fields)
+            self.sent += as_messages(self.hearing.take(ReadEntry.of(fields)))
 
     def samples(self) -> bytes:
         return b"".join(base64.b64decode(message["data"]) for message in self.sent if "data" in message)
@@ -146,7 +146,7 @@ async def test_a_stop_silences_at_once_and_the_next_job_is_received_whole(
             return bool(relay.sent)
 
         await eventually(has_chunk)
-        relay.sent += relay.hearing.stop()
+        relay.sent += as_messages(relay.hearing.stop())
         assert relay.sent[-1] == {"type": "audio_chunk", "data": "", "is_final": True}
         n_sent = len(relay.sent)
         await client.cancel("s0", upto)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from schemas.errors import MakimaError
+from worker.commands.relay import WebMissing, check_web, serving
 from worker.commands.signals import Signals
 from worker.embedded import EmbeddedError, embedded_valkey
 from worker.engine.base import EngineSick
@@ -41,14 +42,14 @@ Ctrl-C ends both.
 """
 
 
-def serve(settings: Settings, ends_on_hangup: bool = False) -> int:
+def serve(settings: Settings, ends_on_hangup: bool = False, with_relay: bool = False) -> int:
     """Run a worker until SIGTERM or SIGINT has drained it. Returns 1 when it cannot start or its engine is sick.
 
-    ends_on_hangup: SIGHUP drains the worker too, instead of reloading the voices.
+    ends_on_hangup: SIGHUP drains the worker too, instead of reloading the voices. with_relay: serve its page beside it.
     """
     sys.setswitchinterval(0.001)  # by default engine and event loop may wait 5 ms for each other
     try:
-        run(_serve(settings, ends_on_hangup))
+        run(_serve_both(settings) if with_relay else _serve(settings, ends_on_hangup))
     except EngineSick as error:
         log.error(SICK, error)
         return 1
@@ -68,11 +69,22 @@ def serve(settings: Settings, ends_on_hangup: bool = False) -> int:
     return 0
 
 
-async def _serve(settings: Settings, ends_on_hangup: bool) -> None:
+async def _serve_both(settings: Settings) -> None:
+    """The relay first, so that it drains last: its sessions see how the worker ends."""
+    async with serving(settings) as address:
+        await _serve(settings, True, lambda: print(f"The page is ready: {address}", flush=True))
+
+
+async def _serve(settings: Settings, ends_on_hangup: bool, on_ready: Callable[[], None] = lambda: None) -> None:
     signals = Signals(ends_on_hangup)
     tracing = tracing_from()
     worker = Worker(settings, make_engine(settings), tracing=tracing)
-    worker.on_ready = lambda: signals.listen(worker.stop, worker.reload_voices)
+
+    def ready() -> None:
+        signals.listen(worker.stop, worker.reload_voices)
+        on_ready()
+
+    worker.on_ready = ready
     freeze_heap()
     if settings.health_port is None:
         await worker.run()
@@ -81,13 +93,15 @@ async def _serve(settings: Settings, ends_on_hangup: bool) -> None:
         await worker.run()
 
 
-def dev(port: int, settings_for: Callable[[str], Settings]) -> int:
-    """Run an embedded Valkey on this port and a worker on it, until a signal."""
+def dev(port: int, settings_for: Callable[[str], Settings], with_relay: bool = False) -> int:
+    """Run an embedded Valkey on this port and a worker on it, until a signal; and a relay with its page."""
     try:
+        if with_relay:
+            check_web()
         with embedded_valkey(port) as valkey:
             settings = settings_for(valkey.url)
             print(TRY_IT.format(port=valkey.port), flush=True)
-            return serve(settings, ends_on_hangup=True)
-    except EmbeddedError as error:
+            return serve(settings, ends_on_hangup=True, with_relay=with_relay)
+    except (EmbeddedError, WebMissing) as error:
         print(f"makima-tts: {error}", file=sys.stderr)
         return 1

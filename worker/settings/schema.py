@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.jobs import MAX_AHEAD_MS, MIN_AHEAD_MS
+from schemas.jobs import MAX_AHEAD_MS, MAX_TTL_MS, MIN_AHEAD_MS
 from worker.settings.env import (
     ENV_FILE,
     ENV_PREFIX,
@@ -79,8 +79,8 @@ def _device(device: str) -> str:
     return device
 
 
-def _ahead(ahead_ms: int) -> int:
-    if ahead_ms != 0 and not MIN_AHEAD_MS <= ahead_ms <= MAX_AHEAD_MS:
+def _ahead(ahead_ms: int | None) -> int | None:
+    if ahead_ms and not MIN_AHEAD_MS <= ahead_ms <= MAX_AHEAD_MS:
         raise ValueError(f"use {MIN_AHEAD_MS} to {MAX_AHEAD_MS} ms, or 0 for no limit")
     return ahead_ms
 
@@ -130,6 +130,19 @@ class Settings(BaseSettings):
     text_wait_s: float = Field(default=30.0, gt=0, le=3600, allow_inf_nan=False)
     ahead_ms: Annotated[int, AfterValidator(_ahead)] = 15_000
     hints: bool = True
+
+    relay_host: str = Field(default="127.0.0.1", min_length=1)
+    relay_port: int = Field(default=8080, ge=0, le=65535)
+    relay_voice: str | None = Field(default=None, max_length=64)
+    relay_language: str | None = None
+    relay_ttl_ms: int | None = Field(default=None, ge=1, le=MAX_TTL_MS)
+    relay_ahead_ms: Annotated[int | None, AfterValidator(_ahead)] = None
+    relay_pace_ahead_ms: int = Field(default=10_000, ge=0, le=3_600_000)
+    relay_max_unfinished: int = Field(default=10, ge=1, le=1000)
+    relay_max_sockets: int = Field(default=10_000, ge=1, le=1_000_000)
+    relay_token_file: Path | None = None
+    relay_origins: str = ""
+    relay_own_connections: int = Field(default=64, ge=0, le=10_000)
 
     health_port: int | None = Field(default=None, ge=0, le=65535)
     health_host: str = Field(default="127.0.0.1", min_length=1)

@@ -1,12 +1,13 @@
-"""A relay without input and output: entries of a session's stream in, messages of the WebSocket protocol out.
+"""A relay without input and output: entries of a session's stream in, what the client of that session receives out.
 
-vectors/streams/*.json of the contract have cases; vectors/README.md has the same code in Rust.
+vectors/streams/*.json of the contract have cases; vectors/relay.md has the same code in Rust.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +16,79 @@ from schemas.heard import Heard, what_was_heard
 from schemas.messages import Audio, Begin, Cancelled, Complete, Error, Message, SegmentStart
 from schemas.wire import read_entry
 
-Sent = list[dict[str, Any]]
+KEPT = 32  # finished jobs, of which it is still known what was heard
 UNREADABLE = "an entry of this job cannot be read; use a relay and a worker of one version of the contract"
 _COMPLETE = {"type": "complete"}
-_CANCELLED = {"type": "complete", "cancelled": True}
+CANCELLED = {"type": "complete", "cancelled": True}
 _SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4}  # every other encoding has one byte
+
+
+@dataclass(frozen=True, slots=True)
+class SentChunk:
+    """Samples for the client. n_samples: of `data`, which is empty in a chunk that only ends an utterance."""
+
+    job_id: str
+    data: bytes
+    n_samples: int
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SentSegment:
+    """A part of the text, before its first samples."""
+
+    job_id: str
+    segment: SegmentStart
+
+
+@dataclass(frozen=True, slots=True)
+class SentAnswer:
+    """The one answer to a job: the WebSocket message `complete` or `error`."""
+
+    job_id: str
+    message: dict[str, Any]
+
+
+Sent = list[SentChunk | SentSegment | SentAnswer]
+
+
+def chunk_message(data: bytes, is_final: bool) -> dict[str, Any]:
+    return {"type": "audio_chunk", "data": base64.b64encode(data).decode(), "is_final": is_final}
+
+
+def as_messages(sent: Iterable[SentChunk | SentSegment | SentAnswer]) -> list[dict[str, Any]]:
+    """The WebSocket messages of a client that wants neither binary frames nor segments."""
+    return [
+        one.message if isinstance(one, SentAnswer) else chunk_message(one.data, one.is_final)
+        for one in sent
+        if not isinstance(one, SentSegment)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEntry:
+    """One entry of a session's stream. message: None for an unknown type and a cancel; unreadable where is_broken.
+
+    entry: the ID of the job's entry in the job stream; "" where the entry names none.
+    """
+
+    kind: str
+    job_id: str
+    entry: str
+    message: Message | None
+    is_broken: bool = False
+
+    @classmethod
+    def of(cls, fields: Mapping[bytes, bytes]) -> ReadEntry:
+        """fields: flat, with `data` as msgpack."""
+        kind, job_id, entry = (fields.get(name, b"").decode("utf-8", "replace") for name in _FLAT)
+        try:
+            return cls(kind, job_id, entry, read_entry(fields).message)
+        except WireError:
+            return cls(kind, job_id, entry, None, is_broken=True)
+
+
+_FLAT = (b"type", b"job_id", b"entry")
 
 
 @dataclass(slots=True)
@@ -33,6 +102,7 @@ class ReceivedJob:
     made: int = 0
     is_complete: bool = False
     sample_bytes: int = 1
+    has_begun: bool = False
     has_chunk: bool = False
     has_final: bool = False
 
@@ -46,9 +116,9 @@ class ReceivedJob:
         self.made = max(self.made, audio.pos + len(audio.data) // self.sample_bytes)
         return audio.data[n_known * self.sample_bytes :]
 
-    def chunk(self, data: bytes, is_final: bool) -> Sent:
+    def chunk(self, job_id: str, data: bytes, is_final: bool) -> Sent:
         self.has_chunk, self.has_final = True, is_final
-        return [{"type": "audio_chunk", "data": base64.b64encode(data).decode(), "is_final": is_final}]
+        return [SentChunk(job_id, data, len(data) // self.sample_bytes, is_final)]
 
 
 class Hearing:
@@ -61,6 +131,7 @@ class Hearing:
     def __init__(self) -> None:
         self.unfinished: list[str] = []
         self.jobs: dict[str, ReceivedJob] = {}
+        self._finished: deque[str] = deque()
         self._muted: set[str] = set()
         self._is_interrupted = False
 
@@ -75,55 +146,75 @@ class Hearing:
         self._muted.update(self.unfinished)
         return [message for job_id in self.unfinished for message in self._closing(job_id)]
 
-    def take(self, fields: Mapping[bytes, bytes]) -> Sent:
-        """The messages to send for one entry of the stream. fields: flat, with `data` as msgpack."""
-        if fields.get(b"type") == b"cancel":
+    def is_muted(self, job_id: str) -> bool:
+        return job_id in self._muted
+
+    def samples_of(self, entry: ReadEntry) -> int:
+        """How many samples `take` would send for this entry."""
+        if not isinstance(entry.message, Audio) or not self._is_forwarded(entry.job_id):
+            return 0
+        job = self.jobs[entry.job_id]
+        return max(
+            0, entry.message.pos + len(entry.message.data) // job.sample_bytes - max(job.made, entry.message.pos)
+        )
+
+    def take(self, entry: ReadEntry) -> Sent:
+        """What to send for one entry of the stream."""
+        if entry.kind == "cancel":
             self._is_interrupted = True
+        if entry.job_id not in self.unfinished:
             return []
-        job_id = fields.get(b"job_id", b"").decode("utf-8", "replace")
+        if entry.is_broken:
+            return self.end(entry.job_id, {"type": "error", "code": str(ErrorCode.INTERNAL), "message": UNREADABLE})
+        return [] if entry.message is None else self._forwarded(entry.job_id, entry.message)
+
+    def end(self, job_id: str, answer: dict[str, Any]) -> Sent:
+        """End a job with this answer, after an empty final chunk where the client waits for one."""
         if job_id not in self.unfinished:
             return []
-        try:
-            message = read_entry(fields).message
-        except WireError:
-            return self._ended(job_id, {"type": "error", "code": str(ErrorCode.INTERNAL), "message": UNREADABLE})
-        return [] if message is None else self._forwarded(job_id, message)
+        closing = self._closing(job_id)
+        self.unfinished.remove(job_id)
+        self._muted.discard(job_id)
+        self._is_interrupted = False
+        self._finished.append(job_id)
+        if len(self._finished) > KEPT:
+            self.jobs.pop(self._finished.popleft(), None)
+        return [*closing, SentAnswer(job_id, answer)]
+
+    def _is_forwarded(self, job_id: str) -> bool:
+        is_silent = self._is_interrupted or job_id in self._muted or job_id not in self.unfinished
+        return not is_silent and not self.jobs[job_id].has_final
 
     def _forwarded(self, job_id: str, message: Message) -> Sent:
         job = self.jobs[job_id]
         match message:
             case Begin():
                 self._is_interrupted = False
+                job.has_begun = True
                 job.sample_bytes = _SAMPLE_BYTES.get(message.encoding, 1)
                 return []
             case SegmentStart():
                 job.segments.append(message)
-                return []
+                return [SentSegment(job_id, message)] if self._is_forwarded(job_id) else []
             case Audio():
                 return [] if self._is_interrupted else self._chunk(job_id, message)
             case Complete():
                 job.is_complete = True
-                answer = _COMPLETE if job_id not in self._muted else _CANCELLED
+                answer = _COMPLETE if job_id not in self._muted else CANCELLED
             case Cancelled():
-                answer = _CANCELLED
+                answer = CANCELLED
             case Error():
                 answer = {"type": "error", "code": message.code, "message": message.message}
-        return self._ended(job_id, answer)
+        return self.end(job_id, answer)
 
     def _chunk(self, job_id: str, audio: Audio) -> Sent:
         job = self.jobs[job_id]
         fresh = job.fresh(audio)
-        if job_id in self._muted or job.has_final or not (fresh or audio.is_final):
+        if not self._is_forwarded(job_id) or not (fresh or audio.is_final):
             return []
-        return job.chunk(fresh, audio.is_final)
+        return job.chunk(job_id, fresh, audio.is_final)
 
     def _closing(self, job_id: str) -> Sent:
         """An empty final chunk where the client waits for one."""
         job = self.jobs[job_id]
-        return job.chunk(b"", is_final=True) if job.has_chunk and not job.has_final else []
-
-    def _ended(self, job_id: str, answer: dict[str, Any]) -> Sent:
-        self.unfinished.remove(job_id)
-        self._muted.discard(job_id)
-        self._is_interrupted = False
-        return [*self._closing(job_id), answer]
+        return job.chunk(job_id, b"", is_final=True) if job.has_chunk and not job.has_final else []

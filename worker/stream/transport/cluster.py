@@ -15,6 +15,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainErr
 
 from worker.stream.transport.address import Address, AddressError
 from worker.stream.transport.base import Word
+from worker.stream.transport.connection import OnMessage
 from worker.stream.transport.link import PipelinedLink, SharedAttempt
 from worker.stream.transport.retry import PASSING
 
@@ -26,8 +27,9 @@ T = TypeVar("T")
 class ClusterLink:
     """Commands must name their keys as `key_of` finds them, and all of one command's keys must share a slot."""
 
-    def __init__(self, address: Address, timeout_s: float) -> None:
+    def __init__(self, address: Address, timeout_s: float, on_message: OnMessage | None = None) -> None:
         self._address = address
+        self._on_message = on_message
         self._timeout_s = timeout_s
         self._servers: dict[Place, PipelinedLink] = {}
         self._owners: list[Place | None] = []  # [slot]
@@ -115,7 +117,7 @@ class ClusterLink:
                 address = self._address.node(*place)
             except AddressError:
                 raise redis.ConnectionError(f"the Cluster names a server that cannot be reached: {place}") from None
-            self._servers[place] = PipelinedLink(address, self._timeout_s)
+            self._servers[place] = PipelinedLink(address, self._timeout_s, self._on_message)
         return self._servers[place]
 
 

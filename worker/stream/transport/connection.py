@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any, cast
 
 import hiredis
@@ -17,7 +18,9 @@ from redis.exceptions import InvalidResponse, ReadOnlyError
 from worker.stream.transport.refusal import refusal
 
 IDLE_S = 15.0  # after which an unused connection is checked by a PING
+OnMessage = Callable[[bytes], None]  # called with the channel of a message that was published
 _INCOMPLETE = object()
+_MESSAGES = (b"message", b"smessage")
 _PING: bytes = hiredis.pack_command(("PING",))
 
 
@@ -26,11 +29,13 @@ class PipelinedConnection(asyncio.Protocol):
 
     It breaks when the server closes it, when nothing arrives for `timeout_s` seconds while a reply is due, and when the
     server reports that it is a replica. server: what the connection leads to, as logs name it. The PING of an unused
-    connection finds one that a network dropped silently, before the next command waits for it.
+    connection finds one that a network dropped silently, before the next command waits for it. on_message: for a
+    connection that subscribes to channels; such a connection sends no other command than PING besides.
     """
 
-    def __init__(self, server: str, timeout_s: float) -> None:
+    def __init__(self, server: str, timeout_s: float, on_message: OnMessage | None = None) -> None:
         self.server = server
+        self._on_message = on_message
         self._loop = asyncio.get_running_loop()
         self._timeout_s = timeout_s
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=refusal, notEnoughData=_INCOMPLETE)
@@ -111,6 +116,9 @@ class PipelinedConnection(asyncio.Protocol):
                 self.give_up(redis.ConnectionError(f"the connection broke: {error}"))
 
     def _answer(self, answer: Any) -> None:
+        if self._on_message is not None and isinstance(answer, list) and answer[0] in _MESSAGES:
+            self._on_message(answer[1])
+            return
         if not self._unanswered:  # a server's reason to close, or one reply more than commands
             problem = answer if isinstance(answer, Exception) else "the server sent a reply to no command"
             self.give_up(redis.ConnectionError(str(problem)))

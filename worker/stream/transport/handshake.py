@@ -16,7 +16,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from schemas.errors import MakimaError
 from worker.stream.transport.address import Address
-from worker.stream.transport.connection import PipelinedConnection
+from worker.stream.transport.connection import OnMessage, PipelinedConnection
 from worker.stream.transport.retry import PASSING, UnwillingError
 
 CONNECT_TIMEOUT_S = 5.0
@@ -26,7 +26,9 @@ class WrongServerError(MakimaError, redis.ConnectionError):
     """The server is one node of a Cluster, or a Sentinel, and the URL is of another kind."""
 
 
-async def open_connection(address: Address, timeout_s: float) -> PipelinedConnection:
+async def open_connection(
+    address: Address, timeout_s: float, on_message: OnMessage | None = None
+) -> PipelinedConnection:
     """Connect, log in and check the server. timeout_s: for each reply, now and later.
 
     Raises redis-py's ConnectionError or TimeoutError, or another of PASSING; the original error is its cause.
@@ -34,15 +36,15 @@ async def open_connection(address: Address, timeout_s: float) -> PipelinedConnec
     try:
         if address.kind == "sentinel":
             address = await _find_master(address, timeout_s)
-        return await _open(address, timeout_s)
+        return await _open(address, timeout_s, on_message)
     except PASSING:
         raise
     except Exception as error:
         raise redis.ConnectionError(f"no connection: {type(error).__name__}: {error}") from error
 
 
-async def _open(address: Address, timeout_s: float) -> PipelinedConnection:
-    pipeline = await _connect(address, timeout_s)
+async def _open(address: Address, timeout_s: float, on_message: OnMessage | None = None) -> PipelinedConnection:
+    pipeline = await _connect(address, timeout_s, on_message)
     try:
         await _greet(pipeline, address)
     except BaseException as error:
@@ -51,7 +53,7 @@ async def _open(address: Address, timeout_s: float) -> PipelinedConnection:
     return pipeline
 
 
-async def _connect(address: Address, timeout_s: float) -> PipelinedConnection:
+async def _connect(address: Address, timeout_s: float, on_message: OnMessage | None) -> PipelinedConnection:
     """A connection over TCP, TLS or a Unix socket, before the log-in. TCP and TLS together have `timeout_s` twice."""
     target = address.target
     server = target if isinstance(target, str) else f"{target[0]}:{target[1]}"
@@ -59,7 +61,7 @@ async def _connect(address: Address, timeout_s: float) -> PipelinedConnection:
     within_s = min(2 * timeout_s, max(CONNECT_TIMEOUT_S, timeout_s))
 
     def make() -> PipelinedConnection:
-        return PipelinedConnection(server, timeout_s)
+        return PipelinedConnection(server, timeout_s, on_message)
 
     try:
         async with asyncio.timeout(within_s):

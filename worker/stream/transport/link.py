@@ -16,16 +16,17 @@ import redis
 
 from worker.stream.transport.address import Address
 from worker.stream.transport.base import LinkClosedError, Word
-from worker.stream.transport.connection import PipelinedConnection
+from worker.stream.transport.connection import OnMessage, PipelinedConnection
 from worker.stream.transport.handshake import open_connection
 from worker.stream.transport.retry import PASSING
 
 
 class PipelinedLink:
-    """The link to one server, or to the master of a Sentinel service."""
+    """The link to one server, or to the master of a Sentinel service. on_message: of a link that subscribes."""
 
-    def __init__(self, address: Address, timeout_s: float) -> None:
+    def __init__(self, address: Address, timeout_s: float, on_message: OnMessage | None = None) -> None:
         self._address = address
+        self._on_message = on_message
         self._timeout_s = timeout_s
         self._pipeline: PipelinedConnection | None = None
         self._once = SharedAttempt()
@@ -85,7 +86,7 @@ class PipelinedLink:
     async def _open(self) -> None:
         if self._is_closed:
             raise LinkClosedError("the link to Redis was closed")
-        pipeline = await open_connection(self._address, self._timeout_s)
+        pipeline = await open_connection(self._address, self._timeout_s, self._on_message)
         if self._is_closed:
             await pipeline.close()
             raise LinkClosedError("the link to Redis was closed")

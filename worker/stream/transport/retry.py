@@ -30,6 +30,7 @@ RedisError = redis.RedisError  # for modules outside worker.stream, which do not
 Refusal = redis.ResponseError  # Redis answered with an error: a missing right, a key of another type
 MissingRight = NoPermissionError
 WrongPassword = AuthenticationError
+OutOfMemory = redis.OutOfMemoryError
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -1,0 +1,71 @@
+"""The outbox of one session: what it writes to Redis, in order, each step repeated until Redis has carried it out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from worker.relay.planes import RelayPlanes
+from worker.stream.transport.retry import PASSING, OutOfMemory, Refusal, backoff_s
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStep:
+    """A step. refused: called when Redis refuses it, which ends it. May be carried out twice after a lost reply."""
+
+    run: Callable[[], Awaitable[None]]
+    refused: Callable[[Exception], None]
+
+
+class Outbox:
+    """Carries out one step at a time. Its task runs while there are steps. again: what a new connection begins with."""
+
+    def __init__(self, planes: RelayPlanes, again: OutboxStep) -> None:
+        self._planes = planes
+        self._again = again
+        self._is_stale = False
+        self._steps: deque[OutboxStep] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, step: OutboxStep) -> None:
+        self._steps.append(step)
+        self._start()
+
+    def repeat(self) -> None:
+        """A connection was lost: before the next step, write again what Redis may have lost."""
+        self._is_stale = True
+        self._start()
+
+    async def close(self) -> None:
+        """Drop all steps."""
+        task, self._task = self._task, None
+        self._steps.clear()
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="outbox")
+
+    async def _run(self) -> None:
+        failures = 0
+        while self._is_stale or self._steps:
+            is_again, self._is_stale = self._is_stale, False
+            step = self._again if is_again else self._steps[0]
+            try:
+                await step.run()
+            except (Refusal, *PASSING) as error:
+                if isinstance(error, PASSING) and not isinstance(error, OutOfMemory):
+                    self._is_stale |= is_again
+                    self._planes.failed(error)
+                    await asyncio.sleep(backoff_s(failures))
+                    failures += 1
+                    continue
+                step.refused(error)
+            failures = 0
+            if not is_again:
+                self._steps.popleft()
+        self._task = None

@@ -1,0 +1,116 @@
+"""The relay's server: accepts sockets, serves the page, health and metrics, and drains at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket as sockets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+
+from schemas.errors import MakimaError
+from worker.relay.http import PATH, has_token, is_own_origin, page, response
+from worker.relay.metrics import RelayMetrics
+from worker.relay.options import RelayOptions
+from worker.relay.planes import RelayPlanes
+from worker.relay.socket import SpeakSocket
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MAX_FRAME_BYTES = 1 << 20
+PING_S = 20.0
+PONG_S = 120.0  # a client that is slow to read finds the ping behind its audio
+WRITE_LIMIT = 32 * 1024
+CLOSE_S = 5.0
+
+
+class RelayError(MakimaError):
+    """The relay cannot serve."""
+
+
+class RelayServer:
+    """One relay. sockets: those that are open."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._options = RelayOptions.of(settings)
+        self._page = page()
+        self._planes = RelayPlanes(settings, self._options)
+        self._sockets: set[SpeakSocket] = set()
+        self._is_draining = False
+        self.metrics = RelayMetrics()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        """Serve while the block runs, and drain behind it. Yields the page's address. Raises RelayError."""
+        options = self._options
+        try:
+            server = await serve(
+                self._serve, options.host, options.port, process_request=self._answer, compression=None,
+                max_size=MAX_FRAME_BYTES, write_limit=WRITE_LIMIT, ping_interval=PING_S, ping_timeout=PONG_S,
+                close_timeout=CLOSE_S,
+            )  # fmt: skip
+        except OSError as error:
+            await self._planes.close()
+            problem = f"{options.host}:{options.port} cannot be listened on ({error.strerror})"
+            raise RelayError(problem, "stop what listens there, or choose another --host or --port") from None
+        host, port = server.sockets[0].getsockname()[:2]
+        try:
+            yield f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        finally:
+            self._is_draining = True
+            await asyncio.gather(*[one.drain() for one in list(self._sockets)])
+            await self._planes.close()
+            server.close()
+            await server.wait_closed()
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        raw = connection.transport.get_extra_info("socket")
+        if raw is not None and raw.family in (sockets.AF_INET, sockets.AF_INET6):
+            raw.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+        one = SpeakSocket(connection, self._planes, self._options, self.metrics)
+        self._sockets.add(one)
+        self.metrics.sockets.set(len(self._sockets))
+        try:
+            await one.serve()
+        except TimeoutError:
+            pass  # the client took nothing; its socket is closed
+        finally:
+            self._sockets.discard(one)
+            self.metrics.sockets.set(len(self._sockets))
+
+    async def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """The answer to a request that becomes no socket; None for one that does."""
+        match urlsplit(request.path).path:
+            case path if path == PATH:
+                refusal = self._refusal(request)
+                if refusal is not None:
+                    self.metrics.refused.labels(str(refusal.status_code)).inc()
+                return refusal
+            case "/":
+                return response(200, "OK", self._page, "text/html; charset=utf-8")
+            case "/healthz":
+                return _plain(HTTPStatus.OK if await self._planes.serves() else HTTPStatus.SERVICE_UNAVAILABLE)
+            case "/metrics":
+                return response(200, "OK", self.metrics.page(), "text/plain; version=0.0.4; charset=utf-8")
+        return _plain(HTTPStatus.NOT_FOUND)
+
+    def _refusal(self, request: Request) -> Response | None:
+        if not is_own_origin(request, self._options.origins):
+            return _plain(HTTPStatus.FORBIDDEN, "the page's origin is not one of MAKIMA_TTS_RELAY_ORIGINS")
+        if self._options.token is not None and not has_token(request, self._options.token):
+            return _plain(HTTPStatus.UNAUTHORIZED, "send the token as Authorization: Bearer, or as ?access_token=")
+        if self._is_draining:
+            return _plain(HTTPStatus.SERVICE_UNAVAILABLE, "the relay is shutting down; connect to another one")
+        if len(self._sockets) >= self._options.max_sockets:
+            return _plain(HTTPStatus.SERVICE_UNAVAILABLE, "the relay has as many sockets as it may; try again later")
+        return None
+
+
+def _plain(status: HTTPStatus, text: str = "") -> Response:
+    return response(status.value, status.phrase, f"{text or status.phrase}\n".encode())
