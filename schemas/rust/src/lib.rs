@@ -31,6 +31,8 @@ mod plane;
 mod reader;
 #[cfg(feature = "redis")]
 mod registry;
+#[cfg(feature = "axum")]
+mod relay;
 #[cfg(feature = "redis")]
 mod resume;
 #[cfg(feature = "redis")]
@@ -56,6 +58,8 @@ pub use client::{Client, ClientBuilder, Readers, Stats};
 pub use events::Events;
 #[cfg(feature = "redis")]
 pub use failures::{ConfigError, SpeakFailed, TextFull, Unavailable};
+#[cfg(feature = "axum")]
+pub use relay::{Relay, RelayOptions, speak_route};
 #[cfg(feature = "redis")]
 pub use resume::Resume;
 #[cfg(feature = "redis")]
