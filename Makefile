@@ -58,12 +58,12 @@ rust: ## check and test the Rust crate, and build its relay (needs cargo)
 # With the examples, because their dependencies are compiled for the tests too.
 relay: $(VENV)/.preview ## build the Rust relay and start it beside `dev` until Ctrl-C (WEB_PORT=, PORT=)
 	cargo build $(CRATE) --all-features --bins --examples
-	$(BIN)/python tools/together.py $(BIN)/makima-tts dev --port $(PORT) -- \
+	$(BIN)/python tools/together.py $(PORT) $(BIN)/makima-tts dev --port $(PORT) -- \
 		schemas/rust/target/debug/makima-tts-relay --redis-url redis://127.0.0.1:$(PORT)/0 --port $(WEB_PORT)
 fuzz: install ## send malformed input to every parser, in under five minutes (SEED=, N=)
 	$(BIN)/python -m tests.fuzz --n $(or $(N),100000) $(if $(SEED),--seed $(SEED))
 clean: ## remove the virtual environment and all caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .rust schemas/rust/target dist $(OUT)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis schemas/rust/target dist $(OUT)
 
 $(BIN)/uv: constraints.txt
 	$(PYTHON) -m venv $(VENV)
