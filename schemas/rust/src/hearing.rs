@@ -142,6 +142,17 @@ impl Hearing {
         }
     }
 
+    /// A job of which samples were handed out before the cursor, perhaps with its `begin`.
+    #[cfg(feature = "redis")]
+    pub(crate) fn resumed(&mut self, job: &JobId, encoding: Encoding, made: u64, has_final: bool) {
+        self.published(job);
+        if let Some(state) = self.jobs.get_mut(job) {
+            state.sample_bytes = encoding.sample_bytes();
+            state.received.made = made;
+            (state.has_begun, state.has_chunk, state.has_final) = (made > 0, made > 0 || has_final, has_final);
+        }
+    }
+
     /// Mutes all jobs published so far, until their ends. Returns the final chunks that are owed.
     pub fn stop(&mut self) -> Vec<Event> {
         let Self { unfinished, jobs, .. } = self;

@@ -198,7 +198,7 @@ impl State {
         };
         count(if job.entry.is_some() { &counters.republished } else { &counters.published });
         job.entry = Some(job.entry.map_or(entry, |it| it.max(entry)));
-        job.published_at.get_or_insert_with(Instant::now);
+        job.published_at = Some(Instant::now());
         if let Some(waiter) = job.waiter.take() {
             let _ = waiter.send(Ok(()));
         }

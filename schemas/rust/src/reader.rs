@@ -134,9 +134,9 @@ fn room(shared: &Arc<Shared>) -> Option<usize> {
         state.is_reading = false;
         return None;
     }
-    let room = shared.client.settings.queue.saturating_sub(state.queue.len());
-    state.is_full |= room == 0;
-    Some(if state.is_full { 0 } else { room })
+    let (limit, n) = (shared.client.settings.queue, state.queue.len());
+    state.is_full = if state.is_full { n > limit / 2 } else { n >= limit };
+    Some(if state.is_full { 0 } else { limit - n })
 }
 
 /// Waits until the listener has taken events. The stream is kept meanwhile.

@@ -32,6 +32,8 @@ struct RawJob {
     fields: Fields,
     ttl_ms: u64,
     is_stopped: bool,
+    handed: u64,
+    has_final: bool,
     pieces: Option<Fields>,
 }
 
@@ -71,13 +73,13 @@ impl Resume {
             ..State::default()
         };
         let (stopped, others): (Vec<_>, Vec<_>) = self.jobs.into_iter().partition(|(_, it)| it.is_stopped);
-        for (id, _) in &stopped {
-            state.hearing.published(id);
-        }
-        state.hearing.stop();
-        for (id, job) in stopped.into_iter().chain(others) {
-            state.hearing.published(&id);
-            state.jobs.push(job.published(id, Instant::now() + deadline));
+        for jobs in [stopped, others] {
+            state.hearing.stop(); // before the others
+            for (id, job) in jobs {
+                let job = job.published(id, Instant::now() + deadline);
+                state.hearing.resumed(&job.id, job.encoding(), job.handed, job.has_final);
+                state.jobs.push(job);
+            }
         }
         state.begin_again();
         (self.session, state)
@@ -90,6 +92,8 @@ impl RawJob {
             fields: job.fields.clone(),
             ttl_ms: u64::try_from(job.ttl.as_millis()).unwrap_or(u64::MAX),
             is_stopped: job.is_stopped,
+            handed: job.handed,
+            has_final: job.has_final,
             pieces: job.text.as_ref().map(|it| it.pieces.clone()),
         }
     }
@@ -111,6 +115,8 @@ impl RawJob {
             is_attempted: true,
             is_stopped: self.is_stopped,
             has_ended: false,
+            handed: self.handed,
+            has_final: self.has_final,
             text,
             waiter: None,
         }

@@ -98,6 +98,8 @@ impl Shared {
             is_attempted: false,
             is_stopped: false,
             has_ended: false,
+            handed: 0,
+            has_final: false,
             text,
             waiter,
         });
@@ -240,7 +242,6 @@ impl Shared {
             self.start(state);
         }
         if state.is_full && state.queue.len() <= self.client.settings.queue / 2 {
-            state.is_full = false;
             self.wake.notify_one();
         }
         Some(event)

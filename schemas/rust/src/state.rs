@@ -3,7 +3,7 @@
 
 use crate::failures::{SpeakFailed, Unavailable};
 use crate::outbox::Op;
-use crate::{End, EntryId, ErrorCode, Event, Failure, Hearing, JobId};
+use crate::{Encoding, End, EntryId, ErrorCode, Event, Failure, Hearing, JobId};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -30,8 +30,25 @@ pub(crate) struct Published {
     pub is_attempted: bool,
     pub is_stopped: bool,
     pub has_ended: bool,
+    /// Samples that were handed out, and whether the final chunk was.
+    pub handed: u64,
+    pub has_final: bool,
     pub text: Option<Text>,
     pub waiter: Option<Waiter>,
+}
+
+impl Published {
+    /// The format of its samples.
+    pub fn encoding(&self) -> Encoding {
+        let field = self.fields.iter().find(|(name, _)| name == "encoding");
+        field.and_then(|(_, it)| Encoding::from_name(it)).unwrap_or_default()
+    }
+
+    /// Notes a chunk that is handed out.
+    fn hand(&mut self, pos: u64, n_bytes: usize, is_final: bool) {
+        self.handed = pos.saturating_add((n_bytes / self.encoding().sample_bytes()) as u64);
+        self.has_final |= is_final;
+    }
 }
 
 /// A text that is written while it is spoken: its pieces, kept to be written again, and how many are written.
@@ -69,8 +86,6 @@ pub(crate) struct State {
     pub queue: VecDeque<Queued>,
     /// Up to here everything of the stream was handed out.
     pub consumed: EntryId,
-    /// Jobs of which audio was handed out, without its final chunk.
-    pub open: Vec<JobId>,
     pub waker: Option<Waker>,
     pub jobs: Vec<Published>,
     pub ops: VecDeque<Op>,
@@ -143,12 +158,12 @@ impl State {
     pub fn take(&mut self) -> Option<Event> {
         let Queued { event, behind } = self.queue.pop_front()?;
         match &event {
-            Event::Audio { job, is_final: false, .. } if !self.open.contains(job) => self.open.push(job.clone()),
-            Event::Audio { job, is_final: true, .. } => self.open.retain(|it| it != job),
-            Event::Ended { job, .. } => {
-                self.open.retain(|it| it != job);
-                self.jobs.retain(|it| it.id != *job);
+            Event::Audio { job, pos, samples, is_final } => {
+                if let Some(job) = self.jobs.iter_mut().find(|it| it.id == *job) {
+                    job.hand(*pos, samples.len(), *is_final);
+                }
             }
+            Event::Ended { job, .. } => self.jobs.retain(|it| it.id != *job),
             _ => {}
         }
         self.consumed = self.consumed.max(behind.unwrap_or_default());
@@ -173,7 +188,7 @@ impl State {
     /// their ends. Returns those jobs. What was not published is dropped.
     pub fn stop(&mut self) -> Vec<JobId> {
         let owed = self.hearing.stop();
-        let mut cut: Vec<(JobId, u64)> = owed.into_iter().filter_map(audio).collect();
+        let mut cut: Vec<(JobId, u64)> = Vec::new();
         let (mut stopped, mut passed) = (Vec::new(), None);
         for mut queued in std::mem::take(&mut self.queue) {
             if let Event::Ended { job, is_muted, .. } = &mut queued.event {
@@ -182,13 +197,14 @@ impl State {
                 self.queue.push_back(queued);
             } else {
                 passed = passed.max(queued.behind);
-                cut.extend(audio(queued.event).filter(|(job, _)| !cut.iter().any(|(it, _)| it == job)));
+                add_first(&mut cut, queued.event);
             }
         }
+        owed.into_iter().for_each(|it| add_first(&mut cut, it));
         self.pass(passed);
         stopped.extend_from_slice(self.hearing.unfinished());
-        let owed = cut.into_iter().filter(|(job, _)| self.open.contains(job)).map(final_chunk);
-        let mut first: Vec<Event> = owed.collect();
+        let is_open = |id: &JobId| self.jobs.iter().any(|it| it.id == *id && it.handed > 0 && !it.has_final);
+        let mut first: Vec<Event> = cut.into_iter().filter(|(job, _)| is_open(job)).map(final_chunk).collect();
         let unsent: Vec<JobId> = self.jobs.iter().filter(|it| !it.is_attempted).map(|it| it.id.clone()).collect();
         for job in &unsent {
             first.extend(self.end(job, End::Cancelled(None), SpeakFailed::Stopped));
@@ -252,10 +268,12 @@ impl State {
     }
 }
 
-fn audio(event: Event) -> Option<(JobId, u64)> {
-    match event {
-        Event::Audio { job, pos, .. } => Some((job, pos)),
-        _ => None,
+/// Adds the position of a job's first audio.
+fn add_first(cut: &mut Vec<(JobId, u64)>, event: Event) {
+    if let Event::Audio { job, pos, .. } = event
+        && !cut.iter().any(|(it, _)| *it == job)
+    {
+        cut.push((job, pos));
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the tests need beside the client: a server of their own, and a worker that speaks by a script.
 #![allow(clippy::unwrap_used, dead_code, unused_imports)]
 
+mod proxy;
 mod server;
 mod worker;
 
+pub use proxy::Proxy;
 pub use server::{Server, free_port};
 pub use worker::{Script, Worker, speech};
 

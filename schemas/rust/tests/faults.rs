@@ -1,0 +1,231 @@
+//! Faults of Redis and of the way to it. What is heard is compared with the whole speech.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use makima_tts_client::{Client, End, ErrorCode, Job, JobId, Readers, SessionId, SpeakFailed};
+use std::time::{Duration, Instant};
+use support::{Listener, Proxy, Script, Server, Worker, client, eventually, readers};
+
+const LONG: &str = "The quick brown fox jumps over the lazy dog, again and again, until it is tired of it, \
+                    and then it lies down beside the dog, who was not as lazy as it seemed, and sleeps.";
+const NEXT: &str = "And another day.";
+const PACED: Script = Script { pause: Duration::from_millis(40), ..Script::NONE };
+const AOF: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+
+fn ask(server: &Server, command: &[&str]) {
+    let connect = || redis::Client::open(server.url()).unwrap().get_connection();
+    let mut connection = std::iter::repeat_with(connect).find_map(Result::ok).unwrap();
+    redis::cmd(command[0]).arg(&command[1..]).exec(&mut connection).unwrap();
+}
+
+/// Some sessions speak two jobs each while `fault` happens. Everything must be heard whole.
+async fn disturbed(client: &Client, fault: impl AsyncFnOnce()) {
+    let speaking = (0..4).map(|_| {
+        let (session, mut events) = client.open(SessionId::fresh());
+        async move {
+            let jobs = [session.speak(Job::new(LONG)).await.unwrap(), session.submit(Job::new(NEXT)).unwrap()];
+            let mut listener = Listener::default();
+            listener.until_audio(&mut events, &jobs[0]).await;
+            tokio::task::yield_now().await;
+            listener.until_ended(&mut events, 2).await;
+            assert_eq!(listener.order, jobs);
+            listener.assert_whole(&jobs[0], LONG);
+            listener.assert_whole(&jobs[1], NEXT);
+        }
+    });
+    let fault = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        fault().await;
+    };
+    tokio::join!(futures_util::future::join_all(speaking), fault);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_killed_is_back_with_everything() {
+    let mut server = server_or_skip!(AOF[0], AOF[1], AOF[2], AOF[3]);
+    let _worker = Worker::start(server.url(), PACED);
+    for readers in readers() {
+        let client = client(&server, readers);
+        disturbed(&client, async || {
+            server.kill();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            server.start_again();
+        })
+        .await;
+        let stats = client.stats();
+        assert!(stats.republished > 0 && stats.reconnects > 0, "{stats:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_back_empty_is_told_everything_again() {
+    let mut server = server_or_skip!();
+    let _worker = Worker::start(server.url(), PACED);
+    for readers in readers() {
+        let client = client(&server, readers);
+        disturbed(&client, async || {
+            server.kill();
+            server.start_again();
+        })
+        .await;
+        assert!(client.stats().republished > 0, "{:?}", client.stats());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_connections_are_made_again() {
+    let server = server_or_skip!();
+    let _worker = Worker::start(server.url(), PACED);
+    for readers in readers() {
+        let client = client(&server, readers);
+        disturbed(&client, async || {
+            for _ in 0..4 {
+                ask(&server, &["CLIENT", "KILL", "TYPE", "normal"]);
+                ask(&server, &["CLIENT", "KILL", "TYPE", "pubsub"]);
+                tokio::time::sleep(Duration::from_millis(150)).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_server_delays_and_loses_nothing() {
+    let server = server_or_skip!();
+    let _worker = Worker::start(server.url(), PACED);
+    let client = client(&server, Readers::own_connections(2));
+    disturbed(&client, async || {
+        server.signal("-STOP");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        server.signal("-CONT");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_whose_reply_was_lost_is_spoken_once() {
+    let server = server_or_skip!();
+    let _worker = Worker::start(server.url(), Script::NONE);
+    let proxy = Proxy::to(server.port).await;
+    let client = Client::builder(format!("redis://127.0.0.1:{}", proxy.port)).build().unwrap();
+    let (session, mut events) = client.open(SessionId::fresh());
+    proxy.lose_replies(1);
+    let job = session.speak(Job::new(NEXT)).await.unwrap();
+    assert_eq!(proxy.n_left(), 0);
+    let text = session.open_text(Job::open()).unwrap();
+    let open = text.job_id().clone();
+    proxy.lose_replies(1);
+    text.write("Written ").unwrap();
+    text.write("once.").unwrap();
+    text.end();
+    let mut listener = Listener::default();
+    listener.until_ended(&mut events, 2).await;
+    listener.assert_whole(&job, NEXT);
+    listener.assert_whole(&open, "Written once.");
+}
+
+fn is_unavailable(listener: &Listener, job: &JobId) -> bool {
+    matches!(&listener.jobs[job].end, Some(End::Failed(it)) if it.code == ErrorCode::Unavailable)
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_is_waited_for_until_the_deadline() {
+    let mut server = server_or_skip!();
+    server.kill();
+    let client = Client::builder(server.url()).deadline(Duration::from_millis(300)).build().unwrap();
+    assert!(client.ping().await.unwrap_err().is_retryable());
+    let (session, mut events) = client.open(SessionId::fresh());
+    let first = session.submit(Job::new(NEXT)).unwrap();
+    let mut listener = Listener::default();
+    listener.until_ended(&mut events, 1).await;
+    assert!(is_unavailable(&listener, &first));
+    assert!(matches!(session.speak(Job::new(NEXT)).await, Err(SpeakFailed::Unavailable(it)) if it.is_retryable()));
+    let stopped = session.submit(Job::new(NEXT)).unwrap();
+    assert_eq!(session.stop(), std::slice::from_ref(&stopped));
+    listener.until_ended(&mut events, 3).await;
+    assert!(matches!(listener.jobs[&stopped].end, Some(End::Cancelled(None))));
+    server.start_again();
+    let _worker = Worker::start(server.url(), Script::NONE);
+    eventually("it is back", async || client.ping().await.is_ok()).await;
+    let last = session.speak(Job::new(NEXT)).await.unwrap();
+    listener.until_ended(&mut events, 4).await;
+    listener.assert_whole(&last, NEXT);
+}
+
+#[tokio::test]
+async fn a_stop_without_redis_silences_at_once_and_cancels_later() {
+    let mut server = server_or_skip!(AOF[0], AOF[1], AOF[2], AOF[3]);
+    let _worker = Worker::start(server.url(), PACED);
+    let client = client(&server, Readers::default());
+    let (session, mut events) = client.open(SessionId::fresh());
+    let job = session.speak(Job::new(LONG)).await.unwrap();
+    let mut listener = Listener::default();
+    listener.until_audio(&mut events, &job).await;
+    server.kill();
+    session.stop();
+    let n_bytes = listener.jobs[&job].samples.len();
+    while listener.jobs[&job].n_final == 0 {
+        listener.take(events.next().await.unwrap());
+    }
+    server.start_again();
+    listener.until_ended(&mut events, 1).await;
+    assert_eq!(listener.jobs[&job].samples.len(), n_bytes);
+    assert!(matches!(listener.jobs[&job].end, Some(End::Cancelled(Some(_)))), "{:?}", listener.jobs[&job].end);
+}
+
+#[tokio::test]
+async fn a_job_that_redis_refuses_fails_at_once() {
+    let server = server_or_skip!();
+    let client = client(&server, Readers::default());
+    let (session, mut events) = client.open(SessionId::fresh());
+    client.ping().await.unwrap();
+    ask(&server, &["CONFIG", "SET", "maxmemory", "1"]);
+    let started = Instant::now();
+    let failed = session.speak(Job::new(NEXT)).await;
+    assert!(matches!(&failed, Err(SpeakFailed::Unavailable(it)) if !it.is_retryable()), "{failed:?}");
+    assert!(started.elapsed() < Duration::from_secs(4), "it is not repeated until the deadline of 5 s");
+    let mut listener = Listener::default();
+    listener.until_ended(&mut events, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_of_two_servers_may_lose_everything() {
+    let mut jobs = server_or_skip!();
+    let mut sessions = server_or_skip!();
+    let _worker = Worker::on_planes(&jobs.url(), &sessions.url(), PACED);
+    for readers in readers() {
+        let client = Client::builder(jobs.url()).sessions(sessions.url()).readers(readers).build().unwrap();
+        disturbed(&client, async || {
+            jobs.kill();
+            jobs.start_again();
+        })
+        .await;
+        disturbed(&client, async || {
+            sessions.kill();
+            sessions.start_again();
+        })
+        .await;
+        assert!(client.stats().republished > 0);
+        assert!(client.ping().await.is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_written_again_to_a_server_that_lost_it() {
+    let mut server = server_or_skip!();
+    let _worker = Worker::start(server.url(), PACED);
+    let (session, mut events) = client(&server, Readers::default()).open(SessionId::fresh());
+    let text = session.open_text(Job::open()).unwrap();
+    let job = text.job_id().clone();
+    text.write("Once upon a time, ").unwrap();
+    let mut listener = Listener::default();
+    listener.until_audio(&mut events, &job).await;
+    server.kill();
+    server.start_again();
+    text.write("there was a fox.").unwrap();
+    text.end();
+    listener.until_ended(&mut events, 1).await;
+    listener.assert_whole(&job, "Once upon a time, there was a fox.");
+}
