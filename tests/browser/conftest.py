@@ -1,0 +1,70 @@
+"""Chromium, tabs with the page, and both relays in front of one `makima-tts dev`.
+
+SCREENSHOTS=folder writes a screenshot at the end of each test, and where a test asks for more.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+
+from tests.browser.opened import SCRIPTED_ADDRESS, Opened, ScriptedRelay
+
+Open = Callable[..., Opened]
+Scripted = tuple[Opened, ScriptedRelay]
+
+CHROMIUM = shutil.which("chromium")
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+
+
+# Playwright's synchronous interface keeps an event loop running, which no asynchronous test may meet: it ends with the
+# package.
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed: install Debian's chromium to run the page's tests")
+    with sync_playwright() as playwright:
+        # Chromium's sandbox does not start for root. Its rule on sound before a gesture stays as users have it.
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_tab(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Makes tabs without a page. options: of the browser's context. Fails where a tab logged an error."""
+    contexts: list[BrowserContext] = []
+    tabs: list[Opened] = []
+
+    def make(**options: object) -> Opened:
+        contexts.append(browser.new_context(**options))  # type: ignore[arg-type]
+        tabs.append(Opened(contexts[-1].new_page()))
+        return tabs[-1]
+
+    yield make
+    for number, tab in enumerate(tabs):
+        tab.save(SCREENSHOTS, f"{request.node.name}{number or ''}".translate(str.maketrans("[] /", "__  ")).strip("_ "))
+    for context in contexts:
+        context.close()
+    assert [tab.problems for tab in tabs] == [[]] * len(tabs)
+
+
+@pytest.fixture
+def scripted(new_tab: Open) -> Callable[..., Scripted]:
+    """Opens the page in front of a relay that the test plays. path: of the address; script: runs before the page's."""
+
+    def open_page(path: str = "", script: str | None = None, **options: object) -> Scripted:
+        tab = new_tab(**options)
+        relay = ScriptedRelay(tab.page)
+        if script is not None:
+            tab.page.add_init_script(script)
+        tab.page.goto(SCRIPTED_ADDRESS + path)
+        tab.wait_for("c.connection === 'ready'")
+        return tab, relay
+
+    return open_page
