@@ -142,7 +142,7 @@ impl ClientBuilder {
         self
     }
 
-    /// About so many events of a session wait for [`Events`]; a session with more is not read. 8 by default.
+    /// About so many events of a session wait for [`Events`](crate::Events); a session with more is not read. 8 by default.
     pub fn queue(mut self, n_events: usize) -> Self {
         self.settings.queue = n_events.max(1);
         self

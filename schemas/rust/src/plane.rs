@@ -25,6 +25,7 @@ pub(crate) struct Plane {
     pub address: Address,
     pub login: Option<(Option<String>, Option<String>)>,
     pub password_file: Option<PathBuf>,
+    #[cfg_attr(not(feature = "tls"), allow(dead_code))] // `check` refuses addresses with TLS then
     pub ca_file: Option<PathBuf>,
 }
 
@@ -206,6 +207,7 @@ fn unreadable(what: &str, problem: &std::io::Error) -> RedisError {
 
 impl Connection {
     /// Runs a command that names no key on the server of `key`.
+    #[cfg_attr(not(feature = "cluster"), allow(unused_variables))] // one server has all keys
     pub async fn run_at(&mut self, key: &str, command: &Cmd) -> RedisResult<Value> {
         match self {
             Self::One(connection) => connection.send_packed_command(command).await?.extract_error(),

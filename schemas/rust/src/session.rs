@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// One client's conversation. Its jobs are spoken in their order. Its clones are the same session; when all of them and
-/// [`Events`] are dropped, the session is left in the background.
+/// [`Events`](crate::Events) are dropped, the session is left in the background.
 pub struct Session(pub(crate) Arc<Shared>);
 
 impl Session {
@@ -63,7 +63,7 @@ impl Session {
         Ok(id)
     }
 
-    /// Silence at once: when this returns, [`Events`] gives no more audio of the jobs submitted so far but an empty final
+    /// Silence at once: when this returns, [`Events`](crate::Events) gives no more audio of the jobs submitted so far but an empty final
     /// chunk where one is owed. Cancels them in the background, and returns those whose end is still to come.
     pub fn stop(&self) -> Vec<JobId> {
         self.0.stop()
@@ -86,13 +86,13 @@ impl Session {
         lock(&self.0.state).hearing.unfinished().to_vec()
     }
 
-    /// Where [`Events`] is now, to continue there with [`Client::resume`](crate::Client::resume).
+    /// Where [`Events`](crate::Events) is now, to continue there with [`Client::resume`](crate::Client::resume).
     #[must_use]
     pub fn resume_point(&self) -> Resume {
         Resume::of(&self.0.id, &lock(&self.0.state))
     }
 
-    /// Cancels what is unfinished and lets the stream expire soon. [`Events`] ends.
+    /// Cancels what is unfinished and lets the stream expire soon. [`Events`](crate::Events) ends.
     pub async fn leave(self) -> Result<(), Unavailable> {
         match self.0.leave() {
             Some(left) => self.within(left).await,
