@@ -20,13 +20,14 @@ RELAY_DOES: dict[ErrorCode, str] = {
     ErrorCode.INTERNAL: "The same.",
 }
 RELAY_CODES: dict[str, str] = {
-    "not_started": "`speak` or `stop` before `start`",
+    "not_started": "any other message before `start`",
     "already_started": "a second `start`; the first one holds",
-    "bad_message": "no JSON, a binary frame, an unknown `type`, a field that is missing or of another type",
-    "unsupported_format": "a `start` with a rate or an encoding that is not in the table; the client may send another",
-    "unavailable": "Redis refused the XADD, was away for longer than the client should wait (some 5 s), or the socket"
-    " has too many unfinished jobs; the speak was not published, or is given up",
-    "no_answer": "the silence was too long",
+    "bad_message": "no JSON object; a binary frame; no `type`, or an unknown one; a member that is missing or of"
+    " another type; `flush` or `end` while no text is open; a message of more than 65,536 bytes",
+    "unsupported_format": "a `start` with a rate or encoding that is not listed; the client may send another",
+    "unavailable": "Redis was away for too long (5 s) or refused the job, the socket has too many unanswered utterances"
+    " (10), or the relay is shutting down",
+    "no_answer": "no worker gave any sign for too long",
 }
 
 _HEAD = """\
@@ -61,8 +62,8 @@ stream), so the session has no `error` entry. | Delete the session's keys, then 
 _RELAYS = """
 ## For relays
 
-A relay forwards code and message of every error. It answers a client with codes of its own, too; see
-[the contract](../schemas/vectors/README.md#silence).
+A relay forwards code and message of every error. It also answers its [clients](../schemas/vectors/socket.md#errors)
+with codes of its own, and gives up after a [silence](../schemas/vectors/README.md#silence).
 
 | code | what a relay does |
 |---|---|

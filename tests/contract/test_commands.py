@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
+import pytest
 import redis
 
 from tests.conftest import REPOSITORY
 from worker.stream.keys import Keys
 
 COMMANDS = (REPOSITORY / "schemas" / "vectors" / "commands.md").read_text()
+BLOCKS = [block.splitlines() for block in re.findall(r"^```\n(.*?)^```$", COMMANDS, re.DOTALL | re.MULTILINE)]
 KEYS = Keys()
-PLACES = {"<last job id>": "1700000000000-7", "<bell>": KEYS.audio("bell-4f2a")}
+PLACES = {"<last job id>": "1700000000000-7", "<last id>": "1-1", "<bell>": KEYS.audio("bell-4f2a"), "5000": "1"}
 
 
 def as_words(line: str) -> list[str]:
     for place, value in PLACES.items():
         line = line.replace(place, value)
     assert "<" not in line, line
-    return line.split()
+    return shlex.split(line)
 
 
 def run(valkey: redis.Redis, lines: list[str]) -> list[Any]:
@@ -36,9 +39,21 @@ def run(valkey: redis.Redis, lines: list[str]) -> list[Any]:
             client.connection_pool.release(connection)
 
 
-def test_the_cancel_for_redis_cli_is_accepted_and_may_be_repeated_with_a_later_job(valkey: redis.Redis) -> None:
-    (block,) = re.findall(r"^```\n(MULTI\n.*?)^```$", COMMANDS, re.DOTALL | re.MULTILINE)
-    lines = block.splitlines()
+def block(command: str) -> list[str]:
+    """The commands of the first block that begins with this."""
+    return next(lines for lines in BLOCKS if lines[0].startswith(command))
+
+
+def test_every_command_is_accepted(valkey: redis.Redis) -> None:
+    assert len(BLOCKS) >= 7
+    for lines in BLOCKS:
+        run(valkey, lines)
+    for key in valkey.scan_iter("makima:*"):
+        valkey.pexpire(key, 60_000)
+
+
+def test_the_cancel_for_redis_cli_may_be_repeated_with_a_later_job(valkey: redis.Redis) -> None:
+    lines = block("MULTI")
     *_, (cut, renewed, nothing) = run(valkey, lines)
     assert (cut, renewed, nothing) == (b"1700000000000-7", 1, None)
     valkey.xadd(KEYS.audio("s1"), {"type": "begin"}, id="1700000000001-0")
@@ -47,6 +62,16 @@ def test_the_cancel_for_redis_cli_is_accepted_and_may_be_repeated_with_a_later_j
     *_, (cut, renewed, entry) = run(valkey, lines)
     found: Any = valkey.xrevrange(KEYS.audio("s1"), count=1)
     assert found == [(entry, {b"type": b"cancel", b"upto": b"1700000000000-7"})]
+
+
+def test_a_piece_of_text_that_is_sent_again_is_refused_as_the_page_names_it(valkey: redis.Redis) -> None:
+    job, *pieces = block("XADD makima:{speak}:jobs * session_id s1 job_id u2")
+    run(valkey, pieces)
+    with pytest.raises(redis.ResponseError, match="equal or smaller"):
+        run(valkey, pieces)
+    assert "text_from stream" in job
+    written: Any = valkey.xrange(KEYS.text("s1", "u2"))
+    assert b"".join(fields.get(b"text", b"") for _, fields in written) == b"Good morning."
 
 
 def test_a_bell_is_rung_as_written(valkey: redis.Redis) -> None:

@@ -1,6 +1,6 @@
 """A relay without input and output: entries of a session's stream in, what the client of that session receives out.
 
-vectors/streams/*.json of the contract have cases; vectors/relay.md has the same code in Rust.
+vectors/streams/*.json of the contract have cases; schemas/rust/src/hearing.rs is the same in Rust.
 """
 
 from __future__ import annotations
