@@ -101,7 +101,8 @@ def refusals() -> dict[str, SocketCase]:
     many.begin(N_UNFINISHED + 1).segment(N_UNFINISHED + 1, 0, 0, "Again.").expect(lit(N_UNFINISHED + 3, 0, 0, "Again."))
 
     speaking = started("a refusal disturbs nothing that is being spoken").speak("Hello", "there")
-    speaking.begin(1).segment(1, 0, 0, "Hello").audio(1, 0, 24).expect(lit(1, 0, 0, "Hello"), sent(0, 24))
+    speaking.begin(1).segment(1, 0, 0, "Hello there.").audio(1, 0, 24)
+    speaking.expect(lit(1, 0, 0, "Hello there."), sent(0, 24))
     speaking.refuses("bad_message", *_NOT_JSON[:3], '{"type":"stop","played_ms":-1}', '{"type":"speak"}').binary(
         b"\x00"
     )

@@ -161,7 +161,6 @@ def _played() -> dict[str, SocketCase]:
 
     more = whole(SocketCase("more played than was sent counts as all that was sent").start(), (1, HELLO), (2, HOW))
     more.client("stop", played_ms=86_400_000).expect(heard(2, HOW, False))
-    whole(more, (3, HELLO)).raw('{"type": "stop", "played_ms": 1e308}').expect(heard(3, HELLO, False))
 
     failed = SocketCase("an utterance that failed was sent, too").start().speak(HELLO, HOW)
     failed.begin(1).segment(1, 0, 0, HELLO).audio(1, 0, 24).error(1, "internal", "broken")
@@ -175,7 +174,7 @@ def _played() -> dict[str, SocketCase]:
     many = whole(
         SocketCase("utterances that are forgotten still count").start(), *((n, HOW) for n in range(1, N_REMEMBERED + 4))
     )
-    many.client("stop", played_ms=N_REMEMBERED + 2.5).expect(heard(N_REMEMBERED + 3, "How are", True))
+    many.client("stop", played_ms=N_REMEMBERED + 2.5).expect(heard(N_REMEMBERED + 3, "How", True))
     again = SocketCase("the later segment of one index holds").start().speak(HELLO).begin(1).segment(1, 0, 0, "Hello")
     again.begin(1, attempt=2).segment(1, 0, 0, HELLO).audio(1, 0, 24).expect(sent(0, 24))
     again.client("stop", played_ms=1).expect(CLOSING, heard(1, HELLO, True))
