@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from schemas.errors import MakimaError
 from worker.commands.signals import Signals
 from worker.loop import freeze_heap, run
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.relay.server import RelayServer
 
 
 class WebMissing(MakimaError):
@@ -35,20 +38,18 @@ def relay(settings: Settings) -> int:
     return 0
 
 
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[str]:
-    """A relay while the block runs; yields its page's address."""
-    from worker.relay.server import RelayServer
+def serving(settings: Settings) -> AbstractAsyncContextManager[RelayServer]:
+    """A relay while the block runs."""
+    from worker.relay.server import RelayServer  # which needs the extra
 
-    async with RelayServer(settings).running() as address:
-        yield address
+    return RelayServer(settings).running()
 
 
 async def _relay(settings: Settings) -> None:
     signals = Signals(ends_on_hangup=True)
     ended = asyncio.Event()
-    async with serving(settings) as address:
+    async with serving(settings) as server:
         signals.listen(ended.set, lambda: None)
         freeze_heap()
-        print(f"the relay listens on {address}", flush=True)
+        print(f"the relay listens on {server.address}", flush=True)
         await ended.wait()

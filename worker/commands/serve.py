@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from schemas.errors import MakimaError
 from worker.commands.relay import WebMissing, check_web, serving
@@ -19,6 +22,9 @@ from worker.service import Worker
 from worker.settings import Settings
 from worker.stream.transport.advice import sentence_on
 from worker.stream.transport.retry import Refusal
+
+if TYPE_CHECKING:
+    from worker.relay.server import RelayServer
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +55,7 @@ def serve(settings: Settings, ends_on_hangup: bool = False, with_relay: bool = F
     """
     sys.setswitchinterval(0.001)  # by default engine and event loop may wait 5 ms for each other
     try:
-        run(_serve_both(settings) if with_relay else _serve(settings, ends_on_hangup))
+        run(_serve(settings, ends_on_hangup, with_relay))
     except EngineSick as error:
         log.error(SICK, error)
         return 1
@@ -69,28 +75,34 @@ def serve(settings: Settings, ends_on_hangup: bool = False, with_relay: bool = F
     return 0
 
 
-async def _serve_both(settings: Settings) -> None:
-    """The relay first, so that it drains last: its sessions see how the worker ends."""
-    async with serving(settings) as address:
-        await _serve(settings, True, lambda: print(f"The page is ready: {address}", flush=True))
-
-
-async def _serve(settings: Settings, ends_on_hangup: bool, on_ready: Callable[[], None] = lambda: None) -> None:
+async def _serve(settings: Settings, ends_on_hangup: bool, with_relay: bool) -> None:
     signals = Signals(ends_on_hangup)
     tracing = tracing_from()
     worker = Worker(settings, make_engine(settings), tracing=tracing)
-
-    def ready() -> None:
-        signals.listen(worker.stop, worker.reload_voices)
-        on_ready()
-
-    worker.on_ready = ready
     freeze_heap()
-    if settings.health_port is None:
+    async with AsyncExitStack() as stack:
+        if settings.health_port is not None:
+            stack.enter_context(HealthServer(worker, worker.metrics, settings.health_port, settings.health_host))
+        if with_relay:
+            relay = await stack.enter_async_context(serving(settings))
+            worker.on_ready = lambda: _listen_for_both(signals, worker, relay)
+        else:
+            worker.on_ready = lambda: signals.listen(worker.stop, worker.reload_voices)
         await worker.run()
-        return
-    with HealthServer(worker, worker.metrics, settings.health_port, settings.health_host):
-        await worker.run()
+
+
+def _listen_for_both(signals: Signals, worker: Worker, relay: RelayServer) -> None:
+    """At a signal the relay leaves its sessions, and then the worker, which has nothing left to finish, drains."""
+    draining: list[asyncio.Task[None]] = []
+
+    async def drain() -> None:
+        try:
+            await relay.drain()
+        finally:
+            worker.stop()
+
+    signals.listen(lambda: draining.append(asyncio.create_task(drain())), worker.reload_voices)
+    print(f"The page is ready: {relay.address}", flush=True)
 
 
 def dev(port: int, settings_for: Callable[[str], Settings], with_relay: bool = False) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from http import HTTPStatus
 from importlib import resources
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,7 +19,13 @@ def page() -> bytes:
     return resources.files("schemas").joinpath("rust", "page", "index.html").read_bytes()
 
 
-def response(status: int, reason: str, body: bytes, kind: str = "text/plain; charset=utf-8") -> Response:
+def plain(status: HTTPStatus, text: str = "") -> Response:
+    """A line of text; by default the status' name."""
+    return answer(status, f"{text or status.phrase}\n".encode())
+
+
+def answer(status: HTTPStatus, body: bytes, kind: str = "text/plain; charset=utf-8") -> Response:
+    """A whole answer, after which the connection closes."""
     headers = Headers()
     headers["Content-Type"] = kind
     headers["Content-Length"] = str(len(body))
@@ -26,7 +33,7 @@ def response(status: int, reason: str, body: bytes, kind: str = "text/plain; cha
     headers["Connection"] = "close"
     headers["Referrer-Policy"] = "no-referrer"  # the address may hold the token
     headers["X-Content-Type-Options"] = "nosniff"
-    return Response(status, reason, headers, body)
+    return Response(status.value, status.phrase, headers, body)
 
 
 def is_own_origin(request: Request, origins: frozenset[str]) -> bool:

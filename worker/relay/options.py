@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.jobs import DEFAULT_TTL_MS
+from schemas.errors import JobError
+from schemas.jobs import DEFAULT_TTL_MS, job_fields
 from worker.settings import Settings, SettingsError, env_name
 
 MAX_TOKEN_BYTES = 4096
@@ -36,15 +37,15 @@ class RelayOptions:
     def of(cls, settings: Settings) -> RelayOptions:
         """Raises SettingsError for a token file that cannot be used."""
         file = settings.relay_token_file
+        job_options = {name: getattr(settings, f"relay_{name}") for name in ("voice", "language", "ttl_ms", "ahead_ms")}
+        try:
+            job_fields("session", "A text.", **job_options)
+        except JobError as error:
+            raise SettingsError(f"{env_name(f'relay_{error.field}')}: {error.problem}", error.remedy) from None
         return cls(
             host=settings.relay_host,
             port=settings.relay_port,
-            job_options={
-                "voice": settings.relay_voice,
-                "language": settings.relay_language,
-                "ttl_ms": settings.relay_ttl_ms,
-                "ahead_ms": settings.relay_ahead_ms,
-            },
+            job_options=job_options,
             ttl_ms=settings.relay_ttl_ms or DEFAULT_TTL_MS,
             text_wait_s=settings.text_wait_s,
             pace_ahead_s=settings.relay_pace_ahead_ms / 1000,

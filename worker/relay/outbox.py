@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from worker.relay.planes import RelayPlanes
 from worker.stream.transport.retry import PASSING, OutOfMemory, Refusal, backoff_s
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,14 @@ class Outbox:
             self._task = asyncio.create_task(self._run(), name="outbox")
 
     async def _run(self) -> None:
+        try:
+            await self._carry_out()
+        except Exception:
+            log.exception("a session's outbox ended; please report it")
+            self._steps.clear()
+        self._task = None
+
+    async def _carry_out(self) -> None:
         failures = 0
         while self._is_stale or self._steps:
             is_again, self._is_stale = self._is_stale, False
@@ -68,4 +79,3 @@ class Outbox:
             failures = 0
             if not is_again:
                 self._steps.popleft()
-        self._task = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
+from math import inf
 from time import monotonic
 from typing import Any, Protocol
 
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 ANSWER_S = 2.0  # within which a Redis that serves answers a PING
+LEAST_S = 0.1  # between two looks, when one failure follows another
 LEAVE_S = 5.0  # for which a session that is left tries to cancel its jobs
 LOG_EVERY_S = 10.0
 
@@ -48,7 +51,8 @@ class RelayPlanes:
         self._free: list[Link] = []
         self._doubt = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
-        self._logged_at = 0.0
+        self._logged_at = -inf
+        self._is_pinging = False
         self._looking = asyncio.create_task(self._look(), name="planes")
 
     @property
@@ -92,10 +96,15 @@ class RelayPlanes:
             return False
         return True
 
-    async def close(self) -> None:
-        """Wait for sessions that are being left, and close all connections."""
+    async def until_left(self) -> None:
+        """Wait for the sessions that are being left."""
+        await asyncio.sleep(0)  # those that begin now
         if self._background:
             await asyncio.wait(self._background, timeout=LEAVE_S + 1)
+
+    async def close(self) -> None:
+        """Wait for sessions that are being left, and close all connections."""
+        await self.until_left()
         self._looking.cancel()
         await asyncio.gather(self._looking, return_exceptions=True)
         await self.hints.close()
@@ -106,26 +115,21 @@ class RelayPlanes:
     async def _look(self) -> None:
         n_breaks = self.n_breaks
         while True:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._doubt.wait(), LOOK_S)
-                await asyncio.sleep(LOOK_S / 20)
-            except TimeoutError:
-                pass
             self._doubt.clear()
-            if self.watched:
+            if self.watched and not self._is_pinging:
                 self.in_background(self._ping())
-            if self._looking.cancelling():
-                return
-            for session in list(self.watched):
-                session.look(monotonic())
             if n_breaks != self.n_breaks:
                 log.info("a connection to Redis was lost; unfinished jobs are published again")
                 n_breaks = self.n_breaks
+            for session in list(self.watched):
+                session.look(monotonic())
+            await asyncio.sleep(LEAST_S)
 
     async def _ping(self) -> None:
-        """Find a connection that was lost without a sign. A reply that does not come breaks the connection."""
-        try:
+        """Find a connection that was lost without a sign: a reply that does not come breaks it."""
+        self._is_pinging = True
+        with suppress(Refusal, *PASSING):
             await self.client.ping()
-        except (Refusal, *PASSING) as error:
-            if not isinstance(error, Refusal):
-                self.failed(error)
+        self._is_pinging = False

@@ -1,0 +1,132 @@
+"""What one session writes to Redis: its jobs, their texts and its cancels, in order and until Redis has them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from worker.relay.jobs import RelayJob
+from worker.relay.outbox import Outbox, OutboxStep
+from worker.relay.planes import RelayPlanes
+from worker.stream.hearing import Hearing
+from worker.stream.text_writer import TextConflict
+from worker.stream.transport.advice import sentence_on
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """jobs: those without an answer, by job_id, in their order. on_refused: called with a job that Redis refuses."""
+
+    def __init__(
+        self, planes: RelayPlanes, session_id: str, hearing: Hearing, on_refused: Callable[[RelayJob], None]
+    ) -> None:
+        self._client = planes.client
+        self._session_id = session_id
+        self._hearing = hearing
+        self._on_refused = on_refused
+        self._outbox = Outbox(planes, OutboxStep(self._publish_again, _note))
+        self._lost: set[str] = set()  # jobs that were answered, and may be in Redis all the same
+        self._last_entry: str | None = None
+        self.jobs: dict[str, RelayJob] = {}
+
+    def publish(self, job: RelayJob) -> None:
+        self.jobs[job.job_id] = job
+        self._put(partial(self._publish, job), job)
+
+    def write(self, job: RelayJob) -> None:
+        """Write what waits of the job's text."""
+        self._put(partial(self._write, job), job)
+
+    def cancel(self, upto: str) -> None:
+        """Cancel the session's jobs up to an entry of the job stream."""
+        self._put(partial(self._client.cancel, self._session_id, upto))
+
+    def cancel_lost(self, job_id: str, entry_id: str) -> None:
+        """A job begins: cancel it where it was answered already, as when its publishing had seemed to fail."""
+        if job_id in self._lost:
+            self.cancel(entry_id)
+
+    def trim(self, stream_id: str) -> None:
+        self._put(partial(self._client.trim, self._session_id, stream_id))
+
+    def renew(self) -> None:
+        """Keep a stream that is read slowly."""
+        self._put(partial(self._client.expire, self._session_id))
+
+    def repeat(self) -> None:
+        """A connection was lost: write all unfinished jobs again."""
+        self._outbox.repeat()
+
+    def answered(self, job_id: str) -> None:
+        job = self.jobs.pop(job_id)
+        job.forget_deadline()
+        if job.entry_id is None and job.was_tried:
+            self._lost.add(job_id)
+
+    async def leave(self, ttl_ms: int) -> None:
+        """Cancel what is unfinished and let the session's stream expire. Raises redis-py's errors."""
+        if self._lost or any(job.was_tried for job in self.jobs.values()):
+            is_sure = not self._lost and all(job.entry_id is not None for job in self.jobs.values())
+            await self._client.cancel(self._session_id, self._last_entry if is_sure else None)
+        await self._client.expire(self._session_id, ttl_ms)
+
+    async def close(self) -> None:
+        """Drop what is not written yet."""
+        await self._outbox.close()
+        for job in self.jobs.values():
+            job.forget_deadline()
+
+    def _put(self, run: Callable[[], Awaitable[Any]], job: RelayJob | None = None) -> None:
+        def refused(error: Exception) -> None:
+            _note(error)
+            if job is not None:
+                self._on_refused(job)
+
+        self._outbox.put(OutboxStep(run, refused))
+
+    async def _publish(self, job: RelayJob) -> None:
+        if job.job_id in self.jobs:
+            job.was_tried = True
+            self._last_entry = await self._client.publish(job.fields)
+            job.confirm(self._last_entry)
+            job.signs_at = monotonic()
+        if job.was_tried and job.job_id not in self.jobs and not self._has_audible():
+            await self._client.cancel(self._session_id)
+
+    def _has_audible(self) -> bool:
+        """Whether Redis has a job that a cancel of everything would wrongly end."""
+        return any(job.entry_id is not None and not self._hearing.is_muted(job.job_id) for job in self.jobs.values())
+
+    async def _write(self, job: RelayJob) -> None:
+        if job.text is not None and job.job_id in self.jobs and not self._hearing.is_muted(job.job_id):
+            try:
+                await job.text.write()
+            except TextConflict as error:  # which the job's worker reports
+                log.warning("session %s: %s", self._session_id, error)
+            job.signs_at = monotonic()
+
+    async def _publish_again(self) -> None:
+        """Publish all unfinished jobs again, in their order, with their texts; cancel again what was cancelled."""
+        published = [job for job in self.jobs.values() if job.entry_id is not None]
+        muted = [job for job in published if self._hearing.is_muted(job.job_id)]  # which are the first ones
+        for job in muted:
+            await self._again(job)
+        if muted:
+            await self._client.cancel(self._session_id, muted[-1].entry_id)
+        for job in published[len(muted) :]:
+            await self._again(job)
+
+    async def _again(self, job: RelayJob) -> None:
+        if job.job_id in self.jobs:
+            self._last_entry = await self._client.publish(job.fields)
+            job.confirm(self._last_entry)
+            if job.text is not None:
+                await job.text.write_again()
+
+
+def _note(error: Exception) -> None:
+    log.warning("Redis refuses a command of the relay: %s", sentence_on(error))
