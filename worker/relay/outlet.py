@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 STALLED_S = 60.0  # after which a client that takes nothing is closed
 CLOSE_S = 5.0
+MAX_PIECE_S = 60.0
 GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
@@ -40,6 +41,11 @@ class Outlet:
         self._n_sent = 0  # frames
         self._utterances: dict[str, int] = {}  # by job_id, of those without an answer
         self.start = StartMessage()
+
+    @property
+    def max_samples(self) -> int:
+        """Of one piece, for the pace."""
+        return max(1, int(min(self._pace.piece_s, MAX_PIECE_S) * self.start.sample_rate))
 
     def expect(self, job_id: str, utterance: int) -> None:
         """What comes of this job belongs to this utterance."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 
 REMEMBERED = 32  # utterances
@@ -22,11 +23,16 @@ class Pace:
         self._clock = clock
         self._dry_at = 0.0  # when the listener has played all that was sent
 
+    @property
+    def piece_s(self) -> float:
+        """Longer chunks are sent in pieces: half of the limit, so that the listener does not run dry meanwhile."""
+        return self._limit_s / 2 or inf
+
     def wait_s(self, seconds: float) -> float:
-        """How long a chunk of this many seconds has to wait; 0 when it may be sent. A long one waits for silence."""
+        """How long so many seconds of audio have to wait; 0 when they may be sent."""
         if not self._limit_s:
             return 0.0
-        return max(0.0, self._dry_at - self._clock() - max(0.0, self._limit_s - seconds))
+        return max(0.0, max(self._dry_at, now := self._clock()) + seconds - self._limit_s - now)
 
     def sent(self, seconds: float) -> None:
         self._dry_at = max(self._dry_at, self._clock()) + seconds

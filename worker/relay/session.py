@@ -25,7 +25,10 @@ RENEW_S = 60.0
 
 
 class SessionListener(Protocol):
-    """What receives a session's audio and answers."""
+    """What receives a session's audio and answers. max_samples: of one piece."""
+
+    @property
+    def max_samples(self) -> int: ...
 
     async def ready_for(self, n_samples: int) -> bool:
         """Wait until so many samples may be sent; False to be called again, as after a stop."""
@@ -180,15 +183,16 @@ class RelaySession:
         self._reading = None
 
     async def _forward(self, stream_id: str, entry: ReadEntry) -> None:
-        while n_samples := self._hearing.samples_of(entry):
-            if await self._listener.ready_for(n_samples):
-                break
-        self._reader.took(stream_id)
         if entry.kind == "begin":
             self._publisher.cancel_lost(entry.job_id, entry.entry)
-        sent = self._hearing.take(entry)
-        for one in sent:
-            if isinstance(one, SentAnswer):
-                self._publisher.answered(one.job_id)
-                self._publisher.trim(stream_id)
-        self._listener.send(sent)
+        for part in self._hearing.parts(entry, self._listener.max_samples):
+            while n_samples := self._hearing.samples_of(part):
+                if await self._listener.ready_for(n_samples):
+                    break
+            sent = self._hearing.take(part)
+            for one in sent:
+                if isinstance(one, SentAnswer):
+                    self._publisher.answered(one.job_id)
+                    self._publisher.trim(stream_id)
+            self._listener.send(sent)
+        self._reader.took(stream_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schemas.errors import ErrorCode, WireError
@@ -149,6 +149,14 @@ class Hearing:
     def is_muted(self, job_id: str) -> bool:
         return job_id in self._muted
 
+    def parts(self, entry: ReadEntry, max_samples: int) -> list[ReadEntry]:
+        """The entry, or several in its place where it has more samples."""
+        job, audio = self.jobs.get(entry.job_id), entry.message
+        if job is None or not isinstance(audio, Audio) or len(audio.data) <= max_samples * job.sample_bytes:
+            return [entry]
+        cuts = range(0, len(audio.data), max_samples * job.sample_bytes)
+        return [replace(entry, message=_part(audio, at, cuts.step, job.sample_bytes)) for at in cuts]
+
     def samples_of(self, entry: ReadEntry) -> int:
         """How many samples `take` would send for this entry."""
         if not isinstance(entry.message, Audio) or not self._is_forwarded(entry.job_id):
@@ -218,3 +226,9 @@ class Hearing:
         """An empty final chunk where the client waits for one."""
         job = self.jobs[job_id]
         return job.chunk(job_id, b"", is_final=True) if job.has_chunk and not job.has_final else []
+
+
+def _part(audio: Audio, at: int, n_bytes: int, sample_bytes: int) -> Audio:
+    is_final = audio.is_final and at + n_bytes >= len(audio.data)
+    data = audio.data[at : at + n_bytes]
+    return audio.model_copy(update={"pos": audio.pos + at // sample_bytes, "data": data, "is_final": is_final})
