@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from time import monotonic
+from typing import Any
 
 import redis
 
@@ -97,16 +98,20 @@ class TextWriter:
         """Write the n-th entry, or find it written; False when the whole stream is missing. Raises TextConflict."""
         is_repeated, self._n_sent = n <= self._n_sent, max(n, self._n_sent)
         option: tuple[Word, ...] = () if n == 1 else ("NOMKSTREAM",)
-        added: bytes | None = b""
-        try:
-            added = await self._link.call("XADD", self._key, *option, f"{n}-0", *self._entries[n - 1])
-        except redis.ResponseError as error:
-            if _NOT_ABOVE not in str(error):
-                raise
+        answers: tuple[Any, Any] = await asyncio.gather(  # one round trip; MULTI would need a further right
+            self._link.call("XADD", self._key, *option, f"{n}-0", *self._entries[n - 1]),
+            self._link.call("PEXPIRE", self._key, SESSION_TTL_MS),
+            return_exceptions=True,
+        )
+        added, renewed = answers
+        if isinstance(added, redis.ResponseError) and _NOT_ABOVE in str(added):
             if not is_repeated:
                 raise TextConflict(
                     f"the stream {self._key} holds entries that its writer did not write",
                     "give each text a job_id of its own, and write it in one place",
-                ) from None
-        await self._link.call("PEXPIRE", self._key, SESSION_TTL_MS)
+                )
+        elif isinstance(added, BaseException):
+            raise added
+        if isinstance(renewed, BaseException):
+            raise renewed
         return added is not None
