@@ -6,8 +6,9 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
+import tomllib
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +21,13 @@ import typer
 from tests.conftest import REPOSITORY
 from tests.processes import until
 from tests.shell import BIN, ENVIRONMENT, audible_s
+from tests.stream.servers import free_port
 from worker.cli import app
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text("utf-8")
 TOUR_PORT = "6399"
+IN_A_BROWSER = ".venv/bin/makima-tts dev --web-port 8080"
 
 
 def commands(page: str) -> list[str]:
@@ -45,8 +48,30 @@ def made(*words: str) -> list[str]:
 
 def test_the_readme_is_run_whole() -> None:
     """A command that a reader would type and no test runs is not in it."""
-    assert {line.split()[0] for line in commands(README)} == {"make", "makima-tts", "redis-cli"}
-    assert [line for line in commands(README) if line.startswith("make ")] == ["make demo", "make test"]
+    programs = {line.split()[0].removeprefix(".venv/bin/") for line in commands(README)}
+    assert programs == {"make", "makima-tts", "redis-cli"}
+    assert [line for line in commands(README) if line.startswith("make ")] == ["make install", "make demo", "make test"]
+
+
+def test_two_commands_end_in_a_page_that_speaks(tmp_path: Path) -> None:
+    """The second one; the first has installed what runs this test. tests/browser listens to the page."""
+    assert commands(README)[:2] == ["make install", IN_A_BROWSER]
+    (address,) = re.findall(r"^Open (http://\S+?),", README, re.MULTILINE)
+    web_port = free_port()
+    with a_dev(free_port(), tmp_path, "--web-port", str(web_port), until_line=str(web_port)) as printed:
+        assert address.replace("8080", str(web_port)) in printed
+        with urllib.request.urlopen(address.replace("8080", str(web_port)), timeout=10) as page:
+            assert b"api/v1/speak" in page.read()
+
+
+def test_the_rust_code_is_the_example_whose_features_are_listed() -> None:
+    crate = REPOSITORY / "schemas" / "rust"
+    (shown,) = re.findall(r"```rust\n(.*?)```", README, re.DOTALL)
+    assert (crate / "examples" / "axum_relay.rs").read_text("utf-8").endswith(shown)
+    table = README.partition("| feature | adds |")[2].partition("\n\n")[0]
+    named = {name for row in table.splitlines() for name in re.findall(r"`([a-z]+)`", row.split("|")[1] if row else "")}
+    features = tomllib.loads((crate / "Cargo.toml").read_text("utf-8"))["features"]
+    assert named == features.keys() - {"default"}
 
 
 def test_make_demo_speaks_into_a_wav_file(tmp_path: Path) -> None:
@@ -76,10 +101,10 @@ def test_make_test_runs_pytest() -> None:
 
 
 @contextmanager
-def a_dev(port: int, folder: Path) -> Iterator[str]:
-    """`makima-tts dev` on this port; what it printed."""
+def a_dev(port: int, folder: Path, *words: str, until_line: str = "Ctrl-C") -> Iterator[str]:
+    """`makima-tts dev` on this port; what it printed, up to a line with this."""
     process = subprocess.Popen(
-        [BIN / "makima-tts", "dev", "--port", str(port)],
+        [BIN / "makima-tts", "dev", "--port", str(port), *words],
         cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
@@ -91,7 +116,7 @@ def a_dev(port: int, folder: Path) -> Iterator[str]:
         printed = ""
         for line in process.stdout:
             printed += line
-            if "Ctrl-C" in line:
+            if until_line in line:
                 break
         yield printed
     finally:
@@ -116,9 +141,7 @@ def run_line(line: str, folder: Path) -> str:
 
 
 def test_the_sixty_second_tour_and_what_dev_prints(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     tour = [line for line in commands(README) if line.split()[0] in ("redis-cli", "makima-tts")]
     assert tour.pop(0) == f"makima-tts dev --port {TOUR_PORT}"
     with a_dev(port, tmp_path) as printed, redis.Redis(port=port, protocol=2) as client:
@@ -163,7 +186,7 @@ def test_the_table_has_every_command_and_no_other() -> None:
 
 def outputs() -> dict[str, list[str]]:
     """The output that the README shows below each sh block, by the block's first command."""
-    blocks = re.findall(r"```sh\n(.*?)```\n```\n(.*?)```", README, re.DOTALL)
+    blocks = re.findall(r"```sh\n([^`]*)```\n```\n(.*?)```", README, re.DOTALL)
     return {block.splitlines()[0]: shown.splitlines() for block, shown in blocks}
 
 
@@ -212,8 +235,9 @@ def test_the_readmes_figures_are_those_of_the_pages() -> None:
 
 def test_the_readme_is_short_and_in_order() -> None:
     lines = README.splitlines()
-    assert len(lines) < 150
-    marks = ["![", "| measured ", "```mermaid", "## Sixty seconds", "## When to use it", "## Status", "## Read on"]
+    assert len(lines) < 210
+    marks = ["make install", "![", "| measured ", "```mermaid", "## Sixty seconds", "## In your Rust server"]
+    marks += ["## When to use it", "## Status", "## Read on"]
     found = [next(number for number, line in enumerate(lines) if line.startswith(mark)) for mark in marks]
     assert found == sorted(found)
 
