@@ -13,6 +13,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from tests.browser.opened import SCRIPTED_ADDRESS, Opened, ScriptedRelay
+from tests.browser.running import Dev, running_dev
+from tests.relay import relays
+from tests.stream.servers import HOST
 
 Open = Callable[..., Opened]
 Scripted = tuple[Opened, ScriptedRelay]
@@ -66,5 +69,37 @@ def scripted(new_tab: Open) -> Callable[..., Scripted]:
         tab.page.goto(SCRIPTED_ADDRESS + path)
         tab.wait_for("c.connection === 'ready'")
         return tab, relay
+
+    return open_page
+
+
+@pytest.fixture(scope="package")
+def dev() -> Iterator[Dev]:
+    """`makima-tts dev --web-port`, as a user starts it."""
+    with running_dev() as one:
+        yield one
+
+
+@pytest.fixture(scope="package", params=["python", "rust"])
+def address(request: pytest.FixtureRequest, browser: Browser, dev: Dev) -> Iterator[str]:
+    """Of the page that a relay serves: dev's own, and the Rust relay on the same Redis."""
+    if request.param == "python":
+        yield dev.address
+        return
+    if (built := relays.rust()) is None:
+        pytest.skip(relays.NOT_BUILT)
+    with relays.relay(built, redis_url=dev.redis_url) as relay:
+        yield f"http://{HOST}:{relay.port}/"
+
+
+@pytest.fixture
+def open_at(new_tab: Open) -> Callable[..., Opened]:
+    """Opens the page of a relay. script: runs before the page's."""
+
+    def open_page(address: str, script: str = "") -> Opened:
+        tab = new_tab()
+        tab.page.add_init_script(script)
+        tab.page.goto(address)
+        return tab
 
     return open_page

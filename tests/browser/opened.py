@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from playwright.sync_api import ConsoleMessage, Page, WebSocketRoute
+from playwright.sync_api import ConsoleMessage, Page, WebSocket, WebSocketRoute
 
 from tests.conftest import REPOSITORY
 
@@ -21,17 +21,22 @@ RATE = 24_000
 
 
 class Opened:
-    """One tab. problems: what its console and its errors reported; hosts: where its requests went."""
+    """One tab. problems: what its console and its errors reported; hosts: where its requests went; sent: frames."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.problems: list[str] = []
         self.hosts: set[str] = set()
+        self.sent: list[str] = []
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", self._logged)
         page.on("pageerror", lambda error: self.problems.append(error.stack or str(error)))
         page.on("request", lambda request: self._went_to(request.url))
-        page.on("websocket", lambda socket: self._went_to(socket.url))
+        page.on("websocket", self._opened_socket)
+
+    def _opened_socket(self, socket: WebSocket) -> None:
+        self._went_to(socket.url)
+        socket.on("framesent", lambda frame: self.sent.append(str(frame)))
 
     def _logged(self, line: ConsoleMessage) -> None:
         if line.type in ("error", "warning") and "ScriptProcessorNode is deprecated" not in line.text:
