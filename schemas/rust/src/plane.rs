@@ -126,6 +126,10 @@ impl Plane {
 
     #[cfg(feature = "tls")]
     fn certificates(&self) -> RedisResult<redis::TlsCertificates> {
+        // redis-rs takes the process' default, which is none where a program depends on two providers or on none.
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            let _ = rustls::crypto::ring::default_provider().install_default(); // an error: another thread was first
+        }
         let root_cert = match &self.ca_file {
             Some(file) => Some(std::fs::read(file).map_err(|problem| unreadable("CA", &problem))?),
             None => None,

@@ -14,8 +14,17 @@ pub struct Server {
     process: Child,
 }
 
+/// A free port whose Cluster bus, 10,000 above it, is free too. Both lie below the ports of outgoing connections.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        let n = std::process::id() as usize * 37 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 11_000 + (n % 11_000) as u16;
+        if is_free(port) && is_free(port + 10_000) {
+            return port;
+        }
+    }
 }
 
 fn binary() -> Option<String> {
@@ -43,19 +52,24 @@ impl Server {
     /// A server with its files in `folder`. `port`: where it answers; `plain_port`: its `--port`.
     pub fn at(port: u16, plain_port: u16, folder: PathBuf, arguments: &[String]) -> Option<Self> {
         let mut command = vec![binary()?];
-        let is_configured = arguments.first().is_some_and(|it| it.ends_with(".conf"));
-        if is_configured {
-            command.extend_from_slice(arguments);
-        }
         let (plain_port, dir) = (plain_port.to_string(), folder.to_str().unwrap().to_string());
         command.extend(["--port", &plain_port, "--bind", "127.0.0.1", "--save", "", "--dir", &dir].map(String::from));
-        if !is_configured {
-            command.extend_from_slice(arguments);
-        }
+        command.extend_from_slice(arguments);
         let process = Self::spawn(&command);
         let mut server = Self { port, folder, command, process };
         server.wait();
         Some(server)
+    }
+
+    /// A Sentinel, which has its options in a file.
+    pub fn sentinel(port: u16, folder: PathBuf, arguments: &[String]) -> Self {
+        let mut command = vec![binary().unwrap()];
+        command.extend_from_slice(arguments);
+        command.extend(["--port".into(), port.to_string(), "--dir".into(), folder.to_str().unwrap().into()]);
+        let process = Self::spawn(&command);
+        let mut server = Self { port, folder, command, process };
+        server.wait();
+        server
     }
 
     pub fn new_folder() -> PathBuf {
