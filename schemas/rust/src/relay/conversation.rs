@@ -20,6 +20,9 @@ use crate::{Encoding, ErrorCode, Event, Events, FieldError, Job, JobId, Session,
 /// Replies that wait. Beyond that nothing is read from a client that does not read.
 const MAX_WAITING: usize = 64;
 
+/// The samples of one chunk, in bytes. tungstenite keeps a buffer of the largest message of each socket.
+const MAX_CHUNK: usize = 8 * 1024;
+
 pub(super) struct Conversation {
     relay: Arc<Shared>,
     wire: Wire,
@@ -54,7 +57,8 @@ impl Conversation {
             if !self.wire.is_sending()
                 && let Some(reply) = self.waiting.pop_front()
             {
-                self.relay.metrics.sent(&reply);
+                let format = self.dialogue.as_ref().map(|it| it.format);
+                self.relay.metrics.sent(&reply, format.unwrap_or_default());
                 match reply.into_message() {
                     Ok(message) => self.wire.send(message),
                     Err(_) => continue, // a reply of strings and numbers is always JSON
@@ -147,7 +151,6 @@ struct Dialogue {
 /// Audio that waits until its listener may have it. Nothing else is read meanwhile.
 struct Held {
     job: JobId,
-    pos: u64,
     samples: Bytes,
     is_final: bool,
 }
@@ -162,9 +165,9 @@ impl Dialogue {
     async fn next(&mut self) -> Option<Vec<Reply>> {
         while self.held.is_none() {
             match self.events.next().await? {
-                Event::Audio { job, pos, samples, is_final } => {
+                Event::Audio { job, samples, is_final, .. } => {
                     let is_heard = self.utterances.is_heard(&job);
-                    self.held = is_heard.then_some(Held { job, pos, samples, is_final });
+                    self.held = is_heard.then_some(Held { job, samples, is_final });
                 }
                 event => return Some(self.utterances.take(event)),
             }
@@ -179,21 +182,20 @@ impl Dialogue {
 
     /// The samples of the held audio that are sent at once.
     fn piece(&self) -> u64 {
-        let n = self.held.as_ref().map_or(0, |it| it.samples.len() / self.utterances.sample_bytes);
-        self.pace.piece().min(n as u64)
+        let n_bytes = self.held.as_ref().map_or(0, |it| it.samples.len().min(MAX_CHUNK));
+        self.pace.piece().min((n_bytes / self.utterances.sample_bytes) as u64)
     }
 
     fn release(&mut self) -> Vec<Reply> {
-        let n = self.piece();
-        let Some(Held { job, pos, mut samples, is_final }) = self.held.take() else { return Vec::new() };
-        let n_bytes = usize::try_from(n).unwrap_or(usize::MAX).saturating_mul(self.utterances.sample_bytes);
-        let rest = samples.split_off(n_bytes.min(samples.len()));
+        let (n, size) = (self.piece(), self.utterances.sample_bytes);
+        let Some(Held { job, mut samples, is_final }) = self.held.take() else { return Vec::new() };
         self.pace.sent(n, Instant::now());
-        let is_last = rest.len() < self.utterances.sample_bytes;
-        if !is_last {
-            self.held = Some(Held { job: job.clone(), pos: pos + n, samples: rest, is_final });
+        let n_bytes = usize::try_from(n).unwrap_or(usize::MAX).saturating_mul(size);
+        let has_more = samples.len() >= n_bytes.saturating_add(size);
+        if has_more {
+            self.held = Some(Held { job: job.clone(), samples: samples.split_off(n_bytes), is_final });
         }
-        self.utterances.take(Event::Audio { job, pos, samples, is_final: is_final && is_last })
+        self.utterances.audio(&job, samples, is_final && !has_more)
     }
 
     fn speak(&mut self, relay: &Shared, text: String) -> Vec<Reply> {

@@ -6,18 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::reply::Reply;
-use crate::ErrorCode;
+use crate::{Encoding, ErrorCode};
 
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     pub opened: AtomicU64,
     pub utterances: AtomicU64,
     pub slow: AtomicU64,
-    audio_bytes: AtomicU64,
-    complete: AtomicU64,
-    cancelled: AtomicU64,
-    /// By code. A code of a newer worker counts as `other`, so that their number stays bounded.
-    errors: Mutex<BTreeMap<String, u64>>,
+    audio_us: AtomicU64,
+    /// `complete`, `cancelled`, or an error's code. A code of a newer worker counts as `other`, so that their number
+    /// stays bounded.
+    answers: Mutex<BTreeMap<String, u64>>,
     /// By HTTP status.
     refused: Mutex<BTreeMap<u16, u64>>,
 }
@@ -35,19 +34,20 @@ fn increment<K: Ord>(counts: &Mutex<BTreeMap<K, u64>>, key: K) {
 }
 
 impl Metrics {
-    pub fn sent(&self, reply: &Reply) {
-        match reply {
+    pub fn sent(&self, reply: &Reply, (rate, encoding): (u32, Encoding)) {
+        let answer = match reply {
             Reply::Samples(samples) | Reply::AudioChunk { data: samples, .. } => {
-                add(&self.audio_bytes, samples.len() as u64);
+                let n = (samples.len() / encoding.sample_bytes()) as u64;
+                add(&self.audio_us, n * 1_000_000 / u64::from(rate.max(1)));
+                return;
             }
-            Reply::Complete { cancelled: false } => add(&self.complete, 1),
-            Reply::Complete { cancelled: true } => add(&self.cancelled, 1),
-            Reply::Error { code, .. } => {
-                let is_known = !matches!(ErrorCode::from(code.as_str()), ErrorCode::Other(_));
-                increment(&self.errors, if is_known { code.clone() } else { "other".into() });
-            }
-            _ => {}
-        }
+            Reply::Complete { cancelled: false } => "complete",
+            Reply::Complete { cancelled: true } => "cancelled",
+            Reply::Error { code, .. } if matches!(ErrorCode::from(code.as_str()), ErrorCode::Other(_)) => "other",
+            Reply::Error { code, .. } => code,
+            _ => return,
+        };
+        increment(&self.answers, answer.into());
     }
 
     pub fn refused(&self, status: u16) {
@@ -59,17 +59,19 @@ impl Metrics {
         page.one("sockets", "gauge", "Open sockets.", n_sockets);
         page.one("sockets_opened_total", "counter", "Sockets since the start.", get(&self.opened));
         page.one("slow_sockets_total", "counter", "Sockets closed because they took nothing.", get(&self.slow));
-        page.one("utterances_total", "counter", "Utterances, also refused ones.", get(&self.utterances));
-        page.about("answers_total", "counter", "Utterances that ended.");
-        page.line("answers_total{answer=\"complete\"}", get(&self.complete));
-        page.line("answers_total{answer=\"cancelled\"}", get(&self.cancelled));
-        page.about("errors_total", "counter", "Errors that were sent.");
-        page.labelled("errors_total", "code", &self.errors);
-        page.about("refused_requests_total", "counter", "Requests for a socket that were refused.");
-        page.labelled("refused_requests_total", "status", &self.refused);
-        page.one("audio_bytes_total", "counter", "Samples that were sent, in bytes.", get(&self.audio_bytes));
+        page.one("utterances_total", "counter", "Utterances begun by clients.", get(&self.utterances));
+        page.one("audio_seconds_total", "counter", "Seconds of audio sent.", seconds(get(&self.audio_us)));
+        page.about("answers_total", "counter", "Answers: complete, cancelled, or an error's code.");
+        page.labelled("answers_total", "answer", &self.answers);
+        page.about("refused_total", "counter", "Sockets refused, by status.");
+        page.labelled("refused_total", "status", &self.refused);
         page.0
     }
+}
+
+#[allow(clippy::cast_precision_loss)] // microseconds of 285 years are exact
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
 }
 
 struct Page(String);
@@ -101,20 +103,20 @@ mod tests {
 
     #[test]
     fn the_text_counts_what_was_sent() {
-        let metrics = Metrics::default();
-        metrics.sent(&Reply::Complete { cancelled: true });
-        metrics.sent(&Reply::error(ErrorCode::NoAnswer, ""));
-        metrics.sent(&Reply::error(ErrorCode::Other("\"\n".into()), ""));
-        metrics.sent(&Reply::Samples(vec![0; 80].into()));
+        let (metrics, format) = (Metrics::default(), (24_000, Encoding::PcmS16le));
+        metrics.sent(&Reply::Complete { cancelled: true }, format);
+        metrics.sent(&Reply::error(ErrorCode::NoAnswer, ""), format);
+        metrics.sent(&Reply::error(ErrorCode::Other("\"\n".into()), ""), format);
+        metrics.sent(&Reply::Samples(vec![0; 24_000].into()), format);
         metrics.refused(503);
         let text = metrics.text(7);
         for line in [
             "makima_tts_relay_sockets 7",
             "makima_tts_relay_answers_total{answer=\"cancelled\"} 1",
-            "makima_tts_relay_errors_total{code=\"no_answer\"} 1",
-            "makima_tts_relay_errors_total{code=\"other\"} 1",
-            "makima_tts_relay_audio_bytes_total 80",
-            "makima_tts_relay_refused_requests_total{status=\"503\"} 1",
+            "makima_tts_relay_answers_total{answer=\"no_answer\"} 1",
+            "makima_tts_relay_answers_total{answer=\"other\"} 1",
+            "makima_tts_relay_audio_seconds_total 0.5",
+            "makima_tts_relay_refused_total{status=\"503\"} 1",
         ] {
             assert!(text.lines().any(|it| it == line), "{line} in\n{text}");
         }

@@ -94,6 +94,20 @@ impl Utterances {
         }
     }
 
+    /// The same for audio.
+    pub fn audio(&mut self, job: &JobId, samples: Bytes, is_final: bool) -> Vec<Reply> {
+        let (is_binary, n) = (self.is_binary, samples.len() / self.sample_bytes);
+        let Some(it) = self.find(job).filter(|it| !it.is_muted && !it.has_final) else { return Vec::new() };
+        (it.has_chunk, it.has_final) = (true, is_final);
+        it.samples += n as u64;
+        if !is_binary {
+            return vec![Reply::AudioChunk { data: samples, is_final }];
+        }
+        let frame = (!samples.is_empty()).then_some(Reply::Samples(samples));
+        let last = is_final.then_some(Reply::AudioChunk { data: Bytes::new(), is_final });
+        frame.into_iter().chain(last).collect()
+    }
+
     /// Mutes all utterances so far. Returns the final chunks that are owed.
     ///
     /// The client drops what it has not played, and counts what it plays from 0 again.
@@ -124,19 +138,6 @@ impl Utterances {
 
     fn find(&mut self, job: &JobId) -> Option<&mut Utterance> {
         self.known.iter_mut().find(|it| it.job == *job && !it.is_answered)
-    }
-
-    fn audio(&mut self, job: &JobId, samples: Bytes, is_final: bool) -> Vec<Reply> {
-        let (is_binary, n) = (self.is_binary, samples.len() / self.sample_bytes);
-        let Some(it) = self.find(job).filter(|it| !it.is_muted && !it.has_final) else { return Vec::new() };
-        (it.has_chunk, it.has_final) = (true, is_final);
-        it.samples += n as u64;
-        if !is_binary {
-            return vec![Reply::AudioChunk { data: samples, is_final }];
-        }
-        let frame = (!samples.is_empty()).then_some(Reply::Samples(samples));
-        let last = is_final.then_some(Reply::AudioChunk { data: Bytes::new(), is_final });
-        frame.into_iter().chain(last).collect()
     }
 
     fn ended(&mut self, job: &JobId, end: End) -> Vec<Reply> {
