@@ -137,13 +137,13 @@ async def settled(valkey: redis.Redis) -> None:
     check_queue_is_empty(valkey)
 
 
-def replayed(chain: Chain, text: str, entry_id: str | None = None) -> bytes:
+def replayed(chain: Chain, text: str, entry_id: str | None = None, session_id: str = "s") -> bytes:
     """The samples that an undisturbed worker sends."""
     data = b""
     pieces = plan(text, "English", Lexicon({}))
     card = load_card(REPOSITORY / "voices" / "placeholder")
     for index, piece in enumerate(pieces):
-        seed = derived_seed("s", entry_id or "") + index
+        seed = derived_seed(session_id, entry_id or "") + index
         segment = Segment(piece.spoken, "English", card, seed, 10_000)
         chain.begin_segment(Pauses().after(piece.written) if index < len(pieces) - 1 else None)
         for frame in range((len(piece.spoken) + 1) // 2):
