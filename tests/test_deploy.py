@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from worker.relay.metrics import RelayMetrics
 from worker.settings import Settings, env_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -254,6 +255,18 @@ def test_a_unit_in_a_settings_name_is_the_documented_unit(field: str) -> None:
     suffixes = {"_ms": "ms", "_s": "s", "_chars": "characters"}
     expected = next((word for suffix, word in suffixes.items() if field.endswith(suffix)), None)
     assert expected in (None, unit)
+
+
+def test_the_metrics_of_both_relays_are_documented_and_no_other() -> None:
+    page = (REPOSITORY / "docs" / "operations.md").read_text("utf-8")
+    rows = page.partition("| metric (`makima_tts_relay_…`) |")[2].partition("\n\n")[0].splitlines()[2:]
+    of_both, of_rust = set(), set()
+    for _, names, meaning, _ in (row.split("|") for row in rows):
+        (of_rust if "of `makima-tts-relay`" in meaning else of_both).update(re.findall(r"`(\w+)", names))
+    source = (REPOSITORY / "schemas" / "rust" / "src" / "relay" / "metrics.rs").read_text("utf-8")
+    assert set(re.findall(r'page\.(?:one|about)\("(\w+)"', source)) == of_both | of_rust
+    python = re.findall(r"^# TYPE makima_tts_relay_(\w+) ", RelayMetrics().page().decode(), re.MULTILINE)
+    assert {name for name in python if not name.endswith("_created")} == of_both
 
 
 def test_the_licence_is_the_one_that_is_declared() -> None:
