@@ -260,7 +260,8 @@ def test_a_unit_in_a_settings_name_is_the_documented_unit(field: str) -> None:
 def test_the_metrics_of_both_relays_are_documented_and_no_other() -> None:
     page = (REPOSITORY / "docs" / "operations.md").read_text("utf-8")
     rows = page.partition("| metric (`makima_tts_relay_…`) |")[2].partition("\n\n")[0].splitlines()[2:]
-    of_both, of_rust = set(), set()
+    of_both: set[str] = set()
+    of_rust: set[str] = set()
     for _, names, meaning, _ in (row.split("|") for row in rows):
         (of_rust if "of `makima-tts-relay`" in meaning else of_both).update(re.findall(r"`(\w+)", names))
     source = (REPOSITORY / "schemas" / "rust" / "src" / "relay" / "metrics.rs").read_text("utf-8")
