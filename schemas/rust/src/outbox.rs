@@ -160,7 +160,7 @@ impl State {
                 }),
                 Op::Cancel(upto) => {
                     let stopped = self.jobs.iter().filter(|it| it.is_stopped && !it.has_ended);
-                    let upto = stopped.filter_map(|it| it.entry).fold(upto, EntryId::max);
+                    let upto = stopped.filter_map(|it| it.entries).map(|it| it.1).fold(upto, EntryId::max);
                     (upto > EntryId::default()).then_some(Step::Cancel { upto, cursor })
                 }
                 Op::CancelAll(done) => Some(Step::CancelAll { done, cursor }),
@@ -196,8 +196,8 @@ impl State {
             }
             return;
         };
-        count(if job.entry.is_some() { &counters.republished } else { &counters.published });
-        job.entry = Some(job.entry.map_or(entry, |it| it.max(entry)));
+        count(if job.entries.is_some() { &counters.republished } else { &counters.published });
+        job.entries = Some(job.entries.map_or((entry, entry), |it| (it.0.min(entry), it.1.max(entry))));
         job.published_at = Some(Instant::now());
         if let Some(waiter) = job.waiter.take() {
             let _ = waiter.send(Ok(()));
@@ -223,9 +223,8 @@ impl State {
         match step {
             Step::Publish(id, _) => self.end_unavailable(&id, problem),
             Step::Text(id, ..) => {
-                let upto = self.job(&id).and_then(|it| it.entry).unwrap_or_default();
+                self.ops.extend(self.cut_of(&id).map(Op::Cancel));
                 self.end_unavailable(&id, problem);
-                self.ops.push_back(Op::Cancel(upto));
             }
             Step::CancelAll { done, .. } | Step::Leave(done, _) => drop(done.send(Err(problem))),
             Step::Cancel { .. } | Step::Trim(_) => {}

@@ -31,6 +31,7 @@ struct Raw {
 struct RawJob {
     fields: Fields,
     ttl_ms: u64,
+    entries: Option<(String, String)>,
     is_stopped: bool,
     handed: u64,
     has_final: bool,
@@ -91,6 +92,7 @@ impl RawJob {
         Self {
             fields: job.fields.clone(),
             ttl_ms: u64::try_from(job.ttl.as_millis()).unwrap_or(u64::MAX),
+            entries: job.entries.map(|(first, last)| (first.to_string(), last.to_string())),
             is_stopped: job.is_stopped,
             handed: job.handed,
             has_final: job.has_final,
@@ -105,12 +107,14 @@ impl RawJob {
             text.add("end", "1"); // nobody writes it any more
             text
         });
+        let parsed = |(first, last): (String, String)| Some((first.parse().ok()?, last.parse().ok()?));
+        let entries = self.entries.and_then(parsed);
         Published {
             id,
             fields: self.fields,
             ttl: Duration::from_millis(self.ttl_ms),
-            entry: None,
-            published_at: None,
+            published_at: entries.map(|_| Instant::now()),
+            entries,
             deadline,
             is_attempted: true,
             is_stopped: self.is_stopped,

@@ -92,7 +92,7 @@ impl Shared {
             id: id.clone(),
             fields: fields.into_iter().map(|(name, value)| (name.into(), value)).collect(),
             ttl: job.time_to_live(),
-            entry: None,
+            entries: None,
             published_at: None,
             deadline: Instant::now() + self.client.settings.deadline,
             is_attempted: false,
@@ -213,11 +213,10 @@ impl State {
             return false;
         }
         let message = format!("no worker gave a sign for {} s; check that workers run", normal.as_secs());
-        let upto = job.entry.unwrap_or_default();
+        self.ops.extend(self.cut_of(&id).map(Op::Cancel));
         let end = crate::End::Failed(crate::Failure::new(crate::ErrorCode::NoAnswer, message));
         let events = self.end(&id, end, SpeakFailed::Stopped);
         self.received(events, None);
-        self.ops.push_back(Op::Cancel(upto));
         true
     }
 }

@@ -22,8 +22,8 @@ pub(crate) struct Published {
     pub id: JobId,
     pub fields: Fields,
     pub ttl: Duration,
-    /// The highest ID of its entries among the jobs.
-    pub entry: Option<EntryId>,
+    /// The lowest and the highest ID of its entries among the jobs.
+    pub entries: Option<(EntryId, EntryId)>,
     pub published_at: Option<Instant>,
     pub deadline: Instant,
     /// An XADD was sent, so it may be among the jobs.
@@ -226,7 +226,7 @@ impl State {
 
     /// Ends jobs that Redis did not take in time.
     pub fn expire(&mut self, now: Instant, why: &Unavailable) {
-        let is_late = |it: &&Published| !it.has_ended && it.entry.is_none() && it.deadline <= now;
+        let is_late = |it: &&Published| !it.has_ended && it.entries.is_none() && it.deadline <= now;
         let late: Vec<(JobId, bool)> =
             self.jobs.iter().filter(is_late).map(|it| (it.id.clone(), it.is_stopped)).collect();
         for (job, is_stopped) in late {
@@ -239,24 +239,37 @@ impl State {
         }
     }
 
-    /// All that a Redis which was lost may have forgotten, in its order: stopped jobs and their cancel, then the others
-    /// with their texts.
+    /// Up to where a cancel covers the first unfinished job and none behind it. None for another job.
+    pub fn cut_of(&self, id: &JobId) -> Option<EntryId> {
+        let mut unfinished = self.jobs.iter().filter(|it| !it.has_ended);
+        let (first, last) = unfinished.next().filter(|it| it.id == *id)?.entries?;
+        let next = unfinished.filter_map(|it| it.entries).map(|it| it.0).min();
+        Some(if next.is_some_and(|it| it <= last) { first } else { last })
+    }
+
+    /// Queues all that a Redis which was lost may have forgotten, in its order.
+    ///
+    /// A stopped job whose ID is known is cancelled up to that and ends here: published again it would have a higher ID,
+    /// and a cancel up to that would cover the jobs behind it too.
     pub fn begin_again(&mut self) {
-        let mut ops = VecDeque::new();
-        let known = self.jobs.iter_mut().filter(|it| !it.has_ended);
-        let (stopped, others): (Vec<_>, Vec<_>) = known.partition(|it| it.is_stopped);
-        ops.extend(stopped.iter().map(|it| Op::Publish(it.id.clone())));
-        let cancels = self.ops.iter().filter_map(|it| if let Op::Cancel(upto) = it { Some(*upto) } else { None });
-        let upto = cancels.max().unwrap_or_default();
-        if !stopped.is_empty() || upto > EntryId::default() {
-            ops.push_back(Op::Cancel(upto));
+        let stopped: Vec<(JobId, EntryId)> =
+            self.live(true).filter_map(|it| Some((it.id.clone(), it.entries?.1))).collect();
+        let waiting = self.ops.iter().filter_map(|it| if let Op::Cancel(upto) = it { Some(*upto) } else { None });
+        let upto = stopped.iter().map(|it| it.1).chain(waiting).max();
+        for (job, _) in &stopped {
+            let events = self.end(job, End::Cancelled(None), SpeakFailed::Stopped);
+            self.received(events, None);
         }
-        let (first, last): (Vec<_>, Vec<_>) = std::mem::take(&mut self.ops)
+        let mut ops: VecDeque<Op> = self.live(true).map(|it| Op::Publish(it.id.clone())).collect();
+        if upto.is_some() || !ops.is_empty() {
+            ops.push_back(Op::Cancel(upto.unwrap_or_default()));
+        }
+        let (cancels, last): (Vec<_>, Vec<_>) = std::mem::take(&mut self.ops)
             .into_iter()
             .filter(|it| !matches!(it, Op::Publish(_) | Op::Text(_) | Op::Cancel(_)))
             .partition(|it| matches!(it, Op::CancelAll(_)));
-        ops.extend(first);
-        for job in others {
+        ops.extend(cancels);
+        for job in self.live(false) {
             ops.push_back(Op::Publish(job.id.clone()));
             if let Some(text) = &mut job.text {
                 text.n_written = 0;
@@ -265,6 +278,10 @@ impl State {
         }
         ops.extend(last);
         self.ops = ops;
+    }
+
+    fn live(&mut self, is_stopped: bool) -> impl Iterator<Item = &mut Published> {
+        self.jobs.iter_mut().filter(move |it| !it.has_ended && it.is_stopped == is_stopped)
     }
 }
 

@@ -20,6 +20,11 @@ fn ask(server: &Server, command: &[&str]) {
     redis::cmd(command[0]).arg(&command[1..]).exec(&mut connection).unwrap();
 }
 
+fn length(server: &Server, stream: &str) -> u64 {
+    let client = redis::Client::open(server.url()).unwrap();
+    client.get_connection().map_or(0, |mut it| redis::cmd("XLEN").arg(stream).query(&mut it).unwrap())
+}
+
 /// Some sessions speak two jobs each while `fault` happens. Everything must be heard whole.
 async fn disturbed(client: &Client, fault: impl AsyncFnOnce()) {
     let speaking = (0..4).map(|_| {
@@ -172,7 +177,31 @@ async fn a_stop_without_redis_silences_at_once_and_cancels_later() {
     server.start_again();
     listener.until_ended(&mut events, 1).await;
     assert_eq!(listener.jobs[&job].samples.len(), n_bytes);
-    assert!(matches!(listener.jobs[&job].end, Some(End::Cancelled(Some(_)))), "{:?}", listener.jobs[&job].end);
+    assert!(matches!(listener.jobs[&job].end, Some(End::Cancelled(_))), "{:?}", listener.jobs[&job].end);
+    let cut = format!("makima:{{{}}}:cut", session.id());
+    eventually("it is cancelled", async || length(&server, &cut) == 1).await;
+}
+
+#[tokio::test]
+async fn a_cancel_that_is_sent_again_spares_the_jobs_behind_it() {
+    let server = server_or_skip!();
+    let _worker = Worker::start(server.url(), PACED);
+    let proxy = Proxy::to(server.port).await;
+    let client = Client::builder(format!("redis://127.0.0.1:{}", proxy.port)).build().unwrap();
+    for _ in 0..3 {
+        let (session, mut events) = client.open(SessionId::fresh());
+        let first = session.speak(Job::new(LONG)).await.unwrap();
+        let mut listener = Listener::default();
+        listener.until_audio(&mut events, &first).await;
+        session.stop();
+        let second = session.speak(Job::new(NEXT)).await.unwrap();
+        proxy.lose_replies(1); // of the third job: the first two are known to Redis
+        let third = session.submit(Job::new(LONG)).unwrap();
+        listener.until_ended(&mut events, 3).await;
+        assert!(listener.jobs[&first].is_muted);
+        listener.assert_whole(&second, NEXT);
+        listener.assert_whole(&third, LONG);
+    }
 }
 
 #[tokio::test]
