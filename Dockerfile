@@ -10,8 +10,8 @@ WORKDIR /build
 RUN python -m venv /venv
 # The dependencies first, with empty packages, so that a change of our code does not install them again.
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
-RUN mkdir worker schemas \
-    && touch worker/__init__.py schemas/__init__.py \
+RUN mkdir -p worker schemas/rust/page \
+    && touch worker/__init__.py schemas/__init__.py schemas/rust/page/index.html \
     && /venv/bin/pip install ".[${EXTRAS}]"
 COPY schemas schemas
 COPY worker worker

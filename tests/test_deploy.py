@@ -192,6 +192,13 @@ def test_the_image_copies_only_what_exists_and_is_not_ignored() -> None:
     assert ignored.index("!schemas") < compiled < page, "of the crate the relay needs its page alone"
 
 
+def test_the_first_build_has_all_files_that_the_wheel_asks_for() -> None:
+    build = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]
+    dependencies = next(rest for word, rest in instructions() if word == "RUN" and "pip install" in rest)
+    made = dependencies.partition("touch ")[2].partition("&&")[0].split()
+    assert set(made) == {"worker/__init__.py", "schemas/__init__.py", *build["targets"]["wheel"]["force-include"]}
+
+
 def test_the_image_bakes_the_weights_that_compose_runs_with(compose: dict[str, Any]) -> None:
     found = instructions()
     assert ("ARG", "MODEL=") in found
