@@ -24,8 +24,8 @@ demo: $(VENV)/.preview ## speak one sentence into demo.wav (TEXT=, OUT=)
 	$(BIN)/makima-tts demo --engine preview --voice placeholder --out $(OUT) "$(TEXT)"
 check: test lint types ## everything that a change must pass
 # Tests start many processes; without bytecode each of them would compile torch and transformers again.
-test: install ## run all tests
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q
+test: install ## run all tests, in parallel processes
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n auto --dist worksteal
 quick: install ## run the unit tests that need no model and few processes, in under a minute
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -m "not slow" $(QUICK)
 lint: install ## check style with ruff

@@ -6,17 +6,18 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 import redis
 from redis.backoff import ConstantBackoff
@@ -25,6 +26,7 @@ from redis.retry import Retry
 from benchmarks import checkpoint
 from tests.previewing import Make, SharedNatural
 from tests.shell import PREVIEW_VOICES, Run, here, runner
+from tests.stream.servers import free_port
 from tests.tone import ToneEngine
 from worker.embedded import embedded_valkey
 from worker.engine.base import Engine
@@ -39,10 +41,45 @@ from worker.stream.transport.address import addresses
 
 KEPT_FOR_EVER = set(Keys().job_plane)
 REPOSITORY = Path(__file__).resolve().parent.parent
+N_CORES = os.cpu_count() or 1
+
+# The time of an example depends on what else the machine does; a test that never ends is ended by pytest-timeout.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it runs in the background so, and every process that the tests start would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """The number of processes for `-n auto`: one more than cores, for tests wait half of their time; 6 at most, for
+    each takes more than 1 GB."""
+    return min(N_CORES + 1, 6)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Divides the cores among the processes of `-n`, which inherit this process's environment."""
+    if n_processes := getattr(config.option, "numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, N_CORES // n_processes)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """A report whose every string is UTF-8: pytest-xdist can send no other, and tests log lone surrogates."""
+    return encodable((yield))
+
+
+def encodable(part: Any) -> Any:
+    """The same without lone surrogates, which are escaped."""
+    if isinstance(part, str):
+        return part.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(part, dict):
+        return {encodable(name): encodable(value) for name, value in part.items()}
+    if isinstance(part, list | tuple):
+        return type(part)(encodable(value) for value in part)
+    return part
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +101,7 @@ def servers() -> Iterator[dict[str, Server]]:
 
 @contextmanager
 def _stock_redis(binary: str) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL)
     url = f"redis://127.0.0.1:{port}/0"
@@ -198,7 +233,7 @@ def start_worker(valkey_server: Server) -> Iterator[Callable[..., Process]]:
         process.end()
 
 
-async def eventually(is_true: Callable[[], bool], within_s: float = 5.0) -> None:
+async def eventually(is_true: Callable[[], bool], within_s: float = 20.0) -> None:
     """Wait until it is true; a test's way to wait for what another process does."""
     deadline = time.monotonic() + within_s
     while not is_true():

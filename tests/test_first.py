@@ -6,7 +6,6 @@ import os
 import pty
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import redis
 from tests.conftest import REPOSITORY, Process, Server
 from tests.processes import children_of, full_pipe, until
 from tests.shell import ENVIRONMENT
+from tests.stream.servers import free_port
 from worker.settings import Settings, unknown_keys
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -187,9 +187,7 @@ def test_a_worker_whose_terminal_goes_away_drains(valkey_server: Server) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_dev_ends_with_its_terminal_and_its_valkey_with_it(number: signal.Signals) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with running(command("dev", "--port", str(port), "--voice", "placeholder"), stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         for line in process.stderr:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 
 import pytest
@@ -12,6 +11,7 @@ import redis
 from tests.conftest import REPOSITORY, Server, eventually, http_status
 from tests.flow.listening import KEYS, read_session, until_ended
 from tests.processes import full_pipe
+from tests.stream.servers import free_port
 from worker.stream.client import Client
 
 
@@ -24,9 +24,7 @@ def valkey_server(servers: dict[str, Server]) -> Server:
 async def test_it_speaks_answers_and_ends_at_sigterm(
     valkey: redis.Redis, valkey_server: Server, client: Client
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable, "-m", "worker.cli", "worker", "--redis-url", valkey_server.url, "--engine", "preview",
         "--voice", "placeholder", "--log-level", "debug", "--health-port", str(port),

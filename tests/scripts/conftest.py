@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.scripts.plane import Plane
+from tests.stream.servers import free_port
 from worker.embedded import embedded_valkey
 from worker.stream.keys import Keys
 
@@ -52,9 +52,7 @@ def redis_client() -> Iterator[redis.Redis]:
 
 @contextmanager
 def _stock_redis(binary: str, folder: Path) -> Iterator[redis.Redis]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -20,6 +20,10 @@ from pathlib import Path
 import pytest
 
 HOST = "127.0.0.1"
+N_PROCESSES = 8
+N_PORTS = 10_000 // N_PROCESSES
+_PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % N_PROCESSES
+_DRAW = random.SystemRandom()  # Hypothesis seeds the other one alike in every process
 END_TIMEOUT_S = 20.0  # a server asked to end waits 10 s for a replica that lags
 REDIS, CLI, OPENSSL = (shutil.which(name) for name in ("redis-server", "redis-cli", "openssl"))
 
@@ -222,10 +226,10 @@ def free_port() -> int:
     """A free port whose Cluster bus, 10,000 above it, is free too.
 
     Both lie below the ports that outgoing connections get (from 32,768 or higher): one of those could take the port
-    while its server restarts, or connect to itself.
+    while its server restarts, or connect to itself. Each process of a parallel run has ports of its own.
     """
     while True:
-        port = random.randrange(10_000, 22_000)
+        port = _DRAW.randrange(10_000 + N_PORTS * _PROCESS, 10_000 + N_PORTS * (_PROCESS + 1))
         with socket.socket() as one, socket.socket() as bus, suppress(OSError):
             one.bind((HOST, port))
             bus.bind((HOST, port + 10_000))
