@@ -35,7 +35,7 @@ def n_descriptors() -> int:
     return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
-def until(is_so: Callable[[], bool], within_s: float = 5.0) -> bool:
+def until(is_so: Callable[[], bool], within_s: float = 20.0) -> bool:
     """Wait until something is so; False when it did not come about in time."""
     end_s = time.monotonic() + within_s
     while not is_so() and time.monotonic() < end_s:

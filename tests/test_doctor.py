@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import redis
 
 from tests.conftest import REPOSITORY, Server, make_settings
 from tests.findings import NOBODY_THERE, by_name
+from worker.commands.doctor import qwen as doctor_qwen
 from worker.commands.doctor import redis as doctor_redis
 from worker.commands.doctor.findings import State
 from worker.commands.doctor.redis import check_redis
@@ -27,6 +30,14 @@ from worker.stream.transport.address import Address
 @pytest.fixture(autouse=True)
 def _no_settings_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _torch_imported_once() -> Iterator[None]:
+    """The process that imports torch runs for one of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor_qwen, "probe_torch", functools.cache(doctor_qwen.probe_torch))
+        yield
 
 
 # The command.

@@ -59,7 +59,7 @@ class Stage:
         self._client = client
 
     async def publish(self, session_id: str, job_id: str, **fields: str) -> None:
-        its = {"session_id": session_id, "job_id": job_id, "text": "Hello there."} | fields
+        its = {"session_id": session_id, "job_id": job_id, "text": "Hello there.", "ttl_ms": "300000"} | fields
         self.ledger.jobs.append(Published(session_id, job_id, await self._client.publish(its), its, 0.0))
 
     async def cancel(self, session_id: str) -> None:
@@ -113,7 +113,7 @@ async def test_nothing_is_wrong_with_what_real_workers_say(
     stage: Stage, valkey_server: Server, preview: Preview
 ) -> None:
     settings = make_settings(valkey_server.url, grace_s=0)
-    await _hand_over_in_mid_utterance(stage, settings, [PreviewEngine(3, 8, Espeak()), PreviewEngine(3, 8, Espeak())])
+    await _hand_over_in_mid_utterance(stage, settings, [PreviewEngine(3, 1.5, Espeak()) for _ in range(2)])
     found = await stage.check(preview)
     assert found.violations == []
     assert (found.n_jobs, found.n_complete, found.n_cancelled, found.n_refused) == (7, 3, 1, 3)

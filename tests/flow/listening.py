@@ -108,7 +108,7 @@ def check_complete(job: Heard, sample_bytes: int = 2) -> None:
     assert [chunk.is_final for _, chunk, _ in job.chunks] == [False] * (len(job.chunks) - 1) + [True]
 
 
-async def until_ended(client: Client, session_id: str, n_jobs: int = 1, within_s: float = 10.0) -> None:
+async def until_ended(client: Client, session_id: str, n_jobs: int = 1, within_s: float = 30.0) -> None:
     """Return when so many jobs of the session have their terminal entry."""
     async with asyncio.timeout(within_s):
         async for _, entry in client.listen(session_id):

@@ -80,7 +80,7 @@ async def test_a_hung_server_times_out_and_is_used_again_when_it_wakes(
         start = monotonic()
         answers = await asyncio.gather(*[outcome(fragile, "ECHO", n) for n in range(20)])
         assert all(isinstance(answer, redis.TimeoutError) for answer in answers)
-        assert 0.25 < monotonic() - start < 1
+        assert 0.25 < monotonic() - start < 3  # one after the other they would take 6 s
     finally:
         os.kill(own_server.pid, signal.SIGCONT)
     assert await fragile.call("ECHO", "again") == b"again"
@@ -161,7 +161,7 @@ async def test_a_blocked_read_is_not_cut_before_its_time(own_server: Embedded) -
     doorbell = PipelinedLink(Address(own_server.url), 10.0)
     start = monotonic()
     assert await doorbell.call("XREAD", "BLOCK", 5200, "STREAMS", "nothing", "$") is None
-    assert 5.1 < monotonic() - start < 6
+    assert monotonic() - start > 5.1
     await doorbell.close()
 
 
