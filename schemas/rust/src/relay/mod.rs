@@ -33,6 +33,16 @@ struct Shared {
 /// A relay for an axum server of your own: a route that serves the speak socket at `/api/v1/speak`.
 ///
 /// Use [`Relay`] for its metrics, its page, or to close its sockets at a shutdown.
+///
+/// ```
+/// use makima_tts_client::{Client, RelayOptions, speak_route};
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::builder("redis://127.0.0.1:6379/0").build()?;
+/// let app: axum::Router = axum::Router::new().merge(speak_route(client, RelayOptions::new()));
+/// # Ok(())
+/// # }
+/// ```
 pub fn speak_route(client: Client, options: RelayOptions) -> Router {
     Relay::new(client, options).speak_route()
 }

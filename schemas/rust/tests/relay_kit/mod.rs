@@ -1,14 +1,13 @@
-//! A Redis, a scripted worker, a relay and its clients, for the tests of the relay.
+//! A scripted worker, a relay and its clients, for the tests of the relay.
 #![allow(dead_code, clippy::unwrap_used)] // each test uses a part
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use makima_tts_client::{Client, Relay, RelayOptions};
 use redis::AsyncCommands as _;
-use redis::streams::StreamReadReply;
+use redis::streams::{StreamReadOptions, StreamReadReply};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,46 +17,9 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use crate::support::Server;
+
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A server of its own, which ends with the test.
-pub struct Redis {
-    process: Child,
-    pub url: String,
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Redis {
-    /// None where redis-server is not on the PATH.
-    pub async fn start() -> Option<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let flags = ["--save", "", "--bind", "127.0.0.1", "--port", &port.to_string()];
-        let Ok(process) = Command::new("redis-server").args(flags).stdout(Stdio::null()).spawn() else {
-            eprintln!("skipped: redis-server is not on the PATH");
-            return None;
-        };
-        let redis = Self { process, url: format!("redis://127.0.0.1:{port}/0") };
-        timeout(PATIENCE, async {
-            while redis.connect().await.is_none() {
-                tokio::time::sleep(Duration::from_millis(10)).await
-            }
-        })
-        .await
-        .unwrap();
-        Some(redis)
-    }
-
-    async fn connect(&self) -> Option<redis::aio::MultiplexedConnection> {
-        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
-        redis::Client::open(self.url.as_str()).unwrap().get_multiplexed_async_connection_with_config(&config).await.ok()
-    }
-}
 
 #[derive(Serialize)]
 struct Audio<'a> {
@@ -77,15 +39,14 @@ pub fn samples(from: usize, n: usize) -> Vec<u8> {
 }
 
 /// Speaks each job. Its text has the number of chunks, the samples of each, and how it ends: `3 480 complete`. With
-/// `hold` it never ends.
-pub fn worker(redis: &Redis) -> JoinHandle<()> {
-    let url = redis.url.clone();
+/// another last word it does not end.
+pub fn worker(server: &Server) -> JoinHandle<()> {
+    let client = redis::Client::open(server.url()).unwrap();
     tokio::spawn(async move {
-        let redis = Redis::connect_to(&url).await;
-        let mut connection = redis;
-        let mut last = "0".to_string();
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
+        let (mut last, options) = ("0".to_string(), StreamReadOptions::default().block(0).count(16));
         loop {
-            let options = redis::streams::StreamReadOptions::default().block(0).count(16);
             let reply: StreamReadReply =
                 connection.xread_options(&["makima:{speak}:jobs"], &[&last], &options).await.unwrap();
             for entry in reply.keys.into_iter().flat_map(|it| it.ids) {
@@ -95,13 +56,6 @@ pub fn worker(redis: &Redis) -> JoinHandle<()> {
             }
         }
     })
-}
-
-impl Redis {
-    async fn connect_to(url: &str) -> redis::aio::MultiplexedConnection {
-        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
-        redis::Client::open(url).unwrap().get_multiplexed_async_connection_with_config(&config).await.unwrap()
-    }
 }
 
 async fn speak(redis: &mut redis::aio::MultiplexedConnection, session_id: &str, job_id: &str, text: &str) {
@@ -147,8 +101,8 @@ pub struct Served {
 }
 
 impl Served {
-    pub async fn start(redis: &Redis, options: RelayOptions) -> Self {
-        let client = Client::builder(redis.url.clone()).build().unwrap();
+    pub async fn start(server: &Server, options: RelayOptions) -> Self {
+        let client = Client::builder(server.url()).build().unwrap();
         let relay = Relay::new(client, options);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
