@@ -8,6 +8,7 @@ use crate::reader::OwnConnections;
 use crate::registry::Registry;
 use crate::shared::Shared;
 use crate::{Events, Resume, Session, SessionId};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -160,7 +161,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The room in the times after which a silent job is given up: 15 s, for tests less.
+    /// The room in the times after which a silent job is given up and an unread stream is renewed: 15 s, for tests less.
     #[doc(hidden)]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
@@ -283,6 +284,12 @@ impl Client {
             link.close();
         }
         self.0.own.close();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.stats()).finish()
     }
 }
 

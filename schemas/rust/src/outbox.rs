@@ -18,6 +18,8 @@ pub(crate) type Done = oneshot::Sender<Result<(), Unavailable>>;
 /// An operation that waits.
 pub(crate) enum Op {
     Publish(JobId),
+    /// A job that was given up and may be among the jobs: published again it has an ID, up to which it is cancelled.
+    Revoke(JobId, Fields),
     /// The pieces of a text that are not written yet.
     Text(JobId),
     /// Cancel the jobs that are stopped, and all up to this entry.
@@ -153,6 +155,7 @@ impl State {
                     job.is_attempted = true;
                     Step::Publish(id.clone(), job.fields.clone())
                 }),
+                Op::Revoke(id, fields) => self.is_unpublished().then_some(Step::Publish(id, fields)),
                 Op::Text(id) => self.job(&id).filter(|it| !it.is_stopped).and_then(|job| {
                     let text = job.text.as_ref()?;
                     let pieces = text.pieces.get(text.n_written..).filter(|it| !it.is_empty())?;
@@ -187,12 +190,17 @@ impl State {
         }
     }
 
+    /// Nothing that a cancel of all entries would cover is unfinished.
+    fn is_unpublished(&self) -> bool {
+        self.jobs.iter().all(|it| it.has_ended || !it.is_attempted)
+    }
+
     fn published(&mut self, shared: &Shared, id: &JobId, entry: EntryId) {
         let counters = &shared.client.counters;
         self.newest = self.newest.max(entry);
         let Some(job) = self.job(id) else {
-            if self.hearing.unfinished().is_empty() {
-                self.ops.push_back(Op::Cancel(entry)); // it was given up meanwhile
+            if self.is_unpublished() {
+                self.ops.push_front(Op::Cancel(entry)); // it was given up
             }
             return;
         };

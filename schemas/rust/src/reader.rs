@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 /// How long a read waits for an entry, and at most between two reads.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often an unread stream is renewed.
-const RENEWAL: Duration = Duration::from_secs(60);
+/// An unread stream is renewed after so many times the grace: once a minute.
+const RENEWAL: u32 = 4;
 /// Entries of one read: each may have 272 KiB.
 const COUNT: usize = 16;
 
@@ -92,10 +92,10 @@ impl Drop for Own {
 /// Reads until no job is unfinished.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut own = Own::take(&shared.client.own);
-    let (mut failures, mut is_drained) = (0, false);
+    let (mut failures, mut is_drained, mut renewed) = (0, false, Instant::now());
     while let Some(room) = room(&shared) {
         if room == 0 {
-            wait_for_room(&shared).await;
+            wait_for_room(&shared, &mut renewed).await;
             continue;
         }
         let (n, cursor) = (room.min(COUNT), lock(&shared.state).hearing.cursor());
@@ -140,11 +140,14 @@ fn room(shared: &Arc<Shared>) -> Option<usize> {
 }
 
 /// Waits until the listener has taken events. The stream is kept meanwhile.
-async fn wait_for_room(shared: &Arc<Shared>) {
-    if timeout(RENEWAL, shared.wake.notified()).await.is_err()
-        && let Some(mut up) = shared.client.sessions.now()
-    {
-        let _ = commands::renew(&mut up.connection, &shared.audio).await; // the next one comes in time too
+async fn wait_for_room(shared: &Arc<Shared>, renewed: &mut Instant) {
+    let due = *renewed + RENEWAL * shared.client.settings.grace;
+    let _ = timeout_at(due.into(), shared.wake.notified()).await; // either way it is looked again
+    if Instant::now() >= due {
+        *renewed = Instant::now();
+        if let Some(mut up) = shared.client.sessions.now() {
+            let _ = commands::renew(&mut up.connection, &shared.audio).await; // the next one comes in time too
+        }
     }
     lock(&shared.state).last_entry = Some(Instant::now()); // what is not read is not silent
 }

@@ -230,6 +230,10 @@ impl State {
         let late: Vec<(JobId, bool)> =
             self.jobs.iter().filter(is_late).map(|it| (it.id.clone(), it.is_stopped)).collect();
         for (job, is_stopped) in late {
+            let attempted = self.job(&job).filter(|it| it.is_attempted).map(|it| it.fields.clone());
+            if let Some(fields) = attempted {
+                self.ops.push_front(Op::Revoke(job.clone(), fields));
+            }
             if is_stopped {
                 let events = self.end(&job, End::Cancelled(None), SpeakFailed::Stopped);
                 self.received(events, None);
@@ -264,11 +268,11 @@ impl State {
         if upto.is_some() || !ops.is_empty() {
             ops.push_back(Op::Cancel(upto.unwrap_or_default()));
         }
-        let (cancels, last): (Vec<_>, Vec<_>) = std::mem::take(&mut self.ops)
+        let (first, last): (Vec<_>, Vec<_>) = std::mem::take(&mut self.ops)
             .into_iter()
             .filter(|it| !matches!(it, Op::Publish(_) | Op::Text(_) | Op::Cancel(_)))
-            .partition(|it| matches!(it, Op::CancelAll(_)));
-        ops.extend(cancels);
+            .partition(|it| matches!(it, Op::CancelAll(_) | Op::Revoke(..)));
+        ops.extend(first);
         for job in self.live(false) {
             ops.push_back(Op::Publish(job.id.clone()));
             if let Some(text) = &mut job.text {

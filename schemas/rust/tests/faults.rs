@@ -65,7 +65,7 @@ async fn a_server_that_was_killed_is_back_with_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_back_empty_is_told_everything_again() {
+async fn a_server_that_is_back_empty_gets_everything_again() {
     let mut server = server_or_skip!();
     let _worker = Worker::start(server.url(), PACED);
     for readers in readers() {
@@ -157,6 +157,27 @@ async fn a_redis_that_is_away_is_waited_for_until_the_deadline() {
     let last = session.speak(Job::new(NEXT)).await.unwrap();
     listener.until_ended(&mut events, 4).await;
     listener.assert_whole(&last, NEXT);
+}
+
+#[tokio::test]
+async fn a_job_that_was_given_up_while_redis_had_it_is_cancelled() {
+    let server = server_or_skip!();
+    let client = Client::builder(server.url()).deadline(Duration::from_millis(300)).build().unwrap();
+    let (session, mut events) = client.open(SessionId::fresh());
+    client.ping().await.unwrap();
+    server.signal("-STOP");
+    let first = session.submit(Job::new(LONG)).unwrap();
+    let mut listener = Listener::default();
+    listener.until_ended(&mut events, 1).await;
+    assert!(is_unavailable(&listener, &first));
+    server.signal("-CONT");
+    eventually("it is back", async || client.ping().await.is_ok()).await;
+    let second = session.speak(Job::new(NEXT)).await.unwrap();
+    assert!(length(&server, "makima:{speak}:jobs") >= 2);
+    assert_eq!(length(&server, &format!("makima:{{{}}}:cut", session.id())), 1);
+    let _worker = Worker::start(server.url(), PACED);
+    listener.until_ended(&mut events, 2).await;
+    listener.assert_whole(&second, NEXT);
 }
 
 #[tokio::test]

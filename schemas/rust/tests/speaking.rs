@@ -164,7 +164,8 @@ async fn a_session_whose_listener_is_slow_is_not_read_and_delays_nobody() {
     let _worker = Worker::start(server.url(), Script::NONE);
     let text = LONG.repeat(5);
     for readers in readers() {
-        let client = client(&server, readers);
+        let grace = Duration::from_millis(100);
+        let client = Client::builder(server.url()).readers(readers).grace(grace).build().unwrap();
         let (slow, mut slow_events) = client.open(SessionId::fresh());
         let slow_job = slow.submit(Job::new(&text)).unwrap();
         let mut others = Vec::new();
@@ -183,6 +184,9 @@ async fn a_session_whose_listener_is_slow_is_not_read_and_delays_nobody() {
         }
         assert_eq!(slow.unfinished(), std::slice::from_ref(&slow_job), "its end waits in Redis");
         assert!(slow.resume_point().cursor() == Default::default(), "nothing was handed out");
+        let audio = format!("makima:{{{}}}:audio", slow.id());
+        ask::<u64>(&server, &["PEXPIRE", &audio, "60000"]).await;
+        eventually("it is kept", async || ask::<u64>(&server, &["PTTL", &audio]).await > 60_000).await;
         let mut listener = Listener::default();
         listener.until_ended(&mut slow_events, 1).await;
         listener.assert_whole(&slow_job, &text);
@@ -292,7 +296,8 @@ async fn a_session_goes_on_where_its_listener_was() {
 #[tokio::test]
 async fn a_session_that_is_left_is_cancelled_and_expires() {
     let server = server_or_skip!();
-    let _worker = Worker::start(server.url(), PACED);
+    // Its last write renews the stream: it comes after the look.
+    let _worker = Worker::start(server.url(), Script { pause: Duration::from_millis(500), ..Script::NONE });
     let client = client(&server, Readers::own_connections(0));
     let mut keys = Vec::new();
     for way in ["leave", "drop", "close"] {
