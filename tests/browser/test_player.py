@@ -138,7 +138,7 @@ def test_texts_beyond_what_a_relay_takes_wait_in_the_page(scripted: OpenScripted
 
 def test_an_error_ends_its_text_alone(scripted: OpenScripted) -> None:
     tab, relay = scripted()
-    for text in ("Begun.", "Refused.", "Failed."):
+    for text in ("Begun.", "Failed.", "Refused."):
         tab.speak(text)
     relay.audio(0.2)
     tab.wait_for("c.received > 0")
@@ -147,6 +147,8 @@ def test_an_error_ends_its_text_alone(scripted: OpenScripted) -> None:
     relay.send("error", code="unknown_voice", message="no such voice")
     counters = tab.wait_for("c.utterances[0].state === 'heard'")
     assert [one["state"] for one in counters["utterances"]] == ["heard", "failed", "failed"]
+    assert "no such voice" in counters["utterances"][1]["error"]
+    assert "Redis is away" in counters["utterances"][2]["error"]
     assert "no such voice" in tab.page.inner_text("#utterances")
     assert "voice" in tab.page.inner_text("#notice")
 

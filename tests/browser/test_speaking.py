@@ -14,7 +14,7 @@ from tests.relay import relays
 
 OpenAt = Callable[..., Opened]
 
-TWO = "Good evening to everybody who listens. This is the second sentence."
+TWO = "Good evening to everybody. This comes second."
 LONG = "I read a text aloud, and you may interrupt me at any time. " * 6
 # Notes the state of a context before any gesture, and the number of characters that are lit after each change.
 WATCH = """
