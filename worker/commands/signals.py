@@ -55,7 +55,7 @@ class Signals:
         if self._is_ending:
             return
         self._is_ending = True
-        log.info("%s: draining; send SIGTERM or Ctrl-C again to end the worker at once", number.name)
+        log.info("%s: draining; send SIGTERM or Ctrl-C again to end at once", number.name)
         self._stop()
         self._loop.call_later(SAME_S, self._let_go)
 
