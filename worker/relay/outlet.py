@@ -114,6 +114,7 @@ class Outlet:
                     await self._connection.drain()
             except TimeoutError:
                 if before == (self._n_sent, transport.get_write_buffer_size()):
+                    self._metrics.slow.inc()
                     log.info("a client took nothing for %.0f s; its socket is closed", STALLED_S)
                     await self.close(POLICY_VIOLATION, "nothing was taken for too long")
                     return

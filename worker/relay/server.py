@@ -80,6 +80,7 @@ class RelayServer:
             raw.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         one = SpeakSocket(connection, self._planes, self._options, self.metrics)
         self._sockets.add(one)
+        self.metrics.opened.inc()
         self.metrics.sockets.set(len(self._sockets))
         try:
             await one.serve()
