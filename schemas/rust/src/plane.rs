@@ -68,10 +68,7 @@ impl Plane {
             Place::Server(host, port) => self.server(self.tcp(host, *port), &config).await,
             Place::Socket(path) => self.server(ConnectionAddr::Unix(path.clone()), &config).await,
             #[cfg(feature = "sentinel")]
-            Place::Sentinels(sentinels, service) => {
-                let (host, port) = self.master(sentinels, service).await?;
-                self.server(self.tcp(&host, port), &config).await
-            }
+            Place::Sentinels(sentinels, service) => self.master(sentinels, service, &config).await,
             #[cfg(feature = "cluster")]
             Place::Cluster(nodes) => self.cluster(nodes, reply_within, on_push).await,
             #[allow(unreachable_patterns)]
@@ -108,7 +105,10 @@ impl Plane {
         let (user, password) = self.login.clone().unwrap_or_default();
         let user = user.or_else(|| self.address.username.clone());
         let password = match &self.password_file {
-            Some(file) => Some(std::fs::read_to_string(file).map_err(|problem| unreadable("password", &problem))?),
+            Some(file) => {
+                let content = std::fs::read_to_string(file).map_err(|problem| unreadable("password", &problem))?;
+                Some(content.trim_end_matches(['\r', '\n']).to_string())
+            }
             None => password.or_else(|| self.address.password.clone()),
         };
         let mut identity = RedisConnectionInfo::default()
@@ -119,7 +119,7 @@ impl Plane {
             identity = identity.set_username(user);
         }
         if let Some(password) = password {
-            identity = identity.set_password(password.trim_end_matches(['\r', '\n']));
+            identity = identity.set_password(password);
         }
         Ok(identity)
     }
@@ -137,29 +137,39 @@ impl Plane {
         Ok(redis::TlsCertificates { client_tls: None, root_cert })
     }
 
-    /// The service's master, by the first Sentinel that names one. Sentinels get no user and no password.
+    /// The service's master, which the first Sentinel names that names one which answers.
     #[cfg(feature = "sentinel")]
-    async fn master(&self, sentinels: &[(String, u16)], service: &str) -> RedisResult<(String, u16)> {
+    async fn master(
+        &self,
+        sentinels: &[(String, u16)],
+        service: &str,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<Connection> {
         let mut failure = RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "no Sentinel knows the service"));
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(REPLY_WITHIN))
-            .set_response_timeout(Some(REPLY_WITHIN));
-        for (host, port) in sentinels {
-            let ask = async {
-                let client =
-                    self.client(self.tcp(host, *port), RedisConnectionInfo::default().set_skip_set_lib_name())?;
-                let mut sentinel = client.get_multiplexed_async_connection_with_config(&config).await?;
-                let mut command = redis::cmd("SENTINEL");
-                command.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
-                command.query_async::<Option<(String, u16)>>(&mut sentinel).await
+        for sentinel in sentinels {
+            let connected = match self.named_by(sentinel, service).await {
+                Ok(None) => continue,
+                Ok(Some((host, port))) => self.server(self.tcp(&host, port), config).await,
+                Err(problem) => Err(problem),
             };
-            match ask.await {
-                Ok(Some(master)) => return Ok(master),
-                Ok(None) => {}
+            match connected {
+                Ok(connection) => return Ok(connection),
                 Err(problem) => failure = problem,
             }
         }
         Err(failure)
+    }
+
+    /// The place of the service's master. Sentinels get no user and no password, which they may not know.
+    #[cfg(feature = "sentinel")]
+    async fn named_by(&self, (host, port): &(String, u16), service: &str) -> RedisResult<Option<(String, u16)>> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(REPLY_WITHIN))
+            .set_response_timeout(Some(REPLY_WITHIN));
+        let client = self.client(self.tcp(host, *port), RedisConnectionInfo::default().set_skip_set_lib_name())?;
+        let mut sentinel = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("GET-MASTER-ADDR-BY-NAME").arg(service).query_async(&mut sentinel).await
     }
 
     #[cfg(feature = "cluster")]

@@ -216,7 +216,12 @@ impl State {
         for job in &mut self.jobs {
             job.is_stopped = true;
         }
-        self.ops.retain(|it| !matches!(it, Op::Publish(_) | Op::Text(_)));
+        let is_attempted = |id: &JobId| self.jobs.iter().any(|it| it.id == *id && it.is_attempted);
+        self.ops.retain(|it| match it {
+            Op::Publish(id) => is_attempted(id), // its ID is needed for the cancel
+            Op::Text(_) => false,
+            _ => true,
+        });
         if self.jobs.iter().any(|it| !it.has_ended) {
             self.ops.push_back(Op::Cancel(EntryId::default()));
         }
