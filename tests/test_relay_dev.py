@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import socket
@@ -21,7 +22,7 @@ from worker.relay.http import page
 
 @contextmanager
 def process(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A command that serves, and the address that it prints. SIGTERM must end it with status 0."""
+    """A command that serves, and the address that it prints. It must have ended with status 0 behind the block."""
     with subprocess.Popen(
         [BIN / "makima-tts", *words], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         text=True,
@@ -31,18 +32,21 @@ def process(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], 
             lines = (re.search(r"http://[0-9.]+:[0-9]+/", line) for line in running.stdout)
             address = next(found[0] for found in lines if found)
             yield running, address
-            running.send_signal(signal.SIGTERM)
             assert running.wait(30) == 0
         finally:
             running.kill()
 
 
+def fetched(address: str) -> tuple[str, bytes]:
+    """(type, body) of a page."""
+    with urllib.request.urlopen(address) as answer:
+        return answer.headers["Content-Type"], answer.read()
+
+
 async def test_two_commands_on_a_laptop_speak(tmp_path: Path) -> None:
     words = ("dev", "--port", str(free_port()), "--web-port", "0", "--voice", "placeholder")
     with process(tmp_path, *words) as (running, address):
-        with urllib.request.urlopen(address) as answer:
-            assert answer.read() == page()
-            assert answer.headers["Content-Type"].startswith("text/html")
+        assert await asyncio.to_thread(fetched, address) == ("text/html; charset=utf-8", page())
         async with started(address.replace("http", "ws") + "api/v1/speak") as caller:
             await caller.send("speak", text="Hello, I am Makima.")
             assert any((await caller.utterance()).whole())
@@ -58,10 +62,8 @@ def test_a_port_that_is_taken_is_named(command: str, shell: Run) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        words = (
-            ("relay", "--port", port) if command == "relay" else ("dev", "--port", str(free_port()), "--web-port", port)
-        )
-        done = shell(*words)
+        own = ("--port", port) if command == "relay" else ("--port", str(free_port()), "--web-port", port)
+        done = shell(command, *own)
     assert done.returncode == 1
     assert port.encode() in done.stderr
     assert b"Traceback" not in done.stderr
