@@ -30,7 +30,7 @@ _BAD_MEMBERS = (
         "", ',"text":null', ',"text":5', ',"text":true', ',"text":["a"]', ',"text":{"a":"b"}', ',"Text":"a"',
     )),
     *(f'{{"type":"stop","played_ms":{value}}}' for value in (
-        "-1", "-0.001", '"1"', "true", "false", "[]", "[1]", "{}", "1e400", "-1e308",
+        "-1", "-0.001", '"1"', "true", "false", "[]", "[1]", "{}", "1e400", "-1e308", f"1{'0' * 400}",
     )),
     '{"type":"flush"}', '{"type":"end"}',
 )  # fmt: skip

@@ -161,6 +161,7 @@ def _played() -> dict[str, SocketCase]:
 
     more = whole(SocketCase("more played than was sent counts as all that was sent").start(), (1, HELLO), (2, HOW))
     more.client("stop", played_ms=86_400_000).expect(heard(2, HOW, False))
+    whole(more, (3, HELLO)).raw('{"type": "stop", "played_ms": 1e308}').expect(heard(3, HELLO, False))
 
     failed = SocketCase("an utterance that failed was sent, too").start().speak(HELLO, HOW)
     failed.begin(1).segment(1, 0, 0, HELLO).audio(1, 0, 24).error(1, "internal", "broken")

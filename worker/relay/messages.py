@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from math import inf
+from sys import float_info
 from typing import Any, NoReturn
 
 from schemas.errors import MakimaError
 
 MAX_MESSAGE_BYTES = 65_536
+MAX_PLAYED_MS = 1e12  # 30 years; a larger number counts as this one
 DEFAULT_SAMPLE_RATE = 24_000
 DEFAULT_ENCODING = "pcm_s16le"
 
@@ -145,6 +146,6 @@ def _played(members: dict[str, Any]) -> float | None:
     value = members.get("played_ms")
     if value is None:
         return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < inf:
-        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= float_info.max:
+        return float(min(value, MAX_PLAYED_MS))
     _refuse("`played_ms` is no number of at least 0", "send the milliseconds that were played, or leave it out")

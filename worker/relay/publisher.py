@@ -95,7 +95,8 @@ class Publisher:
             job.confirm(self._last_entry)
             job.signs_at = monotonic()
         if job.was_tried and job.job_id not in self.jobs and not self._has_audible():
-            await self._client.cancel(self._session_id)
+            # Up to its own entry where it is known: the next job may get an entry in the same millisecond.
+            await self._client.cancel(self._session_id, job.entry_id)
 
     def _has_audible(self) -> bool:
         """Whether Redis has a job that a cancel of everything would wrongly end."""
