@@ -43,9 +43,9 @@ def relay(request: pytest.FixtureRequest, command: tuple[str, ...], redis_url: s
 
 @pytest.fixture
 def start(command: tuple[str, ...]) -> Iterator[Start]:
-    """Starts relays of a test's own. options: flags without dashes; redis_url among them."""
+    """Starts relays of a test's own. They take what `relays.relay` takes."""
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(relays.relay(command, **options))
+        yield lambda *given, **options: stack.enter_context(relays.relay(command, *given, **options))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,9 +33,11 @@ def rust() -> tuple[str, ...] | None:
 
 
 class Relay:
-    """One relay process. options: its flags without their dashes, `port` apart."""
+    """One relay process. variables: of its environment. options: its flags without their dashes, `port` apart."""
 
-    def __init__(self, command: tuple[str, ...], folder: Path, **options: object) -> None:
+    def __init__(
+        self, command: tuple[str, ...], folder: Path, variables: Mapping[str, str] | None = None, **options: object
+    ) -> None:
         self.port = free_port()
         self.log = folder / f"relay-{self.port}.log"
         given = {"host": HOST, "port": self.port, **options}
@@ -43,7 +45,7 @@ class Relay:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKIMA_TTS_")}
         with self.log.open("wb") as log:
             self.popen = subprocess.Popen(
-                [*command, *flags], cwd=folder, env=inherited | {"PYTHONPATH": str(REPOSITORY)},
+                [*command, *flags], cwd=folder, env=inherited | {"PYTHONPATH": str(REPOSITORY), **(variables or {})},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -74,10 +76,10 @@ class Relay:
 
 
 @contextmanager
-def relay(command: tuple[str, ...], **options: object) -> Iterator[Relay]:
+def relay(command: tuple[str, ...], variables: Mapping[str, str] | None = None, **options: object) -> Iterator[Relay]:
     """A relay that is ready. It must end by SIGTERM alone, without a stack trace or a panic in its log."""
     with tempfile.TemporaryDirectory() as folder:
-        one = Relay(command, Path(folder), **options)
+        one = Relay(command, Path(folder), variables, **options)
         try:
             one.wait_until_ready()
             yield one

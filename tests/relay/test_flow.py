@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
 import redis
 
 from tests.relay.callers import Caller, started
@@ -102,3 +103,21 @@ async def test_a_relay_gives_up_where_nobody_answers(start: Start, redis_url: st
         late.speak(1, b"late")  # what was given up is skipped when it comes after all
         late.complete(2)
         await finished(late, silent, 3)
+
+
+@pytest.mark.slow
+async def test_a_client_that_takes_nothing_for_a_minute_is_closed(
+    start: Start, redis_url: str, valkey: redis.Redis
+) -> None:
+    relay = start(redis_url=redis_url, pace_ahead_ms=0)
+    async with started(relay.url) as caller:
+        worker = ScriptedWorker(valkey, caller.session_id)
+        await caller.send("speak", text="A long text.")
+        await worker.job(1)
+        worker.begin(1)
+        for number in range(120):
+            worker.audio(1, number * 5 * 24_000, SECOND * 5)
+        begun_s = time.monotonic()
+        await worker.cut(1, within_s=120)
+        assert time.monotonic() - begun_s > 50
+        assert await caller.status() in (1008, None)  # the frame comes behind the audio that nobody took

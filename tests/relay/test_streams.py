@@ -36,7 +36,9 @@ def rewritten(fields: list[list[Any]], session_id: str, jobs: dict[str, tuple[st
 
 @pytest.mark.parametrize("name", STREAMS)
 async def test_a_golden_stream_is_sent_as_it_is_written_there(name: str, relay: Relay, valkey: redis.Redis) -> None:
-    async with started(relay.url) as caller:
+    entries = [dict(step["entry"]["fields"]) for step in STREAMS[name] if "entry" in step]
+    begins = [msgpack.unpackb(plain(entry["data"])) for entry in entries if entry.get("type") == "begin"]
+    async with started(relay.url, encoding=begins[0]["encoding"] if begins else None) as caller:
         worker = ScriptedWorker(valkey, caller.session_id)
         jobs: dict[str, tuple[str, str]] = {}
         for step in STREAMS[name]:
