@@ -264,6 +264,16 @@ def test_a_unit_in_a_settings_name_is_the_documented_unit(field: str) -> None:
     assert expected in (None, unit)
 
 
+def test_the_rust_relay_has_the_settings_of_relays_and_no_unknown_one() -> None:
+    source = (REPOSITORY / "schemas" / "rust" / "src" / "bin" / "makima-tts-relay.rs").read_text("utf-8")
+    read = set(re.findall(r'env = "(\w+)"', source))
+    assert {name for name in documented() if name.startswith("MAKIMA_TTS_RELAY_")} <= read <= documented().keys()
+    shown = dict(re.findall(r'env = "(MAKIMA_TTS_RELAY_\w+)", default_value(?:_t)? = "?([\w.]+)"?\)', source))
+    assert {name: documented()[name][2].strip("`") for name in shown} == {
+        name: default.replace("_", "") for name, default in shown.items()
+    }
+
+
 def test_both_relays_have_the_metrics_that_are_documented() -> None:
     page = (REPOSITORY / "docs" / "operations.md").read_text("utf-8")
     table = page.partition("| metric (`makima_tts_relay_…`) |")[2].partition("\n\n")[0]
