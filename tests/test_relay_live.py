@@ -91,6 +91,26 @@ async def test_a_stop_holds_although_redis_lost_it(valkey: redis.Redis, valkey_s
         await eventually(lambda: valkey.xlen(KEYS.jobs) == 0)
 
 
+async def test_a_stop_that_is_repeated_spares_what_came_after_it(
+    valkey: redis.Redis, valkey_server: Server, n_own: int
+) -> None:
+    async with (
+        running(make_settings(valkey_server.url, lease_ms=500), ToneEngine(4, frame_s=0.05)),
+        relaying(valkey_server.url, n_own) as address,
+        started(address) as caller,
+    ):
+        for _ in range(3):
+            await caller.send("speak", text=TEXT)
+        heard = await caller.first_chunk()
+        await caller.send("stop")
+        await caller.send("speak", text="The next one.")
+        for kind in ("normal", "pubsub"):
+            valkey.client_kill_filter(_type=kind, skipme=True)
+        for begun in (heard, None, None):
+            assert (await caller.utterance(begun)).answer == CANCELLED
+        assert is_whole(await caller.utterance(), caller, 4, "The next one.")
+
+
 async def test_a_job_that_was_given_up_is_cancelled_when_it_turns_up(
     valkey: redis.Redis, valkey_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,5 +66,5 @@ def has_token(request: Request, token: str) -> bool:
     """Whether the request carries the token, in its header or its address."""
     words = [value.split(" ") for value in request.headers.get_all("Authorization")]
     given = [word[1] for word in words if len(word) == 2 and word[0].lower() == "bearer"]
-    given += parse_qs(urlsplit(request.path).query).get("access_token", [])
+    given += parse_qs(request.path.partition("?")[2]).get("access_token", [])
     return any(secrets.compare_digest(one.encode("utf-8", "replace"), token.encode()) for one in given)

@@ -11,6 +11,11 @@ from worker.stream.text_writer import MAX_PIECE_BYTES, TextWriter
 
 MAX_TEXT_CHARS = 100_000  # of an open text: more than any worker takes, so dropping the rest changes nothing
 MAX_PIECE_CHARS = MAX_PIECE_BYTES // 4
+UNAVAILABLE = {
+    "type": "error",
+    "code": "unavailable",
+    "message": "the text cannot be handed to a worker now; send it again later",
+}
 
 
 class PendingText:
@@ -64,7 +69,7 @@ class PendingText:
 
 @dataclass(slots=True, eq=False)
 class RelayJob:
-    """One job. entry_id: its entry in the job stream, once Redis has confirmed it.
+    """One job. entry_id: its latest entry in the job stream, once Redis has confirmed one; first_entry: its first.
 
     was_tried: it may be in Redis without a confirmation. signs_at: when it was published, or its text last written.
     deadline: gives it up where it is not published in time.
@@ -73,12 +78,14 @@ class RelayJob:
     job_id: str
     fields: dict[str, str]
     text: PendingText | None = None
+    first_entry: str | None = None
     entry_id: str | None = None
     was_tried: bool = False
     signs_at: float = field(default_factory=monotonic)
     deadline: asyncio.TimerHandle | None = None
 
     def confirm(self, entry_id: str) -> None:
+        self.first_entry = self.first_entry or entry_id
         self.entry_id = entry_id
         self.forget_deadline()
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
 from typing import Any
 
-from worker.relay.jobs import RelayJob
+from worker.relay.jobs import UNAVAILABLE, RelayJob
 from worker.relay.outbox import Outbox, OutboxStep
 from worker.relay.planes import RelayPlanes
-from worker.stream.hearing import Hearing
+from worker.stream.hearing import CANCELLED, Hearing
 from worker.stream.text_writer import TextConflict
 from worker.stream.transport.advice import sentence_on
 
@@ -19,15 +20,19 @@ log = logging.getLogger(__name__)
 
 
 class Publisher:
-    """jobs: those without an answer, by job_id, in their order. on_refused: called with a job that Redis refuses."""
+    """jobs: those without an answer, by job_id, in their order. answer: ends one of them with a message."""
 
     def __init__(
-        self, planes: RelayPlanes, session_id: str, hearing: Hearing, on_refused: Callable[[RelayJob], None]
+        self,
+        planes: RelayPlanes,
+        session_id: str,
+        hearing: Hearing,
+        answer: Callable[[RelayJob, dict[str, Any]], None],
     ) -> None:
         self._client = planes.client
         self._session_id = session_id
         self._hearing = hearing
-        self._on_refused = on_refused
+        self._answer = answer
         self._outbox = Outbox(planes, OutboxStep(self._publish_again, _note))
         self._lost: set[str] = set()  # jobs that were answered, and may be in Redis all the same
         self._last_entry: str | None = None
@@ -41,14 +46,22 @@ class Publisher:
         """Write what waits of the job's text."""
         self._put(partial(self._write, job), job)
 
-    def cancel(self, upto: str) -> None:
-        """Cancel the session's jobs up to an entry of the job stream."""
-        self._put(partial(self._client.cancel, self._session_id, upto))
+    def cancel_stopped(self) -> None:
+        """Cancel all jobs, which were stopped."""
+        self._put(self._cancel_stopped)
+
+    def cancel_first(self) -> None:
+        """Cancel the first job and none behind it: published again, it may have an entry behind theirs too."""
+        first, *others = self.jobs.values()
+        later = [job.first_entry for job in others if job.first_entry is not None]
+        if first.entry_id is not None and first.first_entry is not None:
+            is_behind = bool(later) and _order(first.entry_id) > min(map(_order, later))
+            self._cancel(first.first_entry if is_behind else first.entry_id)
 
     def cancel_lost(self, job_id: str, entry_id: str) -> None:
         """A job begins: cancel it where it was answered already, as when its publishing had seemed to fail."""
         if job_id in self._lost:
-            self.cancel(entry_id)
+            self._cancel(entry_id)
 
     def trim(self, stream_id: str) -> None:
         self._put(partial(self._client.trim, self._session_id, stream_id))
@@ -80,11 +93,14 @@ class Publisher:
         for job in self.jobs.values():
             job.forget_deadline()
 
+    def _cancel(self, upto: str) -> None:
+        self._put(partial(self._client.cancel, self._session_id, upto))
+
     def _put(self, run: Callable[[], Awaitable[Any]], job: RelayJob | None = None) -> None:
         def refused(error: Exception) -> None:
             _note(error)
             if job is not None:
-                self._on_refused(job)
+                self._answer(job, UNAVAILABLE)
 
         self._outbox.put(OutboxStep(run, refused))
 
@@ -95,8 +111,9 @@ class Publisher:
             job.confirm(self._last_entry)
             job.signs_at = monotonic()
         if job.was_tried and job.job_id not in self.jobs and not self._has_audible():
-            # Up to its own entry where it is known: the next job may get an entry in the same millisecond.
             await self._client.cancel(self._session_id, job.entry_id)
+            if job.entry_id is None:  # all up to this millisecond, in which the next job must not get its entry
+                await asyncio.sleep(0.002)
 
     def _has_audible(self) -> bool:
         """Whether Redis has a job that a cancel of everything would wrongly end."""
@@ -111,22 +128,30 @@ class Publisher:
             job.signs_at = monotonic()
 
     async def _publish_again(self) -> None:
-        """Publish all unfinished jobs again, in their order, with their texts; cancel again what was cancelled."""
-        published = [job for job in self.jobs.values() if job.entry_id is not None]
-        muted = [job for job in published if self._hearing.is_muted(job.job_id)]  # which are the first ones
-        for job in muted:
-            await self._again(job)
-        if muted:
-            await self._client.cancel(self._session_id, muted[-1].entry_id)
-        for job in published[len(muted) :]:
-            await self._again(job)
+        """Publish all unfinished jobs again, in their order, with their texts; cancel again what was cancelled.
 
-    async def _again(self, job: RelayJob) -> None:
-        if job.job_id in self.jobs:
-            self._last_entry = await self._client.publish(job.fields)
-            job.confirm(self._last_entry)
-            if job.text is not None:
-                await job.text.write_again()
+        A stopped job ends here. Published again it would have an entry behind those of later jobs, and a cancel up to
+        that one would end them too.
+        """
+        for job in [job for job in self.jobs.values() if job.entry_id is not None]:
+            if self._hearing.is_muted(job.job_id):
+                await self._cancel_stopped()
+                self._answer(job, CANCELLED)
+            elif job.job_id in self.jobs:
+                self._last_entry = await self._client.publish(job.fields)
+                job.confirm(self._last_entry)
+                if job.text is not None:
+                    await job.text.write_again()
+
+    async def _cancel_stopped(self) -> None:
+        """Later jobs have later entries, because a stop concerns all that were published before it."""
+        entries = [job.entry_id for job in self.jobs.values() if self._hearing.is_muted(job.job_id)]
+        if known := [entry for entry in entries if entry is not None]:
+            await self._client.cancel(self._session_id, max(known, key=_order))
+
+
+def _order(entry_id: str) -> tuple[int, ...]:
+    return tuple(map(int, entry_id.split("-")))
 
 
 def _note(error: Exception) -> None:

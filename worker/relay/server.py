@@ -7,7 +7,6 @@ import socket as sockets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
@@ -90,7 +89,7 @@ class RelayServer:
 
     async def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request that becomes no socket; None for one that does."""
-        match urlsplit(request.path).path:
+        match request.path.partition("?")[0]:
             case path if path == PATH:
                 refusal = self._refusal(request)
                 if refusal is not None:

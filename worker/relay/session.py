@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from schemas.heard import Heard
-from worker.relay.jobs import PendingText, RelayJob
+from worker.relay.jobs import UNAVAILABLE, PendingText, RelayJob
 from worker.relay.planes import LEAVE_S, RelayPlanes
 from worker.relay.publisher import Publisher
 from worker.relay.reader import SessionReader
@@ -53,7 +53,7 @@ class RelaySession:
         self._fields = {"session_id": session_id} | fields
         self._ttl_ms, self._text_wait_s = ttl_ms, text_wait_s
         self._hearing = Hearing()
-        self._publisher = Publisher(planes, session_id, self._hearing, self._give_up)
+        self._publisher = Publisher(planes, session_id, self._hearing, self._answer)
         self._jobs = self._publisher.jobs
         self._reader = SessionReader(planes, session_id)
         self._reading: asyncio.Task[None] | None = None
@@ -75,7 +75,7 @@ class RelaySession:
             job.text = PendingText(self._planes.client.text(self.session_id, job_id, repeat_s=0.0))
         self._hearing.published(job_id)
         self._publisher.publish(job)
-        job.deadline = asyncio.get_running_loop().call_later(PUBLISH_WITHIN_S, self._give_up, job)
+        job.deadline = asyncio.get_running_loop().call_later(PUBLISH_WITHIN_S, self._answer, job, UNAVAILABLE)
         self._activate()
         return job_id
 
@@ -93,9 +93,8 @@ class RelaySession:
         for job in list(self._jobs.values()):
             if job.entry_id is None:
                 ended += self._end(job, CANCELLED)
-        published = [job.entry_id for job in self._jobs.values() if job.entry_id is not None]
-        if published:
-            self._publisher.cancel(published[-1])
+        if self._jobs:
+            self._publisher.cancel_stopped()
         return closing, ended
 
     def heard(self, job_id: str, played: int) -> Heard | None:
@@ -135,17 +134,14 @@ class RelaySession:
 
     def _no_answer(self) -> None:
         job = next(iter(self._jobs.values()))
-        assert job.entry_id is not None
-        self._publisher.cancel(job.entry_id)
+        self._publisher.cancel_first()
         log.warning("session %s: no worker gave a sign of %s", self.session_id, job.job_id)
         problem = f"no worker gave a sign for {self._limit_s(job):.0f} s; send the text again later"
-        self._listener.send(self._end(job, {"type": "error", "code": "no_answer", "message": problem}))
+        self._answer(job, {"type": "error", "code": "no_answer", "message": problem})
 
-    def _give_up(self, job: RelayJob) -> None:
-        """Answer a job that Redis refuses, or that was not published in time."""
+    def _answer(self, job: RelayJob, answer: dict[str, Any]) -> None:
         if job.job_id in self._jobs:
-            problem = "the text cannot be handed to a worker now; send it again later"
-            self._listener.send(self._end(job, {"type": "error", "code": "unavailable", "message": problem}))
+            self._listener.send(self._end(job, answer))
 
     def _end(self, job: RelayJob, answer: dict[str, Any]) -> Sent:
         self._publisher.answered(job.job_id)
