@@ -14,7 +14,7 @@ from tests.relay import relays
 
 OpenAt = Callable[..., Opened]
 
-TWO = "Good evening to everybody. This comes second."
+TWO = "Good evening. All of it is heard."
 LONG = "I read a text aloud, and you may interrupt me at any time. " * 6
 # Notes the state of a context before any gesture, and the number of characters that are lit after each change.
 WATCH = """
@@ -49,22 +49,22 @@ def test_words_that_are_still_being_written_are_heard(address: str, open_at: Ope
     tab = open_at(address)
     tab.page.check("[value=typed]")
     tab.page.fill("#speed", "20")
-    tab.speak("Grüße! 今日はいい天気です。")
+    tab.speak("Grüße! 今日は。")
     counters = tab.wait_for("u.state === 'heard'")
     assert counters["out"] == counters["received"] > 2400
-    assert counters["utterances"][0]["heard"] == "Grüße! 今日はいい天気です。"
-    assert sum('"type":"text"' in frame for frame in tab.sent) > 4
+    assert counters["utterances"][0]["heard"] == "Grüße! 今日は。"
+    assert sum('"type":"text"' in frame for frame in tab.sent) >= 3
 
 
 def test_an_interruption_silences_and_shows_what_was_heard(address: str, open_at: OpenAt) -> None:
     tab = open_at(address)
     tab.speak(LONG)
-    tab.wait_for("c.played > 24000")
+    tab.wait_for("c.played > 12000")
     tab.page.keyboard.press("Escape")
     tab.wait_for_words("Heard:", "#status")
     counters = tab.wait_for_reports(10)
     assert counters["stops"] == 1
-    assert counters["out"] == counters["out_at_stop"] > 24_000
+    assert counters["out"] == counters["out_at_stop"] > 12_000
     one = counters["utterances"][0]
     assert one["heard"]
     assert LONG.strip() == f"{one['heard']} {one['not_heard']}"
@@ -78,7 +78,7 @@ def test_an_interruption_silences_and_shows_what_was_heard(address: str, open_at
 
 def test_two_pages_speak_at_once_and_several_texts_follow_each_other(address: str, open_at: OpenAt) -> None:
     tabs = [open_at(address), open_at(address)]
-    texts = (["One.", "Two.", "Three."], ["Eins, zwei."])
+    texts = (["One.", "Two.", "Three."], ["Eins."])
     for tab, own in zip(tabs, texts, strict=True):
         for text in own:
             tab.speak(text)
