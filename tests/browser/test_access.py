@@ -43,6 +43,13 @@ NARROW_TARGETS = """() => [...document.querySelectorAll("button, input, textarea
   .map(e => (e.type === "radio" ? e.parentElement : e).getBoundingClientRect())
   .filter(box => box.width < 44 || box.height < 43.9).map(box => [box.width, box.height])"""
 
+# What the box around the text would clip.
+CLIPPED = """() => {
+  const box = document.getElementById("compose").getBoundingClientRect();
+  return [...document.querySelectorAll("#compose *:not(.unseen)")]
+    .filter(e => e.getBoundingClientRect().right > box.right).map(e => e.outerHTML);
+}"""
+
 
 def fill_with_everything(tab: Opened, relay: ScriptedRelay, shot: Callable[[str], None]) -> None:
     """Every state that a text and the connection can be in, one below the other; `shot` is called in between."""
@@ -87,6 +94,7 @@ def test_every_state_can_be_read_and_touched(scripted: OpenScripted, screen: str
         assert pale == [], state
         width = tab.page.evaluate("() => document.documentElement.scrollWidth")
         assert width <= SCREENS[screen]["width"], state
+        assert tab.page.evaluate(CLIPPED) == [], state
         assert tab.page.evaluate(NARROW_TARGETS) == [], state
 
     fill_with_everything(tab, relay, look)
