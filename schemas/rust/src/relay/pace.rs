@@ -19,10 +19,11 @@ impl Pace {
         Self { ahead, rate, until: now }
     }
 
-    /// The samples that may be sent at once: half of the limit, so that the listener has something to play meanwhile.
+    /// The samples that may be sent at once: half of the limit, so that the listener has something to play meanwhile,
+    /// and at least 20 ms.
     pub fn piece(&self) -> u64 {
-        let samples = |ahead: Duration| ahead.as_millis() * u128::from(self.rate) / 2_000;
-        self.ahead.map_or(u64::MAX, |ahead| u64::try_from(samples(ahead)).unwrap_or(u64::MAX).max(1))
+        let samples = |ahead: Duration| ahead.as_millis().max(40) * u128::from(self.rate) / 2_000;
+        self.ahead.map_or(u64::MAX, |ahead| u64::try_from(samples(ahead)).unwrap_or(u64::MAX))
     }
 
     /// When as many samples may be sent: `now`, or later.
@@ -101,9 +102,9 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_is_half_of_the_limit_and_never_nothing() {
+    fn a_piece_is_half_of_the_limit_and_at_least_20_ms() {
         assert_eq!(pace(2_000).0.piece(), SECOND);
-        assert_eq!(pace(0).0.piece(), 1);
+        assert_eq!(pace(1).0.piece(), SECOND / 50);
         assert_eq!(pace(u64::MAX).0.piece(), u64::MAX);
     }
 }

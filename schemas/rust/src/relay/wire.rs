@@ -47,12 +47,11 @@ impl Close {
     fn of(error: &axum::Error) -> Self {
         use std::error::Error as _;
         let text = error.to_string();
+        let is_io = std::iter::successors(error.source(), |&it| it.source()).any(|it| it.is::<std::io::Error>());
         match () {
             () if text.contains("too long") => Self::TooLarge,
             () if text.contains("UTF-8") => Self::NotUtf8,
-            () if error.source().is_some_and(|it| it.is::<std::io::Error>()) || text.contains("closing handshake") => {
-                Self::Gone
-            }
+            () if is_io || text.contains("closing handshake") => Self::Gone,
             () => Self::NotWebSocket,
         }
     }
