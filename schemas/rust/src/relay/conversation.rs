@@ -155,11 +155,8 @@ struct Held {
     is_final: bool,
 }
 
-/// Without a writer if it was refused: its further pieces are dropped.
-struct OpenText {
-    number: u64,
-    writer: Option<TextWriter>,
-}
+/// Without a writer if it was refused: its further pieces are dropped, as those of a text that was answered.
+struct OpenText(Option<TextWriter>);
 
 impl Dialogue {
     async fn next(&mut self) -> Option<Vec<Reply>> {
@@ -221,38 +218,24 @@ impl Dialogue {
             if let Some(writer) = &writer {
                 self.utterances.published(number, writer.job_id().clone());
             }
-            self.open_text = Some(OpenText { number, writer });
+            self.open_text = Some(OpenText(writer));
         }
-        if let Some(Err(full)) = self.writer().map(|it| it.write(piece)) {
+        if let Some(OpenText(Some(writer))) = &self.open_text
+            && let Err(full) = writer.write(piece)
+        {
             replies.push(Reply::error(ErrorCode::BadMessage, full.to_string()));
         }
         replies
     }
 
-    /// The writer of an open text that was not answered yet.
-    fn writer(&mut self) -> Option<&TextWriter> {
-        let open = self.open_text.as_mut()?;
-        if !self.utterances.is_open(open.number) {
-            open.writer = None;
-        }
-        open.writer.as_ref()
-    }
-
-    fn flush(&mut self) -> Vec<Reply> {
-        if self.open_text.is_none() {
-            return vec![no_text()];
-        }
-        if let Some(writer) = self.writer() {
-            writer.flush();
-        }
+    fn flush(&self) -> Vec<Reply> {
+        let Some(OpenText(writer)) = &self.open_text else { return vec![no_text()] };
+        writer.iter().for_each(TextWriter::flush);
         Vec::new()
     }
 
     fn end(&mut self) -> Vec<Reply> {
-        if self.open_text.take().is_none() {
-            return vec![no_text()];
-        }
-        Vec::new()
+        if self.open_text.take().is_some() { Vec::new() } else { vec![no_text()] }
     }
 
     fn stop(&mut self, played_ms: Option<f64>) -> Vec<Reply> {

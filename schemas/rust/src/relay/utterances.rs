@@ -64,11 +64,6 @@ impl Utterances {
         self.known.iter().filter(|it| !it.is_answered).count()
     }
 
-    /// Whether an utterance waits for its answer and was not stopped.
-    pub fn is_open(&self, number: u64) -> bool {
-        self.known.iter().any(|it| it.number == number && !it.is_answered && !it.is_muted)
-    }
-
     /// Whether audio of this job is sent.
     pub fn is_heard(&self, job: &JobId) -> bool {
         self.known.iter().any(|it| it.job == *job && !it.is_answered && !it.is_muted)

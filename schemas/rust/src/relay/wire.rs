@@ -61,7 +61,7 @@ pub(super) enum Turn {
     /// The message that was on its way is sent.
     Sent,
     Received(Message),
-    /// The client has sent nothing, and was sent nothing, for a while.
+    /// Nothing was sent to the client for a while.
     Silent,
     Over(Close),
 }
