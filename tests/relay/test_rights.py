@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
 from tests.conftest import eventually
 from tests.relay.callers import CANCELLED, DONE, started
 from tests.relay.conftest import Start
 from tests.relay.scripted import ScriptedWorker
+from tests.relay.test_door import http
 from tests.security.deployed import Access, deployed, tls_options
 from tests.stream.servers import OPENSSL, REDIS, Certificates
 from worker.stream.keys import Keys
@@ -70,10 +70,15 @@ async def test_one_user_may_do_all_that_a_relay_does(n_own: int, access: Access,
         assert everything.acl_log() == []
 
 
-def test_a_wrong_password_is_named_by_the_health_check_alone(access: Access, start: Start, tmp_path: Path) -> None:
-    """The relay starts, because a password may be changed while it runs."""
-    (tmp_path / "wrong").write_text("mood\n")
+async def test_a_wrong_password_fails_the_health_check_and_is_not_logged(
+    access: Access, start: Start, tmp_path: Path
+) -> None:
+    """The relay starts all the same, as it does without Redis."""
+    (tmp_path / "wrong").write_text("unspeakable\n")
     relay = start(variables(access) | {"MAKIMA_TTS_REDIS_PASSWORD_FILE": str(tmp_path / "wrong")})
-    with pytest.raises(redis.AuthenticationError):
-        access.client("relay", password="mood").ping()
-    assert "mood" not in relay.written()
+    assert (await http(relay, "/healthz"))[0] == 503
+    async with started(relay.url) as caller:
+        await caller.send("speak", text="Hello there.")
+        answer = (await caller.utterance()).answer
+    assert answer["code"] == "unavailable"
+    assert "unspeakable" not in relay.written() + answer["message"]
