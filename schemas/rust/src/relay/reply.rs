@@ -1,10 +1,10 @@
 //! The messages to a client.
 
 use axum::extract::ws::Message;
-use base64::display::Base64Display;
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::ErrorCode;
 
@@ -15,8 +15,8 @@ pub(super) enum Reply {
     Ready {
         session_id: String,
     },
+    #[serde(skip)]
     AudioChunk {
-        #[serde(serialize_with = "as_base64")]
         data: Bytes,
         is_final: bool,
     },
@@ -53,14 +53,20 @@ impl Reply {
     pub fn into_message(self) -> Result<Message, serde_json::Error> {
         Ok(match self {
             Self::Samples(samples) => Message::Binary(samples),
+            Self::AudioChunk { data, is_final } => Message::Text(audio_chunk(&data, is_final).into()),
             Self::Ping => Message::Ping(Bytes::new()),
             json => Message::Text(serde_json::to_string(&json)?.into()),
         })
     }
 }
 
-fn as_base64<S: Serializer>(samples: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&Base64Display::new(samples, &STANDARD))
+/// Written by hand, because serde_json looks at each character of a string.
+fn audio_chunk(data: &[u8], is_final: bool) -> String {
+    let mut json = String::with_capacity(data.len() / 3 * 4 + 64);
+    json.push_str(r#"{"type":"audio_chunk","data":""#);
+    STANDARD.encode_string(data, &mut json);
+    json.push_str(if is_final { r#"","is_final":true}"# } else { r#"","is_final":false}"# });
+    json
 }
 
 #[cfg(test)]
