@@ -24,8 +24,8 @@ CHROMIUM = shutil.which("chromium")
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 
 
-# Playwright's synchronous interface keeps an event loop running, which no asynchronous test may meet: it ends with the
-# package.
+# Playwright's synchronous interface keeps an event loop running. Asynchronous tests cannot run beside it, so it ends
+# with the package.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 PAGE = REPOSITORY / "schemas" / "rust" / "page" / "index.html"
 SCRIPTED_ADDRESS = "http://localhost/"
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 RATE = 24_000
 
 

@@ -67,7 +67,7 @@ def fill_with_everything(tab: Opened, relay: ScriptedRelay, shot: Callable[[str]
     tab.speak("Good evening. This is being spoken, 今日はいい天気です。 And an-extraordinarily-long-word-" + "o" * 80)
     relay.segment(3, 0, 0, "Good evening.")
     relay.segment(3, 1, 4_800, "This is being spoken, 今日はいい天気です。")
-    relay.audio(4)
+    relay.audio(30)
     tab.wait_for("c.played > 12000")
     tab.page.wait_for_function("() => document.querySelectorAll('.now').length === 1")
     shot("speaking")
@@ -124,7 +124,7 @@ def test_the_keyboard_alone_is_enough(scripted: OpenScripted) -> None:
     keys.type("By keys.")
     keys.press("Control+Enter")
     tab.wait_for("u.text === 'By keys.' && u.state === 'waiting'")
-    relay.audio(3)
+    relay.audio(20)
     tab.wait_for("c.non_silent > 0")
     keys.press("Escape")
     tab.wait_for("u.state === 'interrupted'")
@@ -171,6 +171,7 @@ def test_nothing_moves_by_itself_where_motion_is_to_be_reduced(scripted: OpenScr
     for motion, n in (("reduce", 0), ("no-preference", 1)):
         tab, _ = scripted(reduced_motion=motion)
         tab.page.check("[value=typed]")
-        tab.speak("One two three four five six seven eight.")
+        tab.page.fill("#speed", "1")
+        tab.speak("One two three four five six seven eight nine ten eleven twelve.")
         tab.wait_for_words("two")
         assert tab.page.evaluate("() => document.getAnimations().filter(a => a.animationName).length") == n

@@ -37,6 +37,16 @@ THROUGH_RING = """contextRate => {
   return [out, n, ring.out];
 }"""
 
+# Underruns after each step: a chunk that is played to its end (1), nothing (0), or a last chunk (2).
+UNDERRUNS = """steps => {
+  const ring = new Ring(24000, 24000, () => {}), frames = new Float32Array(128);
+  return steps.map(step => {
+    if (step) ring.take({ samples: new Float32Array(3000), key: 1, isFinal: step === 2 });
+    do ring.fill(frames); while (ring.isPlaying);
+    return ring.underruns;
+  });
+}"""
+
 
 def test_what_was_heard_is_counted_by_the_contracts_rule(scripted: OpenScripted) -> None:
     tab, _ = scripted()
@@ -50,6 +60,11 @@ def test_the_ring_puts_every_sample_out_in_order_while_it_wraps_and_grows(script
     out, n, counted = tab.page.evaluate(THROUGH_RING, 24_000)
     assert out == list(range(1, n + 1))
     assert counted == n
+
+
+def test_an_underrun_is_a_wait_between_the_first_sample_and_the_final_chunk(scripted: OpenScripted) -> None:
+    tab, _ = scripted()
+    assert tab.page.evaluate(UNDERRUNS, [0, 1, 0, 1, 2, 0, 2, 0, 1]) == [0, 1, 1, 2, 2, 2, 2, 2, 3]
 
 
 def test_a_context_of_another_rate_gets_the_samples_in_between(scripted: OpenScripted) -> None:
