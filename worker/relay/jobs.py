@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from time import monotonic
 
-from worker.stream.text_writer import MAX_PIECE_BYTES, TextWriter
+from worker.stream.text_writer import MAX_PIECE_BYTES, TextConflict, TextWriter
+
+log = logging.getLogger(__name__)
 
 MAX_TEXT_CHARS = 100_000  # of an open text: more than any worker takes, so dropping the rest changes nothing
 MAX_PIECE_CHARS = MAX_PIECE_BYTES // 4
@@ -53,17 +57,20 @@ class PendingText:
             await self.write_again()
         while self._pieces:
             piece = self._pieces.popleft()
-            self._is_unsure = True
-            await (self._writer.write(piece) if piece else self._writer.flush())
-            self._is_unsure = False
+            await self._repeatable(self._writer.write(piece) if piece else self._writer.flush())
         if self.is_whole and not self._writer.has_ended:
-            self._is_unsure = True
-            await self._writer.end()
-            self._is_unsure = False
+            await self._repeatable(self._writer.end())
 
     async def write_again(self) -> None:
         """Write what Redis may have lost."""
-        await self._writer.write_again()
+        await self._repeatable(self._writer.write_again())
+
+    async def _repeatable(self, write: Awaitable[None]) -> None:
+        self._is_unsure = True
+        try:
+            await write
+        except TextConflict as error:  # another program writes this text, and the job's worker speaks what is there
+            log.warning("%s", error)
         self._is_unsure = False
 
 

@@ -13,7 +13,6 @@ from worker.relay.jobs import UNAVAILABLE, RelayJob
 from worker.relay.outbox import Outbox, OutboxStep
 from worker.relay.planes import RelayPlanes
 from worker.stream.hearing import CANCELLED, Hearing
-from worker.stream.text_writer import TextConflict
 from worker.stream.transport.advice import sentence_on
 
 log = logging.getLogger(__name__)
@@ -121,10 +120,7 @@ class Publisher:
 
     async def _write(self, job: RelayJob) -> None:
         if job.text is not None and job.job_id in self.jobs and not self._hearing.is_muted(job.job_id):
-            try:
-                await job.text.write()
-            except TextConflict as error:  # which the job's worker reports
-                log.warning("session %s: %s", self._session_id, error)
+            await job.text.write()
             job.signs_at = monotonic()
 
     async def _publish_again(self) -> None:

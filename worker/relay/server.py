@@ -21,6 +21,7 @@ from worker.relay.socket import SpeakSocket
 from worker.settings import Settings
 
 MAX_FRAME_BYTES = 1 << 20
+MAX_QUEUE = 4  # frames that are received while the client does not take its answers
 WRITE_LIMIT = 32 * 1024  # bytes that wait in this process before a session is read no further
 PING_S = 20.0
 PONG_S = 120.0  # a client that is slow to read finds the ping behind its audio
@@ -50,7 +51,8 @@ class RelayServer:
         try:
             server = await serve(
                 self._serve, host, port, process_request=self._answer, compression=None, max_size=MAX_FRAME_BYTES,
-                write_limit=WRITE_LIMIT, ping_interval=PING_S, ping_timeout=PONG_S, close_timeout=CLOSE_S,
+                max_queue=MAX_QUEUE, write_limit=WRITE_LIMIT, ping_interval=PING_S, ping_timeout=PONG_S,
+                close_timeout=CLOSE_S,
             )  # fmt: skip
         except OSError as error:
             await self._planes.close()
