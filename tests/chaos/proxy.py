@@ -19,7 +19,7 @@ HTTP_ANSWER = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html\r\nContent-Length: 26\r\nConnection: close\r\n\r\n"
     b"<h1>No server is here</h1>"
 )
-GRACE_S = 0.02  # from a request whose answer is kept back to the cut
+GRACE_S = 0.1  # from a request whose answer is kept back to the cut
 
 
 class Proxy:

@@ -63,14 +63,15 @@ def test_each_server_has_a_port_of_its_own(valkey: redis.Redis) -> None:
 
 
 def test_a_delay_holds_what_passes_there_and_back(proxy: Proxy, client: redis.Redis) -> None:
+    def took_s() -> float:
+        began_s = time.monotonic()
+        client.ping()
+        return time.monotonic() - began_s
+
     proxy.delay_s = 0.1
-    began_s = time.monotonic()
-    client.ping()
-    assert 0.2 <= time.monotonic() - began_s < 1
+    assert took_s() >= 0.2
     proxy.delay_s = 0
-    began_s = time.monotonic()
-    client.ping()
-    assert time.monotonic() - began_s < 0.1
+    assert min(took_s() for _ in range(20)) < 0.1
 
 
 def test_a_blackhole_answers_nobody_and_ends(proxy: Proxy, client: redis.Redis) -> None:
@@ -81,13 +82,13 @@ def test_a_blackhole_answers_nobody_and_ends(proxy: Proxy, client: redis.Redis) 
         with pytest.raises(TimeoutError):
             new.recv(1)
     client.ping()
-    assert 0.3 <= time.monotonic() - began_s < 1
+    assert time.monotonic() - began_s >= 0.3
     assert proxy.did["blackhole"] == 1
 
 
 def test_a_request_lost_in_a_blackhole_arrives_after_its_sender_has_left(proxy: Proxy, valkey: redis.Redis) -> None:
     with socket.create_connection((HOST, proxy.port)) as sender:
-        proxy.blackhole(0.2)
+        proxy.blackhole(1.0)
         sender.sendall(b"SET stale 1 EX 60\r\n")
     time.sleep(0.1)
     assert not valkey.exists("stale")
@@ -169,7 +170,7 @@ def test_a_server_that_is_away_ends_its_clients_at_once() -> None:
     with Proxy(free_port()) as proxy, socket.create_connection((HOST, proxy.port), timeout=5) as client:
         assert ended(client)
         assert proxy.did["refused"] == 1
-    assert time.monotonic() - began_s < 1
+    assert time.monotonic() - began_s < 4
 
 
 @pytest.mark.parametrize("is_clients", [True, False])

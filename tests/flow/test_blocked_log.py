@@ -34,7 +34,7 @@ async def test_it_speaks_answers_and_ends_at_sigterm(
         try:
             for n in range(300):
                 await client.publish({"session_id": f"s{n}", "text": "Hello.", "voice": "nobody"})
-            good = await client.publish({"session_id": "good", "text": "Hello."})
+            good = await client.publish({"session_id": "good", "text": "Hello.", "ttl_ms": "300000"})
             await until_ended(client, "good", within_s=60)
             await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=60)
             assert await http_status(port, "/healthz") == 200

