@@ -42,6 +42,14 @@ fn folder() -> PathBuf {
 }
 
 impl Server {
+    /// Whether the server was built with TLS. It ends at once, because it has no certificate.
+    pub fn has_tls() -> bool {
+        let port = free_port().to_string();
+        let output = binary().and_then(|it| Command::new(it).args(["--port", "0", "--tls-port", &port]).output().ok());
+        let lacks = |it: &str| it.contains("Failed finding TLS support") || it.contains("Bad directive");
+        output.is_some_and(|it| !lacks(&String::from_utf8_lossy(&[it.stdout, it.stderr].concat())))
+    }
+
     /// A server on a free port; None where there is no redis-server.
     pub fn start(arguments: &[&str]) -> Option<Self> {
         let port = free_port();
@@ -105,8 +113,8 @@ impl Server {
 
     /// Sends a signal, by its name for `kill`.
     pub fn signal(&self, name: &str) {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+        let kill = format!("kill {name} {}", self.process.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 }
 
