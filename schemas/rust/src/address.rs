@@ -41,8 +41,9 @@ pub(crate) fn parse(url: &str) -> Result<Address, ConfigError> {
         "rediss" | "rediss+sentinel" | "rediss+cluster" => (true, scheme.trim_start_matches("rediss")),
         _ => return Err(unknown_scheme()),
     };
-    if rest.contains('#') {
-        return Err(UNREADABLE); // of a password that is not quoted
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    if !fragment.is_empty() {
+        return Err(UNREADABLE); // a # of a password that is not quoted
     }
     let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (netloc, path) = before.find('/').map_or((before, ""), |at| before.split_at(at));
