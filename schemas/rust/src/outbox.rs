@@ -71,11 +71,15 @@ async fn send_all(shared: &Arc<Shared>) {
         let step = {
             let mut state = lock(&shared.state);
             state.connected((jobs.generation, sessions.generation));
-            let Some(step) = state.next_step() else {
-                state.is_sending = false;
-                return;
-            };
-            step
+            let is_renewed = std::mem::take(&mut state.is_renewed);
+            match state.next_step() {
+                Some(step) => step,
+                None if is_renewed => continue,
+                None => {
+                    state.is_sending = false;
+                    return;
+                }
+            }
         };
         let (link, up) = match step {
             Step::Publish(..) => (&client.jobs, jobs.clone()),

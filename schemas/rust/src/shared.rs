@@ -62,6 +62,7 @@ impl Shared {
     /// A link has a new connection: the outbox publishes again, and the reader subscribes again.
     pub fn reconnected(self: &Arc<Self>) {
         let mut state = lock(&self.state);
+        state.is_renewed = true;
         if !state.hearing.unfinished().is_empty() && !state.is_sending {
             state.is_sending = true;
             self.client.handle.spawn(outbox::run(self.clone()));

@@ -91,6 +91,8 @@ pub(crate) struct State {
     pub ops: VecDeque<Op>,
     /// The generations of both links at which everything was published.
     pub seen: Option<(u64, u64)>,
+    /// A link has a connection that the outbox may not have seen.
+    pub is_renewed: bool,
     pub last_entry: Option<Instant>,
     pub n_jobs: u64,
     /// The highest ID of an entry among the jobs.

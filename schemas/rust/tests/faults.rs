@@ -279,3 +279,76 @@ async fn a_text_is_written_again_to_a_server_that_lost_it() {
     listener.until_ended(&mut events, 1).await;
     listener.assert_whole(&job, "Once upon a time, there was a fox.");
 }
+
+/// Numbers that look random, the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    fn text(&mut self) -> String {
+        let n = 1 + self.below(40);
+        (0..n).map(|_| char::from(b'a' + self.below(26) as u8)).collect()
+    }
+}
+
+/// A session that speaks, writes texts and stops as the dice have it. What was not stopped must be whole.
+async fn any_conversation(client: Client, seed: u64) {
+    let mut dice = Dice(seed);
+    let (session, mut events) = client.open(SessionId::fresh());
+    let (mut listener, mut texts) = (Listener::default(), Vec::new());
+    for _ in 0..30 {
+        match dice.below(6) {
+            0 | 1 => {
+                let text = dice.text();
+                texts.push((session.submit(Job::new(&text)).unwrap(), text));
+            }
+            2 => {
+                let writer = session.open_text(Job::open()).unwrap();
+                let pieces: Vec<String> = (0..=dice.below(3)).map(|_| dice.text()).collect();
+                pieces.iter().for_each(|it| writer.write(it).unwrap());
+                texts.push((writer.job_id().clone(), pieces.concat()));
+            }
+            3 => listener.stopped.extend(session.stop()),
+            _ => {
+                let listening = async {
+                    loop {
+                        listener.take(events.next().await.unwrap());
+                    }
+                };
+                let _ = tokio::time::timeout(Duration::from_millis(dice.below(80)), listening).await;
+            }
+        }
+    }
+    listener.until_ended(&mut events, texts.len()).await;
+    for (job, text) in &texts {
+        if !listener.stopped.contains(job) {
+            listener.assert_whole(job, text);
+        }
+    }
+    assert!(session.unfinished().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_conversation_survives_lost_connections() {
+    let server = server_or_skip!();
+    let _worker = Worker::start(server.url(), Script { pause: Duration::from_millis(5), ..Script::NONE });
+    for (n, readers) in readers().into_iter().enumerate() {
+        let builder = Client::builder(server.url()).readers(readers).deadline(Duration::from_secs(60));
+        let client = builder.queue(3).build().unwrap();
+        let all = (0..8).map(|it| tokio::spawn(any_conversation(client.clone(), 100 * n as u64 + it)));
+        let all: Vec<_> = all.collect();
+        for _ in 0..8 {
+            tokio::time::sleep(Duration::from_millis(170)).await;
+            ask(&server, &["CLIENT", "KILL", "TYPE", "normal"]);
+            ask(&server, &["CLIENT", "KILL", "TYPE", "pubsub"]);
+        }
+        for conversation in all {
+            conversation.await.unwrap();
+        }
+        assert_eq!(client.stats().unfinished, 0);
+    }
+}

@@ -38,12 +38,15 @@ pub struct Spoken {
 pub struct Listener {
     pub jobs: HashMap<JobId, Spoken>,
     pub order: Vec<JobId>,
+    /// Jobs of which no samples may come any more.
+    pub stopped: Vec<JobId>,
 }
 
 impl Listener {
     pub fn take(&mut self, event: Event) {
         match event {
             Event::Audio { job, samples, is_final, pos, .. } => {
+                assert!(samples.is_empty() || !self.stopped.contains(&job), "{job} was stopped");
                 let spoken = self.jobs.entry(job).or_default();
                 assert_eq!(pos as usize * 2, spoken.samples.len(), "samples come once and in order");
                 assert!(!samples.is_empty() || is_final);

@@ -174,11 +174,12 @@ struct Audio {
 }
 
 impl Speech {
-    /// Whether the job is new: not where it was published again.
+    /// Whether the job is new: not where it was published again. Repeated after a lost reply it is the same.
     async fn mark(&self) -> bool {
-        let mut mark = cmd("SADD");
-        mark.arg(format!("fake:{{{}}}:seen", self.job.session)).arg(&self.job.name);
-        self.db.ask::<u64>(&mark).await.unwrap() == 1
+        let mut mark = cmd("HSETNX");
+        mark.arg(format!("fake:{{{}}}:seen", self.job.session)).arg(&self.job.name).arg(&self.job.id);
+        self.db.ask::<u64>(&mark).await.unwrap();
+        self.is_known().await
     }
 
     /// False when the session's Redis was emptied meanwhile.
@@ -188,11 +189,16 @@ impl Speech {
         let mut pos = 0;
         let mut n_read = 0;
         if self.is_cancelled().await {
-            self.end("cancelled", json!({"samples": 0, "text_spoken": null})).await;
-            return true;
+            return self.end("cancelled", json!({"samples": 0, "text_spoken": null})).await;
         }
         self.begin(0).await;
         loop {
+            if !self.is_known().await {
+                return false;
+            }
+            if self.is_cancelled().await {
+                return self.end("cancelled", json!({"samples": pos, "text_spoken": spoken})).await;
+            }
             let (new, is_complete) = match &self.job.text {
                 Some(text) => (text.clone(), true),
                 None => self.written(&mut n_read).await,
@@ -210,8 +216,7 @@ impl Speech {
                     return false;
                 }
                 if self.is_cancelled().await {
-                    self.end("cancelled", json!({"samples": pos, "text_spoken": spoken})).await;
-                    return true;
+                    return self.end("cancelled", json!({"samples": pos, "text_spoken": spoken})).await;
                 }
                 let (job_id, session_id) = (self.job.name.clone(), self.job.session.clone());
                 let audio = Audio { v: 1, r#type: "audio", job_id, session_id, seq: 0, pos, data, is_final };
@@ -220,26 +225,24 @@ impl Speech {
                         return false;
                     }
                     if self.is_cancelled().await {
-                        self.end("cancelled", json!({"samples": pos, "text_spoken": spoken})).await;
-                        return true;
+                        return self.end("cancelled", json!({"samples": pos, "text_spoken": spoken})).await;
                     }
                     self.begin(pos).await; // a cancel of earlier jobs
                 }
                 pos += n_samples;
                 if is_final {
-                    self.complete(pos, &spoken).await;
-                    return true;
+                    return self.complete(pos, &spoken).await;
                 }
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    async fn complete(&mut self, samples: usize, text: &str) {
+    async fn complete(&mut self, samples: usize, text: &str) -> bool {
         let rest = json!({"finish": "stop", "samples": samples, "chunks": 1, "audio_ms": 1, "queue_ms": 1,
             "first_audio_ms": 1, "leading_silence_ms": 0, "rtf": 0.1, "seed": 1, "voice": "v", "model": "m",
             "text_spoken": text});
-        self.end("complete", rest).await;
+        self.end("complete", rest).await
     }
 
     /// New pieces of the text, and whether it is complete.
@@ -252,10 +255,11 @@ impl Speech {
         (new.filter_map(|it| it.get::<String>("text")).collect(), is_complete)
     }
 
+    /// False when the session's Redis was emptied since the job was marked.
     async fn is_known(&self) -> bool {
-        let mut is_member = cmd("SISMEMBER");
-        is_member.arg(format!("fake:{{{}}}:seen", self.job.session)).arg(&self.job.name);
-        self.db.ask::<u64>(&is_member).await.unwrap() == 1
+        let mut own = cmd("HGET");
+        own.arg(format!("fake:{{{}}}:seen", self.job.session)).arg(&self.job.name);
+        self.db.ask::<Option<String>>(&own).await.unwrap().as_ref() == Some(&self.job.id)
     }
 
     async fn is_cancelled(&self) -> bool {
@@ -281,12 +285,16 @@ impl Speech {
         }
     }
 
-    async fn end(&mut self, kind: &str, rest: serde_json::Value) {
+    /// Whether the end is written: not where the session's Redis was emptied.
+    async fn end(&mut self, kind: &str, rest: serde_json::Value) -> bool {
         let map = if self.script.is_unreadable { b"\x93no map".to_vec() } else { self.map(kind, rest) };
-        if self.epoch == 0 || !self.write(kind, &map).await {
+        while self.epoch == 0 || !self.write(kind, &map).await {
+            if !self.is_known().await {
+                return false;
+            }
             self.begin(0).await;
-            self.write(kind, &map).await;
         }
+        true
     }
 
     fn map(&self, kind: &str, rest: serde_json::Value) -> Vec<u8> {
