@@ -23,6 +23,12 @@ from worker.relay.server import RelayServer
 TEXT = "This is spoken in two segments, and it takes a while. Then it ends."
 
 
+@pytest.fixture
+def valkey_server(servers: dict[str, Server]) -> Server:
+    """One server will do: the relay sends nothing that the two kinds answer differently."""
+    return servers["valkey"]
+
+
 @pytest.fixture(params=[64, 0], ids=["own connections", "hints"])
 def n_own(request: pytest.FixtureRequest) -> int:
     return int(request.param)
