@@ -7,7 +7,7 @@ mod support;
 use makima_tts_client::{Client, ClientBuilder, Job, Readers, SessionId};
 use std::path::Path;
 use std::time::Duration;
-use support::{Listener, Script, Server, Worker, eventually, readers};
+use support::{Listener, Script, Server, Worker, readers};
 
 const TEXT: &str = "A sentence that every kind of Redis carries.";
 
@@ -191,7 +191,7 @@ async fn after_a_fail_over_the_client_speaks_through_the_new_master() {
             redis::cmd("SENTINEL").arg("REPLICAS").arg("speech").query(&mut sentinel).unwrap();
         states.iter().any(|it| it["master-link-status"] == "ok")
     };
-    eventually("the Sentinel knows the replica", know).await;
+    support::eventually("the Sentinel knows the replica", know).await;
     drop(worker);
     let (session, mut events) = client.open(SessionId::fresh());
     master.kill();
