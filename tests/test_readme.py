@@ -223,6 +223,8 @@ def test_the_readmes_figures_are_those_of_the_pages() -> None:
     def first(row: str) -> str:
         return str(re.search(rf"^\| {re.escape(row)} \| ([\d.]+)", benchmarks, re.MULTILINE)[1])  # type: ignore[index]
 
+    (added,) = re.findall(r"^\| 1 socket, Rust, own \|.*\| ([\d.]+) / [\d.]+ \|$", benchmarks, re.MULTILINE)
+    assert f"adds {float(added):.1f} ms to the first audio" in README
     assert f"First audio after {float(first('first audio p50, ms')):.0f} ms" in README
     assert f"picked up in {float(first('pick-up p50, ms')):.1f} ms" in README
     assert f"{int(first('settled jobs a second')):,} jobs a second settle" in README
