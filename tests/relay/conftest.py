@@ -8,11 +8,11 @@ from contextlib import ExitStack
 import pytest
 import redis
 
-from tests.conftest import Server
 from tests.relay import relays
 from tests.relay.live import Stage, Undisturbed
 from tests.relay.live import stage as live_stage
 from tests.relay.relays import Relay
+from worker.embedded import embedded_valkey
 
 Start = Callable[..., Relay]
 
@@ -28,9 +28,10 @@ def command(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def redis_url(servers: dict[str, Server]) -> str:
-    """A server for relays without a worker."""
-    return servers["valkey"].url
+def redis_url() -> Iterator[str]:
+    """A server for relays without a worker. It is no other test's: a worker here writes its keys again when emptied."""
+    with embedded_valkey() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session", params=["own connections", "hints"])
