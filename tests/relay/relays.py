@@ -19,7 +19,7 @@ from tests.stream.servers import HOST, free_port
 
 PYTHON = (sys.executable, "-m", "worker.cli", "relay")
 START_TIMEOUT_S = 120.0  # on a busy machine
-NOT_BUILT = "makima-tts-relay is not built: cargo build --features relay in schemas/rust, or RUST=1 where cargo is"
+NOT_BUILT = "makima-tts-relay is not built: `make rust` builds it (needs cargo)"
 _CRATE = REPOSITORY / "schemas" / "rust"
 _RUST = Path(os.environ.get("CARGO_TARGET_DIR", _CRATE / "target")) / "debug" / "makima-tts-relay"
 
