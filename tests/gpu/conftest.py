@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -38,9 +39,16 @@ def gpu() -> Iterator[None]:
     """A device, in whose float32 products nothing is rounded to fewer bits."""
     if obstacle():
         pytest.skip(f"no CUDA device: {obstacle()}")
+    with exact_products():
+        yield
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """cuDNN as when serving, but without TF32. `flags` turns cuDNN off unless `enabled` is given."""
     import torch
 
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
 
 
