@@ -6,7 +6,7 @@ import copy
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -163,6 +163,30 @@ def test_what_the_neighbours_say_is_not_heard(codec: Codec) -> None:
     assert torch.equal(heard[0][1], heard[1][1])
     for row in (0, 2, 3):
         assert (heard[0][row] != heard[1][row]).float().mean() > 0.5
+
+
+def test_a_state_is_made_while_slots_decode(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk of every slot, the scratch slot too, comes before each chunk of the state's codes."""
+    reference, batch, slots = codes_of(9)[0], codes_of(10, n_rows=4), at(0, 1, 2, codec.scratch)
+
+    def reset() -> None:
+        for slot in slots.tolist():
+            codec.reset(slot, None)
+
+    reset()
+    alone, expected = codec.state_of(reference), streamed(codec, batch, slots, (25,))
+    decode, waiting, spoken = codec.decode, list(pieces(batch, (25,))), []
+
+    def beside(codes: Tensor, row: Tensor, state: Mapping[str, Tensor] | None = None) -> Tensor:
+        spoken.append(decode(waiting.pop(0), slots))
+        return decode(codes, row, state)
+
+    reset()
+    monkeypatch.setattr(codec, "decode", beside)
+    state = codec.state_of(reference)
+    assert not waiting
+    assert all(torch.equal(state[name], alone[name]) for name in alone)
+    assert torch.equal(torch.cat(spoken, 1), expected)
 
 
 def test_any_number_of_rows_may_fill_up_a_batch_in_the_scratch_slot(codec: Codec) -> None:

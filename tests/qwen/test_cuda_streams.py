@@ -91,6 +91,14 @@ def test_frames_and_codec_do_not_race(watch: Watch) -> None:
     speak(made, uploaded(made, voice))
 
 
+def test_a_voice_is_made_on_a_stream_of_its_own_beside_both(watch: Watch) -> None:
+    made = a_runner(watch)
+    speak(made, {})
+    with torch.cuda.stream(Clock()):  # type: ignore[arg-type]
+        made.state_of(on_gpu(30, 16, dtype=torch.int64))
+    speak(made, {})
+
+
 def test_without_graphs_they_do_not_race_either(watch: Watch) -> None:
     speak(a_runner(watch, is_warm=False), {})
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from worker.engine.base import CHUNK_RAMP, N_CODEBOOKS
 from worker.engine.qwen.active_segment import ActiveSegment
 from worker.engine.qwen.codec.decoder import Codec
-from worker.engine.qwen.cuda import HostCopy, Replayer, attention, upload
+from worker.engine.qwen.cuda import HostCopy, Replayer, upload
 from worker.engine.qwen.frame import FrameStep, Plan
 from worker.engine.qwen.loader import Model
 from worker.engine.qwen.predictor import Predictor
@@ -106,13 +106,8 @@ class ModelRunner:
         return self._codec.layout
 
     def state_of(self, codes: Tensor) -> dict[str, Tensor]:
-        """The codec's state after codes [n, 16]. Waits for the codec, so the state may be read on any stream."""
-        self._follow()
-        with torch.cuda.stream(self._codec_stream), attention(self.device):
-            state = self._codec.state_of(codes)
-        if self._codec_stream is not None:
-            self._codec_stream.synchronize()
-        return state
+        """The codec's state after codes [n, 16], made on the current stream. May run beside every other method."""
+        return self._codec.state_of(codes)
 
     def reset(self, slot: int, state: Mapping[str, Tensor]) -> None:
         """Set the codec's state of a slot; an empty mapping is the start of a stream."""

@@ -38,21 +38,27 @@ class Codec:
             self._transformer = Transformer(upstream.pre_transformer, consume)
             self._vocoder = Vocoder(upstream, layout)
         weight: Tensor = upstream.pre_conv.conv.weight
-        n_rows, self.scratch = n_slots + 1, n_slots
-        self._state = {
-            "frames": torch.zeros(n_rows, dtype=torch.int64, device=weight.device),
-            "attention": weight.new_zeros(n_rows, *self._transformer.memory_shape),
-            "convolutions": weight.new_zeros(n_rows, layout.width),
+        self._weight, self._n_convolutions = weight, layout.width
+        self.scratch = n_slots
+        self._state = self._zeros(n_slots + 1)
+
+    def _zeros(self, n_rows: int) -> dict[str, Tensor]:
+        """State of n_rows slots at the start of a stream."""
+        return {
+            "frames": torch.zeros(n_rows, dtype=torch.int64, device=self._weight.device),
+            "attention": self._weight.new_zeros(n_rows, *self._transformer.memory_shape),
+            "convolutions": self._weight.new_zeros(n_rows, self._n_convolutions),
         }
 
     @torch.inference_mode()
-    def decode(self, codes: Tensor, slots: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, slots: Tensor, state: Mapping[str, Tensor] | None = None) -> Tensor:
         """Decode n more frames of every named slot.
 
-        codes: int64 [B, n, 16]; values beyond the codebooks are clamped. slots: int64 [B] on the same device. Returns
-        float32 [B, n * 1920] in -1..1. Never waits for the device, so it can be captured in a CUDA graph.
+        codes: int64 [B, n, 16]; values beyond the codebooks are clamped. slots: int64 [B] on the same device. state:
+        rows to use instead of the slots' own. Returns float32 [B, n * 1920] in -1..1. Never waits for the device, so it
+        can be captured in a CUDA graph.
         """
-        frames, attention, convolutions = self._state.values()
+        frames, attention, convolutions = (state or self._state).values()
         n_rows, n = codes.shape[:2]
         positions = frames.index_select(0, slots)
         rows = convolutions.index_select(0, slots)
@@ -88,14 +94,16 @@ class Codec:
                 row.copy_(state[name], non_blocking=True)
 
     def state_of(self, codes: Tensor) -> dict[str, Tensor]:
-        """The state after these codes, int64 [n, 16], from the start of a stream. Uses the scratch slot."""
-        codes = codes.to(self._state["frames"].device)
-        slots = codes.new_tensor([self.scratch])
-        self.reset(self.scratch, None)
+        """The state after these codes, int64 [n, 16], from the start of a stream.
+
+        Touches no slot, so another thread, on another CUDA stream, may call it beside `decode`.
+        """
+        codes = codes.to(self._weight.device)
+        state, row = self._zeros(1), torch.zeros(1, dtype=torch.int64, device=codes.device)
         for chunk in codes.split(REFERENCE_CHUNK_FRAMES):
             if len(chunk):
-                self.decode(chunk[None], slots)
-        return {name: rows[self.scratch].clone() for name, rows in self._state.items()}
+                self.decode(chunk[None], row, state)
+        return {name: rows[0] for name, rows in state.items()}
 
 
 class Codebooks:
