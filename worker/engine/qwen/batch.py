@@ -11,20 +11,18 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from math import inf
-from statistics import median
 from time import monotonic
 
 import numpy as np
 import torch
 
-from worker.engine.base import FRAME_S, NO_CODES, SILENCE, EngineError, Finish, Frames
+from worker.engine.base import NO_CODES, SILENCE, EngineError, Finish, Frames
 from worker.engine.qwen.active_segment import ActiveSegment, Codes
+from worker.engine.qwen.admission import BatchPolicy, MeasuredTimes, Newcomer
 from worker.engine.qwen.chunks import Schedule
 from worker.engine.qwen.cuda import HostCopy
 from worker.engine.qwen.runner import ModelRunner
 
-N_TIMES = 16  # steps or prefills, whose median is the measured time of one
-COMPANY = 2  # segments that are admitted on any machine: one too slow for a pair gains nothing by queueing either
 BUSY_ROWS = 16  # from here on the codec decodes wide groups wherever no playback depends on it
 
 
@@ -61,8 +59,8 @@ class Batch:
         self._schedule = schedule
         self._is_live = is_live
         self._clock = clock
-        self._step_s: deque[float] = deque(maxlen=N_TIMES)
-        self._prefill_s: deque[float] = deque(maxlen=N_TIMES)
+        self._policy = BatchPolicy(is_live)
+        self._times = MeasuredTimes()
         self.reset()
 
     def reset(self) -> None:
@@ -130,19 +128,23 @@ class Batch:
         self._decode(paused)
         emitted = self._emit()
         if stepping and len(self._waiting) == n_waiting:
-            self._step_s.append(self._clock() - began)
+            self._times.stepped(self._clock() - began)
         return emitted
 
     # Admit: first audio first.
 
     def _admit(self, paused: Collection[int]) -> None:
-        n, n_running = 0, sum(segment.can_step and segment.slot not in paused for segment in self._rows)
-        for segment in [segment for segment in self._waiting if segment.finish or segment.prefill.is_ready]:
-            if n and not self._may_prefill_another():
-                return
-            is_full = n_running >= COMPANY and _typical(self._step_s) > FRAME_S
-            if self._is_live and is_full and segment.finish is None and not len(segment.resumed):
-                return
+        ready = [segment for segment in self._waiting if segment.finish or segment.prefill.is_ready]
+        if not ready:
+            return
+        now = self._clock()
+        newcomers = [
+            Newcomer(segment.prefill.n_positions, len(segment.resumed) > 0, segment.finish is not None)
+            for segment in ready
+        ]
+        leads = [segment.lead_s(now) for segment in self._rows if not segment.is_held]
+        n_running = sum(segment.can_step and segment.slot not in paused for segment in self._rows)
+        for segment in ready[: self._policy.n_admitted(newcomers, leads, n_running, self._times)]:
             self._waiting.remove(segment)
             began = self._clock()
             if segment.finish is not Finish.CANCELLED:
@@ -150,15 +152,7 @@ class Batch:
             if segment.finish is None:
                 self._runner.begin(len(self._rows), segment)
                 self._rows.append(segment)
-                self._prefill_s.append(self._clock() - began)
-                n += 1
-
-    def _may_prefill_another(self) -> bool:
-        """Segments admitted together sound sooner if a prefill costs less than a step, and if no playback runs dry."""
-        step_s, prefill_s = _typical(self._step_s), _typical(self._prefill_s)
-        now = self._clock()
-        leads = (segment.lead_s(now) for segment in self._rows if not segment.is_held)
-        return prefill_s <= step_s and (not self._is_live or min(leads, default=inf) > step_s + prefill_s)
+                self._times.prefilled(segment.prefill.n_positions, self._clock() - began)
 
     def _restore_codec(self, segment: ActiveSegment) -> None:
         """Put the codec where the resumed frames leave it, or queue them to be decoded and emitted again."""
@@ -267,7 +261,3 @@ class Batch:
             else:
                 emitted[last] = replace(emitted[last], finish=segment.finish)
         return emitted
-
-
-def _typical(times: deque[float]) -> float:
-    return median(times) if times else 0.0
