@@ -47,6 +47,10 @@ N_CORES = os.cpu_count() or 1
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
+if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
+    # Without a GPU, Triton's kernels run in its interpreter. Triton reads this when it is imported, also by librosa.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it runs in the background so, and every process that the tests start would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -145,6 +145,19 @@ def test_only_the_engine_the_judges_and_the_bench_import_torch() -> None:
     ] == []
 
 
+def test_only_the_kernels_import_triton_and_they_are_imported_when_used() -> None:
+    kernels = "worker.engine.qwen.kernels"
+    others = [path for path in SOURCES if not module_name(path).startswith(kernels)]
+    assert [where for path in others for where in foreign(path, {"triton"})] == []
+    at_start = {
+        ast.unparse(node)
+        for path in others
+        for node in tree(path).body
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and kernels in ast.unparse(node)
+    }
+    assert at_start == set()
+
+
 def test_text_audio_and_cards_do_no_networking() -> None:
     networking = REDIS | {"socket", "asyncio", "http", "urllib", "requests", "httpx"}
     for path in SOURCES:
