@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import eventually
 from tests.tone import ToneEngine, tone
+from worker.engine import thread as thread_module
 from worker.engine.base import EngineClosed, EngineError, EngineSick, Finish, Frames, Segment
 from worker.engine.segment_stream import QUEUE_FRAMES, SegmentStream
 from worker.engine.thread import EngineThread
@@ -270,34 +271,6 @@ async def test_a_closed_engine_ends_its_segments_and_takes_no_more(card: Card) -
             thread.open(segment(card, "Too late."))
 
 
-async def test_cards_handed_over_while_the_thread_takes_the_last_ones_are_checked_too(card: Card) -> None:
-    class Reloaded(EngineThread):
-        """Has new cards handed over between the thread's read of the list and its write of an empty one."""
-
-        reload: threading.Thread | None = None
-        _cards: list[Card]
-
-        @property
-        def _to_check(self) -> list[Card]:
-            cards = self._cards
-            if threading.current_thread().name == "engine" and cards and self.reload is None:
-                self.reload = threading.Thread(target=self.check, args=([card.model_copy(update={"name": "second"})],))
-                self.reload.start()
-                self.reload.join(0.1)
-            return cards
-
-        @_to_check.setter
-        def _to_check(self, cards: list[Card]) -> None:
-            self._cards = cards
-
-    engine = ToneEngine(1)
-    engine.refused = {"second"}
-    thread = Reloaded(engine)
-    await thread.start([card])
-    await eventually(lambda: "second" in thread.unavailable_voices)
-    await thread.close()
-
-
 async def test_a_failing_warm_up_ends_the_start_and_closes_the_engine() -> None:
     class Cold(ToneEngine):
         def warm_up(self, voices: object) -> None:
@@ -307,6 +280,32 @@ async def test_a_failing_warm_up_ends_the_start_and_closes_the_engine() -> None:
     with pytest.raises(EngineError, match="fetch them"):
         await EngineThread(engine).start([])
     await eventually(lambda: engine.is_closed)
+
+
+async def test_a_cuda_error_at_warm_up_is_a_sick_engine_and_one_that_cannot_even_be_closed() -> None:
+    class Broken(ToneEngine):
+        def warm_up(self, voices: object) -> None:
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+        def close(self) -> None:
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+    with pytest.raises(EngineSick, match="no kernel image"):
+        await EngineThread(Broken(1)).start([])
+
+
+async def test_a_device_that_fails_while_nothing_is_spoken_ends_the_thread_before_a_job_finds_it(
+    card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thread_module, "IDLE_S", 0.01)
+    engine = ToneEngine(1)
+    thread = EngineThread(engine)
+    await thread.start([card])
+    engine.device_error = RuntimeError("CUDA error: unspecified launch failure")
+    with pytest.raises(EngineSick, match="unspecified launch failure"):
+        await thread.died()
+    assert engine.opened == []
+    await thread.close()
 
 
 class Counting(ToneEngine):

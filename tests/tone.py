@@ -62,6 +62,7 @@ class ToneEngine:
         self.arithmetic: Arithmetic | None = Arithmetic("tone", is_exact=True)
         self.fail = 0
         self.error: Exception = EngineError("told to fail")
+        self.device_error: Exception | None = None
         self.refused: set[str] = set()
         self.opened: list[Segment] = []
         self.is_closed = False
@@ -83,6 +84,13 @@ class ToneEngine:
         return self._has_codes
 
     def warm_up(self, voices: Sequence[Card]) -> None: ...
+
+    def has_voice(self, voice: Card) -> bool:
+        return True
+
+    def check_device(self) -> None:
+        if self.device_error is not None:
+            raise self.device_error
 
     def check(self, voice: Card) -> None:
         if voice.name in self.refused:

@@ -71,7 +71,7 @@ class Rehearsal:
 
     async def speak(self, text: str, language: str, card: Card, seed: int = 0, after: Spoken | None = None) -> Spoken:
         """Speak a text. after: an attempt of the same text, whose chunks count as delivered. Raises MakimaError."""
-        if (problem := self._thread.unavailable_voices.get(card.name)) is not None:
+        if (problem := self._thread.problem_with(card)) is not None:
             raise VoiceUnavailable(problem)
         plan = SpeechPlan.of(_job(text, language, seed), card, self._thread.engine)
         writer = _Memory([] if after is None else list(after.chunks))

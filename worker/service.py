@@ -60,7 +60,7 @@ class Worker:
         registry = Registry.load(settings.voices_dir)
         registry.get(settings.default_voice)  # fail at start if the default voice is unknown
         self._engine = EngineThread(engine, self.metrics.stepped)
-        self._voices = VoiceReload(registry, self._engine.check)
+        self._voices = VoiceReload(registry, self._engine.use)
         self._n_slots = engine.n_slots
         self._running: dict[Lease, tuple[Utterance, asyncio.Task[None]]] = {}
         self._n_resting, self._counted_at = 0, -math.inf

@@ -200,7 +200,7 @@ class Qwen:
     def _state(self, voice: Card) -> Any:
         """The codec's after the voice's reference, as every slot begins."""
         try:
-            return self._speaker._voice(voice).state
+            return self._speaker._voices.get(voice).state
         except VoiceUnavailable as error:
             raise JobError(ErrorCode.VOICE_UNAVAILABLE, str(error), "voice") from None
 

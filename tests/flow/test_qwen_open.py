@@ -99,7 +99,7 @@ async def test_words_are_spoken_as_upstream_speaks_them_in_its_streaming_mode(
     from worker.engine.qwen.adapter import QwenSpeaker
 
     speaker = QwenSpeaker(endless, prompts)
-    voice = speaker._voice(Registry.load(streaming.voices_dir).get("placeholder"))
+    voice = speaker._voices.get(Registry.load(streaming.voices_dir).get("placeholder"))
     request = SpeechRequest(BRIEF, voice, "English", Sampling(greedy=True), seed=1, whole_text=False)
     [expected] = endless.synthesize([request])
     async with running(streaming, speaker):

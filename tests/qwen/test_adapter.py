@@ -71,7 +71,9 @@ def test_a_segment_ends_by_its_budget_or_by_itself(speaker: QwenSpeaker, stoppin
 def test_a_segment_is_what_the_library_speaks_of_it(speaker: QwenSpeaker, endless: QwenEngine) -> None:
     [spoken] = speak(speaker, segment(seed=5))
     sampling = Sampling(temperature=0.9, top_k=50, top_p=1.0, repetition_penalty=1.05)
-    utterance = SpeechRequest("Hello there.", speaker._voice(PLACEHOLDER), "English", sampling, seed=5, max_frames=20)
+    utterance = SpeechRequest(
+        "Hello there.", speaker._voices.get(PLACEHOLDER), "English", sampling, seed=5, max_frames=20
+    )
     [speech] = endless.synthesize([utterance])
     np.testing.assert_array_equal(spoken.codes, speech.codes)
     np.testing.assert_array_equal(spoken.pcm, speech.pcm)
@@ -90,7 +92,7 @@ def test_a_temperature_of_0_is_greedy_whatever_the_seed(speaker: QwenSpeaker, en
     one, other = speak(speaker, *cold)
     np.testing.assert_array_equal(one.codes, other.codes)
     greedy = Sampling(greedy=True, top_k=50, repetition_penalty=1.05)
-    utterance = SpeechRequest("Hello there.", speaker._voice(PLACEHOLDER), "English", greedy, max_frames=20)
+    utterance = SpeechRequest("Hello there.", speaker._voices.get(PLACEHOLDER), "English", greedy, max_frames=20)
     np.testing.assert_array_equal(one.codes, endless.synthesize([utterance])[0].codes)
     [warm] = speak(speaker, segment(seed=1))
     assert (warm.codes != one.codes).any()

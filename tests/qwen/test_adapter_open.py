@@ -52,7 +52,7 @@ def test_a_complete_segment_of_a_streaming_voice_is_read_a_token_a_frame(
     engine: QwenEngine, speaker: QwenSpeaker, whole: Spoken
 ) -> None:
     sampling = Sampling(temperature=0.9, top_k=50, top_p=1.0, repetition_penalty=1.05)
-    request = SpeechRequest(TEXT, speaker._voice(STREAMING), "English", sampling, 9, 20, whole_text=False)
+    request = SpeechRequest(TEXT, speaker._voices.get(STREAMING), "English", sampling, 9, 20, whole_text=False)
     assert np.array_equal(whole.codes, engine.synthesize([request])[0].codes)
     assert whole.finish is Finish.LENGTH
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.qwen.speakers import Spoken, segment, speak
 from tests.recordings import babble, make_voice, replace_recording, set_digest
@@ -82,7 +84,7 @@ def test_a_cached_prompt_is_exact_in_every_number_format(
     dtype: str, tiny: Path, voices: Path, cache: PromptCache, encoded: list[float]
 ) -> None:
     small = QwenEngine.load(str(tiny), device="cpu", dtype=dtype, slots=1)
-    made, kept = (QwenSpeaker(small, cache)._voice(card_of(voices)) for _ in range(2))
+    made, kept = (QwenSpeaker(small, cache)._voices.get(card_of(voices)) for _ in range(2))
     assert len(encoded) == 1
     assert (kept.speaker == made.speaker).all()
     assert kept.codes is not None
@@ -176,6 +178,31 @@ def test_a_voice_that_is_recorded_anew_is_encoded_anew_while_its_old_card_still_
     np.testing.assert_array_equal(by_old.pcm, before.pcm)
     assert (by_new.codes != before.codes).any()
     assert len(encoded) == 2
+
+
+def test_a_voice_made_on_another_thread_is_the_same_and_changes_nothing_of_what_is_spoken(
+    engine: QwenEngine, voices: Path
+) -> None:
+    speaker, card, n_threads = QwenSpeaker(engine, None), card_of(voices), torch.get_num_threads()
+    [alone], made_alone = speak(speaker, segment()), QwenSpeaker(engine, None)._voices.get(card)
+    making = threading.Thread(target=speaker.check, args=(card,))
+    making.start()
+    n_spoken = 0
+    while making.is_alive() or not n_spoken:
+        [beside] = speak(speaker, segment())
+        np.testing.assert_array_equal(beside.codes, alone.codes)
+        np.testing.assert_array_equal(beside.pcm, alone.pcm)
+        n_spoken += 1
+    making.join()
+    assert speaker.has_voice(card)
+    made = speaker._voices.get(card)
+    assert made.codes is not None
+    assert made_alone.codes is not None
+    assert torch.equal(made.codes, made_alone.codes)
+    torch.testing.assert_close(made.speaker, made_alone.speaker)
+    for name, part in made_alone.state.items():
+        torch.testing.assert_close(made.state[name], part)
+    assert torch.get_num_threads() == n_threads
 
 
 def test_a_card_that_only_says_other_things_needs_no_encoder(

@@ -35,7 +35,12 @@ class OneFrameEngine:
 
     def warm_up(self, voices: Sequence[Card]) -> None: ...
 
+    def has_voice(self, voice: Card) -> bool:
+        return True
+
     def check(self, voice: Card) -> None: ...
+
+    def check_device(self) -> None: ...
 
     def open(self, segment: Segment) -> int:
         slot = self._free.pop()

@@ -191,8 +191,17 @@ class Engine(Protocol):
     def warm_up(self, voices: Sequence[Card]) -> None:
         """Make the voices' prompts and run one real segment. A voice that cannot be spoken is skipped."""
 
+    def has_voice(self, voice: Card) -> bool:
+        """Whether `check` returns at once and `open` has nothing to make for this card. For any thread."""
+
     def check(self, voice: Card) -> None:
-        """Return if this voice can be spoken. Raises VoiceUnavailable."""
+        """Make what a voice needs. Raises VoiceUnavailable.
+
+        Where `has_voice` is False it may take seconds, and is called on another thread, beside every other method.
+        """
+
+    def check_device(self) -> None:
+        """Raise when the device has failed. Called while no slot is open; takes microseconds."""
 
     def open(self, segment: Segment) -> int:
         """Start a segment in a free slot; returns the slot. Raises EngineError, VoiceUnavailable."""

@@ -82,6 +82,14 @@ class EngineHealth:
         raise EngineError("the probe sentence gave no sound")
 
 
+def close_anyhow(engine: Engine) -> None:
+    """Close the engine; a lost GPU may refuse this too, which is logged."""
+    try:
+        engine.close()
+    except Exception:
+        log.warning("the engine could not be closed", exc_info=True)
+
+
 def is_beyond_repair(error: BaseException) -> bool:
     """True for a CUDA error, also one that another error was raised from; False for lack of memory."""
     return any(_is_cuda_error(one) for one in _chain(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -138,6 +139,11 @@ class SegmentStream:
         self._queue.append(frames)
         self._ended = self._ended or frames.ended
         self._arrived.set()
+
+
+def to_pause(opened: Mapping[int, SegmentStream], paused: Collection[int]) -> set[int]:
+    """The slots that the engine is to step without. paused: those of the step before."""
+    return {slot for slot, stream in opened.items() if stream.must_pause(slot in paused)}
 
 
 def put_all(delivered: list[tuple[SegmentStream, Frames]]) -> None:

@@ -2,11 +2,12 @@
 
 When a stream's queue is full, its slot is paused: the engine steps without it until the reader has taken half of the
 queue. So a slow Redis delays its own utterance and costs no memory. A segment that finds no free slot waits for one, or
-takes the slot of a segment that is far ahead of its listener (`worker.engine.parking`).
+takes the slot of a segment that is far ahead of its listener (`worker.engine.parking`). One whose voice is new waits
+until it is made, beside the steps (`worker.engine.voice_maker`).
 
-A step that fails loses every open segment. Before their readers are sent the failure, the engine is probed
-(`worker.engine.health`). If it speaks the probe sentence, the segments fail with EngineError and their jobs are
-retried. If it is sick, the thread ends and every segment fails with EngineSick: other workers take the jobs over.
+A step that fails loses every open segment. Before their readers get the failure, the engine is probed
+(`worker.engine.health`). If it speaks the probe, the segments fail with EngineError and their jobs are retried. If it
+is sick, the thread ends and every segment fails with EngineSick: other workers take the jobs over.
 """
 
 from __future__ import annotations
@@ -30,15 +31,17 @@ from worker.engine.base import (
     Segment,
     VoiceUnavailable,
 )
-from worker.engine.health import EngineHealth, in_a_line, is_beyond_repair
+from worker.engine.health import EngineHealth, close_anyhow, in_a_line, is_beyond_repair
 from worker.engine.parking import next_to_open, park
 from worker.engine.playback import Playback
-from worker.engine.segment_stream import QUEUE_FRAMES, SegmentStream, failure, put_all
+from worker.engine.segment_stream import QUEUE_FRAMES, SegmentStream, failure, put_all, to_pause
+from worker.engine.voice_maker import VoiceMaker
 from worker.voices.card import Card
 
 log = logging.getLogger(__name__)
 
-NAP_S = 0.25  # the longest sleep while a slot is open, and so the longest interval between signs of life
+NAP_S = 0.25  # the longest sleep while a segment is unfinished, and so the longest interval between signs of life
+IDLE_S = 5.0  # between two looks at the device while nothing is spoken
 
 
 class EngineThread:
@@ -56,10 +59,9 @@ class EngineThread:
         self._closing = False
         self._moved_at = monotonic()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._to_check: list[Card] = []
+        self._voices = VoiceMaker(engine, self._wake)
         self._health = EngineHealth(engine, self._step_probe)
         self._failing: list[SegmentStream] = []  # failed, and not reported to their readers yet
-        self.unavailable_voices: dict[str, str] = {}  # voice -> why this engine cannot speak it
 
     @property
     def engine(self) -> Engine:
@@ -75,7 +77,7 @@ class EngineThread:
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._death: asyncio.Future[None] = self._loop.create_future()
-        self._to_check = list(voices)
+        self._first_voices = voices
         self._thread.start()
         await self._ready
 
@@ -84,22 +86,26 @@ class EngineThread:
 
         playback: of the segment's utterance; None where nobody plays it.
         """
-        if self._closing or not self._thread.is_alive():
-            raise EngineClosed("the engine is closed")
         stream = SegmentStream(self, segment, playback)
         with self._changed:
+            if self._closing or not self._thread.is_alive():
+                raise EngineClosed("the engine is closed")
             if not self._n_unfinished:
                 self._moved_at = monotonic()  # an idle engine is not a hung one
-            self._opening.append(stream)
+            if not self._voices.put_aside(stream):
+                self._opening.append(stream)
             self._n_unfinished += 1
             self._changed.notify()
         return stream
 
-    def check(self, voices: Sequence[Card]) -> None:
-        """Update `unavailable_voices` after the cards have changed."""
-        with self._changed:
-            self._to_check = list(voices)
-            self._changed.notify()
+    def use(self, voices: Sequence[Card]) -> None:
+        """Make these voices, the ones in use from now on, beside what is being spoken."""
+        self._voices.use(voices)
+        self._wake()
+
+    def problem_with(self, voice: Card) -> str | None:
+        """Why this engine cannot speak the voice of exactly this card; None also while that is not known yet."""
+        return self._voices.problem_with(voice)
 
     def moves(self, within_s: float) -> bool:
         """Liveness: the engine is idle, or has moved within these seconds. False once it is closed or has died."""
@@ -118,6 +124,10 @@ class EngineThread:
             self._changed.notify()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, 10)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
 
     # StreamOwner.
 
@@ -153,39 +163,36 @@ class EngineThread:
             end = EngineSick(in_a_line(error))
         with self._changed:
             self._closing = True
-            unfinished = [*self._failing, *self._open.values(), *self._opening]
+            unfinished = [*self._failing, *self._open.values(), *self._opening, *self._voices.end()]
         if isinstance(end, EngineSick):
-            self._loop.call_soon_threadsafe(self._die, end)
+            self._loop.call_soon_threadsafe(_fail, self._death, end)
         self._deliver([(stream, failure(end)) for stream in unfinished])
-        try:
-            self._engine.close()
-        except Exception:  # a lost GPU refuses this too
-            log.warning("the engine could not be closed", exc_info=True)
-
-    def _die(self, error: EngineSick) -> None:
-        if not self._death.done():
-            self._death.set_exception(error)
-            self._death.exception()  # asyncio warns of an exception that was never retrieved
+        self._voices.join(is_hurried=isinstance(end, EngineSick))
+        close_anyhow(self._engine)
 
     def _serve(self) -> None:
         paused: set[int] = set()
         while self._await_work(paused):
-            self._check_voices()
+            if not self._open:
+                self._engine.check_device()
+            self._settle_voices()
             self._apply_cancels()
             self._apply_extensions()
             self._open_waiting()
-            paused = self._to_pause(paused)
+            paused = to_pause(self._open, paused)
             park(self._engine, self._open, self._waiting(), paused)
             if self._open and self._engine.wait_s(paused) <= 0:
                 self._step(paused)
 
     def _warm_up(self) -> bool:
         try:
-            self._engine.warm_up(self._to_check)
-            self._check_voices()
+            self._engine.warm_up(self._first_voices)
+            self._voices.check_now(self._first_voices)
+            self._health.choose_probe(self._voices.speakable)
         except Exception as error:
-            self._engine.close()
-            self._loop.call_soon_threadsafe(self._ready.set_exception, error)
+            why = EngineSick(in_a_line(error)) if is_beyond_repair(error) else error
+            self._loop.call_soon_threadsafe(_fail, self._ready, why)
+            close_anyhow(self._engine)
             return False
         self._loop.call_soon_threadsafe(self._ready.set_result, None)
         return True
@@ -195,35 +202,30 @@ class EngineThread:
         with self._changed:
             self._moved_at = monotonic()
             can_open = len(self._open) < self._engine.n_slots and next_to_open(self._opening) is not None
-            if not (self._closing or can_open or self._cancelled or self._extended or self._to_check):
-                wait_s = self._engine.wait_s(self._to_pause(paused)) if self._open else math.inf
+            if not (self._closing or can_open or self._cancelled or self._extended or self._voices.has_news):
+                wait_s = self._engine.wait_s(to_pause(self._open, paused)) if self._open else math.inf
                 if wait_s > 0:
-                    self._changed.wait(min(wait_s, NAP_S) if self._open or self._opening else None)
+                    is_busy = self._open or self._opening or self._voices.is_awaited
+                    self._changed.wait(min(wait_s, NAP_S) if is_busy else IDLE_S)
                     self._moved_at = monotonic()
             return not self._closing
 
-    def _check_voices(self) -> None:
-        with self._changed:
-            voices, self._to_check = self._to_check, []
-        if not voices:
+    def _settle_voices(self) -> None:
+        if not self._voices.has_news:
             return
-        unavailable = {}
-        for voice in voices:
-            try:
-                self._engine.check(voice)
-            except VoiceUnavailable as error:
-                if is_beyond_repair(error):
-                    raise
-                unavailable[voice.name] = str(error)
-        self.unavailable_voices = unavailable
-        self._health.choose_probe([voice for voice in voices if voice.name not in unavailable])
+        ready, failed = self._voices.settle()
+        with self._changed:
+            self._opening += ready
+        self._deliver([(stream, failure(error)) for stream, error in failed])
+        self._health.choose_probe(self._voices.speakable)
 
     def _apply_cancels(self) -> None:
         with self._changed:
             cancelled, self._cancelled = self._cancelled, []
-            unopened = [stream for stream in cancelled if stream in self._opening]
-            for stream in unopened:
+            waiting = [stream for stream in cancelled if stream in self._opening]
+            for stream in waiting:
                 self._opening.remove(stream)
+        unopened = [*waiting, *(stream for stream in cancelled if self._voices.forget(stream))]
         self._deliver([(stream, Frames(-1, 0, SILENCE, finish=Finish.CANCELLED)) for stream in unopened])
         for stream in cancelled:
             if stream.slot is not None and self._open.get(stream.slot) is stream:
@@ -267,9 +269,6 @@ class EngineThread:
             if stream is not None:
                 self._opening.remove(stream)
             return stream
-
-    def _to_pause(self, paused: set[int]) -> set[int]:
-        return {slot for slot, stream in self._open.items() if stream.must_pause(slot in paused)}
 
     def _step(self, paused: set[int]) -> None:
         began = perf_counter()
@@ -340,3 +339,9 @@ class EngineThread:
                 stream.n_queued += frames.n_frames
                 self._n_unfinished -= frames.ended
         self._loop.call_soon_threadsafe(put_all, delivered)
+
+
+def _fail(future: asyncio.Future[None], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # asyncio warns of an exception that was never retrieved

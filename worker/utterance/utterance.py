@@ -164,7 +164,7 @@ class Utterance:
         return job, voice
 
     def _check_voice(self, voice: Card) -> None:
-        if (problem := self.context.engine.unavailable_voices.get(voice.name)) is not None:
+        if (problem := self.context.engine.problem_with(voice)) is not None:
             raise JobError(ErrorCode.VOICE_UNAVAILABLE, problem, "voice")
 
     def _model(self, plan: SpeechPlan) -> str:

@@ -162,6 +162,11 @@ class PreviewEngine:
             return False
         return True
 
+    def has_voice(self, voice: Card) -> bool:
+        return True
+
+    def check_device(self) -> None: ...
+
     def check(self, voice: Card) -> None:
         """Return when the synthesiser has one of the card's languages. Raises VoiceUnavailable.
 

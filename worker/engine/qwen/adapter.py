@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
 
 import torch
-from numpy.typing import NDArray
 
 from worker.engine.base import (
     FRAME_SAMPLES,
@@ -32,18 +30,14 @@ from worker.engine.qwen.arithmetic import arithmetic_of
 from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
 from worker.engine.qwen.engine import QwenEngine
-from worker.engine.qwen.prompt import Voice
 from worker.engine.qwen.runaway import Runaway
 from worker.engine.qwen.sampler import Sampling
 from worker.engine.qwen.speech import SpeechRequest
+from worker.engine.qwen.voices import CardVoices
 from worker.voices.card import Card
-from worker.voices.prompt import Reference, prompt_of
 from worker.voices.prompt_cache import PromptCache
-from worker.voices.reference import UnusableReference
 
 log = logging.getLogger(__name__)
-
-STATE = "state."  # prefix of the codec state's tensors in a cached prompt
 
 
 class QwenSpeaker:
@@ -54,9 +48,8 @@ class QwenSpeaker:
 
     def __init__(self, engine: QwenEngine, cache: PromptCache | None) -> None:
         self._engine = engine
-        self._cache = cache
         self._batch: Batch = engine.batch(Schedule(), is_live=True)
-        self._voices: dict[str, list[tuple[Card, Voice]]] = {}  # by name: the current card and the one before
+        self._voices = CardVoices(engine, cache)
         self._runaways: dict[int, Runaway] = {}
         self._is_closed = False
 
@@ -108,9 +101,16 @@ class QwenSpeaker:
             self.name, perf_counter() - began, len(speakable), self.n_slots, self.memory_bytes / GIB,
         )  # fmt: skip
 
+    def has_voice(self, voice: Card) -> bool:
+        return self._voices.has(voice)
+
     def check(self, voice: Card) -> None:
-        """Make the voice's prompt if it is not made yet. Raises VoiceUnavailable."""
-        self._voice(voice)
+        """Make the voice's prompt if it is not made yet, on a CPU with one thread. Raises VoiceUnavailable."""
+        self._voices.make(voice, n_threads=1)
+
+    def check_device(self) -> None:
+        if (device := self._engine.model.device).type == "cuda":
+            torch.cuda.current_stream(device).synchronize()
 
     def open(self, segment: Segment) -> int:
         """Start a segment; returns its slot. Raises EngineError, VoiceUnavailable."""
@@ -121,7 +121,7 @@ class QwenSpeaker:
             raise EngineError("a segment to resume has no codes")
         utterance = SpeechRequest(
             text=segment.text,
-            voice=self._voice(segment.voice),
+            voice=self._voices.get(segment.voice),
             language=segment.language,
             sampling=_sampling(segment),
             seed=segment.seed,
@@ -186,65 +186,11 @@ class QwenSpeaker:
 
     def _can_speak(self, card: Card) -> bool:
         try:
-            self._voice(card)
+            self._voices.make(card)
         except VoiceUnavailable as error:
             log.warning("the voice %s is unavailable: %s", card.name, error)
             return False
         return True
-
-    def _voice(self, card: Card) -> Voice:
-        """The voice of exactly this card. The card before a reload is kept for utterances under way."""
-        known = self._voices.get(card.name, [])
-        for its_card, voice in known:
-            if its_card == card:
-                return voice
-        voice = self._made(card)
-        self._voices[card.name] = [*known[-1:], (card, voice)]
-        return voice
-
-    def _made(self, card: Card) -> Voice:
-        model = self._engine.model
-        dtype = str(model.dtype).removeprefix("torch.")
-        try:
-            prompt = prompt_of(card, self._cache, self._engine.fingerprint, dtype, self._encode)
-        except UnusableReference as error:
-            raise VoiceUnavailable(error.problem, error.remedy) from error
-        except Exception as error:
-            log.exception("the recording of %s cannot be encoded", card.name)
-            raise VoiceUnavailable(
-                f"{card.name}: {card.reference} cannot be encoded ({type(error).__name__}: {error})",
-                "save it as 24 kHz mono 16-bit WAV",
-            ) from error
-        return self._restored(prompt.tensors, prompt.reference)
-
-    def _encode(self, reference: Reference) -> Mapping[str, NDArray[Any]]:
-        voice = self._engine.prompt(reference.audio, reference.sample_rate_hz, reference.transcript, _mode(reference))
-        tensors = {"speaker": voice.speaker} | {STATE + name: part for name, part in voice.state.items()}
-        if voice.codes is not None:
-            tensors["codes"] = voice.codes
-        return {name: _array(tensor) for name, tensor in tensors.items()}
-
-    def _restored(self, tensors: Mapping[str, NDArray[Any]], reference: Reference) -> Voice:
-        device, dtype = self._engine.model.device, self._engine.model.dtype
-
-        def tensor(name: str) -> torch.Tensor:
-            found = torch.from_numpy(tensors[name]).to(device)
-            return found.to(dtype) if found.is_floating_point() else found
-
-        codes = tensor("codes") if "codes" in tensors else None
-        state = {name.removeprefix(STATE): tensor(name) for name in tensors if name.startswith(STATE)}
-        return self._engine.voice(_mode(reference), tensor("speaker"), codes, reference.transcript, state)
-
-
-def _mode(reference: Reference) -> Literal["icl", "x_vector"]:
-    return "icl" if reference.mode == "icl" else "x_vector"
-
-
-def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    """The tensor on the host. numpy has no bfloat16, so halves become float32, which is exact."""
-    is_half = tensor.dtype in (torch.bfloat16, torch.float16)
-    array: NDArray[Any] = (tensor.float() if is_half else tensor).cpu().numpy()
-    return array
 
 
 def _sampling(segment: Segment) -> Sampling:
