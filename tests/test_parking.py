@@ -13,10 +13,10 @@ import pytest
 
 from tests.conftest import REPOSITORY, eventually
 from tests.tone import ToneEngine, code, tone
-from worker.engine.base import EngineError, EngineSick, Finish, Frames, Resume, Segment
-from worker.engine.parking import MARGIN_S, next_to_open, to_park
+from worker.engine.base import SILENCE, EngineError, EngineSick, Finish, Frames, Resume, Segment
+from worker.engine.parking import MARGIN_S, N_ENDS, PATIENCE_S, Turnover, next_to_open, to_park
 from worker.engine.playback import Playback
-from worker.engine.segment_stream import QUEUE_FRAMES, SegmentStream
+from worker.engine.segment_stream import DANGER_S, QUEUE_FRAMES, SegmentStream
 from worker.engine.thread import EngineThread
 from worker.voices.card import Card, load_card
 
@@ -97,6 +97,50 @@ def test_the_smallest_lead_is_opened_first_and_of_equals_the_first() -> None:
     full = stream_of(0.0, n_queued=QUEUE_FRAMES // 2)
     assert next_to_open([full]) is None, "its reader has enough for now"
     assert next_to_open([full, far]) is far
+
+
+def new_stream(waited_s: float) -> SegmentStream:
+    """Of an utterance without audio so far."""
+    clock = Hand()
+    stream = SegmentStream(Nobody(), Segment("", "English", None, 0, 1), Playback(clock=clock))  # type: ignore[arg-type]
+    clock.now = waited_s
+    return stream
+
+
+def test_who_runs_dry_soon_is_opened_first_then_who_has_no_audio_yet_and_of_these_the_first() -> None:
+    soon, early, late, far = stream_of(DANGER_S / 2), new_stream(5.0), new_stream(1.0), stream_of(2 * DANGER_S)
+    orphan = SegmentStream(Nobody(), early.segment, Playback(3.0, Hand()))
+    waiting = [far, late, early, soon, orphan]
+    for expected in (orphan, soon, early, late, far):
+        assert next_to_open(waiting) is expected
+        waiting.remove(expected)
+
+
+def test_one_without_audio_takes_a_slot_in_use_only_where_none_becomes_free_in_time() -> None:
+    opened = [stream_of(9.0, 0), stream_of(8.0, 1)]
+    often, seldom = PATIENCE_S / 2.5, PATIENCE_S * 1.1
+    assert to_park([new_stream(0.1)], opened, set(), free_every_s=often) == []
+    assert to_park([new_stream(0.1)], opened, set(), free_every_s=seldom) == [opened[0]]
+    assert to_park([new_stream(0.1)] * 9, opened, set(), free_every_s=often) == [], "exchanges make nothing faster"
+    assert to_park([new_stream(0.1)], opened, {1}, free_every_s=often) == [opened[1]], "a paused one does not step"
+
+
+def test_a_listener_with_a_lead_takes_a_slot_only_where_he_would_run_dry_before_one_is_free() -> None:
+    opened = [stream_of(9.0, 0)]
+    assert to_park([stream_of(2.0)], opened, set(), free_every_s=1.5) == []
+    assert to_park([stream_of(2.0)], opened, set(), free_every_s=2.5) == [opened[0]]
+
+
+def test_how_often_a_slot_becomes_free_is_known_from_the_last_ends_and_not_from_parked_ones() -> None:
+    turnover = Turnover()
+    end = Frames(0, 0, SILENCE, finish=Finish.STOP)
+    for n in range(N_ENDS):
+        assert turnover.interval_s(float(n)) == inf
+        turnover.count([replace(end, finish=None), replace(end, finish=Finish.CANCELLED)], 0.5 * n)
+        turnover.count([end], 0.5 * n)
+    last_s = 0.5 * (N_ENDS - 1)
+    assert turnover.interval_s(last_s) == pytest.approx(0.5)
+    assert turnover.interval_s(last_s + 9.0) == pytest.approx(9.0), "nothing has ended for so long"
 
 
 def test_the_largest_lead_is_parked_and_only_for_a_lead_that_is_smaller_by_the_margin() -> None:

@@ -19,9 +19,11 @@ class Playback:
         self._clock = clock
         self._dry_at = clock() + (lead_s or 0.0)  # when the last written sample has been played
         self._is_resuming = lead_s is not None
+        self.has_begun = self._is_resuming  # the listener has audio, or had some
 
     def wrote(self, seconds: float) -> None:
         """New samples are on the stream."""
+        self.has_begun = True
         self._dry_at = max(self._dry_at, self._clock()) + seconds
         self._is_resuming = False
 

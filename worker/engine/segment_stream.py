@@ -16,6 +16,7 @@ from worker.engine.health import in_a_line
 from worker.engine.playback import Playback
 
 QUEUE_FRAMES = 64
+DANGER_S = 1.0  # of lead
 
 
 class StreamOwner(Protocol):
@@ -113,6 +114,11 @@ class SegmentStream:
     def standing_s(self) -> float:
         """The lead by which slots are given; frames that the reader has not taken count."""
         return 0.0 if self.playback is None else self.playback.standing_s + self.n_queued * FRAME_S
+
+    @property
+    def is_in_danger(self) -> bool:
+        """Whether its listener has audio, and runs dry soon without a slot."""
+        return self.playback is not None and self.playback.has_begun and self.standing_s < DANGER_S
 
     def to_open(self) -> Segment:
         """The segment for the engine. A parked one resumes from what it has given out."""

@@ -32,7 +32,7 @@ from worker.engine.base import (
     VoiceUnavailable,
 )
 from worker.engine.health import EngineHealth, close_anyhow, in_a_line, is_beyond_repair
-from worker.engine.parking import next_to_open, park
+from worker.engine.parking import OPENING_S, Turnover, next_to_open, park
 from worker.engine.playback import Playback
 from worker.engine.segment_stream import QUEUE_FRAMES, SegmentStream, failure, put_all, to_pause
 from worker.engine.voice_maker import VoiceMaker
@@ -54,7 +54,8 @@ class EngineThread:
         self._opening: deque[SegmentStream] = deque()
         self._cancelled: list[SegmentStream] = []
         self._extended: list[SegmentStream] = []
-        self._open: dict[int, SegmentStream] = {}  # touched by the engine thread only
+        self._open: dict[int, SegmentStream] = {}  # touched by the engine thread only, as is the next
+        self._turnover = Turnover()
         self._n_unfinished = 0
         self._closing = False
         self._moved_at = monotonic()
@@ -180,7 +181,7 @@ class EngineThread:
             self._apply_extensions()
             self._open_waiting()
             paused = to_pause(self._open, paused)
-            park(self._engine, self._open, self._waiting(), paused)
+            park(self._engine, self._open, self._waiting(), paused, self._turnover.interval_s(monotonic()))
             if self._open and self._engine.wait_s(paused) <= 0:
                 self._step(paused)
 
@@ -246,7 +247,8 @@ class EngineThread:
                 self._report_failing(error)
 
     def _open_waiting(self) -> None:
-        while len(self._open) < self._engine.n_slots and (stream := self._take_waiting()) is not None:
+        until = monotonic() + OPENING_S
+        while monotonic() < until and len(self._open) < self._engine.n_slots and (stream := self._take_waiting()):
             try:
                 stream.slot = self._engine.open(stream.to_open())
             except Exception as error:
@@ -304,6 +306,7 @@ class EngineThread:
         """Deliver frames to their readers, but not yet the failures; returns the last failure."""
         delivered: list[tuple[SegmentStream, Frames]] = []
         error: EngineError | None = None
+        self._turnover.count(stepped, monotonic())
         for frames in stepped:
             stream = self._open.get(frames.slot)
             if stream is None:  # the probe, or the end of a segment that failed before
