@@ -160,7 +160,7 @@ async def running(
     settings: Settings, engine: Engine | None = None, tracing: Tracing | None = None
 ) -> AsyncIterator[Worker]:
     """A worker in this process, with a tone engine where none is given; drained at the end."""
-    worker = Worker(settings, engine or ToneEngine(settings.slots), tracing=tracing)
+    worker = Worker(settings, engine or ToneEngine(8 if settings.slots == "auto" else settings.slots), tracing=tracing)
     task = asyncio.create_task(worker.run())
     while not worker.is_ready():
         if task.done():

@@ -29,7 +29,7 @@ def test_nothing_has_to_be_set() -> None:
     settings = Settings.load()
     assert settings.redis_url == settings.session_url == "redis://127.0.0.1:6379/0"
     assert settings.redis_credentials() == (None, None)
-    assert (settings.engine, settings.slots, settings.lease_ms) == ("auto", 8, 2000)
+    assert (settings.engine, settings.slots, settings.lease_ms) == ("auto", "auto", 2000)
 
 
 def test_a_flag_beats_the_environment_which_beats_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_a_flag_beats_the_environment_which_beats_the_env_file(monkeypatch: pyte
 def test_a_flag_not_given_and_an_empty_variable_leave_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAKIMA_TTS_MODEL", "")
     settings = Settings.load(slots=None, model=None)
-    assert settings.slots == 8
+    assert settings.slots == "auto"
     assert settings.model is None
 
 
@@ -110,6 +110,11 @@ def test_a_wrong_redis_url_is_answered_with_a_right_one(url: str, advice: str) -
     ("field", "value"),
     [
         ("slots", 0),
+        ("slots", 1025),
+        ("slots", "-1"),
+        ("slots", "8.0"),
+        ("slots", "٨"),
+        ("slots", "9" * 5000),
         ("slots", "many"),
         ("pace", 0),
         ("pace", float("nan")),
@@ -236,7 +241,7 @@ def test_unknown_keys_are_told_with_the_nearest_known_one(tmp_path: Path) -> Non
 def test_unknown_keys_do_not_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAKIMA_TTS_NONSENSE", "1")
     Path(".env").write_text("MAKIMA_TTS_MORE_NONSENSE=1\nOTHER=2\n")
-    assert Settings.load().slots == 8
+    assert Settings.load().slots == "auto"
     assert len(unknown_keys()) == 2
 
 

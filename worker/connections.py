@@ -31,10 +31,11 @@ MOST_WATCHES = 1000  # connections, of the 10,000 clients that a Redis takes by 
 class Connections:
     """Links to the two planes; planes on one Redis share a link.
 
-    sessions: probes the session plane, which an idle worker does not use otherwise. plane: for the session writers.
+    n_slots: of the worker's engine. sessions: probes the session plane, which an idle worker does not use otherwise.
+    plane: for the session writers.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, n_slots: int) -> None:
         reconnects = metrics.reconnects.labels
         self.job_address, session_address = addresses(settings)
         is_one = session_address == self.job_address
@@ -48,7 +49,7 @@ class Connections:
         self.plane = SessionPlane(
             self.session_link, Keys(settings.prefix), self.session_retry, metrics.fenced_writes.inc, hint
         )
-        most = min(WATCHES_A_SLOT * settings.slots, MOST_WATCHES)
+        most = min(WATCHES_A_SLOT * n_slots, MOST_WATCHES)
         self.watches = WatchLinks(session_address, self.session_retry, most)
         self.sessions = PlaneProbe(self.session_link, self.session_retry, is_needed=not is_one)
 

@@ -22,7 +22,7 @@ FLAGS: dict[str, tuple[type, str]] = {
     "model": (str, "Directory or hub name of the Qwen3-TTS model."),
     "device": (str, "auto, cpu, cuda or cuda:N."),
     "dtype": (str, "auto, bfloat16, float16, float32 or float64: what Qwen3-TTS computes in."),
-    "slots": (int, "Utterances spoken at once."),
+    "slots": (str, "Utterances spoken at once: auto, or a number."),
     "preview_voices": (str, "natural, or espeak-ng for every language."),
     "pace": (float, "Hold the preview engine to this many times real time."),
     "voices_dir": (Path, "Folder with <name>/voice.toml."),

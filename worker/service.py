@@ -70,7 +70,7 @@ class Worker:
         self._sick: EngineSick | None = None
         self._grace_s, self._last_command_s = settings.grace_s, min(self._lease_s, LAST_COMMAND_S)
         self._liveness = Liveness(self._engine, self._lease_s)
-        self._links = Connections(settings, self.metrics)
+        self._links = Connections(settings, self.metrics, engine.n_slots)
         self.on_ready: Callable[[], None] = lambda: None  # called before the first job is taken
         self._wire()
 

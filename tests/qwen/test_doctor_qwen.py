@@ -19,6 +19,7 @@ from worker.engine.base import EngineError
 from worker.engine.checkpoint import devices as torch_probe
 from worker.engine.checkpoint import memory as footprint
 from worker.engine.checkpoint.files import ModelError, read
+from worker.engine.checkpoint.room import Need
 from worker.engine.choose import make_engine, qwen_problem
 from worker.engine.preview.engine import PreviewEngine
 from worker.settings import Settings
@@ -39,19 +40,24 @@ def test_a_complete_model_that_fits_is_well(tiny: Path) -> None:
     findings = found(settings_of(tiny, slots=4), H200)
     assert {finding.state for finding in findings.values()} == {State.OK}
     assert str(tiny) in findings["weights"].detail
-    assert "for 4 slots in bfloat16, 138.1 GiB free on NVIDIA H200" in findings["memory"].detail
+    assert "for 4 slots" in findings["memory"].detail
+    assert "CUDA" in findings["memory"].detail
+    assert "in bfloat16, 138.1 GiB free on NVIDIA H200" in findings["memory"].detail
+    assert "for 64 slots" in found(settings_of(tiny), H200)["memory"].detail
 
 
 @pytest.mark.parametrize(("engine", "state"), [("qwen", "fail"), ("auto", "warn")])
 def test_slots_that_do_not_fit_are_told(engine: str, state: str, tiny: Path) -> None:
     memory = found(settings_of(tiny, engine=engine, slots=1000), SMALL)["memory"]
     assert memory.state == state
-    assert "MAKIMA_TTS_SLOTS" in memory.remedy
+    assert "--dtype" in memory.remedy, "not even one fits"
+    larger = SMALL | {"free_gib": 4.0}
+    assert "slots" in found(settings_of(tiny, engine=engine, slots=1000), larger)["memory"].remedy
 
 
 def test_a_tight_fit_is_a_warning(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = read(str(tiny))
-    needed = footprint.weights_bytes(weights, "float32") + 3 * footprint.slot_bytes(weights, "float32")
+    needed = Need.of(weights, "float32", "cpu").total(2)
     monkeypatch.setattr(footprint, "free_host_bytes", lambda: int(needed / 0.9))
     for device in ("cpu", "auto"):
         memory = found(settings_of(tiny, slots=2, device=device))["memory"]

@@ -8,11 +8,13 @@ from worker.engine.base import Engine, EngineError
 from worker.engine.checkpoint import files, packages
 from worker.engine.checkpoint.devices import computes_on_cpu, device_problem
 from worker.engine.checkpoint.files import ModelError
+from worker.engine.checkpoint.room import SlotCount
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
 OR_PREVIEW = "or choose --engine preview"
+PREVIEW_SLOTS = 8
 
 
 def qwen_problem(settings: Settings) -> EngineError | None:
@@ -42,13 +44,13 @@ def make_engine(settings: Settings) -> Engine:
     return preview_engine(settings, settings.slots)
 
 
-def preview_engine(settings: Settings, n_slots: int) -> Engine:
-    """The preview engine with the voices that the settings name."""
+def preview_engine(settings: Settings, slots: SlotCount) -> Engine:
+    """The preview engine with the voices that the settings name. slots: auto is 8."""
     from worker.engine.preview.engine import PreviewEngine
     from worker.engine.preview.espeak import Espeak
 
     synthesiser = Espeak() if settings.preview_voices == "espeak-ng" else None
-    return PreviewEngine(n_slots, settings.pace, synthesiser)
+    return PreviewEngine(PREVIEW_SLOTS if slots == "auto" else slots, settings.pace, synthesiser)
 
 
 def _qwen(settings: Settings) -> Engine:

@@ -20,8 +20,12 @@ PROBE_STEPS = 200  # most steps to wait for the probe's first frame; the preview
 PROBE_FRAMES = 8
 
 _TYPES = {"AcceleratorError", "CudaError", "DeferredCudaCallError"}  # by name: this imports no torch
-_WORDS = ("cuda error", "cuda driver error", "hip error", "device-side assert", "illegal memory access")
-_OUT_OF_MEMORY = ("out of memory", "alloc_failed")  # perhaps one segment's; the context stays usable
+_WORDS = (
+    "cuda error", "cuda driver error", "triton error [cuda]", "cudnn_status_execution_failed", "hip error",
+    "device-side assert", "illegal memory access",
+)  # fmt: skip
+# Perhaps one segment's; a GPU stays usable.
+_OUT_OF_MEMORY = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory")
 
 
 class EngineHealth:
@@ -100,16 +104,25 @@ def in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
+def is_lack_of_memory(error: BaseException) -> bool:
+    """True for a lack of memory on a GPU or the host, also one that another error was raised from."""
+    return any(_is_out_of_memory(one) for one in _chain(error))
+
+
 def _probe_of(card: Card) -> Segment:
     return Segment("Ready.", card.languages[0], card, seed=0, max_frames=PROBE_FRAMES)
 
 
 def _is_cuda_error(error: BaseException) -> bool:
-    text = str(error).lower()
-    if any(words in text for words in _OUT_OF_MEMORY):
+    if _is_out_of_memory(error):
         return False
+    text = str(error).lower()
     is_type = any(kind.__name__ in _TYPES for kind in type(error).__mro__)
     return is_type or (isinstance(error, RuntimeError) and any(words in text for words in _WORDS))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -118,4 +131,4 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while at is not None and id(at) not in seen:
         seen.add(id(at))
         yield at
-        at = at.__cause__ or at.__context__
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)

@@ -32,6 +32,7 @@ from worker.settings.env import (
 from worker.settings.redis_url import AddressError, RedisUrl, without_password
 
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+MAX_SLOTS = 1024
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,2})?")
 
 
@@ -79,6 +80,13 @@ def _device(device: str) -> str:
     return device
 
 
+def _slots(value: Any) -> int | str:
+    text = str(value).strip().lower()
+    if text != "auto" and not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_SLOTS):
+        raise ValueError(f"use auto, or a number from 1 to {MAX_SLOTS}")
+    return text if text == "auto" else int(text)
+
+
 def _ahead(ahead_ms: int | None) -> int | None:
     if ahead_ms and not MIN_AHEAD_MS <= ahead_ms <= MAX_AHEAD_MS:
         raise ValueError(f"use {MIN_AHEAD_MS} to {MAX_AHEAD_MS} ms, or 0 for no limit")
@@ -116,7 +124,7 @@ class Settings(BaseSettings):
     model: str | None = None
     device: Annotated[str, BeforeValidator(_lower), AfterValidator(_device)] = "auto"
     dtype: Annotated[Dtype, BeforeValidator(_lower)] = "auto"
-    slots: int = Field(default=8, ge=1, le=1024)
+    slots: Annotated[int | Literal["auto"], BeforeValidator(_slots)] = "auto"
     preview_voices: Annotated[Literal["natural", "espeak-ng"], BeforeValidator(_lower)] = "natural"
     pace: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     voices_dir: Path = Field(default_factory=default_voices_dir)

@@ -16,11 +16,11 @@ from worker.engine.checkpoint import GIB
 from worker.engine.checkpoint import memory as footprint
 from worker.engine.checkpoint.files import ModelError, Weights, read
 from worker.engine.checkpoint.packages import INSTALL, NEEDED, fits, installed
+from worker.engine.checkpoint.room import COMFORTABLE, Need, choose_slots
 from worker.engine.processor import processor
 from worker.settings import Settings
 
 PROBE_TIMEOUT_S = 90.0  # importing torch from a cold disk is slow
-TIGHT = 0.85  # of the free memory; CUDA, its graphs and intermediate results need the rest
 
 
 def check_qwen(settings: Settings) -> Iterator[Finding]:
@@ -65,18 +65,17 @@ def _memory(settings: Settings, weights: Weights, gpus: list[dict[str, Any]]) ->
     if free_bytes is None:
         return  # the finding about the GPU says why
     dtype = footprint.dtype_for(settings.dtype, kind)
-    # One row more than slots: a step writes the results of empty rows there.
-    for_weights = footprint.weights_bytes(weights, dtype)
-    for_slots = (settings.slots + 1) * footprint.slot_bytes(weights, dtype)
-    detail = (
-        f"about {for_weights / GIB:.2f} GiB of weights and {for_slots / GIB:.2f} GiB for {settings.slots} slots "
-        f"in {dtype}, {free_bytes / GIB:.1f} GiB free on {where}"
-    )
+    need = Need.of(weights, dtype, kind)
+    try:
+        n_slots = choose_slots(settings.slots, need, free_bytes, where)
+    except ModelError as error:
+        yield _matters(settings)("memory", error.problem, error.remedy)
+        return
+    chosen = " (auto)" if settings.slots == "auto" else ""
+    detail = f"about {need.described(n_slots)}{chosen} in {dtype}, {free_bytes / GIB:.1f} GiB free on {where}"
+    is_tight = need.total(n_slots) > COMFORTABLE * free_bytes
     advice = "end what else uses it, or take fewer slots with MAKIMA_TTS_SLOTS"
-    if for_weights + for_slots > free_bytes:
-        yield _matters(settings)("memory", detail, advice)
-    else:
-        yield unless(for_weights + for_slots < TIGHT * free_bytes, warn("memory", detail, advice))
+    yield warn("memory", detail, advice) if is_tight else ok("memory", detail)
 
 
 def _room(device: str, gpus: list[dict[str, Any]]) -> tuple[str, str, float | None]:

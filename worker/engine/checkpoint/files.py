@@ -51,6 +51,11 @@ class Weights:
         """The number of parameters of the model and its codec."""
         return sum(file.n_numbers for file in self.files)
 
+    @property
+    def n_codec_numbers(self) -> int:
+        """The codec's share of `n_numbers`."""
+        return sum(file.n_numbers for file in self.files if file.name.startswith(f"{CODEC_FOLDER}/"))
+
     def tensors(self, of_the_codec: bool) -> set[str]:
         """Names of the tensors in the model's own files, or in those of speech_tokenizer/."""
         files = (file for file in self.files if file.name.startswith(f"{CODEC_FOLDER}/") == of_the_codec)

@@ -23,23 +23,26 @@ def dtype_for(dtype: str, device: str) -> str:
     return "bfloat16" if device.startswith("cuda") else "float32"
 
 
-def weights_bytes(weights: Weights, dtype: str) -> int:
-    return weights.n_numbers * ELEMENT_BYTES[dtype]
+def weights_bytes(weights: Weights, dtype: str, codec_dtype: str | None = None) -> int:
+    """All parameters. codec_dtype: the codec's number format; None for the same."""
+    n_codec = weights.n_codec_numbers
+    return (weights.n_numbers - n_codec) * ELEMENT_BYTES[dtype] + n_codec * ELEMENT_BYTES[codec_dtype or dtype]
 
 
-def slot_bytes(weights: Weights, dtype: str) -> int:
-    """KV cache and codec state of one slot. Raises ModelError."""
+def slot_bytes(weights: Weights, dtype: str, n_positions: int = N_POSITIONS, codec_dtype: str | None = None) -> int:
+    """KV cache and codec state of one slot. codec_dtype: as in `weights_bytes`. Raises ModelError."""
     try:
-        numbers = cache_numbers(weights.config["talker_config"]) + codec_numbers(weights.codec_config["decoder_config"])
+        caches = cache_numbers(weights.config["talker_config"], n_positions)
+        codec = codec_numbers(weights.codec_config["decoder_config"])
     except (KeyError, TypeError) as error:
         raise ModelError(f"{weights.folder}: its config.json lacks {error}", "fetch the model again") from None
-    return numbers * ELEMENT_BYTES[dtype]
+    return caches * ELEMENT_BYTES[dtype] + codec * ELEMENT_BYTES[codec_dtype or dtype]
 
 
-def cache_numbers(talker: Mapping[str, Any]) -> int:
-    """Keys and values of every layer for N_POSITIONS."""
+def cache_numbers(talker: Mapping[str, Any], n_positions: int = N_POSITIONS) -> int:
+    """Keys and values of every layer."""
     heads = int(talker["num_key_value_heads"]) * int(talker["head_dim"])
-    return int(talker["num_hidden_layers"]) * 2 * heads * N_POSITIONS
+    return int(talker["num_hidden_layers"]) * 2 * heads * n_positions
 
 
 def codec_numbers(decoder: Mapping[str, Any]) -> int:

@@ -26,6 +26,7 @@ from worker.engine.base import (
     VoiceUnavailable,
 )
 from worker.engine.checkpoint import GIB
+from worker.engine.checkpoint.room import SlotCount
 from worker.engine.qwen.arithmetic import arithmetic_of
 from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
@@ -54,8 +55,8 @@ class QwenSpeaker:
         self._is_closed = False
 
     @classmethod
-    def load(cls, model: str, device: str, dtype: str, slots: int, cache_dir: Path | None) -> QwenSpeaker:
-        """Load the model. cache_dir: None keeps no prompts. Raises ModelError."""
+    def load(cls, model: str, device: str, dtype: str, slots: SlotCount, cache_dir: Path | None) -> QwenSpeaker:
+        """Load the model. slots: as in `QwenEngine.load`. cache_dir: None keeps no prompts. Raises ModelError."""
         engine = QwenEngine.load(model, device=device, dtype=dtype, slots=slots, warm=False)
         if engine.model.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             # The event loop needs a core of its own: torch's threads spin while one of them waits for it.

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.engine.base import N_CODEBOOKS, NO_CODES, EngineError, Frames
+from worker.engine.checkpoint.room import SlotCount
 from worker.engine.qwen.active_segment import ActiveSegment, Codes
 from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
-from worker.engine.qwen.loader import Model, load
+from worker.engine.qwen.loader import Model, lack_of_memory, load
 from worker.engine.qwen.prompt import Prefill, Prompter, Voice, language_name
 from worker.engine.qwen.read_along import ReadAlong
 from worker.engine.qwen.runner import ModelRunner
@@ -49,6 +50,7 @@ class QwenEngine:
             self._runner = ModelRunner(model, slots, max_positions)
         self._batch: Batch | None = None
         self._is_warm = False
+        self._n_outside_bytes = 0
         self._speaking: dict[int, int] = {}  # index of a request -> its slot
 
     @classmethod
@@ -58,7 +60,7 @@ class QwenEngine:
         *,
         device: str = "auto",
         dtype: str = "auto",
-        slots: int = 8,
+        slots: SlotCount = "auto",
         attention: str = "auto",
         max_positions: int = 2048,
         warm: bool = True,
@@ -66,10 +68,13 @@ class QwenEngine:
         """Load a Qwen3-TTS Base model from a directory or the local hub cache. Raises ModelError.
 
         device: auto, cpu, cuda or cuda:N. dtype: auto (bfloat16 on a GPU, float32 on a CPU), bfloat16, float16, float32
-        or float64. slots: the most requests spoken at once. attention: auto, sdpa or flash. max_positions: the most of
+        or float64. slots: the most requests spoken at once; auto is 64 on a GPU and 8 on a CPU, or the most that memory
+        allows. attention: auto, sdpa or flash. max_positions: the most of
         one request's prompt and frames together; memory grows with it. warm: call `warm_up`.
         """
-        engine = cls(load(name, device=device, dtype=dtype, attention=attention), slots, max_positions)
+        model = load(name, device=device, dtype=dtype, attention=attention, slots=slots, n_positions=max_positions)
+        with lack_of_memory(f"{model.n_slots} slots"):
+            engine = cls(model, model.n_slots, max_positions)
         if warm:
             engine.warm_up()
         return engine
@@ -80,10 +85,20 @@ class QwenEngine:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory in use: on a GPU what torch has reserved there, on a CPU the process's peak resident size."""
+        """Memory in use: on a GPU torch's and, once warm, what it had taken beside it, such as CUDA graphs.
+
+        On a CPU the process's peak resident size.
+        """
         if self.model.device.type == "cuda":
-            return torch.cuda.memory_reserved(self.model.device)
+            return torch.cuda.memory_reserved(self.model.device) + self._n_outside_bytes
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+    def _outside_bytes(self) -> int:
+        """What this process has taken of the GPU since the load, and torch's allocator does not count."""
+        if self.model.free_bytes is None:
+            return 0
+        free, _ = torch.cuda.mem_get_info(self.model.device)
+        return max(0, self.model.free_bytes - free - torch.cuda.memory_reserved(self.model.device))
 
     def warm_up(self) -> None:
         """Run every usual shape once; on a GPU capture its CUDA graph. Later calls do nothing.
@@ -94,8 +109,10 @@ class QwenEngine:
         if self._batch is not None:
             raise EngineError("a stream of this engine is open", "warm the engine up before, or close the stream")
         if not self._is_warm:
-            self._runner.warm_up()
+            with lack_of_memory(f"{self.n_slots} slots and their CUDA graphs"):
+                self._runner.warm_up()
             self._is_warm = True
+            self._n_outside_bytes = self._outside_bytes()
 
     @property
     def fingerprint(self) -> str:

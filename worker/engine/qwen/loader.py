@@ -24,10 +24,12 @@ from torch import Tensor, nn
 
 from worker.engine import exactness
 from worker.engine.caches import provide_caches
-from worker.engine.checkpoint import GIB, packages
 from worker.engine.checkpoint import memory as footprint
+from worker.engine.checkpoint import packages
 from worker.engine.checkpoint.devices import device_problem
 from worker.engine.checkpoint.files import CODEC_FOLDER, ModelError, Weights, first_line, read
+from worker.engine.checkpoint.room import Need, SlotCount, choose_slots
+from worker.engine.health import is_lack_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class Model:
     config: Qwen3TTSConfig. generation: generation_config.json. talker: Qwen3TTSTalkerForConditionalGeneration.
     codec: Qwen3TTSTokenizerV2Model with .encoder and .decoder. upstream: the Qwen3TTSModel around them.
     attention: the kernel for our own engine; upstream's modules run on SDPA. fingerprint: SHA-256 of all weights.
+    n_slots: as many as were wanted, or as memory allows. free_bytes: what a GPU had free before it got the weights.
     """
 
     name: str
@@ -57,6 +60,8 @@ class Model:
     codec: nn.Module
     upstream: Any
     fingerprint: str
+    n_slots: int = 1
+    free_bytes: int | None = None
 
     def encode_reference(
         self, audio: NDArray[np.float32], sample_rate_hz: int, transcript: str | None, mode: str
@@ -73,11 +78,20 @@ class Model:
         return None if codes is None else codes.to(torch.int64).clone(), embedding.clone()
 
 
-def load(name: str, *, device: str = "auto", dtype: str = "auto", attention: str = "auto") -> Model:
-    """Load a model from a directory or the local hub cache.
+def load(
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    attention: str = "auto",
+    slots: SlotCount = 1,
+    n_positions: int = footprint.N_POSITIONS,
+) -> Model:
+    """Load a model from a directory or the local hub cache, if it and its slots fit the device's memory.
 
     device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on CPU), bfloat16, float16, float32,
-    float64. attention: auto, flash, sdpa. Raises ModelError.
+    float64. attention: auto, flash, sdpa. slots: auto (64 on a GPU, 8 on a CPU, or the most that fit) or a number.
+    n_positions: of a slot's KV cache. Raises ModelError.
     """
     if (problem := packages.package_problem()) is not None:
         raise problem
@@ -85,7 +99,9 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto", attention: str
     place = _device(device)
     element = _dtype(dtype, place)
     kernel = _attention(attention, place, element)
-    _refuse_too_little_memory(weights, place, element)
+    free_bytes = torch.cuda.mem_get_info(place)[0] if place.type == "cuda" else footprint.free_host_bytes()
+    need = Need.of(weights, str(element).removeprefix("torch."), place.type, n_positions)
+    n_slots = choose_slots(slots, need, free_bytes, str(place))
     with ThreadPoolExecutor(1, "fingerprint") as pool:
         fingerprint = pool.submit(weights.fingerprint)
         upstream = _upstream(weights, place, element)
@@ -105,6 +121,8 @@ def load(name: str, *, device: str = "auto", dtype: str = "auto", attention: str
             codec=codec,
             upstream=upstream,
             fingerprint=fingerprint.result(),
+            n_slots=n_slots,
+            free_bytes=free_bytes if place.type == "cuda" else None,
         )
 
 
@@ -143,21 +161,18 @@ def _attention(attention: str, device: torch.device, dtype: torch.dtype) -> Atte
     return "sdpa" if attention == "sdpa" or problem else "flash"
 
 
-def _refuse_too_little_memory(weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
-    needed = weights.n_numbers * dtype.itemsize
-    if device.type == "cuda":
-        free: int | None = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = footprint.free_host_bytes()
-    if free is not None and needed > free:
-        raise _too_little_memory(weights, f"{device} has {free / GIB:.1f} GiB free")
-
-
-def _too_little_memory(weights: Weights, what: str) -> ModelError:
-    return ModelError(
-        f"too little memory for {weights.name} ({weights.n_numbers / 1e6:.0f} million parameters): {what}",
-        "end other processes that use it, choose another device, or a smaller --dtype",
-    )
+@contextmanager
+def lack_of_memory(of_what: str) -> Iterator[None]:
+    """Turns a lack of memory inside into a ModelError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        if not is_lack_of_memory(error):
+            raise
+        raise ModelError(
+            f"too little memory for {of_what}: {first_line(error)}",
+            "take fewer --slots, end other processes that use it, choose another device, or a smaller --dtype",
+        ) from None  # a failed capture is a CUDA error too, and this is no broken GPU
 
 
 def _upstream(weights: Weights, device: torch.device, dtype: torch.dtype) -> Any:
@@ -167,9 +182,10 @@ def _upstream(weights: Weights, device: torch.device, dtype: torch.dtype) -> Any
         options["device_map"] = str(device)  # without a copy in the host's memory
     upstream_class = _import_upstream()
     try:
-        upstream = upstream_class.from_pretrained(str(weights.folder), **options)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _too_little_memory(weights, first_line(error)) from error
+        with lack_of_memory(f"the {weights.n_numbers / 1e6:.0f} million parameters of {weights.name}"):
+            upstream = upstream_class.from_pretrained(str(weights.folder), **options)
+    except ModelError:
+        raise
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ModelError(
             f"{weights.folder} cannot be loaded ({first_line(error)})",
