@@ -27,11 +27,16 @@ def device() -> Iterator[torch.device]:
 
 
 def _mend(patch: pytest.MonkeyPatch) -> None:
-    """Triton 3.6's interpreter truncates to bfloat16, and multiplies bfloat16 matrices as the integers of its bits."""
+    """Mend Triton 3.6's interpreter: a loop up to a loaded number fails with numpy 2.4; it truncates to bfloat16, and
+    multiplies bfloat16 matrices as the integers of their bits."""
     import triton.language as tl
     from triton.runtime import interpreter
 
-    convert, builder = interpreter._convert_float, interpreter.InterpreterBuilder
+    convert, patch_tensor = interpreter._convert_float, interpreter._patch_lang_tensor
+
+    def patched(tensor: Any, scope: Any) -> None:
+        patch_tensor(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
 
     def converted(data: Any, source: Any, target: Any, mode: Any) -> Any:
         if (source, target) != (tl.float32, tl.bfloat16):
@@ -48,4 +53,5 @@ def _mend(patch: pytest.MonkeyPatch) -> None:
         return interpreter.TensorHandle(product, d.dtype.scalar)
 
     patch.setattr(interpreter, "_convert_float", converted)
-    patch.setattr(builder, "create_dot", dot)
+    patch.setattr(interpreter, "_patch_lang_tensor", patched)
+    patch.setattr(interpreter.InterpreterBuilder, "create_dot", dot)

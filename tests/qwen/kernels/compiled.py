@@ -1,0 +1,88 @@
+"""Compiles kernels for an H100 (sm_90) as their operations launch them, where there is no GPU.
+
+Run as a program with the names of dtypes, without Triton's interpreter. Prints a JSON list of (kernel, resources).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+TYPES = {
+    torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", torch.float64: "fp64",
+    torch.int64: "i64", torch.int32: "i32", torch.bool: "i1",
+}  # fmt: skip
+OPTIONS = ("num_warps", "num_stages")
+CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+found: list[tuple[str, dict[str, int]]] = []
+
+
+def compiled(kernel: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
+    """In place of a launch: compile what it would launch. Pointers are multiples of 16, as torch's allocator's are."""
+    signature: dict[str, str] = {}
+    constants: dict[tuple[int, ...], Any] = {}
+    attributes: dict[tuple[int, ...], Any] = {}
+    given = dict(zip(kernel.arg_names, args, strict=False)) | options
+    for n, parameter in enumerate(kernel.params):
+        value, name = given.pop(parameter.name), parameter.name
+        if isinstance(value, Tensor):
+            signature[name] = "*" + TYPES[value.dtype]
+        elif parameter.is_constexpr or value is None or (value == 1 and isinstance(value, int)):
+            signature[name] = "constexpr"
+            constants[(n,)] = value
+            continue
+        else:
+            signature[name] = "i32" if isinstance(value, int) else "fp32"
+        if isinstance(value, Tensor) or (isinstance(value, int) and value % 16 == 0):
+            attributes[(n,)] = [["tt.divisibility", 16]]
+    assert set(given) <= set(OPTIONS), given
+    source = ASTSource(kernel, signature, constants, attributes)
+    result = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=given)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(result.asm["cubin"])
+        file.flush()
+        command = [str(CUOBJDUMP), "--dump-resource-usage", file.name]
+        listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    usage = {name: int(n) for name, n in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", listing)}
+    found.append((kernel.__name__, usage | {"shared": result.metadata.shared}))
+
+
+def launch(dtype: torch.dtype) -> None:
+    """Every kernel of a layer in the shapes of the 0.6B model."""
+    from worker.engine.qwen.kernels import attention, layers
+
+    n, n_heads, n_kv_heads, width, n_positions = 3, 16, 8, 128, 2048
+    kind = torch.promote_types(dtype, torch.float32)
+    x, weight = torch.zeros(n, 1024, dtype=dtype), torch.zeros(1024, dtype=dtype)
+    layers.rms(x, weight, 1e-6)
+    layers.add_rms(x, x, weight, 1e-6)
+    layers.silu_mul(torch.zeros(n, 6144, dtype=dtype))
+    rows, n_done = torch.zeros(n, dtype=torch.int64), torch.zeros(99, dtype=torch.int32)
+    qkv = torch.zeros(n, (n_heads + 2 * n_kv_heads) * width, dtype=dtype)
+    norms = torch.zeros(n_heads + n_kv_heads, width, dtype=kind)
+    cis = torch.zeros(n_positions, width // 2, 2, dtype=kind)
+    cache = torch.zeros(1, n_kv_heads, n_positions, width, dtype=dtype)
+    layers.qk(qkv, norms, cis, rows, rows, cache, cache, 1e-6)
+    attention.attend(qkv[:1], cache, cache, rows, rows, n_done)
+    attention.attend(qkv.expand(22, -1, -1).flatten(0, 1), cache, cache, rows, rows, n_done)
+    attention.attend(qkv, cache[:, :, :16], cache[:, :, :16], rows, rows, n_done)
+    attention.attend_packed(qkv, rows, n_kv_heads, width)
+
+
+if __name__ == "__main__":
+    JITFunction.run = compiled
+    for name in sys.argv[1:]:
+        launch(getattr(torch, name))
+    print(json.dumps(found))
