@@ -88,10 +88,12 @@ def processes_of(pid: int | None = None) -> list[int]:
     return children_of(pid, "espeak_process.py") + [child for child in forked if name_of(child) == "speaking"]
 
 
-def the_process() -> int:
-    """The one process that speaks a text; those of texts that were closed may take a moment to end."""
-    assert until(lambda: len(processes_of()) == 1)
-    return processes_of()[0]
+def the_process(before: list[int]) -> int:
+    """The process that speaks the text which was begun after `before`, the processes of other texts: they may remain
+    for a while."""
+    assert until(lambda: len(set(processes_of()) - set(before)) == 1)
+    [process] = set(processes_of()) - set(before)
+    return process
 
 
 def voices_of(pid: int | None = None) -> list[int]:

@@ -25,6 +25,12 @@ def is_running(pid: int) -> bool:
     return True
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether SIGSTOP has stopped every thread of the process; the signal takes effect some time after `kill`."""
+    shown = subprocess.run(["ps", "-L", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=True)
+    return set(shown.stdout.split()) == {"T"}
+
+
 def resident_kb(pid: int) -> int:
     shown = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True)
     return int(shown.stdout)

@@ -51,10 +51,11 @@ def digests(voices: Natural) -> list[str]:
 
 def begun(voices: Natural, one: Segment | None = None) -> tuple[SampleStream, int]:
     """A text whose first samples have come, and its process."""
+    before = processes_of()
     stream = voices.begin(one or segment(LONG))
     while not stream.read():
         wait_for_samples([stream], 1.0)
-    return stream, the_process()
+    return stream, the_process(before)
 
 
 def test_a_text_sounds_the_same_in_another_process_which_writes_no_file(natural: SharedNatural, tmp_path: Path) -> None:
@@ -248,8 +249,9 @@ def test_a_voice_may_not_use_the_network() -> None:
 
 
 def test_no_process_is_left(natural: SharedNatural) -> None:
+    others = set(processes_of())
     samples_of(natural.begin(ENGLISH))
-    assert until(lambda: processes_of() == [])
+    assert until(lambda: set(processes_of()) <= others)
 
 
 @needs_japanese

@@ -27,16 +27,17 @@ def given(width: int) -> tuple[Tensor, NDArray[np.uint16]]:
 def logits(engine: QwenEngine) -> list[NDArray[np.float64]]:
     """The talker's [frames, 3072], and each of the predictor's fifteen [frames, 2048]."""
     runner = engine._runner
-    talker, predictor, arena = runner._talker, runner._predictor, runner.arena
+    talker, predictor = runner._talker, runner._predictor
     prompt, codes = given(talker.embedding.shape[1])
     embeds = prompt.to(runner.device, talker.embedding.dtype)
     found: list[list[Tensor]] = [[] for _ in range(16)]
+    row = torch.zeros(1, dtype=torch.int64, device=runner.device)
     with attention(runner.device):
-        talker.prefill(embeds[:-1], arena.rows[:1])
+        talker.prefill(embeds[:-1], row)
         x = embeds[-1:]
         for n, frame in enumerate(codes):
             position = torch.full((1,), N_PROMPT - 1 + n, device=runner.device)
-            hidden = talker.step(x, arena.rows[:1], position, 256)
+            hidden = talker.step(x, row, position)
             found[0].append(talker.logits(hidden))
 
             def forced(scores: Tensor, codebook: int, frame: NDArray[np.uint16] = frame) -> Tensor:

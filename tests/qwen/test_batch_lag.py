@@ -127,7 +127,7 @@ def test_held_slots_lose_no_frame_and_neither_do_their_neighbours(pair: Pair, se
         assert heard[slot][-1].finish is pair.speeches[n].finish
 
 
-def test_a_row_that_only_fills_up_a_step_stays_as_it_is(pair: Pair) -> None:
+def test_a_row_that_does_not_step_stays_as_it_is(pair: Pair) -> None:
     batch, arena = pair.batch(), pair.behind._runner.arena
     longest = np.argsort([len(speech.codes) for speech in pair.speeches])[-4:]
     slots = [batch.open(pair.behind.prepare(pair.utterances[n])) for n in longest]
@@ -135,15 +135,12 @@ def test_a_row_that_only_fills_up_a_step_stays_as_it_is(pair: Pair) -> None:
         batch.step()
     paused = slots[1]
     batch.step({paused})
-    [row] = [n for n, opened in enumerate(batch._rows) if opened.slot == paused]
-    assert row == 3, "behind those that step"
-    kept = [arena.inputs, arena.text, arena.positions, arena.frames, arena.seeds, arena.penalty, arena.seen[:, :2151]]
-    before = [tensor[row].clone() for tensor in kept]
+    kept = [arena.inputs, arena.text, arena.positions, arena.frames, arena.seeds, arena.penalty, arena.seen]
+    before = [tensor[paused].clone() for tensor in kept]
     for _ in range(2):
         batch.step({paused})
     for tensor, was in zip(kept, before, strict=True):
-        assert torch.equal(tensor[row], was)
-    assert not arena.seen[row, pair.behind._runner.eos], "the end would be penalised when its turn comes"
+        assert torch.equal(tensor[paused], was)
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 4])
@@ -207,5 +204,4 @@ def test_whatever_is_usual_is_captured_at_start(pair: Pair, margins: bool) -> No
                 resolved = (sampling if row == 0 else SAMPLINGS[(n + row) % 4]).resolved({})
                 runner.arena.talker_draws.set(row, *resolved.talker())
                 runner.arena.predictor_draws.set(row, *resolved.predictor())
-            for n_attended in (1, 255, 256, 257, 300):
-                assert runner._plan(n_rows, n_attended, margins) in captured
+            assert runner._plan(range(n_rows), margins) in captured

@@ -47,7 +47,9 @@ def on_gpu(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
 def begin(made: ModelRunner, row: int, n_prompt: int) -> None:
     prefill = Prefill(on_gpu(n_prompt + 1, WIDTH), on_gpu(0, WIDTH), on_gpu(WIDTH))
     resumed = np.zeros((3, 16), dtype=np.uint16)
-    made.begin(row, ActiveSegment(prefill, {}, Sampling().resolved({}), seed=1, max_frames=9, resumed=resumed))
+    segment = ActiveSegment(prefill, {}, Sampling().resolved({}), seed=1, max_frames=9, resumed=resumed)
+    segment.slot = row
+    made.begin(segment)
 
 
 def speak(made: ModelRunner, voice: dict[str, Tensor]) -> None:
@@ -58,12 +60,12 @@ def speak(made: ModelRunner, voice: dict[str, Tensor]) -> None:
         begin(made, slot, 20 + 12 * slot)
     for n in (1, 2, 3, 1):
         for margins in (False, n == 3):
-            made.frame(min(n, N_SLOTS), 40, margins)
+            rows = list(reversed(range(N_SLOTS)))[:n]
+            made.frame(rows, [40] * len(rows), margins)
             flying.append(HostCopy(made.arena.codes[:n]))
         codes = np.zeros((min(n, N_SLOTS), n, 16), dtype=np.uint16)
         flying.append(made.decode(range(min(n, N_SLOTS)), codes))
         flying.pop(0).wait()
-    made.arena.move(0, N_SLOTS, 30)
     for fetch in flying:
         fetch.wait()
 

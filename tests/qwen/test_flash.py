@@ -1,7 +1,8 @@
 """flash-attn is called as its documentation requires. The kernel itself needs a GPU: see tests/gpu.
 
-In its place stands what it is documented to compute, flash_attn 2.8: q [B, 1, heads, d], caches [B, positions,
-kv heads, d] with any strides but the last, cache_seqlens int32 [B], each query over its cache's first so many.
+In its place stands what it is documented to compute, flash_attn 2.8: q [B, 1, heads, d], caches [rows, positions,
+kv heads, d] with any strides but the last, cache_batch_idx and cache_seqlens int32 [B]: each query attends to the first
+so many positions of its row.
 """
 
 from __future__ import annotations
@@ -23,11 +24,16 @@ from worker.engine.qwen.talker import Talker
 N_ROWS, N_POSITIONS = 4, 96
 
 
-def flash_attn_with_kvcache(q: Tensor, k_cache: Tensor, v_cache: Tensor, *, cache_seqlens: Tensor) -> Tensor:
+def flash_attn_with_kvcache(
+    q: Tensor, k_cache: Tensor, v_cache: Tensor, *, cache_seqlens: Tensor, cache_batch_idx: Tensor
+) -> Tensor:
     assert q.shape[1] == 1
     assert cache_seqlens.dtype == torch.int32
     assert cache_seqlens.is_contiguous()
-    assert len(cache_seqlens) == len(q) == len(k_cache) == len(v_cache)
+    assert cache_batch_idx.dtype == torch.int32
+    assert len(cache_seqlens) == len(cache_batch_idx) == len(q)
+    assert len(k_cache) == len(v_cache)
+    k_cache, v_cache = k_cache[cache_batch_idx.long()], v_cache[cache_batch_idx.long()]
     assert k_cache.shape[1] == N_POSITIONS
     assert {x.stride(-1) for x in (q, k_cache, v_cache)} == {1}
     unheard = torch.arange(N_POSITIONS, device=q.device) >= cache_seqlens[:, None]
@@ -56,10 +62,10 @@ def test_rows_at_different_positions_hear_what_sdpa_lets_them_hear(tiny: Path) -
         steps = torch.randn(5, 3, 64, generator=generator, dtype=torch.float64)
         heard = []
         for talker in talkers:
-            for row, prompt in enumerate(prompts):
+            for row, prompt in zip((2, 0, 3), prompts, strict=True):
                 talker.prefill(prompt, torch.tensor([row]))
-            rows = torch.arange(3)
-            heard.append([talker.step(x, rows, positions + n, N_POSITIONS) for n, x in enumerate(steps)])
+            rows = torch.tensor([2, 0, 3])
+            heard.append([talker.step(x, rows, positions + n) for n, x in enumerate(steps)])
     for ours, theirs in zip(*heard, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
@@ -70,6 +76,6 @@ def test_what_is_done_for_it_can_be_captured() -> None:
         talker = Talker(model.talker, N_ROWS + 1, N_POSITIONS, model.attention)
         rows = torch.arange(2, device=DEVICE)
         with CaptureRules() as rules:
-            hidden = talker.step(talker.embedding[:2], rows, rows + 7, N_POSITIONS)
+            hidden = talker.step(talker.embedding[:2], rows, rows + 7)
     assert hidden.shape == (2, 64)
     assert rules.kernels["scaled_dot_product_attention"] == 0

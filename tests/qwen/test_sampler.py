@@ -22,6 +22,7 @@ from transformers.generation.logits_process import (
 
 from worker.engine.qwen.sampler import (
     Parameters,
+    Rows,
     SamplingShape,
     _log_exponential,
     draw,
@@ -52,9 +53,13 @@ def parameters(knobs: list[Knobs], vocabulary: int = VOCABULARY) -> Parameters:
     return made
 
 
+def first_rows(made: Parameters, n: int) -> Rows:
+    return made.rows(torch.arange(n))
+
+
 def drawn(logits: Tensor, knobs: list[Knobs], key: Tensor, shape: SamplingShape | None = None) -> list[int]:
     made, n = parameters(knobs, logits.shape[1]), len(knobs)
-    return draw(logits, made.rows(n), key, shape or made.shape(n))[0].tolist()
+    return draw(logits, first_rows(made, n), key, shape or made.shape(range(n)))[0].tolist()
 
 
 def suppression_mask() -> Tensor:
@@ -117,8 +122,8 @@ def test_frequencies_match_upstreams_processors(make: Any, knobs: Knobs, penalty
     probabilities = upstream(logits, spoken, penalty, knobs).softmax(1)[0]
     key = keys(torch.tensor([11]).expand(n), torch.arange(n), 1)[:, 0]
     made = parameters([knobs])
-    one, rows = ours(logits, spoken, penalty), made.rows(1)
-    tokens, _ = draw(one.expand(n, -1), rows, key, made.shape(1))
+    one, rows = ours(logits, spoken, penalty), first_rows(made, 1)
+    tokens, _ = draw(one.expand(n, -1), rows, key, made.shape(range(1)))
     counts = tokens.bincount(minlength=VOCABULARY)
     assert counts[probabilities == 0].sum() == 0
     assert chi_square_p(counts, probabilities) > 1e-4
@@ -159,7 +164,8 @@ def test_of_equal_logits_top_p_keeps_as_many_as_upstream_and_always_the_same(top
     made = parameters([(1.0, top_k, top_p)])
     every = ours(logits, torch.zeros(1, 0, dtype=torch.int64), 1.0).expand(3000, -1)
     tokens, again = (
-        draw(every, made.rows(1), key, shape)[0] for shape in (made.shape(1), SamplingShape(VOCABULARY, top_p=True))
+        draw(every, first_rows(made, 1), key, shape)[0]
+        for shape in (made.shape(range(1)), SamplingShape(VOCABULARY, top_p=True))
     )
     assert sorted(logits[0, token].item() for token in set(tokens.tolist())) == sorted(logits[kept].tolist())
     assert tokens.equal(again)
@@ -240,7 +246,9 @@ def test_pairs_of_draws_fall_evenly() -> None:
     every = keys(torch.full((n,), 123), torch.arange(n), 2)
     flat = torch.zeros(n, 8)
     made = parameters([(1.0, 0, 1.0)], 8)
-    first, second = (draw(flat, made.rows(1), every[:, codebook], made.shape(1))[0] for codebook in range(2))
+    first, second = (
+        draw(flat, first_rows(made, 1), every[:, codebook], made.shape(range(1)))[0] for codebook in range(2)
+    )
     even = torch.full((64,), 1 / 64)
     assert chi_square_p((first * 8 + second).bincount(minlength=64), even) > 1e-4
     assert chi_square_p((first[1:] * 8 + first[:-1]).bincount(minlength=64), even) > 1e-4
@@ -262,7 +270,7 @@ def test_a_margin_is_the_final_gap_in_deviations_of_the_rows_finite_logits(wide:
     logits = normal(n, VOCABULARY)
     key = keys(torch.arange(n), torch.arange(n), 1)
     suppressed = suppress(logits, torch.zeros(n, dtype=torch.int64), suppression_mask(), EOS)
-    tokens, margins = draw(suppressed, made.rows(n), key[:, 0], made.shape(n), margins=True)
+    tokens, margins = draw(suppressed, first_rows(made, n), key[:, 0], made.shape(range(n)), margins=True)
     assert margins is not None
     for row, knob in enumerate(knobs):
         final = upstream(logits[row : row + 1], nothing, 1.0, knob)[0]
@@ -279,32 +287,34 @@ def test_a_margin_is_the_final_gap_in_deviations_of_the_rows_finite_logits(wide:
 def test_margins_of_greedy_rows_need_no_temperature() -> None:
     logits, made = normal(4, VOCABULARY), parameters([(0, 50, 1.0)] * 4)
     logits[3] = 0.25
-    assert made.shape(4) == SamplingShape(1)
-    _, margins = draw(logits, made.rows(4), torch.zeros(4, dtype=torch.int64), made.shape(4), margins=True)
+    assert made.shape(range(4)) == SamplingShape(1)
+    _, margins = draw(
+        logits, first_rows(made, 4), torch.zeros(4, dtype=torch.int64), made.shape(range(4)), margins=True
+    )
     best = logits.topk(2).values
     assert margins is not None
     torch.testing.assert_close(margins[:3], ((best[:, 0] - best[:, 1]) / logits.std(1, unbiased=False))[:3])
     assert margins[3] == 0
 
 
-def test_the_cut_follows_slots_that_are_set_and_moved() -> None:
+def test_the_shape_follows_the_rows_that_are_set_and_named() -> None:
     made = parameters([(0.9, 50, 1.0), (0, 50, 0.5), (0.9, 57, 1.0), (0.9, 0, 1.0)])
-    assert [made.shape(n) for n in (1, 2, 3)] == [
+    assert [made.shape(range(n)) for n in (1, 2, 3)] == [
         SamplingShape(64),
         SamplingShape(64, mixed=True),
         SamplingShape(256, mixed=True),
     ]
-    assert made.shape(4) == SamplingShape(VOCABULARY, top_p=True, mixed=True)
-    rows = made.rows(1)
-    made.move(3, 0)
-    assert made.shape(1) == SamplingShape(VOCABULARY)
-    assert int(rows.last) == VOCABULARY - 1
+    assert made.shape([2]) == SamplingShape(256)
+    assert made.shape([3]) == SamplingShape(VOCABULARY)
+    assert made.shape([3, 1, 0]) == SamplingShape(VOCABULARY, top_p=True, mixed=True)
+    assert made.rows(torch.tensor([3, 1, 0])).last.flatten().tolist() == [VOCABULARY - 1, 1, 49]
     made.set(0, 0.7, 20, 0.25)
-    assert made.shape(1) == SamplingShape(64, top_p=True)
+    rows = made.rows(torch.tensor([0]))
+    assert made.shape([0]) == SamplingShape(64, top_p=True)
     assert [float(rows.temperature), int(rows.last), float(rows.tail)] == pytest.approx([0.7, 19, 0.75])
     made.set(0, 0.7, 20, 0.25, greedy=True)
-    assert made.shape(1) == SamplingShape(1)
-    assert float(rows.noise) == 0
+    assert made.shape([0]) == SamplingShape(1)
+    assert float(made.rows(torch.tensor([0])).noise) == 0
 
 
 def operations(run: Callable[[], object]) -> tuple[list[str], set[str]]:
@@ -322,7 +332,7 @@ def test_no_tensor_is_read_on_the_host(knobs: list[Knobs]) -> None:
 
     def step() -> None:
         allowed = suppress(penalize(logits, seen, penalty), counts, mask, EOS)
-        draw(allowed, made.rows(6), keys(counts, counts, 16)[:, 2], made.shape(6), margins=True)
+        draw(allowed, first_rows(made, 6), keys(counts, counts, 16)[:, 2], made.shape(range(6)), margins=True)
 
     reads = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique2"}
     assert not reads & operations(step)[1]
@@ -333,7 +343,7 @@ def test_no_tensor_is_read_on_the_host(knobs: list[Knobs]) -> None:
 @pytest.mark.parametrize(("knobs", "n_at_most"), [((0, 50, 1.0), 1), ((0.9, 50, 1.0), 26), ((0.9, 50, 0.9), 38)])
 def test_a_draw_costs_few_operations(knobs: Knobs, n_at_most: int) -> None:
     logits, key, made = normal(1, VOCABULARY), torch.tensor([1]), parameters([knobs])
-    rows, shape = made.rows(1), made.shape(1)
+    rows, shape = first_rows(made, 1), made.shape(range(1))
     assert 0 < len(operations(lambda: draw(logits, rows, key, shape))[0]) <= n_at_most
 
 
@@ -344,7 +354,7 @@ def test_a_captured_graph_draws_what_the_cpu_draws() -> None:
     for slot, knob in enumerate(MANY):
         made.set(slot, *knob)
     logits, seeds = here.cuda(), torch.arange(6, device="cuda")
-    frames, rows, shape = torch.zeros_like(seeds), made.rows(6), made.shape(6)
+    frames, rows, shape = torch.zeros_like(seeds), first_rows(made, 6), made.shape(range(6))
     draw(logits, rows, keys(seeds, frames, 16)[:, 1], shape)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()

@@ -35,10 +35,10 @@ class Clock:
 
 
 class Padded(ModelRunner):
-    """Every step is filled up with rows that must not advance, as those of a GPU's graphs are; here with all."""
+    """Every step is filled up with the spare row, as those of a GPU's graphs are; here to all rows."""
 
-    def _plan(self, n_rows: int, n_attended: int, margins: bool) -> Plan:
-        return replace(super()._plan(n_rows, n_attended, margins), n_rows=self.n_slots, is_padded=True)
+    def _plan(self, rows: Sequence[int], margins: bool) -> Plan:
+        return replace(super()._plan(rows, margins), n_rows=self.n_slots)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The running batch: segments join and leave it while their neighbours go on (continuous batching).
 
-`step` reads as the engine works: drop, admit, arrange, launch, land, decode, emit. On a GPU the host reads the codes of
+`step` reads as the engine works: drop, admit, launch, land, decode, emit. On a GPU the host reads the codes of
 the step before the one it has just launched, so that neither waits for the other; while a segment has emitted nothing
 yet, it reads them at once. A segment that ended therefore takes part in one step more, whose codes are ignored.
 """
@@ -67,7 +67,7 @@ class Batch:
         """Forget every open segment."""
         self._slots: dict[int, ActiveSegment] = {}
         self._waiting: deque[ActiveSegment] = deque()
-        self._rows: list[ActiveSegment] = []  # the n-th has row n of the arena
+        self._rows: list[ActiveSegment] = []  # admitted; each has its slot's row of the arena
         self._launched: deque[_Step] = deque()
         self._codec_calls: deque[_CodecCall] = deque()
 
@@ -92,7 +92,7 @@ class Batch:
         if (segment := self._slots.get(slot)) is not None:
             segment.extend(text, is_end, max_frames, self._clock())
             if segment in self._rows:
-                self._runner.arena.set_earliest_end(self._rows.index(segment), segment)
+                self._runner.arena.set_earliest_end(slot, segment)
 
     def wait_s(self, paused: Collection[int] = ()) -> float:
         """0 while a slot that is not paused has something to do, else inf: a held one waits for text."""
@@ -120,9 +120,9 @@ class Batch:
     def step(self, paused: Collection[int] = ()) -> list[Frames]:
         """Advance every open slot that is not paused; returns the emitted frames, the most urgent first."""
         began, n_waiting = self._clock(), len(self._waiting)
-        self._drop_ended()
+        self._rows = [segment for segment in self._rows if segment.finish is None]
         self._admit(paused)
-        stepping = self._arranged(paused)
+        stepping = [segment for segment in self._rows if segment.slot not in paused and segment.can_step]
         self._launch(stepping)
         self._land()
         self._decode(paused)
@@ -150,7 +150,7 @@ class Batch:
             if segment.finish is not Finish.CANCELLED:
                 self._restore_codec(segment)
             if segment.finish is None:
-                self._runner.begin(len(self._rows), segment)
+                self._runner.begin(segment)
                 self._rows.append(segment)
                 self._times.prefilled(segment.prefill.n_positions, self._clock() - began)
 
@@ -166,41 +166,18 @@ class Batch:
             self._runner.decode([segment.slot], rest[None, :n])
             rest = rest[n:]
 
-    # Arrange and launch: the segments that step have the arena's first rows.
-
-    def _arranged(self, paused: Collection[int]) -> list[ActiveSegment]:
-        n = 0
-        for row, segment in enumerate(self._rows):
-            if segment.slot not in paused and segment.can_step:
-                if row != n:
-                    self._swap(row, n)
-                n += 1
-        return self._rows[:n]
-
-    def _drop_ended(self) -> None:
-        """Take the rows of ended segments out; the last row moves into the place of each."""
-        for segment in [segment for segment in self._rows if segment.finish is not None]:
-            row, last = self._rows.index(segment), self._rows.pop()
-            if last is not segment:
-                self._runner.arena.move(len(self._rows), row, last.position + 1)
-                self._rows[row] = last
-
-    def _swap(self, a: int, b: int) -> None:
-        arena, rows = self._runner.arena, self._rows
-        arena.move(a, arena.n_rows, rows[a].position + 1)
-        arena.move(b, a, rows[b].position + 1)
-        arena.move(arena.n_rows, b, rows[a].position + 1)
-        rows[a], rows[b] = rows[b], rows[a]
+    # Launch.
 
     def _launch(self, stepping: list[ActiveSegment]) -> None:
         if not stepping:
             return
         arena, n = self._runner.arena, len(stepping)
-        for row, segment in enumerate(stepping):
+        for segment in stepping:
             if segment.text_changes:
-                arena.text[row].copy_(segment.text)
+                arena.text[segment.slot].copy_(segment.text)
         margins = any(segment.wants_margins for segment in stepping)
-        self._runner.frame(n, max(segment.position for segment in stepping) + 1, margins)
+        rows, lengths = [segment.slot for segment in stepping], [segment.position + 1 for segment in stepping]
+        self._runner.frame(rows, lengths, margins)
         for segment in stepping:
             segment.n_launched += 1
         copies = HostCopy(arena.codes[:n]), HostCopy(arena.margins[:n]) if margins else None

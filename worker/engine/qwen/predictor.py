@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.engine.qwen.matrix import Matrix
-from worker.engine.qwen.transformer import Stack, attend_cached, attend_fresh, taken
+from worker.engine.qwen.transformer import Stack, attend_fresh, attend_prefix, taken
 
 Choose = Callable[[Tensor, int], Tensor]  # (logits float32 [B, 2048], codebook 1..15) -> codes int64 [B]
 
@@ -44,7 +44,7 @@ class Predictor:
             if n == 0:
                 cis, attend = self._first_cis[: len(x)], attend_fresh(2)
             else:
-                cis, attend = self._cis[n + 1 : n + 2], attend_cached(n_rows, n + 2, None)
+                cis, attend = self._cis[n + 1 : n + 2], attend_prefix(n_rows, n + 2)
             y = self._stack.run(self._projected(x), cis, at, self._caches, attend)
             if n == 0:
                 y = y.view(n_rows, 2, -1)[:, 1]

@@ -28,9 +28,8 @@ from worker.engine.qwen.state import Arena
 from worker.engine.qwen.talker import Talker
 
 N_SUPPRESSED = 1024  # ids at the end of the talker's vocabulary, which are no codes: only the end token is ever drawn
-PREFILL_STEP, ATTEND_STEP = 32, 64
+PREFILL_STEP = 32
 GRAPH_ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
-GRAPH_LENGTHS = (256, 512, 1024)
 GRAPH_KINDS = ((False, False), (True, False), (False, True))  # (with the talker's top-p, with margins)
 
 
@@ -46,8 +45,7 @@ class ModelRunner:
         self.eos = int(config.codec_eos_token_id)
         self._is_cuda = model.device.type == "cuda"
         self.lag = 1 if self._is_cuda else 0
-        self._is_flash = model.attention == "flash"
-        # One row more to swap through. The codec adds a scratch slot for the padding of its graphs.
+        # One row more for the padding of steps. The codec adds a scratch slot for that of its own.
         self._talker = Talker(model.talker, n_slots + 1, n_positions, model.attention)
         upstream: Any = model.talker
         self._predictor = Predictor(upstream.code_predictor, n_slots + 1)
@@ -59,7 +57,7 @@ class ModelRunner:
         self._codec_inputs: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._prefill_inputs: dict[int, Tensor] = {}
         self._row = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self._n_live = 0
+        self._stepping: tuple[int, ...] = ()
         self._follow()
 
     def upload(self, array: NDArray[np.generic]) -> Tensor:
@@ -76,14 +74,14 @@ class ModelRunner:
         tables = (self._talker.embedding, *self._predictor.tables)
         return torch.stack([t.index_select(0, c) for t, c in zip(tables, columns, strict=True)], 1).sum(1)
 
-    def begin(self, row: int, segment: ActiveSegment) -> None:
-        """Set a row up for the segment's first step, and prefill its KV caches."""
-        self.arena.begin(row, segment, self.upload_codes(segment.resumed[:, 0]))
+    def begin(self, segment: ActiveSegment) -> None:
+        """Set its slot's row up for the segment's first step, and prefill its KV caches."""
+        self.arena.begin(segment.slot, segment, self.upload_codes(segment.resumed[:, 0]))
         before = segment.prefill.embeds[:-1]
         if not len(before):
             return
         n = min(_up(len(before), PREFILL_STEP), self.n_positions)
-        self._row.fill_(row)
+        self._row.fill_(segment.slot)
         embeds = self._prefill_inputs.get(n)
         if embeds is None:
             embeds = functional.pad(before, (0, 0, 0, n - len(before)))
@@ -91,14 +89,18 @@ class ModelRunner:
             embeds[: len(before)].copy_(before)
         self._graphs.run(("prefill", n), lambda: self._talker.prefill(embeds, self._row))
 
-    def frame(self, n_rows: int, n_attended: int, margins: bool) -> None:
-        """Step the first rows. n_attended: more than the position of each."""
-        plan = self._plan(n_rows, n_attended, margins)
-        if plan.is_padded and n_rows != self._n_live:
-            self.arena.live.zero_()
-            self.arena.live[:n_rows].fill_(1)
-            self._n_live = n_rows
-        self._graphs.run(plan, lambda: self._step(plan))
+    def frame(self, rows: Sequence[int], lengths: Sequence[int], margins: bool) -> None:
+        """Step these rows. lengths: how many positions of its KV cache each attends to, with the one it writes."""
+        plan = self._plan(rows, margins)
+        self._set_stepping(rows, plan.n_rows)
+        padded = [*lengths, *[1] * (plan.n_rows - len(rows))]
+        self._graphs.run(plan, lambda: self._step(plan, None if self._is_cuda else padded))
+
+    def _set_stepping(self, rows: Sequence[int], n_rows: int) -> None:
+        stepping = (*rows, *[self.arena.spare] * (n_rows - len(rows)))
+        if stepping != self._stepping:
+            self._stepping = stepping
+            self.arena.stepping[:n_rows].copy_(self.upload(np.array(stepping, dtype=np.int64)))
 
     @property
     def codec_layout(self) -> str:
@@ -143,15 +145,14 @@ class ModelRunner:
         for row in range(self.n_slots):
             self.arena.talker_draws.set(row, *usual.talker())
             self.arena.predictor_draws.set(row, *usual.predictor())
-        self.arena.live.zero_()
-        self._n_live = 0
         for n in self._prefill_lengths():
             self._prefill_inputs[n] = self.arena.inputs.new_zeros(n, self.arena.inputs.shape[1])
             embeds = self._prefill_inputs[n]
             self._graphs.capture(("prefill", n), partial(self._talker.prefill, embeds, self._row))
         for plan in self._plans():
-            self.arena.positions.zero_()
-            self._graphs.capture(plan, partial(self._step, plan))
+            self._set_stepping((), plan.n_rows)
+            lengths = None if self._is_cuda else [1] * plan.n_rows
+            self._graphs.capture(plan, partial(self._step, plan, lengths))
         with torch.cuda.stream(self._codec_stream):
             for n_rows, n_frames in product(self._buckets(), CHUNK_RAMP):
                 self._warm_codec(n_rows, n_frames)
@@ -172,29 +173,17 @@ class ModelRunner:
 
     def _plans(self) -> Iterator[Plan]:
         if not self._is_cuda:
-            yield from (self._plan(n_rows, ATTEND_STEP, margins=False) for n_rows in self._buckets())
+            yield from (self._plan(range(n_rows), margins=False) for n_rows in self._buckets())
             return
-        lengths = {self._attended(n) for n in (*GRAPH_LENGTHS, self.n_positions)}
         # The largest first, so that the others fit its memory pool.
-        for n_rows, n in sorted(product(self._buckets(), lengths), reverse=True):
-            for top_p, margins in GRAPH_KINDS:
-                yield Plan(
-                    n_rows, n, _captured(SamplingShape(1, top_p)), _captured(SamplingShape(1)), margins, is_padded=True
-                )
+        for n_rows, (top_p, margins) in product(reversed(self._buckets()), GRAPH_KINDS):
+            yield Plan(n_rows, _captured(SamplingShape(1, top_p)), _captured(SamplingShape(1)), margins)
 
-    def _plan(self, n_rows: int, n_attended: int, margins: bool) -> Plan:
-        bucket = self._bucket(n_rows)
-        shapes = self.arena.talker_draws.shape(n_rows), self.arena.predictor_draws.shape(n_rows)
+    def _plan(self, rows: Sequence[int], margins: bool) -> Plan:
+        shapes = self.arena.talker_draws.shape(rows), self.arena.predictor_draws.shape(rows)
         if self._is_cuda:
             shapes = _captured(shapes[0]), _captured(shapes[1])
-        return Plan(bucket, self._attended(n_attended), *shapes, margins, is_padded=self._is_cuda)
-
-    def _attended(self, n: int) -> int:
-        if self._is_flash:
-            return self.n_positions
-        if self._is_cuda:
-            return next((length for length in GRAPH_LENGTHS if n <= length < self.n_positions), self.n_positions)
-        return min(_up(n, ATTEND_STEP), self.n_positions)
+        return Plan(self._bucket(len(rows)), *shapes, margins)
 
     def _bucket(self, n_rows: int) -> int:
         return next(n for n in self._buckets() if n >= n_rows)

@@ -8,7 +8,7 @@ comes from the host's copy of the parameters, so every function can be captured 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -138,7 +138,6 @@ class Parameters:
             tokens=torch.arange(vocabulary, device=device)[None],
         )
         self._choices = [Choice(0.0, 0, 1.0, True)] * n_slots
-        self._first: dict[int, Rows] = {}
 
     def set(self, slot: int, temperature: float, top_k: int, top_p: float, greedy: bool = False) -> None:
         """Set a row's parameters. A temperature of 0 is greedy; a top_k of 0 is no limit."""
@@ -153,30 +152,23 @@ class Parameters:
         rows.tail[slot] = 1 - top_p
         rows.noise[slot] = 0.0 if greedy else 1.0
 
-    def move(self, source: int, target: int) -> None:
-        """Copy one row's parameters onto another's."""
-        self._choices[target] = self._choices[source]
-        for parameter in (self._rows.temperature, self._rows.last, self._rows.tail, self._rows.noise):
-            parameter[target] = parameter[source]
+    def rows(self, rows: Tensor) -> Rows:
+        """The parameters of these rows, int64 [B]."""
+        every = self._rows
+        temperature, last, tail, noise = (
+            parameter.index_select(0, rows) for parameter in (every.temperature, every.last, every.tail, every.noise)
+        )
+        return Rows(temperature, last, tail, noise, every.tokens)
 
-    def rows(self, n_rows: int) -> Rows:
-        """Views of the first rows, which follow later calls of `set` and `move`."""
-        if n_rows not in self._first:
-            every = self._rows
-            self._first[n_rows] = Rows(
-                every.temperature[:n_rows], every.last[:n_rows], every.tail[:n_rows], every.noise[:n_rows], every.tokens
-            )
-        return self._first[n_rows]
-
-    def shape(self, n_rows: int) -> SamplingShape:
-        """The shape of a draw for the first rows. Reads nothing from the device."""
-        drawing = [choice for choice in self._choices[:n_rows] if not choice.greedy]
+    def shape(self, rows: Collection[int]) -> SamplingShape:
+        """The shape of a draw for these rows. Reads nothing from the device."""
+        drawing = [choice for choice in map(self._choices.__getitem__, rows) if not choice.greedy]
         if not drawing:
             return SamplingShape(1)
         top_k = [choice.top_k for choice in drawing]
         k = next((size for size in TOP_SIZES if max(top_k) + SPARE <= size < self._vocabulary), self._vocabulary)
         ordered = any(choice.top_p < 1 for choice in drawing) or (k == self._vocabulary and min(top_k) < k)
-        return SamplingShape(k, ordered, mixed=len(drawing) < n_rows)
+        return SamplingShape(k, ordered, mixed=len(drawing) < len(rows))
 
 
 def _mix(x: Tensor) -> Tensor:

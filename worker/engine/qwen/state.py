@@ -1,7 +1,6 @@
 """The arena: the preallocated tensors that hold the state of every row of the running batch between frames.
 
-The rows that step are always the first ones, so that a step reads a plain prefix of every tensor. The last row moves
-into the place of a row that ends, and a paused row is swapped behind those that step.
+A segment keeps its row from its admission to its end: that of its slot. `stepping` names the rows of a step.
 """
 
 from __future__ import annotations
@@ -16,26 +15,25 @@ from worker.engine.qwen.talker import Talker
 
 
 class Arena:
-    """`n_rows` rows, and a spare one to swap through. n_predicted: the predictor's vocabulary.
+    """`n_rows` rows, and a spare one, which the padding of a step names. n_predicted: the predictor's vocabulary.
 
     inputs [rows, D]: the embedding that the next step reads. text [rows, D]: the text embedding that it adds to its
     frame's. positions, frames, seeds: int64 [rows]; frames count from the segment's first. earliest_end: int64 [rows],
     the first frame that the end token may take the place of. seen: bool
-    [rows, vocabulary], codes of codebook 0 drawn so far. live: int64 [rows], 1 for rows that may advance. codes int64
-    [rows, 16] and margins float32 [rows, 16]: a step's result.
+    [rows, vocabulary], codes of codebook 0 drawn so far. stepping: int64 [rows], the n-th row that steps; codes int64
+    [rows, 16] and margins float32 [rows, 16]: a step's result, in that order.
     """
 
     def __init__(self, n_rows: int, talker: Talker, n_predicted: int) -> None:
         embedding = talker.embedding
         device, total = embedding.device, n_rows + 1
-        self.n_rows = n_rows
-        self._talker = talker
-        self.rows = torch.arange(total, device=device)
+        self.n_rows = self.spare = n_rows
+        self.n_positions = talker.n_positions
+        self.stepping = torch.full((total,), self.spare, dtype=torch.int64, device=device)
         self.inputs = embedding.new_zeros(total, embedding.shape[1])
         self.text = torch.zeros_like(self.inputs)
         self.positions = torch.zeros(total, dtype=torch.int64, device=device)
-        self.frames, self.seeds, self.live, self.earliest_end = (torch.zeros_like(self.positions) for _ in range(4))
-        self.ones = torch.ones_like(self.positions)
+        self.frames, self.seeds, self.earliest_end = (torch.zeros_like(self.positions) for _ in range(3))
         self.seen = torch.zeros(total, embedding.shape[0], dtype=torch.bool, device=device)
         self.penalty = torch.ones(total, device=device)
         self.codes = torch.zeros(total, N_CODEBOOKS, dtype=torch.int64, device=device)
@@ -63,12 +61,3 @@ class Arena:
 
     def set_earliest_end(self, row: int, segment: ActiveSegment) -> None:
         self.earliest_end[row : row + 1].fill_(segment.prefill.earliest_end)
-
-    def move(self, source: int, target: int, n_positions: int) -> None:
-        """Copy a row onto another, with the first positions of its KV caches."""
-        counters = (self.positions, self.frames, self.seeds, self.earliest_end)
-        for kept in (self.inputs, self.text, *counters, self.seen, self.penalty):
-            kept[target].copy_(kept[source])
-        self.talker_draws.move(source, target)
-        self.predictor_draws.move(source, target)
-        self._talker.move(source, target, n_positions)

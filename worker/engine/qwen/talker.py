@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from worker.engine.qwen.matrix import Matrix
-from worker.engine.qwen.transformer import Attend, Cache, Stack, attend_cached, attend_fresh, taken
+from worker.engine.qwen.transformer import Attend, Cache, Stack, attend_each, attend_fresh, attend_gathered, taken
 
 
 class Talker:
@@ -34,42 +35,39 @@ class Talker:
         at = self._stack.shape.places(row.expand(n), self._far[:n], self.n_positions)
         self._stack.fill(embeds, self._cis[:n], at, self.caches, attend_fresh(n))
 
-    def step(self, x: Tensor, rows: Tensor, positions: Tensor, n_attended: int) -> Tensor:
-        """One token x [B, D] of each of the first B rows at its position -> hidden [B, D].
+    def step(self, x: Tensor, rows: Tensor, positions: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
+        """One token x [B, D] of each of the rows [B] at its position [B] -> hidden [B, D].
 
-        n_attended: how many positions of the caches are read; more than every position.
+        lengths: the positions plus one, where the host may branch on them; without it whole caches are attended to.
         """
         at = self._stack.shape.places(rows, positions, self.n_positions)
         cis = self._cis.index_select(0, positions)
-        return self._stack.run(x, cis, at, self.caches, self._attend(positions, n_attended))
+        return self._stack.run(x, cis, at, self.caches, self._attend(rows, positions, lengths))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """float32 [B, vocabulary] from hidden [B, D]."""
         return self._head.times(hidden).float()
 
-    def move(self, source: int, target: int, n_positions: int) -> None:
-        """Copy the first positions of a row onto another."""
-        for cache in self.caches:
-            for kept in (cache.keys, cache.values):
-                kept[target, :, :n_positions].copy_(kept[source, :, :n_positions])
-
-    def _attend(self, positions: Tensor, n_attended: int) -> Attend:
+    def _attend(self, rows: Tensor, positions: Tensor, lengths: Sequence[int] | None) -> Attend:
         if self._is_flash:
-            return _attend_flash(positions)
-        unwritten = self._far[:n_attended] > positions[:, None]
+            return _attend_flash(rows, positions)
+        if lengths is not None:
+            return attend_each(list(zip(rows.tolist(), lengths, strict=True)))
+        unwritten = self._far > positions[:, None]
         mask = torch.zeros_like(unwritten, dtype=self.embedding.dtype).masked_fill_(unwritten, -torch.inf)
-        return attend_cached(len(positions), n_attended, mask[:, None, None])
+        return attend_gathered(rows, mask[:, None, None])
 
 
-def _attend_flash(positions: Tensor) -> Attend:
+def _attend_flash(rows: Tensor, positions: Tensor) -> Attend:
     from flash_attn import flash_attn_with_kvcache
 
-    lengths = (positions + 1).to(torch.int32)
+    lengths, indices = (positions + 1).to(torch.int32), rows.to(torch.int32)
 
     def attend(cache: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        n = len(queries)
-        k, v = (kept[:n].transpose(1, 2) for kept in (cache.keys, cache.values))
-        attended: Tensor = flash_attn_with_kvcache(queries.unsqueeze(1), k, v, cache_seqlens=lengths)
-        return attended.reshape(n, -1)
+        k, v = (kept.transpose(1, 2) for kept in (cache.keys, cache.values))
+        attended: Tensor = flash_attn_with_kvcache(
+            queries.unsqueeze(1), k, v, cache_seqlens=lengths, cache_batch_idx=indices
+        )
+        return attended.reshape(len(queries), -1)
 
     return attend

@@ -7,7 +7,7 @@ dtype of the weights. RMSNorm is float32 also in a float64 engine, as upstream's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,20 +173,40 @@ def attend_fresh(n_tokens: int) -> Attend:
     return attend
 
 
-def attend_cached(n_rows: int, n_positions: int, mask: Tensor | None) -> Attend:
-    """Attention of one token in each of the first rows over the cache's first positions.
-
-    mask: added to the scores, [rows, 1, 1, positions].
-    """
+def attend_prefix(n_rows: int, n_positions: int) -> Attend:
+    """Attention of one token in each of the first rows over the cache's first positions."""
 
     def attend(cache: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         k, v = cache.keys[:n_rows, :, :n_positions], cache.values[:n_rows, :, :n_positions]
-        if mask is not None and queries.is_cuda:
-            # No fused kernel takes grouped queries with a mask, so a kv head's queries are passed as tokens.
-            q = queries.view(n_rows, k.shape[1], -1, queries.shape[-1])
-            return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).reshape(n_rows, -1)
-        attended = functional.scaled_dot_product_attention(queries.unsqueeze(2), k, v, attn_mask=mask, enable_gqa=True)
+        attended = functional.scaled_dot_product_attention(queries.unsqueeze(2), k, v, enable_gqa=True)
         return attended.view(n_rows, -1)
+
+    return attend
+
+
+def attend_each(attended: Sequence[tuple[int, int]]) -> Attend:
+    """Attention of one token in each (row, its number of positions), a row at a time and without a mask."""
+
+    def attend(cache: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        # A kv head's queries are passed as its tokens, so that no key is copied for another head.
+        grouped = queries.view(len(queries), 1, keys.shape[1], -1, queries.shape[-1])
+        out = [
+            functional.scaled_dot_product_attention(q, cache.keys[row, None, :, :n], cache.values[row, None, :, :n])
+            for q, (row, n) in zip(grouped, attended, strict=True)
+        ]
+        return torch.cat(out).view(len(queries), -1)
+
+    return attend
+
+
+def attend_gathered(rows: Tensor, mask: Tensor) -> Attend:
+    """Attention of one token in each of the rows over copies of their caches. mask: [rows, 1, 1, positions], added."""
+
+    def attend(cache: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        k, v = cache.keys.index_select(0, rows), cache.values.index_select(0, rows)
+        # No fused kernel takes grouped queries with a mask, so a kv head's queries are passed as its tokens.
+        q = queries.view(len(rows), k.shape[1], -1, queries.shape[-1])
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).reshape(len(rows), -1)
 
     return attend
 
