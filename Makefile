@@ -15,7 +15,7 @@ FEATURES  = $(filter-out default,$(shell sed -n '/^\[features\]/,/^\[dep/s/^\([a
 QUICK  ?= $(foreach name,admission architecture audio docs engine errors log metrics settings text voice,$(wildcard tests/test_$(name)*.py)) tests/contract
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quality check test quick lint types fmt bench chaos takeover roll rust relay fuzz clean
+.PHONY: help install demo quality check test quick lint types fmt bench gpu chaos takeover roll rust relay fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -38,6 +38,10 @@ quality: install ## judge the preview voice beside espeak-ng, in a few minutes
 	$(BIN)/makima-tts bench quality --engine preview --voice placeholder --against espeak-ng
 bench: install ## measure the queue
 	$(BIN)/makima-tts bench queue --json -
+# The checkpoint gets its name when it is complete.
+gpu: install ## test and measure a CUDA GPU, in ten minutes (RESULTS=)
+	[ -d .gpu/full ] || { $(BIN)/python -m benchmarks.checkpoint full .gpu/part && mv .gpu/part .gpu/full; }
+	$(BIN)/python -m benchmarks.gpu --out $(or $(RESULTS),.gpu/results) --model .gpu/full
 # SEED= MINUTES= SETUP=valkey|redis|sentinel|cluster ENGINE=preview|qwen VOICES=natural NAIVE=1 DAMAGE=0
 chaos: install ## inject faults into workers and Redis, in under six minutes
 	$(if $(VOICES),MAKIMA_TTS_PREVIEW_VOICES=$(VOICES)) PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \

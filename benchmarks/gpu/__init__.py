@@ -1,0 +1,1 @@
+"""The measurements of a GPU: `python -m benchmarks.gpu --help`."""
