@@ -1,6 +1,6 @@
-"""Measure a GPU: python -m benchmarks.gpu [micro] [tests] [figures] --out DIR --model DIR, and compare two runs.
+"""Measure a GPU: python -m benchmarks.gpu [micro] [figures] [tests] --out DIR --model DIR, and compare two runs.
 
-micro: kernels by themselves. tests: tests/gpu. figures: start-up, frames, codec, first audio, streams, upstream. Each
+micro: kernels by themselves. figures: start-up, frames, codec, first audio, streams, upstream. tests: tests/gpu. Each
 part has its own process, each step a time limit and a file under DIR/steps; DIR/PART.json has a part's steps and what
 they were made on. A step that fails, hangs or leaves the GPU unusable costs no other. After figures,
 DIR/step-times.json has the table that benchmarks.load reads.

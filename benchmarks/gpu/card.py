@@ -62,7 +62,7 @@ def _keep_busy(name: str) -> None:
     """Queue products for about WARM_S seconds."""
     import torch
 
-    matrix = torch.ones(4096, 4096, device=name, dtype=torch.bfloat16)
+    matrix = torch.ones(8192, 8192, device=name, dtype=torch.bfloat16)  # large: a full queue would make this wait
     product = partial(torch.mm, matrix, matrix)
     product()
     torch.cuda.synchronize(name)

@@ -123,5 +123,12 @@ def records(options: Options) -> dict[str, Record]:
 
 
 def is_sound(options: Options) -> bool:
-    """Whether every step of a part is done."""
-    return all(record["state"] == "done" for record in records(options).values())
+    """Whether every step of a part is done, and no test failed or was lost."""
+    return all(
+        record["state"] == "done" and not (isinstance(record["result"], dict) and _failed(record["result"]))
+        for record in records(options).values()
+    )
+
+
+def _failed(result: Record) -> bool:
+    return bool({"failed", "lost", "not run"} & set(result.get("counts", ())))

@@ -1,4 +1,7 @@
-"""A pytest plugin that appends each test's outcome to a file, and ends the run when the GPU is unusable."""
+"""A pytest plugin that appends each test's outcome to a file, and ends the run when the GPU is unusable.
+
+Tests that the file has already are not run again.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,13 @@ from worker.engine.health import is_beyond_repair
 
 LOG = "GPU_TEST_LOG"  # the environment variable that names the file
 UNUSABLE = 77  # exit status
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    log = Path(os.environ[LOG])
+    lines = log.read_text("utf-8").splitlines() if log.exists() else []
+    done = {json.loads(line)["test"] for line in lines}
+    items[:] = [item for item in items if item.nodeid not in done]
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 FORMAT = 1
 UNUSABLE, NEEDED_FAILED = 3, 4  # exit statuses
-PARTS = ("micro", "tests", "figures")
+PARTS = ("micro", "figures", "tests")
 Record = dict[str, Any]
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ import pytest
 import torch
 
 from benchmarks.gpu import parts, steps
+from benchmarks.gpu import tests as gpu_tests
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.compare import RunError, compare
 from benchmarks.gpu.steps import Options
-from benchmarks.gpu.tests import run_module
 
 REPOSITORY = Path(__file__).parents[2]
 # What a bare GPU machine lacks.
@@ -93,7 +94,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(600)
 def test_every_figure_is_made_on_a_cpu_with_few_packages(bare: None, tiny: Path, tmp_path: Path) -> None:
-    """And its files say that it was no GPU."""
+    """And its files report that it was no GPU."""
     words = ["--device", "cpu", "--slots", "2", "--frames", "4", "--positions", "256", "--limit-s", "550"]
     main(["figures", "--out", str(tmp_path), "--model", str(tiny), *words])
     found = json.loads((tmp_path / "figures.json").read_text("utf-8"))
@@ -113,9 +114,41 @@ def test_the_tests_are_run_with_few_packages_and_each_skip_has_its_reason(bare: 
         pytest.skip("there is a CUDA device, so the tests would run")
     options = Options("tests", str(tmp_path), device="cpu")
     options.folder.mkdir(parents=True)
-    found = run_module(options, Path("tests/gpu/test_gpu_logits.py"))
+    found = gpu_tests.run_module(options, Path("tests/gpu/test_gpu_logits.py"))
     assert found["counts"].keys() == {"skipped"}
     assert all("no CUDA device" in reason for _, _, reason in found["tests"].values())
+
+
+ENDING_TESTS = """
+import os, time
+
+def test_passes(): pass
+def test_fails(): assert not "this reason"
+def test_hangs(): time.sleep(60)
+def test_poisons(): raise RuntimeError("CUDA error: an illegal memory access was encountered")
+def test_crashes(): os.abort()
+def test_passes_last(): pass
+"""
+
+
+def test_a_test_that_hangs_or_crashes_or_breaks_the_context_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_tests, "TEST_S", 2)
+    module = tmp_path / "test_gpu_ending.py"
+    module.write_text(ENDING_TESTS)
+    options = Options("tests", str(tmp_path), device="cpu")
+    options.folder.mkdir(parents=True)
+    step = steps.Step("ending", 240, partial(gpu_tests.run_module, options, module))
+    assert steps.run(options, step) is None
+    found = parts.records(options)["ending"]["result"]
+    outcomes = {name.rpartition("::test_")[2]: outcome for name, (outcome, *_) in found["tests"].items()}
+    assert outcomes == {
+        "passes": "passed", "fails": "failed", "hangs": "lost", "poisons": "failed", "crashes": "lost",
+        "passes_last": "passed",
+    }  # fmt: skip
+    assert found["counts"] == {"passed": 2, "failed": 2, "lost": 2}
+    assert not parts.is_sound(options), "a run with a failed test is not sound"
 
 
 def test_every_step_of_micro_runs_on_a_cpu(tmp_path: Path) -> None:
