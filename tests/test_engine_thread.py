@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -224,6 +225,51 @@ async def test_an_engine_that_speaks_a_known_sentence_after_a_failure_is_well_an
     await thread.close()
 
 
+@pytest.mark.parametrize("call", ["extend", "cancel", "open", "wait_s"])
+async def test_a_cuda_error_outside_of_a_step_ends_the_thread_too(
+    call: str, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    engine, streaming = ToneEngine(3, frame_s=0.01), card.model_copy(update={"text": "streaming"})
+    thread = EngineThread(engine)
+    await thread.start([card])
+    opened = replace(segment(streaming, "A text that goes on."), is_open=True)
+    growing, cancelled = thread.open(opened), thread.open(segment(card, "long " * 500))
+    await asyncio.gather(growing.take(1), cancelled.take(1))
+    monkeypatch.setattr(engine, call, broken)
+    if call == "cancel":
+        cancelled.cancel()
+    growing.extend(" And on.", False, 10_000)
+    streams = [growing, cancelled, thread.open(segment(card, "Waits."))]
+    for stream in streams:
+        with pytest.raises(EngineSick):
+            await heard(stream)
+    with pytest.raises(EngineSick, match="illegal memory access"):
+        await thread.died()
+    await thread.close()
+
+
+async def test_a_probe_that_hangs_is_a_hung_engine_and_its_segments_are_not_reported_yet(card: Card) -> None:
+    engine = Counting(2, frame_s=0.01)
+    thread = EngineThread(engine)
+    await thread.start([card])
+    stream = thread.open(segment(card, "A failing sentence."))
+    await stream.take(1)
+    n_opened = len(engine.opened)
+    engine.hangs_after = 1  # step: the one that fails
+    engine.fail = 1
+    await eventually(lambda: len(engine.opened) > n_opened and not thread.moves(0.1))
+    reading = asyncio.create_task(heard(stream))
+    assert not reading.done()
+    engine.may_step.set()
+    with pytest.raises(EngineError, match="told to fail"):
+        await reading
+    assert (await heard(thread.open(segment(card, "Better."))))[1] is Finish.STOP
+    await thread.close()
+
+
 async def test_three_failures_in_a_row_end_the_thread_also_where_the_first_was_a_lack_of_memory(card: Card) -> None:
     engine = ToneEngine(2, frame_s=0.01)
     thread = EngineThread(engine)
@@ -290,8 +336,10 @@ async def test_a_cuda_error_at_warm_up_is_a_sick_engine_and_one_that_cannot_even
         def close(self) -> None:
             raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
 
+    thread = EngineThread(Broken(1))
     with pytest.raises(EngineSick, match="no kernel image"):
-        await EngineThread(Broken(1)).start([])
+        await thread.start([])
+    await thread.close()
 
 
 async def test_a_device_that_fails_while_nothing_is_spoken_ends_the_thread_before_a_job_finds_it(
@@ -317,8 +365,13 @@ class Counting(ToneEngine):
         self.may_step = threading.Event()
         self.may_step.set()
         self.breaks = False
+        self.hangs_after: int | None = None  # steps, until `may_step` is set
 
     def step(self, paused: Collection[int] = ()) -> list[Frames]:
+        if self.hangs_after is not None:
+            if not self.hangs_after:
+                self.may_step.clear()
+            self.hangs_after = None if not self.hangs_after else self.hangs_after - 1
         self.may_step.wait()
         return super().step(paused)
 

@@ -6,11 +6,16 @@ import asyncio
 import gc
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.conftest import Server
+from tests.conftest import Server, eventually, make_settings
+from tests.tone import ToneEngine
+from worker.commands import serve
+from worker.commands.signals import Signals
 from worker.loop import COLLECT_EVERY, freeze_heap, run
+from worker.service import Worker
 from worker.stream.transport.address import Address
 from worker.stream.transport.open import open_link
 
@@ -65,6 +70,32 @@ def test_a_connection_serves_breaks_and_is_made_again(loop_kind: str, valkey_ser
             await link.close()
 
     assert run(talk()) == [b"a", b"b", b"c", b"d"]
+
+
+async def test_a_worker_spares_also_what_its_warm_up_made_and_does_so_before_it_is_ready(
+    valkey_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+
+    class Warming(ToneEngine):
+        def warm_up(self, voices: object) -> None:
+            happened.append("warm")
+
+    made: list[Worker] = []
+
+    def make_worker(*args: Any, **options: Any) -> Worker:
+        made.append(Worker(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(serve, "make_engine", lambda settings: Warming())
+    monkeypatch.setattr(serve, "Worker", make_worker)
+    monkeypatch.setattr(serve, "freeze_heap", lambda: happened.append(f"frozen, ready: {made[0].is_ready()}"))
+    monkeypatch.setattr(Signals, "listen", lambda *_: happened.append("listens"))
+    serving = asyncio.create_task(serve._serve(make_settings(valkey_server.url), False, False))
+    await eventually(lambda: bool(made) and made[0].is_ready())
+    made[0].stop()
+    await serving
+    assert happened == ["warm", "frozen, ready: False", "listens"]
 
 
 def test_what_is_loaded_is_spared_and_new_garbage_is_not(collector: None) -> None:

@@ -31,9 +31,10 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def freeze_heap() -> None:
-    """Exclude all present objects from garbage collection. Call it once everything is loaded.
+    """Exclude all present objects from garbage collection. Call it once everything is loaded and warm.
 
-    Modules, most of them torch's, are some 100,000 permanent objects; traversing them pauses every utterance.
+    Modules, most of them torch's, and what a warm-up makes are some 100,000 permanent objects or more; traversing them
+    pauses every utterance.
     """
     gc.collect()
     gc.freeze()

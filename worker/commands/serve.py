@@ -79,16 +79,21 @@ async def _serve(settings: Settings, ends_on_hangup: bool, with_relay: bool) -> 
     signals = Signals(ends_on_hangup)
     tracing = tracing_from()
     worker = Worker(settings, make_engine(settings), tracing=tracing)
-    freeze_heap()
     async with AsyncExitStack() as stack:
         if settings.health_port is not None:
             stack.enter_context(HealthServer(worker, worker.metrics, settings.health_port, settings.health_host))
         if with_relay:
             relay = await stack.enter_async_context(serving(settings))
-            worker.on_ready = lambda: _listen_for_both(signals, worker, relay)
+            worker.on_ready = lambda: _begin(lambda: _listen_for_both(signals, worker, relay))
         else:
-            worker.on_ready = lambda: signals.listen(worker.stop, worker.reload_voices)
+            worker.on_ready = lambda: _begin(lambda: signals.listen(worker.stop, worker.reload_voices))
         await worker.run()
+
+
+def _begin(listen: Callable[[], None]) -> None:
+    """The last of the start: everything is loaded and warm, and no job is taken yet."""
+    freeze_heap()
+    listen()
 
 
 def _listen_for_both(signals: Signals, worker: Worker, relay: RelayServer) -> None:
