@@ -74,10 +74,11 @@ def launch(dtype: torch.dtype) -> None:
     norms = torch.zeros(n_heads + n_kv_heads, width, dtype=kind)
     cis = torch.zeros(n_positions, width // 2, 2, dtype=kind)
     cache = torch.zeros(1, n_kv_heads, n_positions, width, dtype=dtype)
+    short = cache[:, :, :16].contiguous()
     layers.qk(qkv, norms, cis, rows, rows, cache, cache, 1e-6)
     attention.attend(qkv[:1], cache, cache, rows, rows, n_done)
     attention.attend(qkv.expand(22, -1, -1).flatten(0, 1), cache, cache, rows, rows, n_done)
-    attention.attend(qkv, cache[:, :, :16], cache[:, :, :16], rows, rows, n_done)
+    attention.attend(qkv, short, short, rows, rows, n_done)
     attention.attend_packed(qkv, rows, n_kv_heads, width)
 
 

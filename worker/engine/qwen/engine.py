@@ -62,6 +62,7 @@ class QwenEngine:
         dtype: str = "auto",
         slots: SlotCount = "auto",
         attention: str = "auto",
+        kernels: str = "auto",
         max_positions: int = 2048,
         warm: bool = True,
     ) -> QwenEngine:
@@ -69,10 +70,13 @@ class QwenEngine:
 
         device: auto, cpu, cuda or cuda:N. dtype: auto (bfloat16 on a GPU, float32 on a CPU), bfloat16, float16, float32
         or float64. slots: the most requests spoken at once; auto is 64 on a GPU and 8 on a CPU, or the most that memory
-        allows. attention: auto, sdpa or flash. max_positions: the most of
-        one request's prompt and frames together; memory grows with it. warm: call `warm_up`.
+        allows. attention: auto, sdpa or flash. kernels: auto (triton on a GPU), triton or torch. max_positions: the
+        most of one request's prompt and frames together; memory grows with it. warm: call `warm_up`.
         """
-        model = load(name, device=device, dtype=dtype, attention=attention, slots=slots, n_positions=max_positions)
+        model = load(
+            name, device=device, dtype=dtype, attention=attention, slots=slots, n_positions=max_positions,
+            kernels=kernels,
+        )  # fmt: skip
         with lack_of_memory(f"{model.n_slots} slots"):
             engine = cls(model, model.n_slots, max_positions)
         if warm:

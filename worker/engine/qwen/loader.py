@@ -28,6 +28,7 @@ from worker.engine.checkpoint import memory as footprint
 from worker.engine.checkpoint import packages
 from worker.engine.checkpoint.devices import device_problem
 from worker.engine.checkpoint.files import CODEC_FOLDER, ModelError, Weights, first_line, read
+from worker.engine.checkpoint.kernels import triton_problem
 from worker.engine.checkpoint.room import Need, SlotCount, choose_slots
 from worker.engine.health import is_lack_of_memory
 
@@ -37,6 +38,7 @@ DTYPES = {name: getattr(torch, name) for name in footprint.ELEMENT_BYTES}
 HALVES = (torch.bfloat16, torch.float16)
 
 Attention = Literal["flash", "sdpa"]
+Kernels = Literal["triton", "torch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Model:
     config: Qwen3TTSConfig. generation: generation_config.json. talker: Qwen3TTSTalkerForConditionalGeneration.
     codec: Qwen3TTSTokenizerV2Model with .encoder and .decoder. upstream: the Qwen3TTSModel around them.
     attention: the kernel for our own engine; upstream's modules run on SDPA. fingerprint: SHA-256 of all weights.
+    kernels: what the engine's layers and draws are computed by; torch is eager.
     n_slots: as many as were wanted, or as memory allows. free_bytes: what a GPU had free before it got the weights.
     """
 
@@ -62,6 +65,7 @@ class Model:
     fingerprint: str
     n_slots: int = 1
     free_bytes: int | None = None
+    kernels: Kernels = "torch"
 
     def encode_reference(
         self, audio: NDArray[np.float32], sample_rate_hz: int, transcript: str | None, mode: str
@@ -86,12 +90,13 @@ def load(
     attention: str = "auto",
     slots: SlotCount = 1,
     n_positions: int = footprint.N_POSITIONS,
+    kernels: str = "auto",
 ) -> Model:
     """Load a model from a directory or the local hub cache, if it and its slots fit the device's memory.
 
     device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on CPU), bfloat16, float16, float32,
     float64. attention: auto, flash, sdpa. slots: auto (64 on a GPU, 8 on a CPU, or the most that fit) or a number.
-    n_positions: of a slot's KV cache. Raises ModelError.
+    n_positions: of a slot's KV cache. kernels: auto (triton on CUDA), triton, torch. Raises ModelError.
     """
     if (problem := packages.package_problem()) is not None:
         raise problem
@@ -99,6 +104,7 @@ def load(
     place = _device(device)
     element = _dtype(dtype, place)
     kernel = _attention(attention, place, element)
+    chosen_kernels = _kernels(kernels, place)
     free_bytes = torch.cuda.mem_get_info(place)[0] if place.type == "cuda" else footprint.free_host_bytes()
     need = Need.of(weights, str(element).removeprefix("torch."), place.type, n_positions)
     n_slots = choose_slots(slots, need, free_bytes, str(place))
@@ -123,6 +129,7 @@ def load(
             fingerprint=fingerprint.result(),
             n_slots=n_slots,
             free_bytes=free_bytes if place.type == "cuda" else None,
+            kernels=chosen_kernels,
         )
 
 
@@ -159,6 +166,23 @@ def _attention(attention: str, device: torch.device, dtype: torch.dtype) -> Atte
     if attention == "flash" and problem:
         raise ModelError(f"flash attention cannot be used: {problem}", "use sdpa")
     return "sdpa" if attention == "sdpa" or problem else "flash"
+
+
+def _kernels(kernels: str, device: torch.device) -> Kernels:
+    if kernels not in ("auto", "triton", "torch"):
+        raise ModelError(f"the kernels {kernels!r} are unknown", "use auto, triton or torch")
+    if kernels == "torch" or (kernels == "auto" and device.type != "cuda"):
+        return "torch"
+    if device.type == "cuda":
+        problem = triton_problem()
+    else:  # Triton's interpreter is for tests: it takes seconds for a frame
+        problem = None if os.environ.get("TRITON_INTERPRET") == "1" else "they run on CUDA only"
+    if problem is None:
+        return "triton"
+    if kernels == "triton":
+        raise ModelError(f"Triton's kernels cannot be used: {problem}", "or use kernels=torch, which is slower")
+    log.warning("the engine runs without Triton's kernels, which make it several times faster: %s", problem)
+    return "torch"
 
 
 @contextmanager

@@ -46,9 +46,9 @@ class ModelRunner:
         self._is_cuda = model.device.type == "cuda"
         self.lag = 1 if self._is_cuda else 0
         # One row more for the padding of steps. The codec adds a scratch slot for that of its own.
-        self._talker = Talker(model.talker, n_slots + 1, n_positions, model.attention)
+        self._talker = Talker(model.talker, n_slots + 1, n_positions, model.attention, model.kernels)
         upstream: Any = model.talker
-        self._predictor = Predictor(upstream.code_predictor, n_slots + 1)
+        self._predictor = Predictor(upstream.code_predictor, n_slots + 1, model.kernels)
         self.arena = Arena(n_slots, self._talker, self._predictor.n_codes)
         self._step = FrameStep(self._talker, self._predictor, self.arena, _suppressed(config, self.device), self.eos)
         self._codec = Codec(codec.decoder, n_slots, consume=True)

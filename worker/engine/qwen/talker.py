@@ -8,8 +8,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from worker.engine.qwen.fused import AttendFused, FusedStack, stack_of
+from worker.engine.qwen.loader import Kernels
 from worker.engine.qwen.matrix import Matrix
-from worker.engine.qwen.transformer import Attend, Cache, Stack, attend_each, attend_fresh, attend_gathered, taken
+from worker.engine.qwen.transformer import (
+    Attend,
+    Cache,
+    attend_each,
+    attend_fresh,
+    attend_gathered,
+    attend_packed,
+    taken,
+)
 
 
 class Talker:
@@ -18,9 +28,16 @@ class Talker:
     It takes the weights out of upstream's module, which cannot run afterwards.
     """
 
-    def __init__(self, talker: nn.Module, n_rows: int, n_positions: int, attention: Literal["flash", "sdpa"]) -> None:
+    def __init__(
+        self,
+        talker: nn.Module,
+        n_rows: int,
+        n_positions: int,
+        attention: Literal["flash", "sdpa"],
+        kernels: Kernels = "torch",
+    ) -> None:
         talker_: Any = talker
-        self._stack = Stack(talker_.model, talker_.config)
+        self._stack = stack_of(talker_.model, talker_.config, kernels, n_rows, n_positions)
         self._head = Matrix(taken(talker_.codec_head))
         self.embedding: Tensor = talker_.model.codec_embedding.weight.detach()  # [vocabulary, D]
         self.n_positions = n_positions
@@ -31,15 +48,36 @@ class Talker:
 
     def prefill(self, embeds: Tensor, row: Tensor) -> None:
         """Fill the first T positions of a row's KV cache from embeds [T, D]. row: int64 [1]."""
-        n = embeds.shape[0]
-        at = self._stack.shape.places(row.expand(n), self._far[:n], self.n_positions)
+        n = len(embeds)
+        rows, positions = row.expand(n), self._far[:n]
+        if isinstance(self._stack, FusedStack):
+            self.prefill_packed(embeds, rows.contiguous(), positions, torch.zeros_like(positions))
+            return
+        at = self._stack.shape.places(rows, positions, self.n_positions)
         self._stack.fill(embeds, self._cis[:n], at, self.caches, attend_fresh(n))
+
+    def prefill_packed(self, embeds: Tensor, rows: Tensor, positions: Tensor, starts: Tensor) -> None:
+        """Fill the KV caches of several rows from embeds [T, D].
+
+        Token t, of row rows[t] at positions[t], attends to the tokens starts[t] to t. All int64 [T]. Padding has
+        starts[t] = t and the spare row.
+        """
+        if isinstance(self._stack, FusedStack):
+            self._stack.fill_packed(embeds, rows, positions, starts, self.caches)
+            return
+        at = self._stack.shape.places(rows, positions, self.n_positions)
+        cis = self._cis.index_select(0, positions)
+        self._stack.fill(embeds, cis, at, self.caches, attend_packed(starts))
 
     def step(self, x: Tensor, rows: Tensor, positions: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """One token x [B, D] of each of the rows [B] at its position [B] -> hidden [B, D].
 
-        lengths: the positions plus one, where the host may branch on them; without it whole caches are attended to.
+        lengths: the positions plus one, where the host may branch on them; without it eager torch attends to whole
+        caches.
         """
+        if isinstance(self._stack, FusedStack):
+            attend = self._attend_flash_fused(rows, positions) if self._is_flash else None
+            return self._stack.decode(x, rows, positions, self.caches, attend)
         at = self._stack.shape.places(rows, positions, self.n_positions)
         cis = self._cis.index_select(0, positions)
         return self._stack.run(x, cis, at, self.caches, self._attend(rows, positions, lengths))
@@ -56,6 +94,15 @@ class Talker:
         unwritten = self._far > positions[:, None]
         mask = torch.zeros_like(unwritten, dtype=self.embedding.dtype).masked_fill_(unwritten, -torch.inf)
         return attend_gathered(rows, mask[:, None, None])
+
+    def _attend_flash_fused(self, rows: Tensor, positions: Tensor) -> AttendFused:
+        attend, shape = _attend_flash(rows, positions), self._stack.shape
+
+        def attend_fused(qkv: Tensor, cache: Cache) -> Tensor:
+            heads = qkv.view(len(qkv), -1, shape.head_dim)
+            return attend(cache, heads[:, : shape.n_heads], heads, heads)
+
+        return attend_fused
 
 
 def _attend_flash(rows: Tensor, positions: Tensor) -> Attend:

@@ -173,6 +173,22 @@ def attend_fresh(n_tokens: int) -> Attend:
     return attend
 
 
+def attend_packed(starts: Tensor) -> Attend:
+    """Attention of each token of a pack over the pack's tokens from starts[t] to t. starts: int64 [T]."""
+    tokens = torch.arange(len(starts), device=starts.device)
+    is_attended = (tokens >= starts[:, None]) & (tokens <= tokens[:, None])
+
+    def attend(_: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        n_groups = queries.shape[1] // keys.shape[1]
+        k, v = (x.repeat_interleave(n_groups, 1, output_size=queries.shape[1]).transpose(0, 1) for x in (keys, values))
+        q = queries.transpose(0, 1)
+        mask = torch.zeros_like(is_attended, dtype=q.dtype).masked_fill_(~is_attended, -torch.inf)
+        attended = functional.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask[None, None])
+        return attended[0].transpose(0, 1).reshape(len(queries), -1)
+
+    return attend
+
+
 def attend_prefix(n_rows: int, n_positions: int) -> Attend:
     """Attention of one token in each of the first rows over the cache's first positions."""
 

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from worker.engine.qwen.kernels.launch import block, on, operation, wide
+from worker.engine.qwen.kernels.launch import block, check_contiguous, on, operation, wide
 
 TILE_BYTES = 128  # a tile's keys have so many bytes for each of a head's numbers: 64 keys of bfloat16
 MAX_SPLITS = 32
@@ -104,6 +104,8 @@ def attend(qkv: Tensor, keys: Tensor, values: Tensor, rows: Tensor, positions: T
     """
     n_kv_heads, n_positions, width = keys.shape[1:]
     n, n_groups = len(qkv), qkv.shape[1] // (n_kv_heads * width) - 2
+    check_contiguous(qkv, keys, values, rows, positions)
+    assert len(n_done) >= n * n_kv_heads
     out = qkv.new_empty(n, n_groups * n_kv_heads * width)
     tile = max(16, min(TILE_BYTES // qkv.itemsize, block(n_positions)))
     splits = n_splits(n, n_kv_heads, triton.cdiv(n_positions, tile))
@@ -151,6 +153,7 @@ def attend_packed(qkv: Tensor, starts: Tensor, n_kv_heads: int, width: int) -> T
 
     qkv: as `layers.qk` leaves it, [T, (HQ + 2 HK) * D]. starts: int64 [T], starts[t] at most t. width: D.
     """
+    check_contiguous(qkv, starts)
     n, n_groups = len(qkv), qkv.shape[1] // (n_kv_heads * width) - 2
     out = qkv.new_empty(n, n_groups * n_kv_heads * width)
     tile = TILE_BYTES // qkv.itemsize

@@ -44,3 +44,8 @@ def block(n: int, most: int | None = None) -> int:
     """The least power of two that holds n numbers, `most` at most."""
     size: int = triton.next_power_of_2(n)
     return size if most is None else min(size, most)
+
+
+def check_contiguous(*tensors: Tensor) -> None:
+    """Kernels take strides from shapes: another layout would make them read and write elsewhere."""
+    assert all(tensor.is_contiguous() for tensor in tensors), [(tensor.shape, tensor.stride()) for tensor in tensors]

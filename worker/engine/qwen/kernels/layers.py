@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from worker.engine.qwen.kernels.launch import block, on, operation, wide
+from worker.engine.qwen.kernels.launch import block, check_contiguous, on, operation, wide
 
 
 @triton.jit
@@ -42,8 +42,7 @@ def add_rms(x: Tensor, y: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, T
 
 def _launch_rms(x: Tensor, y: Tensor, weight: Tensor, total: Tensor, out: Tensor, eps: float, is_sum: bool) -> None:
     n, width = x.shape
-    assert x.is_contiguous()
-    assert y.is_contiguous()
+    check_contiguous(x, y, weight)
     with on(x):
         rms_kernel[n,](x, y, weight, total, out, width, eps, is_sum, wide(x), block(width))
 
@@ -91,9 +90,7 @@ def qk(
     """
     n_kv_heads, n_positions, width = keys.shape[1:]
     n_heads = len(weight) - n_kv_heads
-    assert qkv.is_contiguous()
-    assert keys.is_contiguous()
-    assert values.is_contiguous()
+    check_contiguous(qkv, weight, cis, positions, rows, keys, values)
     grid = (len(qkv), n_heads + 2 * n_kv_heads)
     with on(qkv):
         qk_kernel[grid](
@@ -118,7 +115,7 @@ def silu_mul_kernel(gate_up, out, width, WIDE: tl.constexpr, BLOCK: tl.constexpr
 def silu_mul(gate_up: Tensor) -> Tensor:
     """silu(gate) * up [N, W] of gate_up [N, 2 W], contiguous: all gates, then all ups."""
     n, width = gate_up.shape[0], gate_up.shape[1] // 2
-    assert gate_up.is_contiguous()
+    check_contiguous(gate_up)
     out = gate_up.new_empty(n, width)
     size = block(width, 1024)
     with on(gate_up):
