@@ -42,7 +42,8 @@ def logits(engine: QwenEngine) -> list[NDArray[np.float64]]:
 
             def forced(scores: Tensor, codebook: int, frame: NDArray[np.uint16] = frame) -> Tensor:
                 found[codebook].append(scores)
-                return runner.upload_codes(frame[codebook : codebook + 1])
+                code = runner.upload_codes(frame[codebook : codebook + 1])
+                return predictor.tables[codebook - 1].index_select(0, code)
 
             predictor.frame(hidden, talker.embedding.index_select(0, runner.upload_codes(frame[:1])), forced)
             x = runner.embed(frame[None])

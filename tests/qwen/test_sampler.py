@@ -164,8 +164,7 @@ def test_of_equal_logits_top_p_keeps_as_many_as_upstream_and_always_the_same(top
     made = parameters([(1.0, top_k, top_p)])
     every = ours(logits, torch.zeros(1, 0, dtype=torch.int64), 1.0).expand(3000, -1)
     tokens, again = (
-        draw(every, first_rows(made, 1), key, shape)[0]
-        for shape in (made.shape(range(1)), SamplingShape(VOCABULARY, top_p=True))
+        draw(every, first_rows(made, 1), key, shape)[0] for shape in (made.shape(range(1)), made.any_shape(top_p=True))
     )
     assert sorted(logits[0, token].item() for token in set(tokens.tolist())) == sorted(logits[kept].tolist())
     assert tokens.equal(again)
@@ -201,11 +200,25 @@ def test_draws_do_not_depend_on_how_many_logits_are_looked_at(make: Any, top_p: 
     assert len(set(narrow)) > 40
     for wider in (
         SamplingShape(64, top_p=True),
-        SamplingShape(256, top_p < 1),
-        SamplingShape(2048, top_p=True),
-        SamplingShape(256, top_p < 1, mixed=True),
+        SamplingShape(256, top_p=top_p < 1),
+        SamplingShape(64, every=True, top_p=top_p < 1),
+        SamplingShape(2048, every=True, top_p=True),
+        SamplingShape(256, top_p=top_p < 1, mixed=True),
     ):
         assert drawn(logits, knobs, key, wider) == narrow
+
+
+@pytest.mark.parametrize("top_k", [1, 5, 30])
+@pytest.mark.parametrize("others", [[], [(1.0, 0, 1.0)], [(0, 9, 1.0)]], ids=["alone", "unlimited", "greedy"])
+def test_every_logit_that_ties_with_the_last_of_top_k_may_be_drawn(top_k: int, others: list[Knobs]) -> None:
+    logits = normal(1, VOCABULARY).clamp_max(-1.0).repeat(1 + len(others), 1)
+    logits[:, 100:200] = 1.0
+    tokens = []
+    for frame in range(500):
+        key = keys(torch.arange(len(logits)), torch.full((len(logits),), frame), 1)[:, 0]
+        tokens.append(drawn(logits, [(1.3, top_k, 1.0), *others], key)[0])
+    assert set(tokens) <= set(range(100, 200))
+    assert len(set(tokens)) > 90
 
 
 @pytest.mark.parametrize("knobs", [MANY, [(0.9, 0, 1.0)] * 6, [(0.9, 50, 1.0)] * 6])
@@ -287,7 +300,7 @@ def test_a_margin_is_the_final_gap_in_deviations_of_the_rows_finite_logits(wide:
 def test_margins_of_greedy_rows_need_no_temperature() -> None:
     logits, made = normal(4, VOCABULARY), parameters([(0, 50, 1.0)] * 4)
     logits[3] = 0.25
-    assert made.shape(range(4)) == SamplingShape(1)
+    assert made.shape(range(4)) == SamplingShape()
     _, margins = draw(
         logits, first_rows(made, 4), torch.zeros(4, dtype=torch.int64), made.shape(range(4)), margins=True
     )
@@ -302,18 +315,23 @@ def test_the_shape_follows_the_rows_that_are_set_and_named() -> None:
     assert [made.shape(range(n)) for n in (1, 2, 3)] == [
         SamplingShape(64),
         SamplingShape(64, mixed=True),
-        SamplingShape(256, mixed=True),
+        SamplingShape(128, mixed=True),
     ]
-    assert made.shape([2]) == SamplingShape(256)
-    assert made.shape([3]) == SamplingShape(VOCABULARY)
-    assert made.shape([3, 1, 0]) == SamplingShape(VOCABULARY, top_p=True, mixed=True)
+    assert made.shape([2]) == SamplingShape(128)
+    assert made.shape([3]) == SamplingShape(every=True)
+    assert made.shape([3, 1, 0]) == SamplingShape(64, every=True, mixed=True)
     assert made.rows(torch.tensor([3, 1, 0])).last.flatten().tolist() == [VOCABULARY - 1, 1, 49]
+    assert not made.has_top_p([0, 1, 2, 3])
     made.set(0, 0.7, 20, 0.25)
+    assert made.has_top_p([3, 0])
     rows = made.rows(torch.tensor([0]))
     assert made.shape([0]) == SamplingShape(64, top_p=True)
     assert [float(rows.temperature), int(rows.last), float(rows.tail)] == pytest.approx([0.7, 19, 0.75])
+    made.set(0, 0.7, VOCABULARY - 1, 0.25)
+    assert made.shape([0]) == SamplingShape(VOCABULARY, every=True, top_p=True)
     made.set(0, 0.7, 20, 0.25, greedy=True)
-    assert made.shape([0]) == SamplingShape(1)
+    assert made.shape([0]) == SamplingShape()
+    assert not made.has_top_p([0])
     assert float(made.rows(torch.tensor([0])).noise) == 0
 
 
@@ -326,13 +344,13 @@ def operations(run: Callable[[], object]) -> tuple[list[str], set[str]]:
 
 
 @pytest.mark.parametrize("knobs", [[(0, 0, 1.0)] * 6, MANY, [(0.9, 50, 1.0)] * 6, [(0.9, 0, 1.0)] * 6])
-def test_no_tensor_is_read_on_the_host(knobs: list[Knobs]) -> None:
+def test_the_shape_for_any_rows_reads_no_tensor_on_the_host(knobs: list[Knobs]) -> None:
     made, logits, counts = parameters(knobs), normal(6, VOCABULARY), torch.zeros(6, dtype=torch.int64)
     seen, penalty, mask = logits > 1, torch.ones(6), suppression_mask()
 
     def step() -> None:
         allowed = suppress(penalize(logits, seen, penalty), counts, mask, EOS)
-        draw(allowed, first_rows(made, 6), keys(counts, counts, 16)[:, 2], made.shape(range(6)), margins=True)
+        draw(allowed, first_rows(made, 6), keys(counts, counts, 16)[:, 2], made.any_shape(True), margins=True)
 
     reads = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique2"}
     assert not reads & operations(step)[1]
@@ -340,7 +358,7 @@ def test_no_tensor_is_read_on_the_host(knobs: list[Knobs]) -> None:
     assert reads & operations(lambda: bool(penalty.sum() > 0))[1]
 
 
-@pytest.mark.parametrize(("knobs", "n_at_most"), [((0, 50, 1.0), 1), ((0.9, 50, 1.0), 26), ((0.9, 50, 0.9), 38)])
+@pytest.mark.parametrize(("knobs", "n_at_most"), [((0, 50, 1.0), 1), ((0.9, 50, 1.0), 30), ((0.9, 50, 0.9), 42)])
 def test_a_draw_costs_few_operations(knobs: Knobs, n_at_most: int) -> None:
     logits, key, made = normal(1, VOCABULARY), torch.tensor([1]), parameters([knobs])
     rows, shape = first_rows(made, 1), made.shape(range(1))
@@ -354,7 +372,7 @@ def test_a_captured_graph_draws_what_the_cpu_draws() -> None:
     for slot, knob in enumerate(MANY):
         made.set(slot, *knob)
     logits, seeds = here.cuda(), torch.arange(6, device="cuda")
-    frames, rows, shape = torch.zeros_like(seeds), first_rows(made, 6), made.shape(range(6))
+    frames, rows, shape = torch.zeros_like(seeds), made.rows(seeds), made.any_shape(top_p=True)
     draw(logits, rows, keys(seeds, frames, 16)[:, 1], shape)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()

@@ -69,7 +69,7 @@ def launch(dtype: torch.dtype) -> None:
     layers.rms(x, weight, 1e-6)
     layers.add_rms(x, x, weight, 1e-6)
     layers.silu_mul(torch.zeros(n, 6144, dtype=dtype))
-    rows, n_done = torch.zeros(n, dtype=torch.int64), torch.zeros(99, dtype=torch.int32)
+    rows, n_done = torch.zeros(n, dtype=torch.int64), torch.zeros(999, dtype=torch.int32)
     qkv = torch.zeros(n, (n_heads + 2 * n_kv_heads) * width, dtype=dtype)
     norms = torch.zeros(n_heads + n_kv_heads, width, dtype=kind)
     cis = torch.zeros(n_positions, width // 2, 2, dtype=kind)
@@ -82,8 +82,25 @@ def launch(dtype: torch.dtype) -> None:
     attention.attend_packed(qkv, rows, n_kv_heads, width)
 
 
+def launch_draws(dtype: torch.dtype) -> None:
+    """Every kernel that draws, in the shapes of the 0.6B model."""
+    from worker.engine.qwen.kernels.advance import advance
+    from worker.engine.qwen.kernels.draw import draw, draw_first
+
+    n, width, vocabulary = 3, 1024, 3072
+    rows, numbers = torch.zeros(n, dtype=torch.int64), torch.zeros(n, 1)
+    table, embedded = torch.zeros(vocabulary, width, dtype=dtype), torch.zeros(16, n, width, dtype=dtype)
+    codes, logits = torch.zeros(n, 16, dtype=torch.int64), torch.zeros(n, vocabulary, dtype=dtype)
+    given = rows, rows, rows, numbers, rows, numbers, table, codes
+    draw(logits[:, :2048], *given, embedded[3], 3)
+    seen, mask = torch.zeros(n, vocabulary, dtype=torch.bool), torch.zeros(vocabulary)
+    draw_first(logits, *given, embedded[0], seen, numbers, mask, rows, 2150)
+    advance(embedded, rows, table, table, rows, rows, n)
+
+
 if __name__ == "__main__":
     JITFunction.run = compiled
     for name in sys.argv[1:]:
         launch(getattr(torch, name))
+        launch_draws(getattr(torch, name))
     print(json.dumps(found))

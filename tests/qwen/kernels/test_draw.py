@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from worker.engine.qwen import sampler
-from worker.engine.qwen.sampler import Parameters, Rows, SamplingShape
+from worker.engine.qwen.sampler import Parameters
 
 pytest.importorskip("triton")
 from worker.engine.qwen.kernels.advance import advance
@@ -43,7 +43,7 @@ class Drawing:
 
     def given(self, logits: Tensor) -> tuple[Tensor, ...]:
         """The arguments of the kernels, to their outputs."""
-        every = self.parameters._rows
+        every = self.parameters.every
         return (
             logits, self.rows, self.seeds, self.frames, every.temperature, every.last, every.noise,
             self.table, self.codes, self.embedded,
@@ -59,12 +59,9 @@ class Drawing:
 
     def wanted(self, logits: Tensor, codebook: int) -> list[int]:
         """What the eager sampler draws from float32 logits."""
-        every = self.parameters._rows
-        by_row = (t[self.rows] for t in (every.temperature, every.last, every.tail, every.noise))
-        rows = Rows(*by_row, every.tokens)  # type: ignore[call-arg]
         key = sampler.keys(self.seeds, self.frames, 16)[self.rows, codebook]
-        shape = SamplingShape(logits.shape[1], top_p=True, mixed=True)
-        return sampler.draw(logits.float(), rows, key, shape)[0].tolist()
+        shape = self.parameters.any_shape(top_p=False)
+        return sampler.draw(logits.float(), self.parameters.rows(self.rows), key, shape)[0].tolist()
 
 
 def check(drawing: Drawing, logits: Tensor, codebook: int = 3) -> list[int]:

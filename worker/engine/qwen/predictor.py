@@ -13,7 +13,7 @@ from worker.engine.qwen.loader import Kernels
 from worker.engine.qwen.matrix import Matrix
 from worker.engine.qwen.transformer import attend_fresh, attend_prefix, taken
 
-Choose = Callable[[Tensor, int], Tensor]  # (logits float32 [B, 2048], codebook 1..15) -> codes int64 [B]
+Choose = Callable[[Tensor, int], Tensor]  # (logits [B, 2048], codebook 1..15) -> embeddings of the codes drawn [B, D]
 
 
 class Predictor:
@@ -39,17 +39,14 @@ class Predictor:
         two = rows.repeat_interleave(2), torch.arange(2, device=rows.device).repeat(n_rows)
         self._tokens = (two, *((rows, torch.full_like(rows, p)) for p in range(2, n_positions)))
 
-    def frame(self, hidden: Tensor, embedded: Tensor, choose: Choose) -> list[Tensor]:
-        """The embeddings of the fifteen codes that `choose` returns. hidden, embedded (the first code's): [B, D]."""
+    def frame(self, hidden: Tensor, embedded: Tensor, choose: Choose) -> None:
+        """Have `choose` draw the fifteen codes. hidden, embedded (the first code's): [B, D]."""
         x = torch.stack((hidden, embedded), 1).flatten(0, 1)
-        out = []
-        for n, (head, table) in enumerate(zip(self._heads, self.tables, strict=True)):
+        for n, head in enumerate(self._heads):
             y = self._pass(n, self._projected(x))
             if n == 0:
                 y = y.view(len(hidden), 2, -1)[:, 1]
-            x = table.index_select(0, choose(head.times(y).float(), n + 1))
-            out.append(x)
-        return out
+            x = choose(head.times(y), n + 1)
 
     def _pass(self, n: int, x: Tensor) -> Tensor:
         """Pass n over its tokens x [N, D]: the hidden states [N, D]."""

@@ -23,14 +23,14 @@ from worker.engine.qwen.cuda import HostCopy, Replayer, upload
 from worker.engine.qwen.frame import FrameStep, Plan
 from worker.engine.qwen.loader import Model
 from worker.engine.qwen.predictor import Predictor
-from worker.engine.qwen.sampler import TOP_SIZES, Sampling, SamplingShape
+from worker.engine.qwen.sampler import Sampling
 from worker.engine.qwen.state import Arena
 from worker.engine.qwen.talker import Talker
 
 N_SUPPRESSED = 1024  # ids at the end of the talker's vocabulary, which are no codes: only the end token is ever drawn
 PREFILL_STEP = 32
 GRAPH_ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
-GRAPH_KINDS = ((False, False), (True, False), (False, True))  # (with the talker's top-p, with margins)
+GRAPH_KINDS = ((False, False), (True, False), (False, True))  # (with top-p, with margins)
 
 
 class ModelRunner:
@@ -50,7 +50,10 @@ class ModelRunner:
         upstream: Any = model.talker
         self._predictor = Predictor(upstream.code_predictor, n_slots + 1, model.kernels)
         self.arena = Arena(n_slots, self._talker, self._predictor.n_codes)
-        self._step = FrameStep(self._talker, self._predictor, self.arena, _suppressed(config, self.device), self.eos)
+        self._step = FrameStep(
+            self._talker, self._predictor, self.arena, _suppressed(config, self.device), self.eos,
+            has_kernels=model.kernels == "triton",
+        )  # fmt: skip
         self._codec = Codec(codec.decoder, n_slots, consume=True)
         self._graphs, self._codec_graphs = Replayer(self.device), Replayer(self.device)
         self._codec_stream = torch.cuda.Stream(self.device) if self._is_cuda else None
@@ -94,7 +97,8 @@ class ModelRunner:
         plan = self._plan(rows, margins)
         self._set_stepping(rows, plan.n_rows)
         padded = [*lengths, *[1] * (plan.n_rows - len(rows))]
-        self._graphs.run(plan, lambda: self._step(plan, None if self._is_cuda else padded))
+        known = (None, None) if self._is_cuda else (self._stepping, padded)
+        self._graphs.run(plan, lambda: self._step(plan, *known))
 
     def _set_stepping(self, rows: Sequence[int], n_rows: int) -> None:
         stepping = (*rows, *[self.arena.spare] * (n_rows - len(rows)))
@@ -151,8 +155,8 @@ class ModelRunner:
             self._graphs.capture(("prefill", n), partial(self._talker.prefill, embeds, self._row))
         for plan in self._plans():
             self._set_stepping((), plan.n_rows)
-            lengths = None if self._is_cuda else [1] * plan.n_rows
-            self._graphs.capture(plan, partial(self._step, plan, lengths))
+            known = (None, None) if self._is_cuda else (range(plan.n_rows), [1] * plan.n_rows)
+            self._graphs.capture(plan, partial(self._step, plan, *known))
         with torch.cuda.stream(self._codec_stream):
             for n_rows, n_frames in product(self._buckets(), CHUNK_RAMP):
                 self._warm_codec(n_rows, n_frames)
@@ -177,13 +181,11 @@ class ModelRunner:
             return
         # The largest first, so that the others fit its memory pool.
         for n_rows, (top_p, margins) in product(reversed(self._buckets()), GRAPH_KINDS):
-            yield Plan(n_rows, _captured(SamplingShape(1, top_p)), _captured(SamplingShape(1)), margins)
+            yield Plan(n_rows, top_p, margins)
 
     def _plan(self, rows: Sequence[int], margins: bool) -> Plan:
-        shapes = self.arena.talker_draws.shape(rows), self.arena.predictor_draws.shape(rows)
-        if self._is_cuda:
-            shapes = _captured(shapes[0]), _captured(shapes[1])
-        return Plan(self._bucket(len(rows)), *shapes, margins)
+        top_p = self.arena.talker_draws.has_top_p(rows) or self.arena.predictor_draws.has_top_p(rows)
+        return Plan(self._bucket(len(rows)), top_p, margins)
 
     def _bucket(self, n_rows: int) -> int:
         return next(n for n in self._buckets() if n >= n_rows)
@@ -196,11 +198,6 @@ class ModelRunner:
     def _prefill_lengths(self) -> Iterator[int]:
         longest = min(self.n_positions, 512 if self._is_cuda else 8 * PREFILL_STEP)
         return iter(range(PREFILL_STEP, longest + 1, PREFILL_STEP))
-
-
-def _captured(shape: SamplingShape) -> SamplingShape:
-    """The nearest of the few captured shapes. It draws the same codes; greedy rows are greedy in all of them."""
-    return SamplingShape(max(shape.k, TOP_SIZES[0]), shape.top_p, mixed=True)
 
 
 def _up(n: int, step: int) -> int:

@@ -26,8 +26,8 @@ DEFAULTS: Mapping[str, Any] = {  # upstream's, for what generation_config.json l
 }
 MIN_NEW_TOKENS = 2
 COLDEST = 1e-5  # below it a temperature costs precision and is greedy anyway
-TOP_SIZES = (64, 256)  # few, because each has its own CUDA graph
-SPARE = 8  # candidates beyond top-k: as upstream, all that tie with the last one are kept
+TOP_STEP = 64  # what the number of candidates is rounded up to
+SPARE = 8  # candidates beyond top-k, at least: as upstream, all that tie with the last one are kept
 LOW_32 = 0xFFFF_FFFF
 
 
@@ -105,11 +105,13 @@ class Sampling:
 class SamplingShape:
     """The work that a batch's draw needs, on which Python branches.
 
-    k: candidates for each row; 1 when all rows are greedy. top_p: the candidates are sorted, for top-p, and also when
-    rows with and without a top-k draw together. mixed: some rows draw and some are greedy.
+    k: how many of the largest logits show where top-k ends; 0 without a top-k. every: all tokens are candidates, else
+    those k are; which may be too few for the logits that tie, so the host reads that from the device. top_p: the
+    candidates are sorted for top-p. mixed: some rows draw and some are greedy. With neither k nor every all are greedy.
     """
 
-    k: int
+    k: int = 0
+    every: bool = False
     top_p: bool = False
     mixed: bool = False
 
@@ -126,11 +128,14 @@ class Rows:
 
 
 class Parameters:
-    """The sampling parameters of every row for one of the two models, on the device, and on the host for `shape`."""
+    """The sampling parameters of the rows for one of the two models, on the device, and on the host for `shape`.
+
+    every: those of all rows.
+    """
 
     def __init__(self, n_slots: int, vocabulary: int, device: torch.device | str = "cpu") -> None:
         self._vocabulary = vocabulary
-        self._rows = Rows(
+        self.every = Rows(
             temperature=torch.ones(n_slots, 1, device=device),
             last=torch.ones(n_slots, 1, dtype=torch.int64, device=device),
             tail=torch.zeros(n_slots, 1, device=device),
@@ -146,7 +151,7 @@ class Parameters:
             # The margin needs the two best.
             temperature, top_k, top_p, greedy = 1.0, min(2, self._vocabulary), 1.0, True
         self._choices[slot] = Choice(temperature, top_k, top_p, greedy)
-        rows = self._rows
+        rows = self.every
         rows.temperature[slot] = temperature
         rows.last[slot] = top_k - 1
         rows.tail[slot] = 1 - top_p
@@ -154,7 +159,7 @@ class Parameters:
 
     def rows(self, rows: Tensor) -> Rows:
         """The parameters of these rows, int64 [B]."""
-        every = self._rows
+        every = self.every
         temperature, last, tail, noise = (
             parameter.index_select(0, rows) for parameter in (every.temperature, every.last, every.tail, every.noise)
         )
@@ -164,11 +169,23 @@ class Parameters:
         """The shape of a draw for these rows. Reads nothing from the device."""
         drawing = [choice for choice in map(self._choices.__getitem__, rows) if not choice.greedy]
         if not drawing:
-            return SamplingShape(1)
-        top_k = [choice.top_k for choice in drawing]
-        k = next((size for size in TOP_SIZES if max(top_k) + SPARE <= size < self._vocabulary), self._vocabulary)
-        ordered = any(choice.top_p < 1 for choice in drawing) or (k == self._vocabulary and min(top_k) < k)
-        return SamplingShape(k, ordered, mixed=len(drawing) < len(rows))
+            return SamplingShape()
+        limits = [choice.top_k for choice in drawing if choice.top_k < self._vocabulary]
+        k = -(-(max(limits) + SPARE) // TOP_STEP) * TOP_STEP if limits else 0
+        return SamplingShape(
+            min(k, self._vocabulary),
+            every=len(limits) < len(drawing) or k >= self._vocabulary,
+            top_p=any(choice.top_p < 1 for choice in drawing),
+            mixed=len(drawing) < len(rows),
+        )
+
+    def any_shape(self, top_p: bool) -> SamplingShape:
+        """The shape that draws for any rows, at the cost of a sort; it reads nothing from the device."""
+        return SamplingShape(self._vocabulary, every=True, top_p=top_p, mixed=True)
+
+    def has_top_p(self, rows: Collection[int]) -> bool:
+        """Whether a top-p cuts for one of these rows."""
+        return any(self._choices[row].top_p < 1 for row in rows)
 
 
 def _mix(x: Tensor) -> Tensor:
@@ -212,45 +229,54 @@ def draw(
 
     logits: float32 [B, V]. key: int64 [B], a column of `keys`; or float32 [B, V], the `noise` of every token under it,
     which saves kernels. Returns tokens int64 [B] and margins float32 [B] or None. Greedy rows take their largest logit,
-    and the lowest id of equals. Top-k and top-p keep what transformers' warpers keep; of the tokens that tie with the
-    last of top-k, those beyond SPARE may be left out. A margin is the gap between the two best final scores in standard
-    deviations of the row's finite logits after temperature; inf without a second.
+    and the lowest id of equals. Top-k and top-p keep what transformers' warpers keep: all tokens that tie with the last
+    of top-k. A margin is the gap between the two best final scores in standard deviations of the row's finite logits
+    after temperature; inf without a second.
     """
-    if shape.k == 1:
+    if not (shape.k or shape.every):
         return logits.argmax(1), _margins(logits, logits, rows.temperature) if margins else None
-    tokens, scores = _ordered(logits, rows, shape.k) if shape.top_p else _candidates(logits, rows, shape.k)
-    known = key.is_floating_point()
-    minus_gumbel = key.gather(1, tokens.expand(len(key), -1)) if known else noise(key.unsqueeze(1), tokens)
+    tokens, scores = _top_k(logits, rows, shape)
+    if shape.top_p:
+        tokens, scores = _top_p(tokens, scores, rows.tail)
+    is_by_id = tokens is rows.tokens
+    if not key.is_floating_point():
+        minus_gumbel = noise(key.unsqueeze(1), tokens)
+    else:
+        minus_gumbel = key if is_by_id else key.gather(1, tokens)
     scores.addcmul_(rows.noise, minus_gumbel, value=-1)
     drawn = scores.argmax(1)
-    if shape.top_p or shape.k < logits.shape[1]:
+    if not is_by_id:
         drawn = tokens.gather(1, drawn.unsqueeze(1)).squeeze(1)
-    if shape.mixed:  # the order of candidates that tie is arbitrary
-        drawn = torch.where(rows.noise.squeeze(1) == 0, logits.argmax(1), drawn)
+        if shape.mixed:  # the order of candidates that tie is arbitrary
+            drawn = torch.where(rows.noise.squeeze(1) == 0, logits.argmax(1), drawn)
     return drawn, _margins(scores, logits, rows.temperature) if margins else None
 
 
-def _candidates(logits: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
-    """Token ids [B or 1, k] and scores [B, k] in any order; scores beyond top-k are -inf."""
-    if k == logits.shape[1]:
+def _top_k(logits: Tensor, rows: Rows, shape: SamplingShape) -> tuple[Tensor, Tensor]:
+    """Candidates: ids [B, k] in any order, or all of them [1, V], and scores [B, k or V], -inf beyond top-k."""
+    if not shape.k:
         return rows.tokens, logits / rows.temperature
-    scores, tokens = logits.topk(k, 1)
-    scores.div_(rows.temperature)
-    return tokens, scores.masked_fill_(scores < scores.gather(1, rows.last), -math.inf)
-
-
-def _ordered(logits: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
-    """The same with top-p, ascending, equals by id: which of them top-p keeps must not depend on k or the batch."""
-    if k == logits.shape[1]:
-        scores, tokens = (logits / rows.temperature).sort(dim=1, stable=True)
+    largest, tokens = logits.topk(shape.k, 1)
+    scores = largest.div_(rows.temperature)
+    if shape.every:
+        least = scores.gather(1, rows.last.clamp_max(shape.k - 1)).masked_fill_(rows.last >= shape.k, -math.inf)
     else:
-        chosen = logits.topk(k, 1).indices.sort(1).values
-        scores, order = logits.gather(1, chosen).div_(rows.temperature).sort(dim=1, stable=True)
-        tokens = chosen.gather(1, order)
-    scores.masked_fill_(scores < scores.gather(1, (k - 1) - rows.last), -math.inf)
-    removed = scores.softmax(1).cumsum_(1) <= rows.tail
+        least = scores.gather(1, rows.last)
+        if (scores[:, -1:] < least).all():
+            return tokens, scores.masked_fill_(scores < least, -math.inf)
+    scores = logits / rows.temperature
+    return rows.tokens, scores.masked_fill_(scores < least, -math.inf)
+
+
+def _top_p(tokens: Tensor, scores: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+    """The candidates ascending, equals by id, as which of them top-p keeps must not depend on k or the batch."""
+    if len(tokens) == len(scores):
+        tokens, order = tokens.sort(1)
+        scores = scores.gather(1, order)
+    scores, order = scores.sort(dim=1, stable=True)
+    removed = scores.softmax(1).cumsum_(1) <= tail
     removed[:, -1] = False
-    return tokens, scores.masked_fill_(removed, -math.inf)
+    return tokens.expand_as(order).gather(1, order), scores.masked_fill_(removed, -math.inf)
 
 
 def _margins(scores: Tensor, logits: Tensor, temperature: Tensor) -> Tensor:

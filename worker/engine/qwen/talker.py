@@ -83,8 +83,8 @@ class Talker:
         return self._stack.run(x, cis, at, self.caches, self._attend(rows, positions, lengths))
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """float32 [B, vocabulary] from hidden [B, D]."""
-        return self._head.times(hidden).float()
+        """[B, vocabulary] from hidden [B, D]."""
+        return self._head.times(hidden)
 
     def _attend(self, rows: Tensor, positions: Tensor, lengths: Sequence[int] | None) -> Attend:
         if self._is_flash:

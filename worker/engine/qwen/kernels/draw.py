@@ -69,7 +69,7 @@ def _kth(x, is_token, k, PASSES: tl.constexpr):
     return ((found ^ ((found >> 31) & 0x7FFFFFFF)) & -(1 << rest)).to(tl.float32, bitcast=True)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["codebook"])  # one kernel for all codebooks
 def draw_kernel(
     logits, stride, rows, seeds, frames, temperature, last, noise, table, codes, embedded, codebook,
     seen, penalty, mask, earliest_end, eos,
