@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tests.qwen.exact import GREEDY, Ties, voices
+from worker.engine.qwen import QwenEngine, SpeechRequest
 from worker.engine.qwen.cpu import layers
 
 EPS = 1e-6
@@ -105,3 +109,15 @@ def test_utterances_of_a_pack_attend_to_themselves() -> None:
         keys, values = heads[start : t + 1, given.n_q :].transpose(0, 1).split(given.n_kv)
         wanted = functional.scaled_dot_product_attention(heads[t, : given.n_q, None], keys, values, enable_gqa=True)
         torch.testing.assert_close(attended[t], wanted.flatten(), rtol=1e-5, atol=1e-5)
+
+
+def test_an_engine_with_loops_speaks_the_codes_of_eager_torch(tiny: Path, ties: Ties) -> None:
+    spoken = []
+    for kernels in ("auto", "torch"):
+        engine = QwenEngine.load(str(tiny), device="cpu", dtype="float32", kernels=kernels, slots=3)
+        assert engine.model.kernels == ("torch" if kernels == "torch" else "loops")
+        icl, x_vector, _ = voices(engine)
+        texts = (("Hello there.", icl), ("One, two, three.", x_vector), ("Again.", icl))
+        spoken.append(engine.synthesize([SpeechRequest(t, v, "en", GREEDY, 3, 8) for t, v in texts]))
+    for n, (ours, eager) in enumerate(zip(*spoken, strict=True)):
+        ties.same(ours, eager.codes, f"utterance {n}")

@@ -116,6 +116,8 @@ def test_another_checkpoint_has_another_fingerprint(model: Model, tiny_ending: P
     ("how", "said"),
     [
         ({"dtype": "int8"}, "use auto, bfloat16, float16, float32, float64"),
+        ({"kernels": "fast"}, "use auto, triton, loops or torch"),
+        ({"kernels": "loops", "dtype": "bfloat16"}, "use kernels=auto"),
         ({"device": "mps"}, "use cuda or cpu"),
         ({"device": "tpu"}, "use cuda or cpu"),
         ({"attention": "eager"}, "use auto, flash or sdpa"),

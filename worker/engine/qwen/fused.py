@@ -98,6 +98,10 @@ def stack_of(model: nn.Module, config: Any, kernels: Kernels, n_tokens: int, n_p
     """
     if kernels == "torch":
         return Stack(model, config)
+    if kernels == "loops":
+        from worker.engine.qwen.cpu import layers
+
+        return FusedStack(model, config, layers, n_positions)
     from worker.engine.qwen.kernels.ops import TritonOps
 
     shape = Shape.of(config)

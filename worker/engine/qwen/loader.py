@@ -38,7 +38,7 @@ DTYPES = {name: getattr(torch, name) for name in footprint.ELEMENT_BYTES}
 HALVES = (torch.bfloat16, torch.float16)
 
 Attention = Literal["flash", "sdpa"]
-Kernels = Literal["triton", "torch"]
+Kernels = Literal["triton", "loops", "torch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,8 @@ def load(
 
     device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on CPU), bfloat16, float16, float32,
     float64. attention: auto, flash, sdpa. slots: auto (64 on a GPU, 8 on a CPU, or the most that fit) or a number.
-    n_positions: of a slot's KV cache. kernels: auto (triton on CUDA), triton, torch. Raises ModelError.
+    n_positions: of a slot's KV cache. kernels: auto (triton on CUDA, loops in float32 on a CPU),
+    triton, loops, torch. Raises ModelError.
     """
     if (problem := packages.package_problem()) is not None:
         raise problem
@@ -104,7 +105,7 @@ def load(
     place = _device(device)
     element = _dtype(dtype, place)
     kernel = _attention(attention, place, element)
-    chosen_kernels = _kernels(kernels, place)
+    chosen_kernels = _kernels(kernels, place, element)
     free_bytes = torch.cuda.mem_get_info(place)[0] if place.type == "cuda" else footprint.free_host_bytes()
     need = Need.of(weights, str(element).removeprefix("torch."), place.type, n_positions)
     n_slots = choose_slots(slots, need, free_bytes, str(place))
@@ -168,9 +169,13 @@ def _attention(attention: str, device: torch.device, dtype: torch.dtype) -> Atte
     return "sdpa" if attention == "sdpa" or problem else "flash"
 
 
-def _kernels(kernels: str, device: torch.device) -> Kernels:
-    if kernels not in ("auto", "triton", "torch"):
-        raise ModelError(f"the kernels {kernels!r} are unknown", "use auto, triton or torch")
+def _kernels(kernels: str, device: torch.device, dtype: torch.dtype) -> Kernels:
+    if kernels not in ("auto", "triton", "loops", "torch"):
+        raise ModelError(f"the kernels {kernels!r} are unknown", "use auto, triton, loops or torch")
+    if kernels in ("auto", "loops") and device.type == "cpu" and dtype == torch.float32:
+        return "loops"
+    if kernels == "loops":
+        raise ModelError("compiled loops are for float32 on a CPU only", "use kernels=auto")
     if kernels == "torch" or (kernels == "auto" and device.type != "cuda"):
         return "torch"
     if device.type == "cuda":
