@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from worker.bench import cli as bench
+from worker.first import START
 from worker.flags import FLAGS, NONE, OF_THE_RELAY, Given, settings_of, takes
 
 RELAY_FLAGS = [name for name in FLAGS if name.startswith(OF_THE_RELAY)]
@@ -57,7 +58,7 @@ def worker(flags: Given = NONE) -> None:
     """Run a worker until SIGTERM or SIGINT."""
     from worker.commands.serve import serve
 
-    raise SystemExit(serve(settings_of(flags)))
+    raise SystemExit(serve(settings_of(flags), ends_process=START.has_begun))
 
 
 @app.command()

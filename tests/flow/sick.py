@@ -57,7 +57,7 @@ def main(url: str, way: str) -> int:
     signal.signal(signal.SIGUSR1, fall_sick)
     vars(serve)["make_engine"] = make_engine
     logs.configure()
-    return serve.serve(make_settings(url, lease_ms=30_000, slots=4))
+    return serve.serve(make_settings(url, lease_ms=30_000, slots=4), ends_process=True)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from schemas.errors import MakimaError
 from worker.commands.relay import WebMissing, check_web, serving
@@ -48,16 +49,21 @@ Ctrl-C ends both.
 """
 
 
-def serve(settings: Settings, ends_on_hangup: bool = False, with_relay: bool = False) -> int:
+def serve(
+    settings: Settings, ends_on_hangup: bool = False, with_relay: bool = False, ends_process: bool = False
+) -> int:
     """Run a worker until SIGTERM or SIGINT has drained it. Returns 1 when it cannot start or its engine is sick.
 
     ends_on_hangup: SIGHUP drains the worker too, instead of reloading the voices. with_relay: serve its page beside it.
+    ends_process: with a sick engine the process ends here, with status 1.
     """
     sys.setswitchinterval(0.001)  # by default engine and event loop may wait 5 ms for each other
     try:
         run(_serve(settings, ends_on_hangup, with_relay))
     except EngineSick as error:
         log.error(SICK, error)
+        if ends_process:
+            _end_process(1)
         return 1
     except MakimaError as error:
         log.error("the worker cannot start: %s", error)
@@ -73,6 +79,12 @@ def serve(settings: Settings, ends_on_hangup: bool = False, with_relay: bool = F
         log.exception(UNEXPECTED)  # to the log: stderr may not be read
         return 1
     return 0
+
+
+def _end_process(status: int) -> NoReturn:
+    """End without the interpreter's teardown, which takes a second with torch loaded and may hang on a broken GPU."""
+    logging.shutdown()
+    os._exit(status)
 
 
 async def _serve(settings: Settings, ends_on_hangup: bool, with_relay: bool) -> None:
