@@ -80,7 +80,7 @@ class Calls:
                 frame()
 
         def decode() -> list[HostCopy]:
-            return [self._runner.decode(range(chunk[0]), codes) for _ in range(n // 2)]
+            return [self._runner.codec.decode(range(chunk[0]), codes) for _ in range(n // 2)]
 
         def both() -> None:
             decode()
@@ -126,10 +126,10 @@ class Calls:
     def _spoken(self, codes: NDArray[np.uint16], sizes: tuple[int, ...]) -> NDArray[np.float64]:
         """The first row's samples when all rows are decoded from their start in chunks of these sizes."""
         for row in range(len(codes)):
-            self._runner.reset(row, {})
+            self._runner.codec.reset(row, {})
         ends = np.cumsum(sizes)
         chunks = np.split(codes, ends[:-1], axis=1)
-        pcm = [self._runner.decode(range(len(codes)), chunk).wait()[0] for chunk in chunks]
+        pcm = [self._runner.codec.decode(range(len(codes)), chunk).wait()[0] for chunk in chunks]
         return np.concatenate(pcm).astype(np.float64)
 
     @torch.inference_mode()
@@ -176,11 +176,7 @@ class Calls:
         """The start of so many segments, of so many tokens each, in the first rows."""
         made = [self._segment(slot, tokens) for slot in range(segments)]
 
-        def begin() -> None:
-            for segment in made:
-                self._runner.begin(segment)
-
-        return begin
+        return lambda: self._runner.begin(made)
 
     def _segment(self, slot: int, tokens: int) -> ActiveSegment:
         segment = self._engine.prepare(self._utterance)
@@ -195,7 +191,7 @@ class Calls:
 
     def _decode(self, rows: int, n_frames: int) -> Callable[[], NDArray[np.generic]]:
         codes = _codes(rows, n_frames)
-        return lambda: self._runner.decode(range(rows), codes).wait()
+        return lambda: self._runner.codec.decode(range(rows), codes).wait()
 
 
 def _codes(rows: int, n_frames: int) -> NDArray[np.uint16]:

@@ -210,10 +210,10 @@ class Qwen:
 
         if not len(codes):
             return np.zeros(0, np.float32)
-        runner = self._engine._runner
+        codec = self._engine._runner.codec
         with torch.inference_mode():
-            runner.reset(0, state)
-            pcm: NDArray[np.float32] = runner.decode([0], codes[None]).wait()[0]
+            codec.reset(0, state)
+            pcm: NDArray[np.float32] = codec.decode([0], codes[None]).wait()[0]
         return pcm
 
 

@@ -18,7 +18,6 @@ from worker.engine.qwen import Finish, QwenEngine, Sampling, SpeechRequest, Spee
 from worker.engine.qwen import cuda as graphs
 from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
-from worker.engine.qwen.cuda import Replayer
 
 FRAME_SAMPLES = 1920
 
@@ -47,11 +46,11 @@ def same(speech: SpeechResult, wanted: SpeechResult, lsb: int = 0) -> None:
 @contextmanager
 def eagerly(engine: QwenEngine) -> Iterator[None]:
     """Without a graph."""
-    runner = engine._runner
-    kept = runner._graphs, runner._codec_graphs
-    runner._graphs, runner._codec_graphs = (Replayer(runner.device, is_eager=True) for _ in range(2))
+    for replayer in engine._runner.replayers:
+        replayer.is_eager = True
     yield
-    runner._graphs, runner._codec_graphs = kept
+    for replayer in engine._runner.replayers:
+        replayer.is_eager = False
 
 
 @pytest.fixture(scope="module")

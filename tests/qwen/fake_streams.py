@@ -6,7 +6,7 @@ was told to wait for, and after what the host had waited for. Anything else may 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch._subclasses import fake_tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.qwen.fake_gpu import is_composite
+from worker.engine.qwen.codec_runner import CodecRunner
+from worker.engine.qwen.cuda import HostCopy
 
 Uses = tuple[list[Any], list[Any]]  # storages read, storages written
 
@@ -31,7 +34,7 @@ class Race(AssertionError):
 class Clock:
     """Knows, of every clock, the last moment that is surely past."""
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         self.past: dict[Clock, int] = {}
 
     def wait_stream(self, other: Clock) -> None:
@@ -45,6 +48,12 @@ class Clock:
     def is_after(self, moment: tuple[Clock, int]) -> bool:
         return self.past.get(moment[0], 0) >= moment[1]
 
+    def is_after_all(self, other: Clock) -> bool:
+        return all(self.is_after(moment) for moment in other.past.items())
+
+    def wait_event(self, event: Clock) -> None:
+        self.wait_stream(event)
+
     def synchronize(self) -> None:
         HOST.wait_stream(self)
 
@@ -53,11 +62,23 @@ HOST = Clock()
 
 
 class Event(Clock):
+    """A moment of a stream. `has_come` decides whether it is past when the host asks before it must be."""
+
+    has_come: Callable[[Event], bool] = staticmethod(lambda event: False)
+
     def record(self, stream: Clock) -> None:
+        self.n_launches = stream.past.get(stream, 0)
         self.wait_stream(stream)
 
     def query(self) -> bool:
-        return False
+        if not (HOST.is_after_all(self) or Event.has_come(self)):
+            return False
+        HOST.wait_stream(self)
+        return True
+
+    def elapsed_time(self, later: Event) -> float:
+        """Milliseconds, one for each launch between."""
+        return later.n_launches - self.n_launches
 
 
 @dataclass(eq=False)
@@ -94,6 +115,8 @@ class Watch(TorchDispatchMode):
         self._read: dict[Any, list[tuple[Clock, int]]] = {}
         self._allowed: dict[Any, set[Clock]] = {}  # streams that may use memory which may be freed
         self._alive: list[Any] = []  # so that no address is used twice
+        self._in_rows: set[Any] = set()
+        self._rows: Collection[int] = ()
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -141,6 +164,8 @@ class Watch(TorchDispatchMode):
         stream.wait_stream(HOST)
         for storage in {*reads, *writes}:
             self._check_alive(storage, stream)
+        reads, writes = self._places(reads), self._places(writes)
+        for storage in {*reads, *writes}:
             before = [self._written[storage]] if storage in self._written else []
             if storage in writes:
                 before += self._read.pop(storage, [])
@@ -151,6 +176,20 @@ class Watch(TorchDispatchMode):
             self._written[storage] = moment
         for storage in set(reads) - set(writes):
             self._read.setdefault(storage, []).append(moment)
+
+    def keep_rows_apart(self, tensor: Tensor) -> None:
+        """What is launched from now on uses the rows of this tensor that `using` names, and no other."""
+        self._in_rows.add(self.storage(tensor))
+
+    @contextmanager
+    def using(self, rows: Collection[int]) -> Iterator[None]:
+        before, self._rows = self._rows, rows
+        yield
+        self._rows = before
+
+    def _places(self, storages: list[Any]) -> list[Any]:
+        whole = [storage for storage in storages if storage not in self._in_rows]
+        return whole + [(storage, row) for storage in storages if storage in self._in_rows for row in self._rows]
 
     def _check_alive(self, storage: Any, stream: Clock) -> None:
         graph = self._graph_of.get(storage)
@@ -177,11 +216,38 @@ def _is_waited_for(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], re
     return any(leaf.is_cuda != result.is_cuda for leaf in args if isinstance(leaf, Tensor))
 
 
+def watch_rows(watch: Watch, codec: CodecRunner, patch: pytest.MonkeyPatch) -> None:
+    """From now on a codec call uses the state of its own slots, and of the row that fills its stream's calls up."""
+    decode, reset, inputs = codec.decode, codec.reset, codec._inputs
+
+    def decoding(slots: Sequence[int], codes: NDArray[np.uint16], is_urgent: bool = False) -> HostCopy:
+        lane = codec._urgent if is_urgent else codec._wide
+        with watch.using({*slots, lane.padding}):
+            return decode(slots, codes, is_urgent)
+
+    def resetting(slot: int, state: Mapping[str, Tensor]) -> None:
+        with watch.using({slot}):
+            reset(slot, state)
+
+    def kept(*shape: Any) -> tuple[Tensor, Tensor]:
+        made = inputs(*shape)
+        for tensor in made:
+            watch.keep(tensor)
+        return made
+
+    for rows in codec._codec._state.values():
+        watch.keep_rows_apart(rows)
+    patch.setattr(codec, "_inputs", kept)
+    patch.setattr(codec, "decode", decoding)
+    patch.setattr(codec, "reset", resetting)
+
+
 @contextmanager
 def watched(patch: pytest.MonkeyPatch) -> Iterator[Watch]:
     """Replaces torch.cuda by the fakes above and watches every operation."""
     watch = Watch()
     HOST.past.clear()
+    patch.setattr(Event, "has_come", staticmethod(lambda event: False))
 
     @contextmanager
     def stream(chosen: Clock | None) -> Iterator[None]:

@@ -17,6 +17,7 @@ from tests.qwen.exact import FRAME_SAMPLES, GREEDY, sixteen_bits, voices
 from worker.engine.base import Frames
 from worker.engine.qwen import Finish, QwenEngine, Sampling, SpeechRequest, SpeechResult
 from worker.engine.qwen.batch import Batch
+from worker.engine.qwen.buckets import Buckets
 from worker.engine.qwen.chunks import Schedule
 
 SLOTS = 7  # batches of 1, 2, 4 and 7 rows are captured: three, five and six are filled up
@@ -44,6 +45,7 @@ def pair(tiny_ending: Path) -> Pair:
     )
     behind._runner.lag = 1
     behind._runner._is_cuda = True
+    behind._runner._rows = Buckets.of_rows(SLOTS, is_graphed=True)
     icl, x_vector, _ = voices(usual)
     utterances = [
         SpeechRequest("One.", icl, "en", GREEDY, seed=1, max_frames=N_FRAMES),
@@ -163,14 +165,13 @@ def test_a_cancelled_slot_is_free_soon_and_speaks_right_again(pair: Pair, n_step
     assert codes_of(neighbour) == pair.speeches[6].codes.tolist()
 
 
-def test_the_host_is_one_step_behind_once_everybody_is_heard(pair: Pair) -> None:
+def test_the_host_is_one_step_behind_while_a_row_steps(pair: Pair) -> None:
     batch, n_launched = pair.batch(), []
     batch.open(pair.behind.prepare(pair.utterances[0]))
     while batch.open_slots:
         batch.step()
         n_launched.append(len(batch._launched))
-    assert n_launched[0] == 0, "a first sound is not waited for"
-    assert set(n_launched[1:-1]) == {1}
+    assert set(n_launched[:-1]) == {1}
 
 
 def test_a_slot_that_is_dropped_may_be_opened_at_once(pair: Pair) -> None:
@@ -189,19 +190,17 @@ SAMPLINGS = (
     Sampling(),
     Sampling(top_k=5, predictor_top_k=1),
     Sampling(temperature=0.0),
-    Sampling(top_p=0.9, temperature=1.5),
 )
 
 
-@pytest.mark.parametrize("margins", [False, True])
 @torch.inference_mode()
-def test_whatever_is_usual_is_captured_at_start(pair: Pair, margins: bool) -> None:
+def test_whatever_is_usual_is_captured_at_start(pair: Pair) -> None:
     runner = pair.behind._runner
     captured = set(runner._plans())
     for n_rows in range(1, SLOTS + 1):
-        for n, sampling in enumerate(SAMPLINGS[: 4 if margins else 5]):
+        for n, sampling in enumerate(SAMPLINGS):
             for row in range(SLOTS):  # the others are of another kind
-                resolved = (sampling if row == 0 else SAMPLINGS[(n + row) % 4]).resolved({})
+                resolved = (sampling if row == 0 else SAMPLINGS[(n + row) % len(SAMPLINGS)]).resolved({})
                 runner.arena.talker_draws.set(row, *resolved.talker())
                 runner.arena.predictor_draws.set(row, *resolved.predictor())
-            assert runner._plan(range(n_rows), margins) in captured
+            assert runner._plan(range(n_rows), margins=False) in captured

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from tests.qwen.fake_gpu import DEVICE, fake_model, fake_tensors
-from tests.qwen.fake_streams import Clock, Race, Watch, watched
-from worker.engine.qwen import Sampling
-from worker.engine.qwen import runner as runner_module
+from tests.qwen.fake_streams import Clock, Race, Watch, watch_rows, watched
+from worker.engine.qwen import Sampling, codec_runner
 from worker.engine.qwen.active_segment import ActiveSegment
+from worker.engine.qwen.codec_runner import CodecRunner
 from worker.engine.qwen.cuda import HostCopy, Replayer
 from worker.engine.qwen.prompt import Prefill
 from worker.engine.qwen.runner import ModelRunner
@@ -26,8 +26,7 @@ N_SLOTS, N_POSITIONS, WIDTH = 2, 64, 64
 
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    monkeypatch.setattr(runner_module, "GRAPH_KINDS", runner_module.GRAPH_KINDS[:1])
-    monkeypatch.setattr(runner_module, "CHUNK_RAMP", (1, 2))
+    monkeypatch.setattr(codec_runner, "CHUNK_RAMP", (1, 2))
     with fake_tensors(), torch.inference_mode(), watched(monkeypatch) as watch:
         yield watch
 
@@ -37,6 +36,7 @@ def a_runner(watch: Watch, is_warm: bool = True) -> ModelRunner:
     if is_warm:
         made.warm_up()
     watch.is_sealed = True
+    watch_rows(watch, made.codec, pytest.MonkeyPatch())  # an object of its own, which needs no undoing
     return made
 
 
@@ -49,14 +49,14 @@ def begin(made: ModelRunner, row: int, n_prompt: int) -> None:
     resumed = np.zeros((3, 16), dtype=np.uint16)
     segment = ActiveSegment(prefill, {}, Sampling().resolved({}), seed=1, max_frames=9, resumed=resumed)
     segment.slot = row
-    made.begin(segment)
+    made.begin([segment])
 
 
 def speak(made: ModelRunner, voice: dict[str, Tensor]) -> None:
     """Two utterances, frames and chunks of all kinds, captured and not, with the codec always behind."""
     flying: list[HostCopy] = []
     for slot in range(N_SLOTS):
-        made.reset(slot, voice if slot else {})
+        made.codec.reset(slot, voice if slot else {})
         begin(made, slot, 20 + 12 * slot)
     for n in (1, 2, 3, 1):
         for margins in (False, n == 3):
@@ -64,7 +64,7 @@ def speak(made: ModelRunner, voice: dict[str, Tensor]) -> None:
             made.frame(rows, [40] * len(rows), margins)
             flying.append(HostCopy(made.arena.codes[:n]))
         codes = np.zeros((min(n, N_SLOTS), n, 16), dtype=np.uint16)
-        flying.append(made.decode(range(min(n, N_SLOTS)), codes))
+        flying.append(made.codec.decode(range(min(n, N_SLOTS)), codes, is_urgent=n > 1))
         flying.pop(0).wait()
     for fetch in flying:
         fetch.wait()
@@ -73,7 +73,7 @@ def speak(made: ModelRunner, voice: dict[str, Tensor]) -> None:
 def a_voice(watch: Watch, made: ModelRunner) -> dict[str, Tensor]:
     codes = on_gpu(30, 16, dtype=torch.int64)
     watch.keep(codes)
-    state = made.state_of(codes)
+    state: dict[str, Tensor] = made.codec.state_of(codes)
     for tensor in state.values():
         watch.keep(tensor)
     return state
@@ -97,7 +97,7 @@ def test_a_voice_is_made_on_a_stream_of_its_own_beside_both(watch: Watch) -> Non
     made = a_runner(watch)
     speak(made, {})
     with torch.cuda.stream(Clock()):  # type: ignore[arg-type]
-        made.state_of(on_gpu(30, 16, dtype=torch.int64))
+        made.codec.state_of(on_gpu(30, 16, dtype=torch.int64))
     speak(made, {})
 
 
@@ -108,7 +108,7 @@ def test_without_graphs_they_do_not_race_either(watch: Watch) -> None:
 def test_the_watch_sees_a_state_that_is_still_on_its_way(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     made = a_runner(watch, is_warm=False)
     voice = uploaded(made, a_voice(watch, made))
-    monkeypatch.setattr(ModelRunner, "_follow", lambda made: None)
+    monkeypatch.setattr(CodecRunner, "_follow_current", lambda codec, lane: None)
     with pytest.raises(Race, match="at the same time"):
         speak(made, voice)
 
@@ -130,24 +130,24 @@ def test_the_watch_sees_a_host_that_does_not_wait(watch: Watch) -> None:
 
 def test_two_replayers_may_run_at_once_and_one_may_not(watch: Watch) -> None:
     first, second, x, y = Replayer(DEVICE), Replayer(DEVICE), on_gpu(3), on_gpu(3)
-    first.capture("x", lambda: x * 1)
-    first.capture("y", lambda: y * 1)
-    second.capture("y", lambda: y * 1)
+    first.capture(("x",), lambda: x * 1)
+    first.capture(("y",), lambda: y * 1)
+    second.capture(("y",), lambda: y * 1)
     torch.cuda.synchronize()
-    first.run("x", lambda: x)
+    first.run(("x",), lambda: x)
     with torch.cuda.stream(Clock()):  # type: ignore[arg-type]
-        second.run("y", lambda: y)
+        second.run(("y",), lambda: y)
         with pytest.raises(Race, match="at the same time"):
-            first.run("y", lambda: y)
+            first.run(("y",), lambda: y)
 
 
 def test_a_graphs_result_is_gone_when_another_one_has_run(watch: Watch) -> None:
     replayer, x, y = Replayer(DEVICE), on_gpu(3), on_gpu(3)
-    replayer.capture("x", lambda: x * 1)
-    replayer.capture("y", lambda: y * 1)
-    result = replayer.run("x", lambda: x)
+    replayer.capture(("x",), lambda: x * 1)
+    replayer.capture(("y",), lambda: y * 1)
+    result = replayer.run(("x",), lambda: x)
     assert result is not None
     result + 1
-    replayer.run("y", lambda: y)
+    replayer.run(("y",), lambda: y)
     with pytest.raises(Race, match="another graph"):
         result + 1

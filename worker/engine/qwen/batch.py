@@ -1,14 +1,14 @@
 """The running batch: segments join and leave it while their neighbours go on (continuous batching).
 
-`step` reads as the engine works: drop, admit, launch, land, decode, emit. On a GPU the host reads the codes of
-the step before the one it has just launched, so that neither waits for the other; while a segment has emitted nothing
-yet, it reads them at once. A segment that ended therefore takes part in one step more, whose codes are ignored.
+`step` reads as the engine works: leave, admit, launch, give, land, decode. On a GPU the host reads the codes of the
+step before the one it has just launched, and waits for samples only once that is launched, so the device has a frame to
+compute whenever the host waits. A segment that ended therefore takes part in one step more, whose codes are ignored.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from time import monotonic
@@ -17,10 +17,12 @@ import numpy as np
 import torch
 
 from worker.engine.base import NO_CODES, SILENCE, EngineError, Finish, Frames
-from worker.engine.qwen.active_segment import ActiveSegment, Codes
+from worker.engine.qwen.active_segment import ActiveSegment
 from worker.engine.qwen.admission import BatchPolicy, MeasuredTimes, Newcomer
 from worker.engine.qwen.chunks import Schedule
+from worker.engine.qwen.codec_queue import CodecCall, CodecQueue
 from worker.engine.qwen.cuda import HostCopy
+from worker.engine.qwen.launch_times import RunnerTimes
 from worker.engine.qwen.runner import ModelRunner
 
 BUSY_ROWS = 16  # from here on the codec decodes wide groups wherever no playback depends on it
@@ -33,16 +35,6 @@ class _Step:
     segments: list[ActiveSegment]
     codes: HostCopy
     margins: HostCopy | None
-
-
-@dataclass(frozen=True, slots=True)
-class _CodecCall:
-    """Frames of several segments on their way through the codec. codes: [segments, n, 16]."""
-
-    segments: list[ActiveSegment]
-    codes: Codes
-    pcm: HostCopy
-    is_urgent: bool
 
 
 class Batch:
@@ -69,7 +61,7 @@ class Batch:
         self._waiting: deque[ActiveSegment] = deque()
         self._rows: list[ActiveSegment] = []  # admitted; each has its slot's row of the arena
         self._launched: deque[_Step] = deque()
-        self._codec_calls: deque[_CodecCall] = deque()
+        self._codec = CodecQueue(self._runner.codec)
 
     @property
     def open_slots(self) -> Collection[int]:
@@ -97,9 +89,10 @@ class Batch:
     def wait_s(self, paused: Collection[int] = ()) -> float:
         """0 while a slot that is not paused has something to do, else inf: a held one waits for text."""
         ready = {segment.slot for segment in self._waiting if segment.prefill.is_ready}
-        in_codec = {segment.slot for call in self._codec_calls for segment in call.segments}
+        launched = {segment.slot for step in self._launched for segment in step.segments}
+        under_way = ready | launched | self._codec.slots
         busy = (
-            not segment.is_held or segment.finish or segment.pending or slot in ready or slot in in_codec
+            not segment.is_held or segment.finish or segment.pending or slot in under_way
             for slot, segment in self._slots.items()
             if slot not in paused
         )
@@ -124,9 +117,11 @@ class Batch:
         self._admit(paused)
         stepping = [segment for segment in self._rows if segment.slot not in paused and segment.can_step]
         self._launch(stepping)
-        self._land()
+        emitted = self._emitted(self._codec.take(may_wait=True, is_idle=not self._launched))
+        self._land(self._runner.lag if stepping else 0)
         self._decode(paused)
-        emitted = self._emit()
+        emitted += self._emitted(self._codec.take(may_wait=False))
+        emitted = self._with_ends(emitted)
         if stepping and len(self._waiting) == n_waiting:
             self._times.stepped(self._clock() - began)
         return emitted
@@ -144,26 +139,32 @@ class Batch:
         ]
         leads = [segment.lead_s(now) for segment in self._rows if not segment.is_held]
         n_running = sum(segment.can_step and segment.slot not in paused for segment in self._rows)
-        for segment in ready[: self._policy.n_admitted(newcomers, leads, n_running, self._times)]:
+        times = RunnerTimes(self._runner, self._times)
+        for segment in (admitted := ready[: self._policy.n_admitted(newcomers, leads, n_running, times)]):
             self._waiting.remove(segment)
-            began = self._clock()
             if segment.finish is not Finish.CANCELLED:
                 self._restore_codec(segment)
-            if segment.finish is None:
-                self._runner.begin(segment)
-                self._rows.append(segment)
-                self._times.prefilled(segment.prefill.n_positions, self._clock() - began)
+        self._prefill([segment for segment in admitted if segment.finish is None])
+
+    def _prefill(self, admitted: list[ActiveSegment]) -> None:
+        if not admitted:
+            return
+        began = self._clock()
+        self._runner.begin(admitted)
+        self._rows += admitted
+        n_tokens = sum(segment.prefill.n_positions for segment in admitted)
+        self._times.prefilled(n_tokens, self._clock() - began)
 
     def _restore_codec(self, segment: ActiveSegment) -> None:
         """Put the codec where the resumed frames leave it, or queue them to be decoded and emitted again."""
-        self._runner.reset(segment.slot, segment.state)
+        self._runner.codec.reset(segment.slot, segment.state)
         if segment.emits_resumed:
             segment.replay()
             return
         rest = segment.resumed
         while len(rest):
             n = next(size for size in reversed(self._schedule.sizes) if size <= len(rest))
-            self._runner.decode([segment.slot], rest[None, :n])
+            self._runner.codec.decode([segment.slot], rest[None, :n])
             rest = rest[n:]
 
     # Launch.
@@ -185,18 +186,15 @@ class Batch:
 
     # Land: the host reads the codes of launched steps.
 
-    def _land(self) -> None:
-        while self._launched and (len(self._launched) > self._runner.lag or self._must_land()):
+    def _land(self, n_unread: int) -> None:
+        """Read the codes of all launched steps but the last n."""
+        while len(self._launched) > n_unread:
             step = self._launched.popleft()
             codes = step.codes.wait().astype(np.uint16)
             margins = None if step.margins is None else step.margins.wait()
             for n, segment in enumerate(step.segments):
                 if segment.finish is None:
                     segment.land(codes[n], None if margins is None else margins[n], self._runner.eos)
-
-    def _must_land(self) -> bool:
-        """A segment of the last step waits for its first audio, or has no later step after which it would be read."""
-        return any(not segment.n_codec_calls or not segment.can_step for segment in self._launched[-1].segments)
 
     # Decode and emit.
 
@@ -205,29 +203,20 @@ class Batch:
         idle = {segment.slot for segment in self._waiting}.union(paused)
         backlogs = [segment.backlog(now) for segment in self._slots.values() if segment.slot not in idle]
         for group in self._schedule.plan(backlogs, is_busy=self._is_live and len(self._rows) >= BUSY_ROWS):
-            segments = [self._slots[slot] for slot in group.slots]
-            codes = np.stack([[segment.pending.popleft() for _ in range(group.n_frames)] for segment in segments])
-            is_urgent = any(not segment.n_codec_calls or segment.finish for segment in segments)
-            pcm = self._runner.decode(group.slots, codes)
-            self._codec_calls.append(_CodecCall(segments, codes, pcm, is_urgent))
-            for segment in segments:
-                segment.n_codec_calls += 1
+            self._codec.launch([self._slots[slot] for slot in group.slots], group.n_frames)
 
-    def _emit(self) -> list[Frames]:
-        """The frames that the codec has decoded. The host waits for it only for a first audio or an end."""
-        emitted: list[Frames] = []
-        is_urgent = not self._launched or any(call.is_urgent for call in self._codec_calls)
-        while self._codec_calls and (is_urgent or self._codec_calls[0].pcm.is_done):
-            call = self._codec_calls.popleft()
-            for segment, codes, pcm in zip(call.segments, call.codes, call.pcm.wait(), strict=True):
-                if segment.finish is not Finish.CANCELLED:
-                    emitted.append(segment.frames(codes, pcm, self._clock()))
-        return self._with_ends(emitted)
+    def _emitted(self, calls: Sequence[CodecCall]) -> list[Frames]:
+        return [
+            segment.frames(codes, pcm, self._clock())
+            for call in calls
+            for segment, codes, pcm in zip(call.segments, call.codes, call.pcm.wait(), strict=True)
+            if segment.finish is not Finish.CANCELLED
+        ]
 
     def _with_ends(self, emitted: list[Frames]) -> list[Frames]:
         """The same frames, the last of each ended segment with its finish; their slots are free afterwards."""
         waiting = {segment.slot for segment in self._waiting if segment.finish is not Finish.CANCELLED}
-        in_codec = {segment.slot for call in self._codec_calls for segment in call.segments}
+        in_codec = self._codec.slots
         for segment in list(self._slots.values()):
             if segment.finish is None or segment.pending or segment.slot in in_codec or segment.slot in waiting:
                 continue

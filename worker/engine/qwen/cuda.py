@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -15,57 +17,103 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 log = logging.getLogger(__name__)
 
+Key = tuple[Any, ...]  # its first item is a str, the kind
+
+URGENT = -1  # the priority of streams that others must not delay
+MOST_LATE = 32  # graphs captured after start, each of which keeps memory
 # cuDNN's attention, which torch prefers on some GPUs, is left out: it builds a plan on the host for every new shape.
 ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 class Replayer:
-    """Captured functions by key. A function reads and writes tensors at fixed addresses.
+    """Captured functions by key. A function reads and writes tensors at fixed addresses; a key begins with its kind.
 
-    On a CPU every call runs the function. On a GPU `capture` records it as a CUDA graph at start; a key that was not
-    captured (an unusual top_k) runs eagerly, slower and with the same result, and is logged once.
+    On a CPU every call runs the function. On a GPU `capture` records it as a CUDA graph at start. A key that was not
+    captured then is run eagerly once, which is its real run, and recorded behind it for the next: a recording executes
+    nothing. It costs about two eager runs, once, while waiting for an idle moment would leave a busy engine without the
+    graph for ever. Where recording fails, or after `MOST_LATE` such graphs, the key stays eager: slower, the same
+    result. `n_eager` counts the eager runs of a GPU by kind.
 
     All graphs of a Replayer share one memory pool, so they must run one after the other on one stream. Two Replayers
     may run at the same time: each has its own pool and, as each captures on its own stream, its own cuBLAS workspace.
+    priority: of that stream, which its graphs' kernels keep on any stream; the lower number goes first. is_eager: set
+    it to run without graphs.
     """
 
-    def __init__(self, device: torch.device, is_eager: bool = False) -> None:
+    def __init__(self, device: torch.device, priority: int = 0) -> None:
+        self.is_eager = False
+        self.n_eager: Counter[str] = Counter()
         self._device = device
         self._is_cuda = device.type == "cuda"
-        self._is_graphed = self._is_cuda and not is_eager
-        self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Tensor | None]] = {}
-        self._eager: set[Hashable] = set()
-        self._stream = torch.cuda.Stream(device) if self._is_graphed else None
+        self._graphs: dict[Key, tuple[torch.cuda.CUDAGraph, Tensor | None]] = {}
+        self._late: set[Key] = set()  # recorded, or tried to, after start
+        self._stream = torch.cuda.Stream(device, priority) if self._is_cuda else None
         self._pool: Any = None
 
-    def capture(self, key: Hashable, function: Callable[[], Tensor | None]) -> None:
+    @property
+    def n_graphs(self) -> int:
+        return len(self._graphs)
+
+    def capture(self, key: Key, function: Callable[[], Tensor | None]) -> None:
         """Run a function once, which warms its shapes up; on a GPU then record it."""
+        self._run_aside(function)
+        self._record(key, function)
+
+    def run(self, key: Key, function: Callable[[], Tensor | None]) -> Tensor | None:
+        """The function's result. A graph's result is valid until this Replayer runs again."""
+        if key in self._graphs and not self.is_eager:
+            graph, out = self._graphs[key]
+            graph.replay()
+            return out
+        if not self._is_cuda:
+            return self._run(function)
+        self.n_eager[key[0]] += 1
+        if not self._graphs or self.is_eager or key in self._late:  # without graphs nothing was captured at start
+            return self._run(function)
+        if len(self._late) >= MOST_LATE:
+            self._late.add(key)
+            log.warning("%d graphs were captured while speaking, which is the most: %s runs eagerly", MOST_LATE, key)
+            return self._run(function)
+        return self._run_and_record(key, function)
+
+    def _run_and_record(self, key: Key, function: Callable[[], Tensor | None]) -> Tensor | None:
+        began = perf_counter()
+        self._late.add(key)
+        result = self._run_aside(function)
+        if result is not None:
+            result.record_stream(torch.cuda.current_stream(self._device))
+        try:
+            self._record(key, function)
+        except RuntimeError as error:  # the real run has succeeded: a lost device fails the next launch
+            log.warning("no graph could be captured for %s, which runs eagerly from now on: %s", key, error)
+        else:
+            log.info("a graph was captured while speaking, in %.0f ms: %s", 1000 * (perf_counter() - began), key)
+        return result
+
+    def _run_aside(self, function: Callable[[], Tensor | None]) -> Tensor | None:
+        """Run on the capture stream, whose cuBLAS workspace must exist before a capture."""
         if self._stream is None:
-            self._run(function)
-            return
+            return self._run(function)
         with torch.cuda.device(self._device):
             current = torch.cuda.current_stream()
             self._stream.wait_stream(current)
             with torch.cuda.stream(self._stream):
-                self._run(function)
+                result = self._run(function)
             current.wait_stream(self._stream)
-            graph = torch.cuda.CUDAGraph()
-            # thread_local: calls of other threads, such as a query of free memory, do not invalidate the capture.
-            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
-                out = self._run(function)
+            return result
+
+    def _record(self, key: Key, function: Callable[[], Tensor | None]) -> None:
+        if self._stream is None:
+            return
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: calls of other threads, such as a query of free memory, do not invalidate the capture.
+        with (
+            torch.cuda.device(self._device),
+            torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"),
+        ):
+            out = self._run(function)
         self._pool = self._pool or graph.pool()
         self._graphs[key] = (graph, out)
-
-    def run(self, key: Hashable, function: Callable[[], Tensor | None]) -> Tensor | None:
-        """The function's result. A graph's result is valid until this Replayer runs again."""
-        if key in self._graphs:
-            graph, out = self._graphs[key]
-            graph.replay()
-            return out
-        if self._graphs and key not in self._eager:
-            self._eager.add(key)
-            log.info("no graph was captured for %s: it runs eagerly", key)
-        return self._run(function)
 
     def _run(self, function: Callable[[], Tensor | None]) -> Tensor | None:
         with attention(self._device):

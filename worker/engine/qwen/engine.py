@@ -122,7 +122,7 @@ class QwenEngine:
     @property
     def fingerprint(self) -> str:
         """Of all that a stored voice depends on except dtype: the weights and the layout of the codec's state."""
-        return f"{self.model.fingerprint} {self._runner.codec_layout}"
+        return f"{self.model.fingerprint} {self._runner.codec.layout}"
 
     @torch.inference_mode()
     def prompt(
@@ -152,7 +152,7 @@ class QwenEngine:
     ) -> Voice:
         """A voice from stored parts, the fields of `Voice`. Without `state` the codes are decoded once to make it."""
         if codes is not None and state is None:
-            state = self._runner.state_of(codes)
+            state = self._runner.codec.state_of(codes)
         return Voice(mode, speaker, codes, transcript, state or {})
 
     def synthesize(self, utterances: Sequence[SpeechRequest], *, margins: bool = True) -> list[SpeechResult]:
