@@ -23,6 +23,11 @@ RUN --mount=type=cache,target=/build/hub \
     && if [ -n "${MODEL}" ]; then HF_HOME=/build/hub /venv/bin/makima-tts model fetch "${MODEL}" --out /opt/model; fi
 
 FROM python:3.12-slim
+ARG EXTRAS=preview
+# Triton compiles what launches a kernel on the GPU with gcc.
+RUN case "${EXTRAS}" in *qwen*) \
+        apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*;; \
+    esac
 RUN useradd --create-home --uid 10001 worker \
     && install -d -o worker -g worker /home/worker/.cache
 COPY --from=build /opt/model /opt/model
