@@ -1,6 +1,7 @@
 """On a GPU the host reads a step's codes after it has launched the next, which must change nothing but the time.
 
-The engine runs here as it does there, on a CPU: one step behind, over padded batches, by the plans that are captured.
+The engine runs here as it does there, on a CPU: one step behind, with packed prefills, over padded batches, by the
+plans that are captured.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from worker.engine.qwen import Finish, QwenEngine, Sampling, SpeechRequest, Spee
 from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.buckets import Buckets
 from worker.engine.qwen.chunks import Schedule
+from worker.engine.qwen.packed_prefill import PackedPrefill
 
 SLOTS = 7  # batches of 1, 2, 4 and 7 rows are captured: three, five and six are filled up
 N_FRAMES = 16
@@ -46,6 +48,8 @@ def pair(tiny_ending: Path) -> Pair:
     behind._runner.lag = 1
     behind._runner._is_cuda = True
     behind._runner._rows = Buckets.of_rows(SLOTS, is_graphed=True)
+    runner = behind._runner
+    runner._packed = PackedPrefill(runner._talker, SLOTS, runner.arena.spare, runner._graphs, runner._times)
     icl, x_vector, _ = voices(usual)
     utterances = [
         SpeechRequest("One.", icl, "en", GREEDY, seed=1, max_frames=N_FRAMES),

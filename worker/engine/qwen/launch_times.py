@@ -65,7 +65,7 @@ class RunnerTimes:
     host: StepTimes
 
     def frame_s(self, n_rows: int) -> float:
-        known_s = self.runner.frame_s(n_rows) if n_rows else None
+        known_s = self.runner.frame_s(n_rows)
         return self.host.frame_s(n_rows) if known_s is None else known_s
 
     def prefill_s(self, n_tokens: int) -> float:

@@ -23,6 +23,7 @@ from worker.engine.qwen.cuda import URGENT, Key, Replayer, upload
 from worker.engine.qwen.frame import FrameStep, Plan
 from worker.engine.qwen.launch_times import LaunchTimes
 from worker.engine.qwen.loader import Model
+from worker.engine.qwen.packed_prefill import PackedPrefill
 from worker.engine.qwen.predictor import Predictor
 from worker.engine.qwen.sampler import Sampling
 from worker.engine.qwen.state import Arena
@@ -30,7 +31,6 @@ from worker.engine.qwen.talker import Talker
 
 N_SUPPRESSED = 1024  # ids at the end of the talker's vocabulary, which are no codes: only the end token is ever drawn
 PREFILL_STEP = 32
-GRAPH_TOKENS = (*range(64, 513, 64), 768, 1024, 1536, 2048)
 
 
 class ModelRunner:
@@ -58,8 +58,8 @@ class ModelRunner:
         self._graphs = Replayer(self.device, priority=URGENT)
         self._times = LaunchTimes(self.device)
         self._rows = Buckets.of_rows(n_slots, self._is_cuda)
-        self._prefill_lengths = Buckets(_prefill_lengths(n_positions, self._is_cuda))
-        self._prefill_inputs: dict[int, Tensor] = {}
+        pack = partial(PackedPrefill, self._talker, n_slots, self.arena.spare, self._graphs, self._times)
+        self._packed = pack() if self._is_cuda else None  # a CPU gains nothing by it
         self._row = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._stepping: tuple[int, ...] = ()
 
@@ -92,28 +92,20 @@ class ModelRunner:
 
     def prefill_s(self, n_tokens: int) -> float | None:
         """The device's time for a prefill of so many tokens; None on a CPU, and before it is known."""
-        most = self._prefill_lengths.sizes[-1]
-        n_full, rest = divmod(n_tokens, most)
-        parts_s = [self._times.seconds(("prefill", self._prefill_lengths.of(n))) for n in [most] * n_full + [rest] if n]
-        return None if None in parts_s else sum(part_s for part_s in parts_s if part_s)
+        return None if self._packed is None else self._packed.seconds(n_tokens)
 
     def begin(self, admitted: Sequence[ActiveSegment]) -> None:
         """Set their slots' rows up for the segments' first steps, and prefill the KV caches."""
         for segment in admitted:
             self.arena.begin(segment.slot, segment, self.upload_codes(segment.resumed[:, 0]))
-            if len(segment.prefill.embeds) > 1:
-                self._prefill(segment.slot, segment.prefill.embeds[:-1])
-
-    def _prefill(self, row: int, before: Tensor) -> None:
-        n = self._prefill_lengths.of(len(before))
-        self._row.fill_(row)
-        embeds = self._prefill_inputs.get(n)
-        if embeds is None:
-            embeds = functional.pad(before, (0, 0, 0, n - len(before)))
-        else:
-            embeds[: len(before)].copy_(before)
-        with self._times.measure(("prefill", n)):
-            self._graphs.run(("prefill", n), lambda: self._talker.prefill(embeds, self._row))
+        prompts = [(segment.slot, segment.prefill.embeds[:-1]) for segment in admitted]
+        if self._packed is not None:
+            self._packed.fill(prompts)
+            return
+        for row, embeds in prompts:
+            if len(embeds):
+                n = min(_up(len(embeds), PREFILL_STEP), self.n_positions)
+                self._talker.prefill(functional.pad(embeds, (0, 0, 0, n - len(embeds))), self._row.fill_(row))
 
     def frame(self, rows: Sequence[int], lengths: Sequence[int], margins: bool) -> None:
         """Step these rows. lengths: how many positions of its KV cache each attends to, with the one it writes."""
@@ -137,9 +129,7 @@ class ModelRunner:
         for row in range(self.n_slots):
             self.arena.talker_draws.set(row, *usual.talker())
             self.arena.predictor_draws.set(row, *usual.predictor())
-        for n in self._warm_prefills():
-            self._prefill_inputs[n] = self.arena.inputs.new_zeros(n, self.arena.inputs.shape[1])
-            self._warm(("prefill", n), partial(self._talker.prefill, self._prefill_inputs[n], self._row))
+        self._warm_prefills()
         for plan in self._plans():
             self._set_stepping((), plan.n_rows)
             known = (None, None) if self._is_cuda else (range(plan.n_rows), [1] * plan.n_rows)
@@ -147,6 +137,14 @@ class ModelRunner:
         self.codec.warm_up()
         if self._is_cuda:
             torch.cuda.synchronize(self.device)
+
+    def _warm_prefills(self) -> None:
+        if self._packed is not None:
+            for key in self._packed.shapes():
+                self._warm(key, partial(self._packed.run, key))
+            return
+        for n in range(PREFILL_STEP, min(self.n_positions, 8 * PREFILL_STEP) + 1, PREFILL_STEP):
+            self._talker.prefill(self.arena.inputs.new_zeros(n, self.arena.inputs.shape[1]), self._row)
 
     def _warm(self, key: Key, function: Callable[[], None], timed_as: Key | None = None) -> None:
         self._graphs.capture(key, function)
@@ -166,15 +164,9 @@ class ModelRunner:
         top_p = self.arena.talker_draws.has_top_p(rows) or self.arena.predictor_draws.has_top_p(rows)
         return Plan(self._rows.of(len(rows)), top_p, margins)
 
-    def _warm_prefills(self) -> Iterator[int]:
-        """The largest first, so that the others fit its memory pool. On a CPU no long ones, which take a while."""
-        return (n for n in reversed(self._prefill_lengths.sizes) if self._is_cuda or n <= 8 * PREFILL_STEP)
 
-
-def _prefill_lengths(n_positions: int, is_graphed: bool) -> Sequence[int]:
-    if not is_graphed:
-        return (*range(PREFILL_STEP, n_positions, PREFILL_STEP), n_positions)
-    return (*(n for n in GRAPH_TOKENS if n < n_positions), n_positions)
+def _up(n: int, step: int) -> int:
+    return -(-n // step) * step
 
 
 def _suppressed(config: Any, device: torch.device) -> Tensor:
