@@ -79,6 +79,15 @@ def test_steps_have_a_number_and_a_length() -> None:
     assert value(metrics, "engine_step_seconds_sum") == 0.04
 
 
+def test_launches_without_a_graph_are_counted_by_kind_and_read_at_every_scrape() -> None:
+    metrics, counts = Metrics(), {"frame": 0, "codec": 2}
+    metrics.watch_eager(lambda: counts)
+    assert value(metrics, "engine_eager_launches_total", kind="frame") == 0
+    counts["frame"] = 3
+    assert value(metrics, "engine_eager_launches_total", kind="frame") == 3
+    assert value(metrics, "engine_eager_launches_total", kind="codec") == 2
+
+
 def test_two_workers_in_one_process_do_not_meet() -> None:
     first, second = Metrics(), Metrics()
     first.lost_leases.inc()

@@ -52,6 +52,7 @@ class ToneEngine:
 
     gpu = None
     memory_bytes = None
+    eager_launches: dict[str, int] | None = None
     takes_open_text = True
 
     def __init__(self, n_slots: int = 8, frame_s: float = 0.0, has_codes: bool = False) -> None:

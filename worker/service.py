@@ -175,6 +175,8 @@ class Worker:
         self.metrics.slots_total.set(self._n_slots)
         if engine.memory_bytes is not None:
             self.metrics.watch_memory(lambda: engine.memory_bytes or 0)
+        if engine.eager_launches is not None:
+            self.metrics.watch_eager(lambda: engine.eager_launches or {})
         self.on_ready()
         self.metrics.ready.set(1)
         self._is_warm = True

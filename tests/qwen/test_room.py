@@ -157,3 +157,5 @@ def test_the_memory_of_a_warm_engine_has_what_torch_does_not_count_and_not_what_
     assert engine.memory_bytes == 20 * GIB
     gpu.update(free=10 * GIB, reserved=18 * GIB)
     assert engine.memory_bytes == 21 * GIB
+    engine._runner.replayers[0].n_eager["frame"] = 3
+    assert engine.eager_launches == {"frame": 3, "prefill": 0, "codec": 0}

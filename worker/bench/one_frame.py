@@ -23,6 +23,7 @@ class OneFrameEngine:
     takes_open_text = False
     gpu = None
     memory_bytes = None
+    eager_launches = None
     arithmetic = None
 
     def __init__(self, n_slots: int) -> None:

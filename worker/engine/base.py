@@ -10,7 +10,7 @@ Errors: EngineError and its subclasses VoiceUnavailable, EngineClosed, and Engin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
@@ -158,8 +158,9 @@ class Arithmetic:
 class Engine(Protocol):
     """A speech engine. `n_slots` is the most segments open at once.
 
-    `gpu` (its name), `memory_bytes` (a metric) and `arithmetic` are None where there is none or it is unknown. The
-    properties are also read from other threads.
+    `gpu` (its name), `memory_bytes` (a metric) and `arithmetic` are None where there is none or it is unknown, and
+    `eager_launches` (a metric: launches of a GPU that had no CUDA graph, by kind) without CUDA graphs. The properties
+    are also read from other threads.
     """
 
     @property
@@ -173,6 +174,9 @@ class Engine(Protocol):
 
     @property
     def memory_bytes(self) -> int | None: ...
+
+    @property
+    def eager_launches(self) -> Mapping[str, int] | None: ...
 
     @property
     def arithmetic(self) -> Arithmetic | None: ...

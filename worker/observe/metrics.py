@@ -5,7 +5,7 @@ Each Metrics has its own registry, so that two workers in one process, as in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import nan
 from typing import TYPE_CHECKING
 
@@ -149,6 +149,10 @@ class Metrics:
         about = "Memory of the engine: on the GPU, or on a CPU the process' peak"
         self._gauge("engine_memory_bytes", about).set_function(n_bytes)
 
+    def watch_eager(self, n_launches: Callable[[], Mapping[str, int]]) -> None:
+        """Add the counter of launches without a CUDA graph, by kind, read at every scrape."""
+        self.registry.register(_EagerLaunches(n_launches))
+
     def watch_round_trip(self, seconds: Callable[[], float]) -> None:
         """Add the gauge of the job Redis' round trip, read at every scrape; NaN while it is unknown."""
         about = "Median of the last round trips to the job Redis; keep it below a third of the lease"
@@ -171,6 +175,18 @@ class Metrics:
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"makima_tts_{name}", about, buckets=buckets, registry=self.registry)
+
+
+class _EagerLaunches(Collector):
+    def __init__(self, n_launches: Callable[[], Mapping[str, int]]) -> None:
+        self._n_launches = n_launches
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        about = "Launches of the GPU that had no CUDA graph, by kind: frame, prefill or codec"
+        family = CounterMetricFamily("makima_tts_engine_eager_launches", about, labels=["kind"])
+        for kind, n in self._n_launches().items():
+            family.add_metric([kind], n)
+        yield family
 
 
 class _DroppedLines(Collector):

@@ -90,6 +90,7 @@ class PreviewEngine:
 
     gpu = None
     memory_bytes = None
+    eager_launches = None
     takes_open_text = False
 
     def __init__(

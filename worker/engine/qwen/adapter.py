@@ -87,6 +87,10 @@ class QwenSpeaker:
     def memory_bytes(self) -> int:
         return self._engine.memory_bytes
 
+    @property
+    def eager_launches(self) -> dict[str, int] | None:
+        return self._engine.eager_launches
+
     def warm_up(self, voices: Sequence[Card]) -> None:
         """Make every voice's prompt, warm every shape up, and speak one segment through every stage."""
         began = perf_counter()

@@ -34,6 +34,7 @@ from worker.engine.qwen.runner import ModelRunner
 from worker.engine.qwen.speech import Event, SpeechRequest, SpeechResult
 from worker.text.budget import frame_budget
 
+LAUNCHES = ("frame", "prefill", "codec")
 MIN_PROMPT_S = 0.2  # the encoders' windows need as much; a good voice needs 3 s and more
 
 
@@ -97,6 +98,14 @@ class QwenEngine:
         if self.model.device.type == "cuda":
             return torch.cuda.memory_reserved(self.model.device) + self._n_outside_bytes
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+    @property
+    def eager_launches(self) -> dict[str, int] | None:
+        """Launches that ran without a CUDA graph, slower and with the same result, by kind; None on a CPU."""
+        if self.model.device.type != "cuda":
+            return None
+        counts = self._runner.n_eager
+        return {kind: counts[kind] for kind in LAUNCHES}
 
     def _outside_bytes(self) -> int:
         """What this process has taken of the GPU since the load, and torch's allocator does not count."""
