@@ -41,27 +41,34 @@ def fake_tensors() -> AbstractContextManager[object]:
 def fake_model(size: str, dtype: torch.dtype = torch.bfloat16) -> Model:
     """A checkpoint's modules on a GPU that is not there. To be called, and used, among `fake_tensors`."""
     from qwen_tts.core.models import Qwen3TTSConfig, Qwen3TTSForConditionalGeneration
-    from qwen_tts.core.tokenizer_12hz.configuration_qwen3_tts_tokenizer_v2 import Qwen3TTSTokenizerV2Config
-    from qwen_tts.core.tokenizer_12hz.modeling_qwen3_tts_tokenizer_v2 import Qwen3TTSTokenizerV2Decoder
 
     ids = {name: n for n, name in enumerate(TOKEN_IDS)}
     config = Qwen3TTSConfig(**model_config(SIZES[size], ids))
-    codec = Qwen3TTSTokenizerV2Config(**codec_config(SIZES[size]))
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with DEVICE:
-            whole = Qwen3TTSForConditionalGeneration(config)
-            decoder = Qwen3TTSTokenizerV2Decoder(codec.decoder_config)
-    finally:
-        torch.set_default_dtype(usual)
-    for module in (whole, decoder):
-        module.eval().requires_grad_(False)
-    parts: Any = _Codec(decoder)
+    whole = _made(Qwen3TTSForConditionalGeneration, config, dtype)
+    parts: Any = _Codec(fake_decoder(size, dtype))
     return Model(
         name=size, config=config, generation={}, tokenizer=None, device=DEVICE, dtype=dtype, attention="sdpa",
         talker=whole.talker, codec=parts, upstream=None, fingerprint="",
     )  # fmt: skip
+
+
+def fake_decoder(size: str, dtype: torch.dtype) -> Any:
+    """The codec's decoder alone, as `fake_model`."""
+    from qwen_tts.core.tokenizer_12hz.configuration_qwen3_tts_tokenizer_v2 import Qwen3TTSTokenizerV2Config
+    from qwen_tts.core.tokenizer_12hz.modeling_qwen3_tts_tokenizer_v2 import Qwen3TTSTokenizerV2Decoder
+
+    config = Qwen3TTSTokenizerV2Config(**codec_config(SIZES[size]))
+    return _made(Qwen3TTSTokenizerV2Decoder, config.decoder_config, dtype)
+
+
+def _made(kind: Any, config: Any, dtype: torch.dtype) -> Any:
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with DEVICE:
+            return kind(config).eval().requires_grad_(False)
+    finally:
+        torch.set_default_dtype(usual)
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,11 @@ class CodecRunner:
     has_lanes: urgent calls overtake wide ones; False on a CPU, where a call ends before the next begins.
     """
 
-    def __init__(self, decoder: Any, n_slots: int, device: torch.device) -> None:
+    def __init__(self, decoder: Any, n_slots: int, device: torch.device, kernels: str) -> None:
         self._device = device
         self.has_lanes = device.type == "cuda"
-        self._codec = Codec(decoder, n_slots + 1, consume=True)  # one row more for the padding of urgent calls
+        # One row more for the padding of urgent calls.
+        self._codec = Codec(decoder, n_slots + 1, consume=True, kernels=kernels)
         self._buckets = Buckets.of_rows(n_slots, self.has_lanes)
         self._wide = _Lane(device, self._codec.scratch, WIDE, priority=0)
         self._urgent = _Lane(device, n_slots, NARROW, priority=URGENT)

@@ -31,11 +31,11 @@ from worker.engine.checkpoint.files import CODEC_FOLDER, ModelError, Weights, fi
 from worker.engine.checkpoint.kernels import triton_problem
 from worker.engine.checkpoint.room import Need, SlotCount, choose_slots
 from worker.engine.health import is_lack_of_memory
+from worker.engine.qwen.codec.precision import HALVES, refine
 
 log = logging.getLogger(__name__)
 
 DTYPES = {name: getattr(torch, name) for name in footprint.ELEMENT_BYTES}
-HALVES = (torch.bfloat16, torch.float16)
 
 Attention = Literal["flash", "sdpa"]
 Kernels = Literal["triton", "loops", "torch"]
@@ -46,9 +46,9 @@ class Model:
     """Upstream's modules in eval mode without gradients, on `device` in `dtype`.
 
     config: Qwen3TTSConfig. generation: generation_config.json. talker: Qwen3TTSTalkerForConditionalGeneration.
-    codec: Qwen3TTSTokenizerV2Model with .encoder and .decoder. upstream: the Qwen3TTSModel around them.
-    attention: the kernel for our own engine; upstream's modules run on SDPA. fingerprint: SHA-256 of all weights.
-    kernels: what the engine's layers and draws are computed by; torch is eager.
+    codec: Qwen3TTSTokenizerV2Model with .encoder and .decoder, in formats of their own. upstream: the Qwen3TTSModel
+    around them. attention: the kernel for our own engine; upstream's modules run on SDPA.
+    fingerprint: SHA-256 of all weights. kernels: what the engine computes by; torch is eager.
     n_slots: as many as were wanted, or as memory allows. free_bytes: what a GPU had free before it got the weights.
     """
 
@@ -66,6 +66,13 @@ class Model:
     n_slots: int = 1
     free_bytes: int | None = None
     kernels: Kernels = "torch"
+
+    @property
+    def codec_dtype(self) -> torch.dtype:
+        """Of the codec's decoder: float16 on a GPU and float32 on a CPU where the talker computes in a half."""
+        decoder: Any = self.codec.decoder
+        dtype: torch.dtype = next(decoder.parameters()).dtype
+        return dtype
 
     def encode_reference(
         self, audio: NDArray[np.float32], sample_rate_hz: int, transcript: str | None, mode: str
@@ -115,6 +122,8 @@ def load(
         whole, codec = upstream.model, upstream.model.speech_tokenizer.model
         for module in (whole, codec):
             module.eval().requires_grad_(False)
+        with lack_of_memory(f"the speech tokenizer of {weights.name}"):
+            refine(codec, weights, element)
         _warn_of_inexact_products(place, element)
         return Model(
             name=weights.name,

@@ -54,7 +54,7 @@ class ModelRunner:
             self._talker, self._predictor, self.arena, _suppressed(config, self.device), self.eos,
             has_kernels=model.kernels == "triton",
         )  # fmt: skip
-        self.codec = CodecRunner(codec.decoder, n_slots, self.device)
+        self.codec = CodecRunner(codec.decoder, n_slots, self.device, model.kernels)
         self._graphs = Replayer(self.device, priority=URGENT)
         self._times = LaunchTimes(self.device)
         self._rows = Buckets.of_rows(n_slots, self._is_cuda)

@@ -95,10 +95,11 @@ class CardVoices:
         return {name: _array(tensor) for name, tensor in tensors.items()}
 
     def _restored(self, tensors: Mapping[str, NDArray[Any]], reference: Reference) -> Voice:
-        device, dtype = self._engine.model.device, self._engine.model.dtype
+        model = self._engine.model
 
         def tensor(name: str) -> Tensor:
-            found = upload(tensors[name], device)
+            found = upload(tensors[name], model.device)
+            dtype = model.codec_dtype if name.startswith(STATE) else model.dtype
             return found.to(dtype) if found.is_floating_point() else found
 
         codes = tensor("codes") if "codes" in tensors else None

@@ -100,19 +100,14 @@ class Transformer:
     """From [B, n, latent] to [B, n, latent], with the keys and values of n_past earlier frames of each slot."""
 
     def __init__(self, upstream: Any, consume: bool) -> None:
-        config, rotary = upstream.config, upstream.rotary_emb
-        if rotary.rope_type != "default":
-            raise ValueError(
-                f"the codec's decoder rotates its keys by {rotary.rope_type!r}; this engine knows the default only: "
-                "use the speech_tokenizer that came with the model"
-            )
+        config = upstream.config
         self.n_past: int = config.sliding_window - 1
         self._in, self._out = upstream.input_proj, upstream.output_proj
         self._layers = [CodecLayer(layer, consume) for layer in upstream.layers]
         self._norm = Norm(upstream.norm)
         head_size = upstream.layers[0].self_attn.head_dim
         self.memory_shape = (len(self._layers), self.n_past, 2 * config.num_key_value_heads, head_size)
-        frequencies = rotary.inv_freq.float()
+        frequencies = default_frequencies(upstream.rotary_emb)
         self._frequencies = torch.cat((frequencies, frequencies))  # [head]
         self._signs = torch.ones_like(self._frequencies)
         self._signs[: head_size // 2] = -1
@@ -139,6 +134,17 @@ class Transformer:
         n_keys = len(key)
         windows = mask.as_strided((len(x), n, self.n_past + 1), (n * n_keys, n_keys + 1, 1))
         return Positions(windows.reshape(-1, 1, self.n_past + 1), cos, sin)
+
+
+def default_frequencies(rotary: Any) -> Tensor:
+    """The angles by which a position rotates, float32 [head / 2]. Raises ValueError for another kind of rotation."""
+    if rotary.rope_type != "default":
+        raise ValueError(
+            f"the codec's decoder rotates its keys by {rotary.rope_type!r}; this engine knows the default only: "
+            "use the speech_tokenizer that came with the model"
+        )
+    frequencies: Tensor = rotary.inv_freq
+    return frequencies.float()
 
 
 def silu(x: Tensor) -> Tensor:
