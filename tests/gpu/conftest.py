@@ -62,10 +62,12 @@ def model(gpu: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def load(model: Path) -> Load:
-    """Engines of that checkpoint, made once for each device, dtype and number of slots."""
+    """Engines of that checkpoint, made once for each choice."""
 
     @cache
-    def made(device: str = "cuda", dtype: str = "float64", slots: int = 7, attention: str = "auto") -> QwenEngine:
+    def made(
+        device: str = "cuda", dtype: str = "float64", slots: int = 7, attention: str = "auto", kernels: str = "auto"
+    ) -> QwenEngine:
         is_graphed = device == "cuda"
         return QwenEngine.load(
             str(model),
@@ -73,6 +75,7 @@ def load(model: Path) -> Load:
             dtype=dtype,
             slots=slots,
             attention=attention,
+            kernels=kernels,
             max_positions=384,
             warm=is_graphed,
         )
