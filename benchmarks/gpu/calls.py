@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.gpu.operations import operations
 from benchmarks.gpu.steps import Options
 from benchmarks.gpu.timing import Timing
 from worker.engine.base import CHUNK_RAMP, N_CODEBOOKS
@@ -51,10 +52,12 @@ class Calls:
 
     @torch.inference_mode()
     def codec(self) -> list[dict[str, float]]:
-        """ms of a codec call by rows and frames, with its copy to the host."""
+        """ms of a codec call by rows and frames, with its copy to the host; larger calls are never made."""
         found = []
         for rows in self._up_to(CODEC_ROWS):
             for n in CHUNK_RAMP:
+                if rows > self._most_rows(n):
+                    continue
                 times = self._timing.ms(self._decode(rows, n), 10)
                 found.append({"rows": rows, "frames": n, "ms": times["p50"], "max_ms": times["max"]})
         return found
@@ -72,7 +75,7 @@ class Calls:
     @torch.inference_mode()
     def overlap(self) -> dict[str, float]:
         """The share of a codec call's time that hides beside frames on another stream, and a frame's launch time."""
-        n, chunk = 16 if self._is_cuda else 2, (min(32, self._n_slots), 4)
+        n, chunk = 16 if self._is_cuda else 2, (self._most_rows(4), 4)
         frame, codes = self._frame(self._n_slots, self._attended[0]), _codes(*chunk)
 
         def frames() -> None:
@@ -113,7 +116,7 @@ class Calls:
         whole = self._spoken(codes[:1], (12, 12))
         ways = {
             "again": (1, (12, 12)), "one by one": (1, (1,) * N_CUT), "as the ramp": (1, (1, 2, 4, 8, 8, 1)),
-            "beside others": (self._n_slots, (12, 12)),
+            "beside others": (self._most_rows(12), (12, 12)),
         }  # fmt: skip
         found = {}
         for name, (rows, sizes) in ways.items():
@@ -142,7 +145,7 @@ class Calls:
             "frame of 1": self._frame(1, self._attended[0]),
             f"frame of {self._n_slots}": self._frame(self._n_slots, far),
             "codec 1 x 1": self._decode(1, 1),
-            f"codec {self._n_slots} x 12": self._decode(self._n_slots, 12),
+            f"codec {self._most_rows(4)} x 4": self._decode(self._most_rows(4), 4),
             "prefill of 160": self._prefill(1, 160),
         }
         return {name: self._kernels_of(job) for name, job in jobs.items()}
@@ -185,6 +188,23 @@ class Calls:
         assert isinstance(segment.prefill, Prefill)
         segment.prefill = replace(segment.prefill, embeds=embeds[:1].expand(tokens + 1, -1).contiguous())
         return segment
+
+    @torch.inference_mode()
+    def operations(self) -> dict[str, Any]:
+        """µs of each of our kernels with the arguments of a frame and of a codec call."""
+        rows, timing = self._most_rows(4), self._timing
+        jobs: dict[str, Callable[[], object]] = {
+            "frame of 1": self._frame(1, self._attended[0]),
+            f"frame of {self._n_slots}": self._frame(self._n_slots, self._attended[0]),
+            "codec 1 x 1": self._decode(1, 1),
+            f"codec {rows} x 4": self._decode(rows, 4),
+            "prefill of 160": self._prefill(1, 160),
+        }
+        return {name: operations(job, self._runner.replayers, timing) for name, job in jobs.items()}
+
+    def _most_rows(self, n_frames: int) -> int:
+        """The most rows of a codec call of n frames."""
+        return min(self._runner.codec.most_rows(n_frames, is_urgent=False), self._n_slots)
 
     def _up_to(self, counts: tuple[int, ...]) -> list[int]:
         return [n for n in counts if n < self._n_slots] + [self._n_slots]

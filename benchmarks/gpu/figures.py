@@ -38,6 +38,7 @@ def steps(options: Options) -> list[Step]:
         *(Step(f"rate {rate:g}", 45, partial(figures.rate, rate)) for rate in RATES),
         Step("burst", 30, figures.burst),
         Step("codec cut", 20, partial(figures.of_calls, "codec_cut")),
+        Step("operations", 60, partial(figures.of_calls, "operations")),
         Step("profile", 60, partial(figures.of_calls, "profile")),
         Step("upstream", 90, figures.upstream),
     ]
@@ -73,6 +74,7 @@ class Figures:
             "load_s": round(loaded_s, 2),
             "ready_s": round(perf_counter() - began, 2),
             "dtype": str(engine.model.dtype),
+            "kernels": engine.model.kernels,
             "loaded": loaded,
             "ready": memory(given.device),
             "captures": captured,

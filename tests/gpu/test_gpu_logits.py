@@ -13,8 +13,8 @@ from worker.engine.qwen import QwenEngine
 from worker.engine.qwen.cuda import attention
 
 N_PROMPT, N_FRAMES = 90, 40
-# Root mean square of the difference, in standard deviations of the logits. Norms are float32 in every engine; a bfloat16
-# number has 8 bits.
+# Root mean square of the difference, in standard deviations of the logits. Norms are float32 in every engine, and a
+# bfloat16 number has 8 bits.
 TOLERANCE = {"float64": 1e-6, "float32": 1e-4, "float16": 0.01, "bfloat16": 0.06}
 
 
