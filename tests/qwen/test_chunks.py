@@ -115,13 +115,6 @@ def test_a_slot_close_to_an_underrun_does_not_wait() -> None:
     assert Schedule().plan([bulk(0, 5, LOW_LEAD_S)]) == []
 
 
-def test_under_load_only_the_urgent_are_decoded_before_the_widest_chunk() -> None:
-    calm = ChunkBacklog(0, 4, 2, lead_s=1.0)
-    backlogs = [calm, ChunkBacklog(1, 1, 0), bulk(2, 3, lead_s=0.0), bulk(3, 11), bulk(4, 12)]
-    assert decoded(Schedule().plan([calm])) == {0: [4]}
-    assert decoded(Schedule().plan(backlogs, is_busy=True)) == {1: [1], 2: [1], 4: [12]}
-
-
 def test_an_ended_slot_is_drained_in_one_plan_and_shares_calls() -> None:
     backlogs = [ChunkBacklog(0, 15, 4, has_ended=True, lead_s=1.0), ChunkBacklog(1, 3, 4, has_ended=True, lead_s=2.0)]
     assert Schedule().plan(backlogs) == [Group(12, (0,)), Group(2, (0, 1)), Group(1, (0, 1))]
@@ -133,12 +126,10 @@ def test_a_ramp_without_frames_is_refused(ramp: tuple[int, ...]) -> None:
         Schedule(ramp)
 
 
-@given(backlogs_strategy, ramps, st.booleans(), st.booleans())
-def test_every_plan_keeps_the_rules(
-    backlogs: list[ChunkBacklog], ramp: tuple[int, ...], exact: bool, busy: bool
-) -> None:
+@given(backlogs_strategy, ramps, st.booleans())
+def test_every_plan_keeps_the_rules(backlogs: list[ChunkBacklog], ramp: tuple[int, ...], exact: bool) -> None:
     schedule = Schedule(ramp, exact)
-    groups = schedule.plan(backlogs, busy)
+    groups = schedule.plan(backlogs)
     chunks = decoded(groups)
     by_slot = {backlog.slot: backlog for backlog in backlogs}
     assert all(group.n_frames in schedule.sizes for group in groups)
@@ -155,20 +146,20 @@ def test_every_plan_keeps_the_rules(
             assert backlog.slot in chunks
 
 
-@given(backlogs_strategy, ramps, st.booleans(), st.booleans())
+@given(backlogs_strategy, ramps, st.booleans())
 def test_no_other_sound_comes_before_first_audio(
-    backlogs: list[ChunkBacklog], ramp: tuple[int, ...], exact: bool, busy: bool
+    backlogs: list[ChunkBacklog], ramp: tuple[int, ...], exact: bool
 ) -> None:
-    groups = Schedule(ramp, exact).plan(backlogs, busy)
+    groups = Schedule(ramp, exact).plan(backlogs)
     unheard = {backlog.slot for backlog in backlogs if backlog.is_first} & decoded(groups).keys()
     for group in groups:
         assert not unheard or unheard.intersection(group.slots)
         unheard.difference_update(group.slots)
 
 
-@given(backlogs_strategy, st.booleans())
-def test_an_exact_slot_gets_the_ramps_chunks_while_it_goes_on(backlogs: list[ChunkBacklog], busy: bool) -> None:
-    chunks = decoded(Schedule(is_exact=True).plan(backlogs, busy))
+@given(backlogs_strategy)
+def test_an_exact_slot_gets_the_ramps_chunks_while_it_goes_on(backlogs: list[ChunkBacklog]) -> None:
+    chunks = decoded(Schedule(is_exact=True).plan(backlogs))
     for backlog in backlogs:
         step = CHUNK_RAMP[min(backlog.n_codec_calls, len(CHUNK_RAMP) - 1)]
         if not backlog.has_ended:

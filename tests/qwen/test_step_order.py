@@ -46,9 +46,10 @@ class Stage:
         self.calls: list[tuple[bool, int, Any]] = []  # of the codec: urgent, frames, the moment of its end
         frame, decode = runner.frame, runner.codec.decode
 
-        def framing(*arguments: Any) -> None:
-            frame(*arguments)
+        def framing(*arguments: Any) -> Any:
+            copies = frame(*arguments)
             self.last_frame = watch.default, watch.default.past[watch.default]
+            return copies
 
         def decoding(slots: Sequence[int], codes: NDArray[np.uint16], is_urgent: bool = False) -> HostCopy:
             copy = decode(slots, codes, is_urgent)

@@ -73,11 +73,13 @@ class Resume:
 
     n_frames: its length. codes: [n_frames, 16], or None for an engine without codes, which speaks the same text in the
     same way every time. The engine emits these frames again as fast as it can, with the same samples, which puts the
-    caller's audio chain into the state that it had; then the engine goes on with the next frame.
+    caller's audio chain into the state that it had; then the engine goes on with the next frame. lead_s: seconds of
+    samples that the listener has left, so that others may come first; 0 where that is unknown.
     """
 
     n_frames: int
     codes: NDArray[np.uint16] | None = None
+    lead_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from worker.engine.segment_stream import SegmentStream
 MARGIN_S = 1.0  # of lead
 PATIENCE_S = 0.5  # for which a listener without audio waits rather than take a slot that is in use
 N_ENDS = 16
-OPENING_S = 0.005  # between two steps, after which no further segment is opened
+OPENING_S = 0.01  # between two steps, after which no further segment is opened
 
 
 @dataclass(slots=True)

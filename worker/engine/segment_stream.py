@@ -126,7 +126,8 @@ class SegmentStream:
         segment = self._opened = self.segment
         if not self._n_given or (segment.resume is not None and segment.resume.n_frames >= self._n_given):
             return segment
-        return replace(segment, resume=Resume(self._n_given, np.concatenate(self._codes) if self._codes else None))
+        codes = np.concatenate(self._codes) if self._codes else None
+        return replace(segment, resume=Resume(self._n_given, codes, max(0.0, self.standing_s)))
 
     def new_text(self) -> tuple[str, bool, int]:
         """What the engine has not been given of an open segment: the arguments of `Engine.extend`."""

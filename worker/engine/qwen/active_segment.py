@@ -27,7 +27,8 @@ class ActiveSegment:
     prefill: the prompt's embeddings, then those of the resumed frames, and the text that is read later. state: the
     codec's state before the first frame. sampling: resolved. max_frames: the frame budget, which counts resumed frames.
     resumed: their codes, [n, 16]; emits_resumed: they are emitted again. wants_margins: see `Frames.margins`. room: the
-    most frames that fit a slot, where an open segment ends. An object can be opened once.
+    most frames that fit a slot, where an open segment ends. resumed_lead_s: see `Resume.lead_s`. An object is opened
+    once.
     """
 
     prefill: Prefill | ReadAlong
@@ -39,7 +40,9 @@ class ActiveSegment:
     emits_resumed: bool = False
     wants_margins: bool = False
     room: int = 0
+    resumed_lead_s: float = 0.0
     slot: int = field(init=False, default=-1)
+    opened_at: float = field(init=False, default=inf)  # by the batch's clock
     # Frames counted from the segment's first: steps launched, codes read by the host, samples emitted.
     n_launched: int = field(init=False)
     n_landed: int = field(init=False)
@@ -105,7 +108,7 @@ class ActiveSegment:
 
     @property
     def _emitted_s(self) -> float:
-        return (self.n_emitted - len(self.resumed)) * FRAME_S
+        return max(0, self.n_emitted - len(self.resumed)) * FRAME_S
 
     def backlog(self, now: float) -> ChunkBacklog:
         is_last = self.finish is not None or self.is_held
@@ -132,6 +135,7 @@ class ActiveSegment:
         """The next n frames as they are emitted: codes [n, 16], pcm [n * 1920]."""
         first = self.n_emitted
         self.n_emitted += len(codes)
-        self.first_emitted_at = min(self.first_emitted_at, now)
+        if self.first_emitted_at == inf:
+            self.first_emitted_at = now + self.resumed_lead_s
         margins = np.stack([self.margins.popleft() for _ in codes]) if self.wants_margins else None
         return Frames(self.slot, first, pcm, codes, margins=margins)

@@ -139,6 +139,7 @@ class QwenSpeaker:
             active = self._engine.prepare(utterance, emits_resumed=True)
             n_resumed = resume.n_frames if resume else 0
             active.max_frames = max(min(active.max_frames, segment.max_frames), n_resumed)
+        active.resumed_lead_s = resume.lead_s if resume else 0.0
         slot = self._batch.open(active)
         self._runaways[slot] = Runaway()
         return slot

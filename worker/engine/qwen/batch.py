@@ -25,8 +25,6 @@ from worker.engine.qwen.cuda import HostCopy
 from worker.engine.qwen.launch_times import RunnerTimes
 from worker.engine.qwen.runner import ModelRunner
 
-BUSY_ROWS = 16  # from here on the codec decodes wide groups wherever no playback depends on it
-
 
 @dataclass(frozen=True, slots=True)
 class _Step:
@@ -41,18 +39,23 @@ class Batch:
     """The slots of a ModelRunner, and the segments in them.
 
     is_live: the audio is played as it comes, so a segment that could only stutter waits to be admitted. A resumed one
-    already has its listener and is admitted first.
+    already has its listener and is admitted first. policy: who begins and who steps; None for the worker's own.
     """
 
     def __init__(
-        self, runner: ModelRunner, schedule: Schedule, is_live: bool, clock: Callable[[], float] = monotonic
+        self,
+        runner: ModelRunner,
+        schedule: Schedule,
+        is_live: bool,
+        clock: Callable[[], float] = monotonic,
+        policy: BatchPolicy | None = None,
     ) -> None:
         self._runner = runner
         self._schedule = schedule
-        self._is_live = is_live
         self._clock = clock
-        self._policy = BatchPolicy(is_live)
-        self._times = MeasuredTimes()
+        self._policy = policy or BatchPolicy(is_live)
+        self._measured = MeasuredTimes()
+        self._times = RunnerTimes(runner, self._measured)
         self.reset()
 
     def reset(self) -> None:
@@ -72,7 +75,7 @@ class Batch:
         slot = next((n for n in range(self._runner.n_slots) if n not in self._slots), None)
         if slot is None:
             raise EngineError(f"all {self._runner.n_slots} slots are taken", "wait for one, or load with more")
-        segment.slot = slot
+        segment.slot, segment.opened_at = slot, self._clock()
         self._slots[slot] = segment
         segment.end_at_limit()
         self._waiting.insert(0 if len(segment.resumed) else len(self._waiting), segment)
@@ -115,7 +118,7 @@ class Batch:
         began, n_waiting = self._clock(), len(self._waiting)
         self._rows = [segment for segment in self._rows if segment.finish is None]
         self._admit(paused)
-        stepping = [segment for segment in self._rows if segment.slot not in paused and segment.can_step]
+        stepping = self._stepping(paused)
         self._launch(stepping)
         emitted = self._emitted(self._codec.take(may_wait=True, is_idle=not self._launched))
         self._land(self._runner.lag if stepping else 0)
@@ -123,7 +126,7 @@ class Batch:
         emitted += self._emitted(self._codec.take(may_wait=False))
         emitted = self._with_ends(emitted)
         if stepping and len(self._waiting) == n_waiting:
-            self._times.stepped(self._clock() - began)
+            self._measured.stepped(len(stepping), self._clock() - began)
         return emitted
 
     # Admit: first audio first.
@@ -134,13 +137,17 @@ class Batch:
             return
         now = self._clock()
         newcomers = [
-            Newcomer(segment.prefill.n_positions, len(segment.resumed) > 0, segment.finish is not None)
+            Newcomer(
+                n_tokens=segment.prefill.n_positions,
+                waited_s=now - segment.opened_at,
+                is_resumed=len(segment.resumed) > 0,
+                has_ended=segment.finish is not None,
+            )
             for segment in ready
         ]
         leads = [segment.lead_s(now) for segment in self._rows if not segment.is_held]
         n_running = sum(segment.can_step and segment.slot not in paused for segment in self._rows)
-        times = RunnerTimes(self._runner, self._times)
-        for segment in (admitted := ready[: self._policy.n_admitted(newcomers, leads, n_running, times)]):
+        for segment in (admitted := ready[: self._policy.n_admitted(newcomers, leads, n_running, self._times)]):
             self._waiting.remove(segment)
             if segment.finish is not Finish.CANCELLED:
                 self._restore_codec(segment)
@@ -153,7 +160,7 @@ class Batch:
         self._runner.begin(admitted)
         self._rows += admitted
         n_tokens = sum(segment.prefill.n_positions for segment in admitted)
-        self._times.prefilled(n_tokens, self._clock() - began)
+        self._measured.prefilled(n_tokens, self._clock() - began)
 
     def _restore_codec(self, segment: ActiveSegment) -> None:
         """Put the codec where the resumed frames leave it, or queue them to be decoded and emitted again."""
@@ -169,20 +176,22 @@ class Batch:
 
     # Launch.
 
+    def _stepping(self, paused: Collection[int]) -> list[ActiveSegment]:
+        now = self._clock()
+        able = [segment for segment in self._rows if segment.slot not in paused and segment.can_step]
+        return [able[n] for n in self._policy.stepping([segment.lead_s(now) for segment in able], self._times)]
+
     def _launch(self, stepping: list[ActiveSegment]) -> None:
         if not stepping:
             return
-        arena, n = self._runner.arena, len(stepping)
         for segment in stepping:
             if segment.text_changes:
-                arena.text[segment.slot].copy_(segment.text)
+                self._runner.arena.text[segment.slot].copy_(segment.text)
         margins = any(segment.wants_margins for segment in stepping)
         rows, lengths = [segment.slot for segment in stepping], [segment.position + 1 for segment in stepping]
-        self._runner.frame(rows, lengths, margins)
+        self._launched.append(_Step(stepping, *self._runner.frame(rows, lengths, margins)))
         for segment in stepping:
             segment.n_launched += 1
-        copies = HostCopy(arena.codes[:n]), HostCopy(arena.margins[:n]) if margins else None
-        self._launched.append(_Step(stepping, *copies))
 
     # Land: the host reads the codes of launched steps.
 
@@ -202,7 +211,7 @@ class Batch:
         now = self._clock()
         idle = {segment.slot for segment in self._waiting}.union(paused)
         backlogs = [segment.backlog(now) for segment in self._slots.values() if segment.slot not in idle]
-        for group in self._schedule.plan(backlogs, is_busy=self._is_live and len(self._rows) >= BUSY_ROWS):
+        for group in self._schedule.plan(backlogs):
             self._codec.launch([self._slots[slot] for slot in group.slots], group.n_frames)
 
     def _emitted(self, calls: Sequence[CodecCall]) -> list[Frames]:

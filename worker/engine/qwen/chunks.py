@@ -76,22 +76,16 @@ class Schedule:
         """All chunk sizes that `plan` may choose, in ascending order."""
         return _sizes(self.ramp)
 
-    def plan(self, backlogs: Sequence[ChunkBacklog], is_busy: bool = False) -> list[Group]:
+    def plan(self, backlogs: Sequence[ChunkBacklog]) -> list[Group]:
         """The groups to decode now, in order; empty when every slot can wait for more frames. backlogs: one a slot.
 
         First audio first, then the slots nearest to an underrun. A slot gets one chunk, or all its frames if it has
-        ended. is_busy: the codec is short of time, so slots that are not urgent wait until the widest chunk is full.
+        ended.
         """
-        due = {
-            backlog.slot: backlog for backlog in backlogs if backlog.n_pending > 0 and self._is_due(backlog, is_busy)
-        }
+        due = {backlog.slot: backlog for backlog in backlogs if backlog.n_pending > 0 and self._is_due(backlog)}
         if not due:
             return []
-        waiting = {
-            backlog.slot: self._chunks(backlog, backlog.slot in due)
-            for backlog in backlogs
-            if backlog.slot in due or not is_busy
-        }
+        waiting = {backlog.slot: self._chunks(backlog, backlog.slot in due) for backlog in backlogs}
         groups = []
         while due:
             first = min(due.values(), key=lambda backlog: (not backlog.is_first, backlog.lead_s, backlog.slot))
@@ -108,12 +102,12 @@ class Schedule:
     def _step(self, backlog: ChunkBacklog) -> int:
         return self.ramp[min(backlog.n_codec_calls, len(self.ramp) - 1)]
 
-    def _is_due(self, backlog: ChunkBacklog, is_busy: bool) -> bool:
+    def _is_due(self, backlog: ChunkBacklog) -> bool:
         if backlog.has_ended:
             return True
         if self.is_exact or backlog.is_first:
             return backlog.n_pending >= self._step(backlog)
-        return backlog.is_urgent or backlog.n_pending >= (max(self.ramp) if is_busy else self._step(backlog))
+        return backlog.is_urgent or backlog.n_pending >= self._step(backlog)
 
     def _chunks(self, backlog: ChunkBacklog, is_due: bool) -> tuple[int, int]:
         """The range of chunk sizes that suit this slot now, empty as (1, 0).

@@ -19,7 +19,7 @@ from torch.nn import functional
 from worker.engine.qwen.active_segment import ActiveSegment
 from worker.engine.qwen.buckets import Buckets
 from worker.engine.qwen.codec_runner import CodecRunner
-from worker.engine.qwen.cuda import URGENT, Key, Replayer, upload
+from worker.engine.qwen.cuda import URGENT, HostCopy, Key, Replayer, upload
 from worker.engine.qwen.frame import FrameStep, Plan
 from worker.engine.qwen.launch_times import LaunchTimes
 from worker.engine.qwen.loader import Model
@@ -107,14 +107,19 @@ class ModelRunner:
                 n = min(_up(len(embeds), PREFILL_STEP), self.n_positions)
                 self._talker.prefill(functional.pad(embeds, (0, 0, 0, n - len(embeds))), self._row.fill_(row))
 
-    def frame(self, rows: Sequence[int], lengths: Sequence[int], margins: bool) -> None:
-        """Step these rows. lengths: how many positions of its KV cache each attends to, with the one it writes."""
+    def frame(self, rows: Sequence[int], lengths: Sequence[int], margins: bool) -> tuple[HostCopy, HostCopy | None]:
+        """Step these rows; returns their codes, and with margins these, on their way to the host.
+
+        lengths: how many positions of its KV cache each attends to, with the one it writes.
+        """
         plan = self._plan(rows, margins)
         self._set_stepping(rows, plan.n_rows)
         padded = [*lengths, *[1] * (plan.n_rows - len(rows))]
         known = (None, None) if self._is_cuda else (self._stepping, padded)
         with self._times.measure(("frame", plan.n_rows)):
             self._graphs.run(("frame", plan), lambda: self._step(plan, *known))
+        n = len(rows)
+        return HostCopy(self.arena.codes[:n]), HostCopy(self.arena.margins[:n]) if margins else None
 
     def _set_stepping(self, rows: Sequence[int], n_rows: int) -> None:
         stepping = (*rows, *[self.arena.spare] * (n_rows - len(rows)))
