@@ -41,7 +41,7 @@ def break_for_good(patch: pytest.MonkeyPatch, stage: str, error: str, engine: Qw
 
     owner, method = {
         "frame": (engine._runner, "frame"),
-        "codec": (engine._runner, "decode"),
+        "codec": (engine._runner.codec, "decode"),
         "copy to the host": (HostCopy, "wait"),
         "prefill": (engine._runner, "begin"),
         "prompt": (engine, "prepare"),
