@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tests.qwen.fake_gpu import DEVICE, CaptureRules, fake_model, fake_tensors
-from worker.engine.qwen.loader import load
+from worker.engine.qwen.loader import Kernels, load
 from worker.engine.qwen.talker import Talker
 
 N_ROWS, N_POSITIONS = 4, 96
@@ -50,16 +50,20 @@ def flash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "flash_attn", module)
 
 
-def test_rows_at_different_positions_hear_what_sdpa_lets_them_hear(tiny: Path) -> None:
+@pytest.mark.parametrize(("dtype", "kernels", "near"), [("float64", "torch", 1e-9), ("float32", "loops", 1e-4)])
+def test_rows_at_different_positions_hear_what_sdpa_lets_them_hear(
+    tiny: Path, dtype: str, kernels: Kernels, near: float
+) -> None:
     with torch.inference_mode():
         talkers = [
-            Talker(load(str(tiny), device="cpu", dtype="float64").talker, N_ROWS + 1, N_POSITIONS, attention)
+            Talker(load(str(tiny), device="cpu", dtype=dtype).talker, N_ROWS + 1, N_POSITIONS, attention, kernels)
             for attention in ("flash", "sdpa")
         ]
         generator = torch.Generator().manual_seed(0)
         positions = torch.tensor([70, 3, 40])
-        prompts = [torch.randn(int(n), 64, generator=generator, dtype=torch.float64) for n in positions]
-        steps = torch.randn(5, 3, 64, generator=generator, dtype=torch.float64)
+        kind = getattr(torch, dtype)
+        prompts = [torch.randn(int(n), 64, generator=generator, dtype=kind) for n in positions]
+        steps = torch.randn(5, 3, 64, generator=generator, dtype=kind)
         heard = []
         for talker in talkers:
             for row, prompt in zip((2, 0, 3), prompts, strict=True):
@@ -67,15 +71,19 @@ def test_rows_at_different_positions_hear_what_sdpa_lets_them_hear(tiny: Path) -
             rows = torch.tensor([2, 0, 3])
             heard.append([talker.step(x, rows, positions + n) for n, x in enumerate(steps)])
     for ours, theirs in zip(*heard, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(ours, theirs, rtol=near, atol=near)
 
 
-def test_what_is_done_for_it_can_be_captured() -> None:
+@pytest.mark.parametrize("kernels", ["torch", "triton"])
+def test_what_is_done_for_it_can_be_captured(kernels: Kernels) -> None:
+    if kernels == "triton":
+        pytest.importorskip("triton")
     with fake_tensors(), torch.inference_mode():
         model = replace(fake_model("tiny"), attention="flash")
-        talker = Talker(model.talker, N_ROWS + 1, N_POSITIONS, model.attention)
+        talker = Talker(model.talker, N_ROWS + 1, N_POSITIONS, model.attention, kernels)
         rows = torch.arange(2, device=DEVICE)
         with CaptureRules() as rules:
             hidden = talker.step(talker.embedding[:2], rows, rows + 7)
     assert hidden.shape == (2, 64)
     assert rules.kernels["scaled_dot_product_attention"] == 0
+    assert rules.kernels["makima::attend"] == 0
