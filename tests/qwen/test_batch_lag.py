@@ -193,6 +193,8 @@ SAMPLINGS = (
     GREEDY,
     Sampling(),
     Sampling(top_k=5, predictor_top_k=1),
+    Sampling(top_k=200, predictor_top_k=0),
+    Sampling(top_k=0, predictor_top_k=700),
     Sampling(temperature=0.0),
 )
 

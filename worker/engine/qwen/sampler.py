@@ -1,8 +1,8 @@
 """Sampling: from logits to the next code, with parameters for each row and counter-based random numbers.
 
 A row's draw is a function of its logits, its parameters and (seed, frame, codebook) alone. There is no generator state,
-so neighbours, order and batch size change nothing. The host reads no tensor: Python branches on `SamplingShape`, which
-comes from the host's copy of the parameters, so every function can be captured in a CUDA graph.
+so neighbours, order and batch size change nothing. Python branches on `SamplingShape`, which comes from the host's copy
+of the parameters. With the shape for any rows the host reads no tensor, so a CUDA graph can hold every function.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class SamplingShape:
     """The work that a batch's draw needs, on which Python branches.
 
     k: how many of the largest logits show where top-k ends; 0 without a top-k. every: all tokens are candidates, else
-    those k are; which may be too few for the logits that tie, so the host reads that from the device. top_p: the
-    candidates are sorted for top-p. mixed: some rows draw and some are greedy. With neither k nor every all are greedy.
+    those k are, for a CPU: the host reads whether more tie with the last of top-k. top_p: the candidates are sorted for
+    top-p. mixed: some rows draw and some are greedy. With neither k nor every, all are greedy.
     """
 
     k: int = 0
