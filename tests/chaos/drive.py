@@ -33,7 +33,7 @@ from worker.stream.keys import Keys
 N_WORKERS = 4
 DRAINED_WITHIN_S = 100.0  # sweeps come every 15 to 45 s
 NAIVE_WITHIN_S = 5.0  # what a fleet without fencing has lost never drains
-QWEN_DTYPE = "auto"
+QWEN_DTYPE = "float32"
 CHECKPOINT_SEED, EOS_BOOST = 32, 4.0  # whose utterances last six seconds on average
 UNDISTURBED_LEASE_MS = 60_000  # nobody dies there, however busy the machine is
 

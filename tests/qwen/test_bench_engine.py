@@ -40,6 +40,7 @@ def bench(*words: str) -> int:
 def said(tiny: Path) -> str:
     """What a whole run prints; of the codec fewer frames are decoded, and fewer again."""
     words = ["--model", str(tiny), "--device", "cpu", "--seconds", str(N_FRAMES * FRAME_S), "--threads", "1"]
+    words += ["--dtype", "float32", "--beside", "bfloat16"]
     words += ["--streams", "1,2", "--slots", "3", "--repeats", str(N_REPEATS), "--rates", "20", "--requests", "4"]
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
@@ -67,6 +68,13 @@ def test_the_report_tells_the_machine_and_what_was_asked_but_no_path(
     assert str(tiny.parent) not in said
     assert (settings["dtype"], settings["frames"], settings["slots"]) == ("float32", N_FRAMES, 3)
     assert 0 < report["memory_bytes"]["loaded"] <= report["memory_bytes"]["spoken"]
+
+
+def test_a_second_number_format_is_timed_beside_the_first(report: dict[str, Any]) -> None:
+    assert report["beside"]["dtype"] == "bfloat16"
+    for n in (1, 2):
+        assert report["beside"]["frame_without_codec_ms"][str(n)] > 0
+        assert report["ratios"][f"frame_{n}_bfloat16_vs_float32"] > 0
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -150,7 +158,7 @@ def test_without_upstream_our_figures_go_to_a_file_and_torch_keeps_its_threads(t
     assert report["machine"]["threads"] == 1
     assert report["streams"].keys() == {"2"}
     assert report["ratios"].keys() == {"cached_state_vs_reference"}
-    assert not report.keys() & {"upstream", "codec", "codes_equal", "rates"}
+    assert not report.keys() & {"upstream", "codec", "codes_equal", "rates", "beside"}
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_the_number_of_threads_is_left_as_it_was() -> None:
 # Where it is reported.
 
 
-@pytest.mark.parametrize(("dtype", "is_warned"), [("float32", True), ("bfloat16", False)])
+@pytest.mark.parametrize(("dtype", "is_warned"), [("float32", True), ("bfloat16", True), ("float64", False)])
 def test_loading_warns_once_where_float32_products_change(
     dtype: str, is_warned: bool, tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -152,13 +152,13 @@ def test_doctor_lives_without_an_answer() -> None:
 
 @pytest.fixture(scope="module")
 def model(tiny: Path) -> Model:
-    return load(str(tiny), device="cpu")
+    return load(str(tiny), device="cpu", dtype="float32")
 
 
 def test_a_worker_names_processor_instructions_libraries_and_weights(model: Model) -> None:
     name = arithmetic_of(model).name
     words = name.split()
-    assert words[:3] == ["qwen", "float32", processor()]
+    assert words[:4] == ["qwen", "float32", "codec-float32", processor()]
     assert torch.backends.cpu.get_cpu_capability() in words
     assert f"torch-{torch.__version__}" in words
     assert f"weights-{model.fingerprint[:12]}" in words
@@ -175,20 +175,24 @@ def test_the_name_is_the_same_in_another_process(model: Model) -> None:
 import torch
 from types import SimpleNamespace
 from worker.engine.qwen.arithmetic import arithmetic_of
-model = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, fingerprint={model.fingerprint!r})
+model = SimpleNamespace(
+    device=torch.device("cpu"), dtype=torch.float32, codec_dtype=torch.float32, fingerprint={model.fingerprint!r}
+)
 print(arithmetic_of(model).name)
 """
     assert alone("-c", program).splitlines()[-1] == arithmetic_of(model).name
 
 
-def test_only_float32_whose_products_never_change_is_exact(
+def test_only_a_float32_codec_whose_products_never_change_is_exact(
     model: Model, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    half = load(str(tiny), device="cpu", dtype="bfloat16")
-    assert not arithmetic_of(half).is_exact
+    half, double = (load(str(tiny), device="cpu", dtype=dtype) for dtype in ("bfloat16", "float64"))
+    assert "bfloat16 codec-float32" in arithmetic_of(half).name
+    assert not arithmetic_of(double).is_exact
     for problem in (None, EngineError("products change")):
         monkeypatch.setattr(exactness, "check", lambda problem=problem: problem)
-        assert arithmetic_of(model).is_exact is (problem is None)
+        for its in (model, half):
+            assert arithmetic_of(its).is_exact is (problem is None)
 
 
 INTEL = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 143\nmodel name\t: Intel(R) Xeon(R)\n"

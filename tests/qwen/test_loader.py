@@ -27,7 +27,7 @@ NO_GPU = "this machine has a CUDA device"
 
 @pytest.fixture(scope="module")
 def model(tiny: Path) -> Model:
-    return load(str(tiny), device="cpu")
+    return load(str(tiny), device="cpu", dtype="float32")
 
 
 def refusal(folder: object, **how: str) -> str:
@@ -80,7 +80,7 @@ def test_a_recording_for_its_voice_alone_has_no_codes(model: Model) -> None:
 def test_weights_in_shards_are_the_same_weights(model: Model, tiny: Path, tmp_path: Path) -> None:
     folder = copy_of(tiny, tmp_path / "shards")
     in_shards(folder)
-    ours, theirs = load(str(folder), device="cpu").talker.state_dict(), model.talker.state_dict()
+    ours, theirs = load(str(folder), device="cpu", dtype="float32").talker.state_dict(), model.talker.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -145,11 +145,11 @@ def test_a_gpu_number_that_is_not_there_is_told(tiny: Path, monkeypatch: pytest.
 def test_too_little_memory_is_told_before_anything_is_read(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needed = Need.of(read(str(tiny)), "float32", "cpu").total(1)
     monkeypatch.setattr(footprint, "free_host_bytes", lambda: needed - 1)
-    message = refusal(tiny)
+    message = refusal(tiny, dtype="float32")
     assert "too little memory for tiny" in message
     assert "cpu has 0.0 GiB free" in message
     monkeypatch.setattr(footprint, "free_host_bytes", lambda: needed)
-    assert load(str(tiny), device="cpu").name == "tiny"
+    assert load(str(tiny), device="cpu", dtype="float32").name == "tiny"
 
 
 def test_memory_that_runs_out_while_loading_is_told(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

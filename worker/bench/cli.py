@@ -89,6 +89,9 @@ def bench_engine(
     n_requests: Annotated[int, typer.Option("--requests", help="Requests of each rate.")] = 40,
     n_repeats: Annotated[int, typer.Option("--repeats", help="Rounds, of which the median counts.")] = 5,
     n_threads: Annotated[int | None, typer.Option("--threads", help="On a CPU; torch's own choice by default.")] = None,
+    beside: Annotated[
+        str | None, typer.Option(help="A second dtype, whose frames are timed in the same rounds.")
+    ] = None,
 ) -> None:
     """First audio, time per frame and throughput of the engine, beside qwen-tts on the same weights."""
     options = dict(locals())

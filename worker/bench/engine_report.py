@@ -41,7 +41,8 @@ def measure(bench: Bench) -> Report:
             streams.round(n)
         memory["spoken"] = engine.memory_bytes
         peer = UpstreamPeer.load(bench.model, engine, bench.n_frames) if bench.with_upstream else None
-        rounds = [_round(bench, streams, peer) for _ in range(bench.n_repeats)]
+        beside = None if bench.beside is None else _beside(bench, bench.beside)
+        rounds = [_round(bench, streams, peer, beside) for _ in range(bench.n_repeats)]
         result: Report = {
             "machine": _machine(engine, n_threads),
             "model": {"name": Path(engine.model.name).name, "fingerprint": engine.model.fingerprint},
@@ -53,6 +54,8 @@ def measure(bench: Bench) -> Report:
         }
         if bench.rates:
             result["rates"] = [open_loop(streams, rate, bench.n_requests) for rate in bench.rates]
+        if bench.beside is not None:
+            _compare_formats(result, rounds, bench.beside)
         if peer is not None:
             _compare(result, rounds, peer)
         busy = (process_time() - began_cpu) / (perf_counter() - began)
@@ -62,19 +65,39 @@ def measure(bench: Bench) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """One round. cached_s, reference_s: time to first audio, without and with decoding the reference."""
+    """One round. cached_s, reference_s: time to first audio, without and with decoding the reference.
+
+    beside_s: a step without the codec in the other number format, by the number of streams.
+    """
 
     ours: Mapping[int, Round]
     cached_s: float
     reference_s: float
     upstream_s: float
+    beside_s: Mapping[int, float]
 
 
-def _round(bench: Bench, streams: Streams, peer: UpstreamPeer | None) -> _Taken:
+def _round(bench: Bench, streams: Streams, peer: UpstreamPeer | None, beside: Streams | None) -> _Taken:
     upstream_s = peer.round() if peer else 0.0
     ours = {n: streams.round(n) for n in bench.streams}
+    beside_s = {n: beside.step_s(n) for n in bench.streams} if beside else {}
     cached_s = streams.first_audio_s(1)[0]
-    return _Taken(ours, cached_s, streams.reference_s() + streams.first_audio_s(1)[0], upstream_s)
+    return _Taken(ours, cached_s, streams.reference_s() + streams.first_audio_s(1)[0], upstream_s, beside_s)
+
+
+def _beside(bench: Bench, dtype: str) -> Streams:
+    engine = QwenEngine.load(bench.model, device=bench.device, dtype=dtype, slots=bench.slots)
+    return Streams(engine, bench.n_frames)
+
+
+def _compare_formats(result: Report, rounds: list[_Taken], dtype: str) -> None:
+    """Add a step's time in the other number format, and its ratio to ours."""
+    times = {n: median(taken.beside_s[n] for taken in rounds) for n in rounds[0].ours}
+    milliseconds = {str(n): round(seconds * 1000, 3) for n, seconds in times.items()}
+    result["beside"] = {"dtype": dtype, "frame_without_codec_ms": milliseconds}
+    for n in times:
+        name = f"frame_{n}_{dtype}_vs_{result['settings']['dtype']}"
+        result["ratios"][name] = _ratio(taken.beside_s[n] / taken.ours[n].step_s for taken in rounds)
 
 
 def _compare(result: Report, rounds: list[_Taken], peer: UpstreamPeer) -> None:

@@ -11,7 +11,8 @@ from worker.engine.base import FRAME_RATE_HZ
 class Bench:
     """The options of the measurement. n_slots: None for the largest of streams. rates: requests a second, open loop.
 
-    n_requests: of each rate. n_threads: torch's on a CPU; None is torch's default. Raises ValueError.
+    n_requests: of each rate. n_threads: torch's on a CPU; None is torch's default. beside: a number format whose steps
+    are timed in the same rounds. Raises ValueError.
     """
 
     model: str
@@ -25,6 +26,7 @@ class Bench:
     n_requests: int = 40
     n_repeats: int = 5
     n_threads: int | None = None
+    beside: str | None = None
 
     def __post_init__(self) -> None:
         if not self.streams or min(self.streams) < 1 or any(rate <= 0 for rate in self.rates):

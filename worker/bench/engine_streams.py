@@ -75,7 +75,7 @@ class Streams:
             parts[event.index].append(event.codes)
         wall_s = perf_counter() - began
         more = [seconds for _ in range(N_MORE_FIRSTS) for seconds in self.first_audio_s(n)]
-        return Round(wall_s, [np.concatenate(part) for part in parts], [*firsts.values(), *more], self._step_s(n))
+        return Round(wall_s, [np.concatenate(part) for part in parts], [*firsts.values(), *more], self.step_s(n))
 
     def first_audio_s(self, n: int) -> list[float]:
         """The times to first audio of n utterances at once, which are dropped then."""
@@ -94,7 +94,7 @@ class Streams:
         self.engine.voice(voice.mode, voice.speaker, voice.codes, voice.transcript)
         return perf_counter() - began
 
-    def _step_s(self, n: int) -> float:
+    def step_s(self, n: int) -> float:
         """The median time of a step of n utterances without the codec."""
         batch = self.engine.batch(Schedule((NEVER,), is_exact=True), is_live=False)
         for _ in range(n):

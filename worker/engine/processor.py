@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from functools import cache
@@ -32,3 +33,25 @@ def kind_of(cpuinfo: str) -> str:
 def printable(name: str) -> str:
     """The name with `-` for every run of spaces and characters that are not printable ASCII."""
     return re.sub(r"[^!-~]+", "-", name)
+
+
+# Instruction sets of oneDNN that multiply no bfloat16; an operator may limit it to one of them.
+_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
+_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this x86-64 processor has instructions for products in bfloat16. False where that is unknown."""
+    limits = {os.environ.get(name, "").upper() for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")}
+    if limits & _WITHOUT_BFLOAT16:
+        return False
+    try:
+        return has_bfloat16(CPUINFO.read_text("utf-8", "replace"))
+    except OSError:
+        return False
+
+
+def has_bfloat16(cpuinfo: str) -> bool:
+    """The same of the first core in the text of /proc/cpuinfo."""
+    flags = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "")
+    return not _BFLOAT16_FLAGS.isdisjoint(flags.partition(":")[2].split())

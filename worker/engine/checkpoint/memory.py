@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.engine.checkpoint.files import ModelError, Weights
+from worker.engine.processor import multiplies_bfloat16
 
 N_POSITIONS = 2048  # of a slot's KV cache
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
@@ -17,10 +18,13 @@ _PRE_CONV_HISTORY = 2  # of a kernel of 3
 
 
 def dtype_for(dtype: str, device: str) -> str:
-    """The number format that "auto" means on this device ("cpu", "cuda", "cuda:1")."""
+    """The number format that "auto" means on this device ("cpu", "cuda", "cuda:1").
+
+    On a CPU it is that of talker and predictor; the codec computes in float32 beside a half.
+    """
     if dtype != "auto":
         return dtype
-    return "bfloat16" if device.startswith("cuda") else "float32"
+    return "bfloat16" if device.startswith("cuda") or multiplies_bfloat16() else "float32"
 
 
 def weights_bytes(weights: Weights, dtype: str, codec_dtype: str | None = None) -> int:

@@ -18,17 +18,21 @@ _WEIGHTS_DIGITS = 12
 
 
 def arithmetic_of(model: Model) -> Arithmetic:
-    """Exact in float32 on a CPU whose products pass `exactness.check`. No GPU counts as exact: none was measured."""
+    """Exact where a CPU's codec is float32 and its products pass `exactness.check`, whatever talker and predictor are:
+    they choose the codes, and the codec alone makes the samples of given codes. No GPU counts as exact: none was
+    measured.
+    """
     is_cpu = model.device.type == "cpu"
     parts = [
         "qwen",
         str(model.dtype).removeprefix("torch."),
+        f"codec-{str(model.codec_dtype).removeprefix('torch.')}",
         *(_cpu() if is_cpu else _gpu(model)),
         f"torch-{torch.__version__}",
         f"weights-{model.fingerprint[:_WEIGHTS_DIGITS]}",
         f"makima-tts-{installed('makima-tts')}",
     ]
-    is_exact = is_cpu and model.dtype == torch.float32 and exactness.check() is None
+    is_exact = is_cpu and model.codec_dtype == torch.float32 and exactness.check() is None
     return Arithmetic(" ".join(map(printable, parts))[:256], is_exact)
 
 

@@ -69,11 +69,11 @@ class QwenEngine:
     ) -> QwenEngine:
         """Load a Qwen3-TTS Base model from a directory or the local hub cache. Raises ModelError.
 
-        device: auto, cpu, cuda or cuda:N. dtype: auto (bfloat16 on a GPU, float32 on a CPU), bfloat16, float16, float32
-        or float64. slots: the most requests spoken at once; auto is 64 on a GPU and 8 on a CPU, or the most that memory
-        allows. attention: auto, sdpa or flash. kernels: auto (triton on a GPU, loops in float32 on a CPU), triton,
-        loops or torch. max_positions: the most of one request's prompt and frames together; memory grows with it.
-        warm: call `warm_up`.
+        device: auto, cpu, cuda or cuda:N. dtype: auto (bfloat16 on a GPU and where a CPU multiplies it, else float32),
+        bfloat16, float16, float32 or float64. slots: the most requests spoken at once; auto is 64 on a GPU and 8 on a
+        CPU, or the most that memory allows. attention: auto, sdpa or flash. kernels: auto (triton on a GPU, loops in
+        float32 on a CPU), triton, loops or torch. max_positions: the most of one request's prompt and frames together;
+        memory grows with it. warm: call `warm_up`.
         """
         model = load(
             name, device=device, dtype=dtype, attention=attention, slots=slots, n_positions=max_positions,

@@ -101,9 +101,9 @@ def load(
 ) -> Model:
     """Load a model from a directory or the local hub cache, if it and its slots fit the device's memory.
 
-    device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on CPU), bfloat16, float16, float32,
-    float64. attention: auto, flash, sdpa. slots: auto (64 on a GPU, 8 on a CPU, or the most that fit) or a number.
-    n_positions: of a slot's KV cache. kernels: auto (triton on CUDA, loops in float32 on a CPU),
+    device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA and where a CPU multiplies it, else float32),
+    bfloat16, float16, float32, float64. attention: auto, flash, sdpa. slots: auto (64 on a GPU, 8 on a CPU, or the most
+    that fit) or a number. n_positions: of a slot's KV cache. kernels: auto (triton on CUDA, loops in float32 on a CPU),
     triton, loops, torch. Raises ModelError.
     """
     if (problem := packages.package_problem()) is not None:
@@ -144,7 +144,7 @@ def load(
 
 
 def _warn_of_inexact_products(device: torch.device, dtype: torch.dtype) -> None:
-    if device.type == "cpu" and dtype == torch.float32 and (problem := exactness.check()) is not None:
+    if device.type == "cpu" and dtype != torch.float64 and (problem := exactness.check()) is not None:
         log.warning("samples may differ by one 16-bit step between attempts at one job: %s", problem)
 
 
