@@ -77,8 +77,19 @@ class Figures:
             "kernels": engine.model.kernels,
             "loaded": loaded,
             "ready": memory(given.device),
+            "estimated_gib": self._estimated_gib(engine),
             "captures": captured,
         }
+
+    def _estimated_gib(self, engine: QwenEngine) -> float:
+        """What the worker takes the engine to need before it loads it."""
+        from worker.engine.checkpoint import GIB
+        from worker.engine.checkpoint.files import read
+        from worker.engine.checkpoint.room import Need
+
+        given, dtype = self._options, str(engine.model.dtype).removeprefix("torch.")
+        need = Need.of(read(given.model), dtype, engine.model.device.type, given.positions)
+        return round(need.total(given.slots) / GIB, 3)
 
     @property
     def engine(self) -> QwenEngine:

@@ -19,6 +19,7 @@ from benchmarks.gpu import tests as gpu_tests
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.compare import RunError, compare
 from benchmarks.gpu.steps import Options
+from benchmarks.load_times import StepTable
 
 REPOSITORY = Path(__file__).parents[2]
 # What a bare GPU machine lacks.
@@ -104,7 +105,7 @@ def test_every_figure_is_made_on_a_cpu_with_few_packages(bare: None, tiny: Path,
     assert found["device"]["card"].startswith("not a GPU")
     table = json.loads((tmp_path / "step-times.json").read_text("utf-8"))
     assert table["source"].startswith("measured on not a GPU")
-    assert all(entry["ms"] > 0 for kind in ("frame_ms", "prefill_ms", "codec_ms") for entry in table[kind])
+    assert StepTable.read(tmp_path / "step-times.json").frame_s(2, 64) > 0, "benchmarks.load reads it"
     assert main(["--compare", str(tmp_path), str(tmp_path)]) == 0
 
 
