@@ -98,9 +98,38 @@ def launch_draws(dtype: torch.dtype) -> None:
     advance(embedded, rows, table, table, rows, rows, n)
 
 
+def launch_codec(dtype: torch.dtype) -> None:
+    """Every kernel of the codec's decoder, in the shapes of the 0.6B model."""
+    from worker.engine.qwen.kernels import codec_frames, codec_stream
+
+    wide = torch.promote_types(dtype, torch.float32)
+    slots, state = torch.zeros(2, dtype=torch.int64), torch.zeros(4, 139_168, dtype=dtype)
+    for n_channels in (96, 768):
+        x, vector = torch.zeros(2, 320, n_channels, dtype=dtype), torch.zeros(n_channels, dtype=wide)
+        codec_stream.codec_snake_(x, vector, vector, vector)
+        codec_stream.codec_extend(x, state, slots, 1024, 54, vector, vector, vector)
+    codec_stream.codec_extend(x, state, slots, 1024, 6, vector)
+    codec_stream.codec_overlap_add(torch.zeros(2, 320, 576, dtype=dtype), state, slots, 1024, 3)
+    codec_stream.codec_samples(x[:, :, :96].contiguous(), torch.zeros(7, 96, dtype=wide), vector[:1])
+    codec_frames.codec_advance(torch.zeros(4, dtype=torch.int64), slots, 12)
+    codes, table = torch.zeros(2, 12, 16, dtype=torch.int64), torch.zeros(32768, 256, dtype=dtype)
+    codec_frames.codec_codebooks(codes, table, 1)
+    x, vector = torch.zeros(2, 12, 512, dtype=dtype), torch.zeros(512, dtype=wide)
+    codec_frames.codec_add_rms(x, vector, 1e-5)
+    codec_frames.codec_add_rms(x, vector, 1e-5, x, vector)
+    qkv, ring = torch.zeros(2, 12, 3072, dtype=dtype), torch.zeros(4, 8, 32, 96, 64, dtype=dtype)
+    queries = codec_frames.codec_rotate(qkv, ring, 2, slots, slots, torch.zeros(32))
+    codec_frames.codec_attend(queries, ring, 2, slots, slots, 72)
+    x, vector = torch.zeros(2, 54, 1024, dtype=dtype), torch.zeros(1024, dtype=wide)
+    taps = torch.zeros(7, 1024, dtype=wide)
+    codec_frames.codec_depthwise_norm(x, taps, vector, vector, vector, 1e-6)
+    codec_frames.codec_scaled_add_(x, x, vector)
+
+
 if __name__ == "__main__":
     JITFunction.run = compiled
     for name in sys.argv[1:]:
         launch(getattr(torch, name))
         launch_draws(getattr(torch, name))
+        launch_codec(getattr(torch, name))
     print(json.dumps(found))

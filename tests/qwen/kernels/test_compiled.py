@@ -22,6 +22,14 @@ OF_A_LAYER = [
     "attend_packed_kernel",
 ]
 OF_THE_DRAWS = ["draw_kernel", "draw_kernel", "advance_kernel"]
+OF_THE_CODEC = [
+    f"codec_{name}_kernel"
+    for name in (
+        *("snake", "extend") * 2, "extend", "overlap", "samples", "advance", "codebooks", "add_rms", "add_rms",
+        "rotate", "attend", "depthwise_norm", "scaled_add",
+    )
+]  # fmt: skip
+STACK = {"codec_rotate_kernel": 32}  # bytes that the sine of a great angle needs; a register that is spilled adds to it
 
 
 @pytest.mark.parametrize(
@@ -34,8 +42,8 @@ def test_kernels_compile(dtype: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.qwen.kernels.compiled", dtype]
     output = subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, stdout=subprocess.PIPE, timeout=250)
     found = json.loads(output.stdout)
-    assert [name for name, _ in found] == OF_A_LAYER + OF_THE_DRAWS
+    assert [name for name, _ in found] == OF_A_LAYER + OF_THE_DRAWS + OF_THE_CODEC
     print(*found, sep="\n")
     assert [(name, use) for name, use in found if use["shared"] > SHARED_BYTES] == []
     if dtype in ("bfloat16", "float16"):
-        assert [(name, use) for name, use in found if use["STACK"] or use["LOCAL"]] == []
+        assert [(name, use) for name, use in found if use["STACK"] > STACK.get(name, 0) or use["LOCAL"]] == []
