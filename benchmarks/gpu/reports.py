@@ -1,6 +1,7 @@
 """A pytest plugin that appends each test's outcome to a file, and ends the run when the GPU is unusable.
 
-Tests that the file has already are not run again.
+Tests that the file has already are not run again. It has the fixture of tests/conftest.py that the kernels' tests use,
+as that file needs Redis.
 """
 
 from __future__ import annotations
@@ -17,6 +18,16 @@ from worker.engine.health import is_beyond_repair
 
 LOG = "GPU_TEST_LOG"  # the environment variable that names the file
 UNUSABLE = 77  # exit status
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint whose utterances end by their budgets only."""
+    from benchmarks import checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    checkpoint.write("tiny", folder)
+    return folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,7 +23,7 @@ from benchmarks.gpu.steps import Options, Step
 ROOT = Path(__file__).parents[2]
 KERNELS, ENGINE = Path("tests/qwen/kernels"), Path("tests/gpu")
 PYTEST_FAILED = (2, 3, 4)  # exit statuses: interrupted, an error of its own, a wrong command
-WITHOUT_GPU = ("compiled", "count")  # modules that say the same on any machine
+WITHOUT_GPU = ("compiled", "count", "launches")  # modules that say the same on any machine
 LIMIT_S = 240  # of one module
 TEST_S = 90  # of one test
 PYTEST = ("-m", "pytest", "-c", "/dev/null", "--rootdir", ".", "-q", "-W", "ignore", "-p", "no:cacheprovider",
