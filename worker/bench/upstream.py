@@ -82,7 +82,7 @@ class CodecWays:
         self._decoder = codec.decoder
         self._device = model.device
         with torch.inference_mode():
-            self._stateful = Codec(self._decoder, n_rows)
+            self._stateful = Codec(self._decoder, n_rows, kernels=model.kernels)
 
     @torch.inference_mode()
     def whole(self, codes: Codes) -> Pcm:

@@ -14,7 +14,8 @@ SlotCount: TypeAlias = int | Literal["auto"]
 MOST_SLOTS = {"cuda": 64, "cpu": 8}  # of "auto"
 COMFORTABLE = 0.85  # of the free memory: "auto" takes no more, and doctor warns beyond
 
-# What CUDA takes beside weights and slots: kernels, workspaces, graphs, and what the codec's widest calls compute in.
+# What CUDA takes beside weights and slots: kernels, workspaces, graphs, what the codec's widest calls compute in, and
+# the other two bytes of the encoder's float32 weights.
 # Computed for graphs of 1,050 nodes a frame and 250 a codec call; not measured.
 CUDA_BYTES = int(1.5 * GIB)
 CUDA_SLOT_BYTES = 36 << 20
