@@ -143,7 +143,7 @@ def called_with(words: list[str], where: str, monkeypatch: pytest.MonkeyPatch) -
     """Run the command line in this process and catch what the command's function is given."""
     caught: list[tuple[Any, ...]] = []
 
-    def catch(*arguments: Any) -> int:
+    def catch(*arguments: Any, **_: Any) -> int:
         caught.append(arguments)
         return 7
 

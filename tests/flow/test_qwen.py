@@ -160,12 +160,12 @@ async def test_a_step_that_fails_has_its_jobs_tried_again_and_they_go_on_where_t
 
     frame, n_frames = ModelRunner.frame, 0
 
-    def fails_once(forward: ModelRunner, *arguments: Any) -> None:
+    def fails_once(forward: ModelRunner, *arguments: Any) -> Any:
         nonlocal n_frames
         n_frames += 1
         if n_frames == 25:
             raise RuntimeError("a step that fails by chance")
-        frame(forward, *arguments)
+        return frame(forward, *arguments)
 
     async with running(settings, speaker) as worker:
         undisturbed = await _heard(valkey, client, "undisturbed", seed="3")

@@ -82,7 +82,8 @@ def _device(device: str) -> str:
 
 def _slots(value: Any) -> int | str:
     text = str(value).strip().lower()
-    if text != "auto" and not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_SLOTS):
+    is_number = text.isascii() and text.isdigit() and len(text) < 10
+    if text != "auto" and not (is_number and 1 <= int(text) <= MAX_SLOTS):
         raise ValueError(f"use auto, or a number from 1 to {MAX_SLOTS}")
     return text if text == "auto" else int(text)
 
