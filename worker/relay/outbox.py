@@ -1,4 +1,8 @@
-"""The outbox of one session: what it writes to Redis, in order, each step repeated until Redis has carried it out."""
+"""The outbox of one session: what it writes to Redis, in order, each step repeated until Redis has carried it out.
+
+The Redis behind a new connection may be an empty one. So what was written before is written again first, or a later job
+would come before the earlier ones.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ class Outbox:
     def __init__(self, planes: RelayPlanes, again: OutboxStep) -> None:
         self._planes = planes
         self._again = again
-        self._is_stale = False
+        self._n_breaks = planes.n_breaks  # those behind which everything was written again
         self._steps: deque[OutboxStep] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -36,10 +40,10 @@ class Outbox:
         self._steps.append(step)
         self._start()
 
-    def repeat(self) -> None:
-        """A connection was lost: before the next step, write again what Redis may have lost."""
-        self._is_stale = True
-        self._start()
+    def look(self) -> None:
+        """Write again what Redis may have lost, if a connection was lost."""
+        if self._is_stale:
+            self._start()
 
     async def close(self) -> None:
         """Drop all steps."""
@@ -48,6 +52,10 @@ class Outbox:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    @property
+    def _is_stale(self) -> bool:
+        return self._n_breaks != self._planes.n_breaks
 
     def _start(self) -> None:
         if self._task is None:
@@ -64,18 +72,19 @@ class Outbox:
     async def _carry_out(self) -> None:
         failures = 0
         while self._is_stale or self._steps:
-            is_again, self._is_stale = self._is_stale, False
+            is_again, n_breaks = self._is_stale, self._planes.n_breaks
             step = self._again if is_again else self._steps[0]
             try:
                 await step.run()
             except (Refusal, *PASSING) as error:
                 if isinstance(error, PASSING) and not isinstance(error, OutOfMemory):
-                    self._is_stale |= is_again
                     self._planes.failed(error)
                     await asyncio.sleep(backoff_s(failures))
                     failures += 1
                     continue
                 step.refused(error)
             failures = 0
-            if not is_again:
+            if is_again:
+                self._n_breaks = n_breaks
+            else:
                 self._steps.popleft()

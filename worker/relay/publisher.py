@@ -69,9 +69,9 @@ class Publisher:
         """Keep a stream that is read slowly."""
         self._put(partial(self._client.expire, self._session_id))
 
-    def repeat(self) -> None:
-        """A connection was lost: write all unfinished jobs again."""
-        self._outbox.repeat()
+    def look(self) -> None:
+        """Write all unfinished jobs again, if a connection was lost."""
+        self._outbox.look()
 
     def answered(self, job_id: str) -> None:
         job = self.jobs.pop(job_id)

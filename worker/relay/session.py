@@ -58,7 +58,6 @@ class RelaySession:
         self._reader = SessionReader(planes, session_id)
         self._reading: asyncio.Task[None] | None = None
         self._n_jobs = 0
-        self._n_breaks = 0
         self._renewed_at = 0.0
 
     @property
@@ -113,9 +112,7 @@ class RelaySession:
 
     def look(self, now: float) -> None:
         """Once a second while jobs are unfinished: lost connections, silence, the stream's time to live."""
-        if self._n_breaks != self._planes.n_breaks:
-            self._n_breaks = self._planes.n_breaks
-            self._publisher.repeat()
+        self._publisher.look()
         if now - self._renewed_at > RENEW_S:
             self._renewed_at = now
             self._publisher.renew()
@@ -151,7 +148,6 @@ class RelaySession:
 
     def _activate(self) -> None:
         if self._reading is None:
-            self._n_breaks = self._planes.n_breaks
             self._renewed_at = monotonic()
             self._planes.watched.add(self)
             self._reading = asyncio.create_task(self._read(), name="session")
