@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY, eventually
-from tests.test_engine_thread import Counting, heard, started
+from tests.engine_threads import Counting, heard, started
 from tests.tone import ToneEngine, tone
 from worker.engine.base import EngineError, Finish, Segment
 from worker.voices.card import Card, load_card

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.conftest import REPOSITORY, eventually
-from tests.test_engine_thread import heard
+from tests.engine_threads import heard
 from tests.tone import ToneEngine
 from worker.engine.base import EngineClosed, EngineSick, Finish, Segment, VoiceUnavailable
 from worker.engine.thread import EngineThread
