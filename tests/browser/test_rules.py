@@ -19,6 +19,14 @@ COUNT_WORDS = """cases => cases.map(golden => {
   Object.assign(u, { made: golden.made, end: golden.is_complete ? "complete" : null });
   return golden.heard.map(({ played, text }) => [u.wordsIn(played), wordEnds(text).length]);
 })"""
+# Characters that are lit after each chunk of 480 samples, of which 400 are played.
+LIT = """() => {
+  const u = new Utterance("Good evening.", false);
+  u.segments[0] = { pos: 0, text: u.text };
+  Object.defineProperty(u, "played", { get: () => Math.min(400, u.made) });
+  const lit = () => u.parts.reduce((sum, part) => sum + part.lit, 0);
+  return Array.from({ length: 8 }, () => { u.made += 480; return lit(); });
+}"""
 # A ramp through a ring of 64 samples, in steps of all sizes and from a fixed seed: [put out, samples, underruns].
 THROUGH_RING = """contextRate => {
   const ring = new Ring(24000, contextRate, () => {}), n = 4000, frames = new Float32Array(128), out = [];
@@ -53,6 +61,11 @@ def test_what_was_heard_is_counted_by_the_contracts_rule(scripted: OpenScripted)
     cases = json.loads(HEARD.read_text("utf-8"))
     for case, counted in zip(cases, tab.page.evaluate(COUNT_WORDS, cases), strict=True):
         assert [own for own, _ in counted] == [golden for _, golden in counted], case["note"]
+
+
+def test_a_word_that_was_lit_stays_lit_while_more_of_its_segment_arrives(scripted: OpenScripted) -> None:
+    tab, _ = scripted()
+    assert tab.page.evaluate(LIT) == [4] * 8
 
 
 def test_the_ring_puts_every_sample_out_in_order_while_it_wraps_and_grows(scripted: OpenScripted) -> None:

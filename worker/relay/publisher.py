@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -111,8 +110,6 @@ class Publisher:
             job.signs_at = monotonic()
         if job.was_tried and job.job_id not in self.jobs and not self._has_audible():
             await self._client.cancel(self._session_id, job.entry_id)
-            if job.entry_id is None:  # all up to this millisecond, in which the next job must not get its entry
-                await asyncio.sleep(0.002)
 
     def _has_audible(self) -> bool:
         """Whether Redis has a job that a cancel of everything would wrongly end."""

@@ -24,6 +24,7 @@ LEAVE_TTL_MS = 10_000
 CANCEL_WITHIN_S = 2.0
 LAST_SEQ = 2**64 - 1
 CANCEL_TRIES = 8
+MILLISECOND_OVER_S = 0.002  # after it Redis' clock shows another millisecond
 NOT_ABOVE = "equal or smaller"  # of an ID that is not above the stream's last one
 COUNT = 8  # entries of one read: an entry may have 272 KiB
 TERMINAL = frozenset({"complete", "cancelled", "error"})
@@ -85,10 +86,19 @@ class Client:
                 yield after, read_entry(dict(zip(flat[::2], flat[1::2], strict=True)))
 
     async def cancel(self, session_id: str, upto: str | None = None) -> str:
-        """Cancel the session's jobs up to an entry ID, by default all published until now; returns that ID."""
-        if upto is None:
-            seconds, microseconds = await self._jobs.call("TIME")
-            upto = f"{int(seconds) * 1000 + int(microseconds) // 1000}-{LAST_SEQ}"
+        """Cancel the session's jobs up to an entry ID, by default all published until now; returns that ID.
+
+        All until now are all of this millisecond and before it. It is over on return, so that a job that the caller
+        publishes next is spoken.
+        """
+        if upto is not None:
+            return await self._cancel(session_id, upto)
+        seconds, microseconds = await self._jobs.call("TIME")
+        upto = await self._cancel(session_id, f"{int(seconds) * 1000 + int(microseconds) // 1000}-{LAST_SEQ}")
+        await asyncio.sleep(MILLISECOND_OVER_S)
+        return upto
+
+    async def _cancel(self, session_id: str, upto: str) -> str:
         audio, cut = self._keys.audio(session_id), self._keys.cut(session_id)
         mark: tuple[Word, ...] = ("XADD", cut, "MAXLEN", 1, upto, "type", "cancel")
         renew: tuple[Word, ...] = ("PEXPIRE", cut, SESSION_TTL_MS)

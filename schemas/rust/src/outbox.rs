@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
+/// After it Redis' clock shows another millisecond.
+const MILLISECOND_OVER: Duration = Duration::from_millis(2);
+
 pub(crate) type Done = oneshot::Sender<Result<(), Unavailable>>;
 
 /// An operation that waits.
@@ -129,6 +132,7 @@ impl Step {
                 let upto = commands::all_until_now(&mut jobs.connection, &client.jobs_key()).await;
                 let upto = upto.inspect_err(|problem| _ = client.jobs.failed(jobs.generation, problem))?;
                 commands::cancel(&mut up.connection, &shared.audio, &cut, &upto.to_string(), *cursor).await?;
+                tokio::time::sleep(MILLISECOND_OVER).await; // the next job must not get an entry that is cancelled
             }
             Self::Trim(id) => commands::trim(&mut up.connection, &shared.audio, *id).await?,
             Self::Leave(_, is_subscribed) => {
