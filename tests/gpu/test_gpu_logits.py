@@ -34,7 +34,7 @@ def logits(engine: QwenEngine) -> list[NDArray[np.float64]]:
     found: list[list[Tensor]] = [[] for _ in range(16)]
     row = torch.zeros(1, dtype=torch.int64, device=runner.device)
     with attention(runner.device):
-        talker.prefill(embeds[:-1], row)
+        talker.prefill(embeds[:-1], 0)
         x = embeds[-1:]
         for n, frame in enumerate(codes):
             position = torch.full((1,), N_PROMPT - 1 + n, device=runner.device)

@@ -49,7 +49,7 @@ def pair(tiny_ending: Path) -> Pair:
     behind._runner._is_cuda = True
     behind._runner._rows = Buckets.of_rows(SLOTS, is_graphed=True)
     runner = behind._runner
-    runner._packed = PackedPrefill(runner._talker, SLOTS, runner.arena.spare, runner._graphs, runner._times)
+    runner._prefill = PackedPrefill(runner._talker, SLOTS, runner.arena.spare, runner._graphs, runner._times)
     icl, x_vector, _ = voices(usual)
     utterances = [
         SpeechRequest("One.", icl, "en", GREEDY, seed=1, max_frames=N_FRAMES),

@@ -65,9 +65,8 @@ def test_a_frame_can_be_captured(parts: Parts, plan: Plan) -> None:
 @pytest.mark.parametrize("n_tokens", [32, 96])
 def test_a_prefill_can_be_captured(parts: Parts, n_tokens: int) -> None:
     embeds = parts.talker.embedding.new_zeros(n_tokens, parts.talker.embedding.shape[1])
-    row = torch.zeros(1, dtype=torch.int64, device=DEVICE)
     with CaptureRules() as rules:
-        parts.talker.prefill(embeds, row)
+        parts.talker.prefill(embeds, 0)
     assert rules.kernels["index_put_"] == 2 * 2, "keys and values of two layers"
 
 
@@ -86,7 +85,7 @@ def test_float32_can_be_captured_too() -> None:
     parts = parts_of("tiny", torch.float32)
     codes = torch.zeros(2, 3, 16, dtype=torch.int64, device=DEVICE)
     with CaptureRules() as rules:
-        parts.talker.prefill(parts.talker.embedding[:32], torch.ones(1, dtype=torch.int64, device=DEVICE))
+        parts.talker.prefill(parts.talker.embedding[:32], 1)
         parts.step(PLANS[2])
         parts.codec.decode(codes, torch.arange(2, device=DEVICE))
     assert rules.kernels["index_fill_"] == 1

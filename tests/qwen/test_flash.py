@@ -67,7 +67,7 @@ def test_rows_at_different_positions_hear_what_sdpa_lets_them_hear(
         heard = []
         for talker in talkers:
             for row, prompt in zip((2, 0, 3), prompts, strict=True):
-                talker.prefill(prompt, torch.tensor([row]))
+                talker.prefill(prompt, row)
             rows = torch.tensor([2, 0, 3])
             heard.append([talker.step(x, rows, positions + n) for n, x in enumerate(steps)])
     for ours, theirs in zip(*heard, strict=True):

@@ -45,7 +45,7 @@ def test_rows_of_a_packed_prefill_go_on_as_rows_prefilled_alone(each, device) ->
 
     def alone(talker: Talker, _: Predictor) -> Tensor:
         for row, prompt in prompts.items():
-            talker.prefill(prompt, torch.tensor([row], device=device))
+            talker.prefill(prompt, row)
         return stepped(talker)
 
     def packed(talker: Talker, _: Predictor) -> Tensor:

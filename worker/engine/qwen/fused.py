@@ -64,17 +64,27 @@ class FusedStack(Stack):
         return normed
 
     def fill_packed(self, x: Tensor, rows: Tensor, positions: Tensor, starts: Tensor, caches: Sequence[Cache]) -> None:
-        """Write the caches for packed tokens x [T, D]: token t attends to the tokens starts[t] to t. starts: int64 [T].
+        """Write the caches for packed tokens x [T, D]. Token t attends to the tokens starts[t] to t. starts: int64 [T].
 
         The rest of the last layer is not computed.
         """
-        shape, last = self.shape, len(caches) - 1
-        normed = self._ops.rms(x, self._layers[0].norm, shape.eps)
+        ops, shape = self._ops, self.shape
+
+        def attend(qkv: Tensor, _: Cache) -> Tensor:
+            return ops.attend_packed(qkv, starts, shape.n_kv_heads, shape.head_dim)
+
+        self.fill_places(x, rows, positions, caches, attend)
+
+    def fill_places(
+        self, x: Tensor, rows: Tensor, positions: Tensor, caches: Sequence[Cache], attend: AttendFused
+    ) -> None:
+        """Write the caches for tokens x [T, D] at their places."""
+        last = len(caches) - 1
+        normed = self._ops.rms(x, self._layers[0].norm, self.shape.eps)
         for n, cache in enumerate(caches):
             qkv = self._projected(n, normed, rows, positions, cache)
             if n < last:
-                attended = self._ops.attend_packed(qkv, starts, shape.n_kv_heads, shape.head_dim)
-                x, normed = self._rest(n, x, attended, self._layers[n + 1].norm)
+                x, normed = self._rest(n, x, attend(qkv, cache), self._layers[n + 1].norm)
 
     def _projected(self, n: int, normed: Tensor, rows: Tensor, positions: Tensor, cache: Cache) -> Tensor:
         """Queries, keys and values of layer n; keys and values are written to the cache."""

@@ -19,19 +19,19 @@ LARGE = 2**20  # numbers: reading them takes ten times as long as the call
 class Matrix:
     """A linear layer's weight [out, in] without a bias."""
 
-    __slots__ = ("_is_packed", "_is_transposed", "_weight")
+    __slots__ = ("_is_transposed", "_weight", "is_packed")
 
     def __init__(self, weight: Tensor) -> None:
-        self._is_packed = weight.is_cpu and _is_faster_packed(weight)
-        self._is_transposed = weight.is_cpu and weight.dtype == torch.float32 and not self._is_packed
-        if self._is_packed:
+        self.is_packed = weight.is_cpu and _is_faster_packed(weight)
+        self._is_transposed = weight.is_cpu and weight.dtype == torch.float32 and not self.is_packed
+        if self.is_packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR_ROWS)
         else:
             self._weight = weight.t().contiguous() if self._is_transposed else weight
 
     def times(self, x: Tensor) -> Tensor:
         """x [N, in] -> [N, out]."""
-        if self._is_packed:
+        if self.is_packed:
             product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, None, "none", [], "")
             return product
         if not self._is_transposed:
@@ -42,7 +42,7 @@ class Matrix:
 
     def added(self, x: Tensor, residual: Tensor) -> Tensor:
         """residual [N, out] plus x [N, in] times the weight."""
-        if self._is_packed:
+        if self.is_packed:
             total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self._weight, None, "add")
             return total
         if not self._is_transposed:

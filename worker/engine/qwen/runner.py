@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from worker.engine.qwen.active_segment import ActiveSegment
 from worker.engine.qwen.buckets import Buckets
@@ -25,12 +24,12 @@ from worker.engine.qwen.launch_times import LaunchTimes
 from worker.engine.qwen.loader import Model
 from worker.engine.qwen.packed_prefill import PackedPrefill
 from worker.engine.qwen.predictor import Predictor
+from worker.engine.qwen.row_prefill import RowPrefill
 from worker.engine.qwen.sampler import Sampling
 from worker.engine.qwen.state import Arena
 from worker.engine.qwen.talker import Talker
 
 N_SUPPRESSED = 1024  # ids at the end of the talker's vocabulary, which are no codes: only the end token is ever drawn
-PREFILL_STEP = 32
 
 
 class ModelRunner:
@@ -58,9 +57,9 @@ class ModelRunner:
         self._graphs = Replayer(self.device, priority=URGENT)
         self._times = LaunchTimes(self.device)
         self._rows = Buckets.of_rows(n_slots, self._is_cuda)
-        pack = partial(PackedPrefill, self._talker, n_slots, self.arena.spare, self._graphs, self._times)
-        self._packed = pack() if self._is_cuda else None  # a CPU gains nothing by it
-        self._row = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self._prefill: PackedPrefill | RowPrefill = RowPrefill(self._talker)  # a CPU gains nothing by packing
+        if self._is_cuda:
+            self._prefill = PackedPrefill(self._talker, n_slots, self.arena.spare, self._graphs, self._times)
         self._stepping: tuple[int, ...] = ()
 
     def upload(self, array: NDArray[np.generic]) -> Tensor:
@@ -92,20 +91,13 @@ class ModelRunner:
 
     def prefill_s(self, n_tokens: int) -> float | None:
         """The device's time for a prefill of so many tokens; None on a CPU, and before it is known."""
-        return None if self._packed is None else self._packed.seconds(n_tokens)
+        return None if isinstance(self._prefill, RowPrefill) else self._prefill.seconds(n_tokens)
 
     def begin(self, admitted: Sequence[ActiveSegment]) -> None:
         """Set their slots' rows up for the segments' first steps, and prefill the KV caches."""
         for segment in admitted:
             self.arena.begin(segment.slot, segment, self.upload_codes(segment.resumed[:, 0]))
-        prompts = [(segment.slot, segment.prefill.embeds[:-1]) for segment in admitted]
-        if self._packed is not None:
-            self._packed.fill(prompts)
-            return
-        for row, embeds in prompts:
-            if len(embeds):
-                n = min(_up(len(embeds), PREFILL_STEP), self.n_positions)
-                self._talker.prefill(functional.pad(embeds, (0, 0, 0, n - len(embeds))), self._row.fill_(row))
+        self._prefill.fill([(segment.slot, segment.prefill.embeds[:-1]) for segment in admitted])
 
     def frame(self, rows: Sequence[int], lengths: Sequence[int], margins: bool) -> tuple[HostCopy, HostCopy | None]:
         """Step these rows; returns their codes, and with margins these, on their way to the host.
@@ -134,7 +126,11 @@ class ModelRunner:
         for row in range(self.n_slots):
             self.arena.talker_draws.set(row, *usual.talker())
             self.arena.predictor_draws.set(row, *usual.predictor())
-        self._warm_prefills()
+        if isinstance(self._prefill, RowPrefill):
+            self._prefill.warm_up()
+        else:
+            for key in self._prefill.shapes():
+                self._warm(key, partial(self._prefill.run, key))
         for plan in self._plans():
             self._set_stepping((), plan.n_rows)
             known = (None, None) if self._is_cuda else (range(plan.n_rows), [1] * plan.n_rows)
@@ -142,14 +138,6 @@ class ModelRunner:
         self.codec.warm_up()
         if self._is_cuda:
             torch.cuda.synchronize(self.device)
-
-    def _warm_prefills(self) -> None:
-        if self._packed is not None:
-            for key in self._packed.shapes():
-                self._warm(key, partial(self._packed.run, key))
-            return
-        for n in range(PREFILL_STEP, min(self.n_positions, 8 * PREFILL_STEP) + 1, PREFILL_STEP):
-            self._talker.prefill(self.arena.inputs.new_zeros(n, self.arena.inputs.shape[1]), self._row)
 
     def _warm(self, key: Key, function: Callable[[], None], timed_as: Key | None = None) -> None:
         self._graphs.capture(key, function)
@@ -168,10 +156,6 @@ class ModelRunner:
     def _plan(self, rows: Sequence[int], margins: bool) -> Plan:
         top_p = self.arena.talker_draws.has_top_p(rows) or self.arena.predictor_draws.has_top_p(rows)
         return Plan(self._rows.of(len(rows)), top_p, margins)
-
-
-def _up(n: int, step: int) -> int:
-    return -(-n // step) * step
 
 
 def _suppressed(config: Any, device: torch.device) -> Tensor:

@@ -14,6 +14,7 @@ from worker.engine.qwen.matrix import Matrix
 from worker.engine.qwen.transformer import (
     Attend,
     Cache,
+    attend_after,
     attend_each,
     attend_fresh,
     attend_gathered,
@@ -46,15 +47,21 @@ class Talker:
         self._is_flash = attention == "flash"
         self._far = torch.arange(n_positions, device=self.embedding.device)
 
-    def prefill(self, embeds: Tensor, row: Tensor) -> None:
-        """Fill the first T positions of a row's KV cache from embeds [T, D]. row: int64 [1]."""
-        n = len(embeds)
-        rows, positions = row.expand(n), self._far[:n]
+    def prefill(self, embeds: Tensor, row: int, first: int = 0) -> None:
+        """Fill the next T positions of a row's KV cache from embeds [T, D]. first: how many are filled before."""
+        positions = self._far[first : first + len(embeds)]
+        rows = torch.full_like(positions, row)
+        if not first and isinstance(self._stack, FusedStack):
+            self.prefill_packed(embeds, rows, positions, torch.zeros_like(positions))
+            return
+        attend = attend_fresh(len(embeds))
+        if first:
+            attend = attend_after(row, positions, self._stack.shape.n_groups, embeds)
         if isinstance(self._stack, FusedStack):
-            self.prefill_packed(embeds, rows.contiguous(), positions, torch.zeros_like(positions))
+            self._stack.fill_places(embeds, rows, positions, self.caches, self._fused(attend))
             return
         at = self._stack.shape.places(rows, positions, self.n_positions)
-        self._stack.fill(embeds, self._cis[:n], at, self.caches, attend_fresh(n))
+        self._stack.fill(embeds, self._cis[first : first + len(embeds)], at, self.caches, attend)
 
     def prefill_packed(self, embeds: Tensor, rows: Tensor, positions: Tensor, starts: Tensor) -> None:
         """Fill the KV caches of several rows from embeds [T, D].
@@ -76,11 +83,16 @@ class Talker:
         caches.
         """
         if isinstance(self._stack, FusedStack):
-            attend = self._attend_flash_fused(rows, positions) if self._is_flash else None
+            attend = self._fused(_attend_flash(rows, positions)) if self._is_flash else None
             return self._stack.decode(x, rows, positions, self.caches, attend)
         at = self._stack.shape.places(rows, positions, self.n_positions)
         cis = self._cis.index_select(0, positions)
         return self._stack.run(x, cis, at, self.caches, self._attend(rows, positions, lengths))
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether oneDNN multiplies by a layer's matrices."""
+        return self._stack.is_packed
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[B, vocabulary] from hidden [B, D]."""
@@ -95,8 +107,9 @@ class Talker:
         mask = torch.zeros_like(unwritten, dtype=self.embedding.dtype).masked_fill_(unwritten, -torch.inf)
         return attend_gathered(rows, mask[:, None, None])
 
-    def _attend_flash_fused(self, rows: Tensor, positions: Tensor) -> AttendFused:
-        attend, shape = _attend_flash(rows, positions), self._stack.shape
+    def _fused(self, attend: Attend) -> AttendFused:
+        """An attention that reads keys and values from the cache alone, as the fused layers call it."""
+        shape = self._stack.shape
 
         def attend_fused(qkv: Tensor, cache: Cache) -> Tensor:
             heads = qkv.view(len(qkv), -1, shape.head_dim)

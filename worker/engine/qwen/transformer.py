@@ -51,6 +51,11 @@ class Shape:
     head_dim: int
     eps: float
 
+    @property
+    def n_groups(self) -> int:
+        """Queries' heads for each of the keys'."""
+        return self.n_heads // self.n_kv_heads
+
     @classmethod
     def of(cls, config: Any) -> Shape:
         """From upstream's config of talker or predictor. Raises ModelError for layers that no Qwen3-TTS has."""
@@ -102,6 +107,12 @@ class Stack:
     def like(self) -> Tensor:
         """A tensor of the stack's dtype and device."""
         return self._norm
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether oneDNN multiplies by a layer's matrices."""
+        layer = self._layers[0]
+        return any(matrix.is_packed for matrix in (layer.qkv, layer.out, layer.gate_up, layer.down))
 
     def rotations(self, n_positions: int) -> Tensor:
         """cos + i sin of every position: complex [n_positions, 1, head_dim / 2], angles from float32."""
@@ -169,6 +180,25 @@ def attend_fresh(n_tokens: int) -> Attend:
         q, k, v = (x.view(-1, n_tokens, *x.shape[1:]).transpose(1, 2) for x in (queries, keys, values.contiguous()))
         attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         return attended.transpose(1, 2).reshape(queries.shape[0], -1)
+
+    return attend
+
+
+def attend_after(row: int, positions: Tensor, n_groups: int, like: Tensor) -> Attend:
+    """Attention of one row's tokens over its cache, each up to its own position. positions: int64 [T], ascending.
+
+    n_groups: queries' heads for each of the keys'. like: a tensor of the stack's dtype.
+    """
+    n_tokens, n = len(positions), int(positions[-1]) + 1
+    is_ahead = torch.arange(n, device=positions.device) > positions.repeat(n_groups)[:, None]
+    mask = like.new_zeros(is_ahead.shape).masked_fill_(is_ahead, -torch.inf)[None, None]
+
+    def attend(cache: Cache, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        k, v = cache.keys[row, None, :, :n], cache.values[row, None, :, :n]
+        # A kv head's queries are passed as its tokens: no fused kernel takes grouped queries with a mask.
+        q = queries.view(n_tokens, k.shape[1], n_groups, -1).permute(1, 2, 0, 3).reshape(1, k.shape[1], -1, k.shape[3])
+        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return attended.view(-1, n_groups, n_tokens, k.shape[3]).permute(2, 0, 1, 3).reshape(n_tokens, -1)
 
     return attend
 
