@@ -44,8 +44,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 N_CORES = os.cpu_count() or 1
 
 # The time of an example depends on what else the machine does; a test that never ends is ended by pytest-timeout.
+# Examples are the same in every run; pytest --hypothesis-profile=search draws new ones.
 hypothesis.settings.register_profile("any machine", deadline=None, derandomize=True)
-hypothesis.settings.register_profile("search", deadline=None, derandomize=False, print_blob=True)  # pytest --hypothesis-profile=search
+hypothesis.settings.register_profile(
+    "search", deadline=None, derandomize=False, print_blob=True
+)  # pytest --hypothesis-profile=search
 hypothesis.settings.load_profile("any machine")
 
 if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.test_parking import Hand
+from tests.test_parking_choice import Hand
 from worker.engine.playback import Playback
 from worker.utterance.hold import CHUNK_S, Hold, playback_of
 

@@ -290,8 +290,7 @@ impl Dice {
     }
 
     fn text(&mut self) -> String {
-        let n = 1 + self.below(40);
-        (0..n).map(|_| char::from(b'a' + self.below(26) as u8)).collect()
+        (0..1 + self.below(40)).map(|_| char::from(b'a' + self.below(26) as u8)).collect()
     }
 }
 
@@ -324,10 +323,8 @@ async fn any_conversation(client: Client, seed: u64) {
         }
     }
     listener.until_ended(&mut events, texts.len()).await;
-    for (job, text) in &texts {
-        if !listener.stopped.contains(job) {
-            listener.assert_whole(job, text);
-        }
+    for (job, text) in texts.iter().filter(|it| !listener.stopped.contains(&it.0)) {
+        listener.assert_whole(job, text);
     }
     assert!(session.unfinished().is_empty());
 }
@@ -339,16 +336,14 @@ async fn any_conversation_survives_lost_connections() {
     for (n, readers) in readers().into_iter().enumerate() {
         let builder = Client::builder(server.url()).readers(readers).deadline(Duration::from_secs(60));
         let client = builder.queue(3).build().unwrap();
-        let all = (0..8).map(|it| tokio::spawn(any_conversation(client.clone(), 100 * n as u64 + it)));
-        let all: Vec<_> = all.collect();
+        let all: Vec<_> =
+            (0..8).map(|it| tokio::spawn(any_conversation(client.clone(), 100 * n as u64 + it))).collect();
         for _ in 0..8 {
             tokio::time::sleep(Duration::from_millis(170)).await;
             ask(&server, &["CLIENT", "KILL", "TYPE", "normal"]);
             ask(&server, &["CLIENT", "KILL", "TYPE", "pubsub"]);
         }
-        for conversation in all {
-            conversation.await.unwrap();
-        }
+        futures_util::future::try_join_all(all).await.unwrap();
         assert_eq!(client.stats().unfinished, 0);
     }
 }
