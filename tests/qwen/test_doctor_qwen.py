@@ -101,6 +101,18 @@ def test_a_gpu_number_that_is_not_there_is_told(
     assert "memory" not in findings
 
 
+@pytest.mark.parametrize("problem", [None, "Triton finds no C compiler: install gcc"])
+def test_on_a_gpu_what_the_kernels_lack_is_told(
+    problem: str | None, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_qwen, "triton_problem", lambda: problem)
+    monkeypatch.setattr(doctor_qwen, "probe_torch", lambda: {"gpus": [H200], "why": ""})
+    kernels = {f.what: f for f in check_qwen(settings_of(tiny))}["kernels"]
+    assert kernels.state == (State.OK if problem is None else State.WARN)
+    assert kernels.remedy == ("" if problem is None else "install gcc")
+    assert "kernels" not in {f.what for f in check_qwen(settings_of(tiny, device="cpu"))}
+
+
 # Which engine speaks.
 
 

@@ -1,4 +1,4 @@
-"""Checks what Qwen3-TTS needs: packages, a GPU, flash-attn, complete weights, and memory for weights and slots.
+"""Checks what Qwen3-TTS needs: packages, a GPU, kernels, complete weights, and memory for weights and slots.
 
 torch runs in a separate process with a time-out; the weights are checked without it.
 """
@@ -15,6 +15,7 @@ from worker.commands.doctor.findings import Finding, fail, ok, unless, warn
 from worker.engine.checkpoint import GIB
 from worker.engine.checkpoint import memory as footprint
 from worker.engine.checkpoint.files import ModelError, Weights, read
+from worker.engine.checkpoint.kernels import triton_problem
 from worker.engine.checkpoint.packages import INSTALL, NEEDED, fits, installed
 from worker.engine.checkpoint.room import COMFORTABLE, Need, choose_slots
 from worker.engine.processor import processor
@@ -36,6 +37,8 @@ def check_qwen(settings: Settings) -> Iterator[Finding]:
         flash = installed("flash-attn")
         detail = f"flash-attn {flash}" if flash else "not installed: attention runs on torch's own kernels"
         yield ok("flash-attn", detail)
+        if _room(settings.device, gpus)[0] == "cuda":
+            yield _kernels()
     if settings.model is not None and settings.engine != "preview":
         yield from check_weights(settings, settings.model, gpus)
         if versions["torch"] is not None and _room(settings.device, gpus)[0] == "cpu":
@@ -104,6 +107,13 @@ def _not_installed(settings: Settings, missing: list[str]) -> Finding:
     if settings.engine == "qwen":
         return fail("qwen packages", detail, f"{INSTALL}, or choose --engine preview")
     return warn("qwen packages", detail, f"{INSTALL}, or choose --engine preview to say that this is meant")
+
+
+def _kernels() -> Finding:
+    if (problem := triton_problem()) is None:
+        return ok("kernels", f"triton {installed('triton')}")
+    what, _, remedy = problem.partition(": ")
+    return warn("kernels", f"{what}; the engine runs without its kernels, several times slower", remedy)
 
 
 def _versions(versions: dict[str, str | None]) -> Finding:
