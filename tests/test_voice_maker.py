@@ -158,6 +158,20 @@ async def test_an_encoder_that_loses_the_gpu_or_fails_unexpectedly_ends_the_thre
             await thread.died()
 
 
+async def test_a_sick_encoder_fails_also_the_segment_whose_voice_was_made_just_before(engine: Encoding) -> None:
+    engine.errors["bad"] = RuntimeError("CUDA error: an illegal memory access")
+    async with started(engine) as thread:
+        maker = thread._voices
+        waits = [thread.open(segment(card(name))) for name in ("good", "bad")]
+        with maker._lock:  # both are known at one look
+            engine.made.append("good")
+            maker._done += [(card("good"), None), (card("bad"), engine.errors["bad"])]
+        engine.may_end.set()
+        for one in waits:
+            with pytest.raises(EngineSick):
+                await heard(one)
+
+
 async def test_a_segment_that_is_cancelled_while_its_voice_is_made_ends_at_once(engine: Encoding) -> None:
     async with started(engine) as thread:
         waits = thread.open(segment(card("new")))

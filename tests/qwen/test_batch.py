@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,25 @@ def test_a_cancelled_slot_that_was_never_begun_ends_with_the_next_step(pool: Poo
     assert all(spoken.finish is Finish.CANCELLED and not len(spoken.codes) for spoken in ended)
     assert speakers.open(2) == slots[1]
     speakers.to_the_end()
+
+
+def test_a_dropped_slot_that_was_never_begun_is_free_for_another(pool: Pool) -> None:
+    speakers = Speakers(pool, pool.batch())
+    slot = speakers.open(0)
+    speakers.batch.drop(slot)
+    del speakers.speaking[slot]
+    assert speakers.batch.wait_s() == inf
+    assert speakers.open(2) == slot
+    speakers.to_the_end()
+
+
+def test_the_row_that_fills_up_steps_attends_to_no_more_with_every_step(pool: Pool) -> None:
+    runner = pool.runners["padded"]
+    speakers = Speakers(pool, pool.batch("padded"))
+    for n in (0, 1, 4):
+        speakers.open(n)
+    speakers.to_the_end()
+    assert runner.arena.positions[runner.arena.spare] == 0
 
 
 def test_resumed_frames_are_given_again_although_nothing_follows_and_others_are_first(pool: Pool) -> None:

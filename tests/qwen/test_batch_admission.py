@@ -102,3 +102,17 @@ def test_steps_in_which_everybody_is_held_are_not_taken_for_fast_ones(pool: Pool
     late = speakers.open(2)
     assert late not in {spoken.slot for spoken in speakers.step()}
     speakers.to_the_end()
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_a_newcomer_does_not_wait_for_a_paused_listener(pool: Pool, is_paused: bool) -> None:
+    """As the probe of an engine that failed, beside which all others are paused."""
+    speakers = Speakers(pool, pool.batch(ramp=(1,), live=(clock := Clock(0.005))))
+    early = speakers.open(0)
+    speakers.step()
+    speakers.step()
+    clock.now += speakers.speaking[early].segment.lead_s(clock.now) - 0.02  # he would run dry by a prefill
+    late = speakers.open(2)
+    given = {spoken.slot for spoken in speakers.step(frozenset({early} if is_paused else ()))}
+    assert (late in given) is is_paused
+    speakers.to_the_end()

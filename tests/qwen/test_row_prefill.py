@@ -50,6 +50,17 @@ def test_a_prefill_in_parts_goes_on_as_one_in_one_part(tiny: Path, dtype: str, k
         torch.testing.assert_close(other, whole, rtol=near, atol=near)
 
 
+def test_only_positions_that_were_computed_count_as_work(tiny: Path) -> None:
+    with torch.inference_mode():
+        rows = RowPrefill(Talker(load(str(tiny), device="cpu", dtype="float64").talker, 3, N_POSITIONS, "sdpa"))
+        prompt = torch.randn(40, 64, dtype=torch.float64)
+        other = torch.cat((prompt[:30], prompt[:2]))
+        assert rows.fill([(0, prompt), (1, prompt[:0])]) == 40
+        assert rows.fill([(0, prompt)]) == 0
+        assert rows.fill([(0, other), (1, prompt)]) == 2 + 40
+        assert rows.fill([(0, prompt)]) == 10
+
+
 @pytest.fixture
 def filled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """(first, tokens) of each prefill, as it happens."""

@@ -109,11 +109,10 @@ class VoiceMaker:
             known, self._known = self._known, []
             done, self._done = self._done, []
         done += [(card, self._error_of(card)) for card in known]
+        checked = [(card, _of_the_voice(error)) for card, error in done]
         ready: list[SegmentStream] = []
         failed: list[tuple[SegmentStream, EngineError]] = []
-        for card, error in done:
-            if error is not None and (not isinstance(error, VoiceUnavailable) or is_beyond_repair(error)):
-                raise error
+        for card, error in checked:
             with self._lock:
                 its = [stream for stream in self._waiting if stream.segment.voice == card]
                 self._waiting = [stream for stream in self._waiting if stream not in its]
@@ -171,3 +170,10 @@ def _give_way() -> None:
     if sys.platform == "linux":  # elsewhere it would be the process's
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+def _of_the_voice(error: Exception | None) -> VoiceUnavailable | None:
+    """The error where it is the voice's; raises the engine's."""
+    if error is None or (isinstance(error, VoiceUnavailable) and not is_beyond_repair(error)):
+        return error
+    raise error

@@ -111,6 +111,7 @@ class Batch:
         """Free a slot at once; nothing more is emitted for it."""
         self.cancel(slot)
         self._slots.pop(slot, None)
+        self._waiting = deque(segment for segment in self._waiting if segment.slot != slot)
 
     @torch.inference_mode()
     def step(self, paused: Collection[int] = ()) -> list[Frames]:
@@ -145,8 +146,9 @@ class Batch:
             )
             for segment in ready
         ]
-        leads = [segment.lead_s(now) for segment in self._rows if not segment.is_held]
-        n_running = sum(segment.can_step and segment.slot not in paused for segment in self._rows)
+        playing = [segment for segment in self._rows if segment.slot not in paused]
+        leads = [segment.lead_s(now) for segment in playing if not segment.is_held]
+        n_running = sum(segment.can_step for segment in playing)
         for segment in (admitted := ready[: self._policy.n_admitted(newcomers, leads, n_running, self._times)]):
             self._waiting.remove(segment)
             if segment.finish is not Finish.CANCELLED:
@@ -157,10 +159,10 @@ class Batch:
         if not admitted:
             return
         began = self._clock()
-        self._runner.begin(admitted)
+        n_computed = self._runner.begin(admitted)
         self._rows += admitted
-        n_tokens = sum(segment.prefill.n_positions for segment in admitted)
-        self._measured.prefilled(n_tokens, self._clock() - began)
+        if n_computed:
+            self._measured.prefilled(n_computed, self._clock() - began)
 
     def _restore_codec(self, segment: ActiveSegment) -> None:
         """Put the codec where the resumed frames leave it, or queue them to be decoded and emitted again."""

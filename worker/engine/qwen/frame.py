@@ -96,8 +96,8 @@ class FrameStep:
         inputs = torch.stack(embedded, 1).sum(1).add_(arena.text.index_select(0, rows))
         arena.inputs.index_copy_(0, rows, inputs)
         arena.seen.view(-1).index_fill_(0, rows * arena.seen.shape[1] + drawn[0][0], True)
-        # The spare row steps for ever.
-        arena.positions.index_copy_(0, rows, (positions + 1).clamp_max_(arena.n_positions - 1))
+        arena.positions.index_copy_(0, rows, positions + 1)
+        arena.positions[arena.spare :].zero_()  # it steps for ever
         arena.frames.index_copy_(0, rows, frames + 1)
 
     def _draw_by_kernels(self, rows: Tensor, hidden: Tensor) -> None:

@@ -34,10 +34,12 @@ class PackedPrefill:
         self._embeds = like.new_zeros(self._most, like.shape[1])
         self._places = torch.zeros(3, self._most, dtype=torch.int64, device=like.device)
 
-    def fill(self, prompts: Sequence[Prompt]) -> None:
-        """Fill the KV caches of these rows, in as few launches as the largest size allows."""
-        for pack in packs([len(embeds) for _, embeds in prompts], self._most):
+    def fill(self, prompts: Sequence[Prompt]) -> int:
+        """Fill the KV caches of these rows, in as few launches as the largest size allows; returns their positions."""
+        lengths = [len(embeds) for _, embeds in prompts]
+        for pack in packs(lengths, self._most):
             self._launch([prompts[n] for n in pack])
+        return sum(lengths)
 
     def seconds(self, n_tokens: int) -> float | None:
         """The device's time for so many tokens; None before it is known."""

@@ -6,11 +6,12 @@ words of the reference, so a row that spoke in that voice before holds a part of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 from torch.nn import functional
 
+from worker.engine.qwen.cuda import Key
 from worker.engine.qwen.packed_prefill import Prompt
 from worker.engine.qwen.talker import Talker
 
@@ -27,8 +28,9 @@ class RowPrefill:
         self.step = PACKED_STEP if talker.is_packed else STEP
         self._held: dict[int, Tensor] = {}  # by row: the embeddings that its first positions were filled from
 
-    def fill(self, prompts: Sequence[Prompt]) -> None:
-        """Fill the KV caches of these rows, which must all be free."""
+    def fill(self, prompts: Sequence[Prompt]) -> int:
+        """Fill the KV caches of these rows, which must all be free; returns how many positions were computed."""
+        n_computed = 0
         for row, embeds in prompts:
             held = self._held.pop(row, embeds[:0])
             first = n_common(held, embeds)
@@ -36,13 +38,22 @@ class RowPrefill:
                 padded = min(-(-n // self.step) * self.step, self._talker.n_positions - first)
                 self._talker.prefill(functional.pad(embeds[first:], (0, 0, 0, padded - n)), row, first)
             self._held[row] = embeds[:N_REMEMBERED].clone()
+            n_computed += n
+        return n_computed
 
-    def warm_up(self) -> None:
-        """Run the usual sizes once in row 0, which must be free."""
+    def seconds(self, n_tokens: int) -> None:
+        """A CPU's times are the host's, which measures them."""
+
+    def shapes(self) -> Iterator[Key]:
+        """The usual numbers of tokens."""
+        most = min(self._talker.n_positions, 8 * self.step)
+        return (("prefill", n) for n in range(self.step, most + 1, self.step))
+
+    def run(self, key: Key) -> None:
+        """One prefill of this shape in row 0, which must be free."""
         self._held.pop(0, None)
         like = self._talker.embedding
-        for n in range(self.step, min(self._talker.n_positions, 8 * self.step) + 1, self.step):
-            self._talker.prefill(like.new_zeros(n, like.shape[1]), 0)
+        self._talker.prefill(like.new_zeros(key[1], like.shape[1]), 0)
 
 
 def n_common(some: Tensor, others: Tensor) -> int:

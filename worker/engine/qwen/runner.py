@@ -91,13 +91,16 @@ class ModelRunner:
 
     def prefill_s(self, n_tokens: int) -> float | None:
         """The device's time for a prefill of so many tokens; None on a CPU, and before it is known."""
-        return None if isinstance(self._prefill, RowPrefill) else self._prefill.seconds(n_tokens)
+        return self._prefill.seconds(n_tokens)
 
-    def begin(self, admitted: Sequence[ActiveSegment]) -> None:
-        """Set their slots' rows up for the segments' first steps, and prefill the KV caches."""
+    def begin(self, admitted: Sequence[ActiveSegment]) -> int:
+        """Set their slots' rows up for the segments' first steps, and prefill the KV caches.
+
+        Returns how many positions were computed.
+        """
         for segment in admitted:
             self.arena.begin(segment.slot, segment, self.upload_codes(segment.resumed[:, 0]))
-        self._prefill.fill([(segment.slot, segment.prefill.embeds[:-1]) for segment in admitted])
+        return self._prefill.fill([(segment.slot, segment.prefill.embeds[:-1]) for segment in admitted])
 
     def frame(self, rows: Sequence[int], lengths: Sequence[int], margins: bool) -> tuple[HostCopy, HostCopy | None]:
         """Step these rows; returns their codes, and with margins these, on their way to the host.
@@ -126,11 +129,8 @@ class ModelRunner:
         for row in range(self.n_slots):
             self.arena.talker_draws.set(row, *usual.talker())
             self.arena.predictor_draws.set(row, *usual.predictor())
-        if isinstance(self._prefill, RowPrefill):
-            self._prefill.warm_up()
-        else:
-            for key in self._prefill.shapes():
-                self._warm(key, partial(self._prefill.run, key))
+        for key in self._prefill.shapes():
+            self._warm(key, partial(self._prefill.run, key))
         for plan in self._plans():
             self._set_stepping((), plan.n_rows)
             known = (None, None) if self._is_cuda else (range(plan.n_rows), [1] * plan.n_rows)
