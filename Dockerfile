@@ -36,6 +36,7 @@ COPY voices /app/voices
 WORKDIR /app
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    TRITON_CACHE_DIR=/home/worker/.cache/triton \
     MAKIMA_TTS_HEALTH_PORT=9100
 USER worker
 EXPOSE 9100

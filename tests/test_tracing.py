@@ -164,6 +164,7 @@ def test_closing_does_not_wait_for_a_collector_that_never_answers(
     silent_collector: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ENDPOINT, silent_collector)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")  # so long does the thread live
     monkeypatch.setattr("worker.observe.tracing.spans.CLOSE_WITHIN_S", 0.05)
     tracing = tracing_from()
     with tracing.attempt(_lease(), "u1") as trace:

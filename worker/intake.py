@@ -37,7 +37,7 @@ class Slots:
     """The intake's view of its worker. is_open: False while no job may be taken. n_free: slots without a job.
 
     n_spare: orphans that may be taken over, also beyond the slots. may_take_over: False while beats go to another
-    server than claims: live workers would look silent there. begin: starts claimed jobs.
+    server than claims, and after this worker stood still: live workers would look silent. begin: starts claimed jobs.
     """
 
     is_open: Callable[[], bool]

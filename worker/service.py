@@ -18,7 +18,7 @@ from worker.engine.base import Engine, EngineSick
 from worker.engine.thread import EngineThread
 from worker.host import host_name
 from worker.intake import Intake, Slots
-from worker.liveness import Liveness
+from worker.liveness import TICK, Liveness
 from worker.observe.metrics import Metrics
 from worker.observe.tracing.off import Tracing
 from worker.settings import Settings
@@ -89,7 +89,7 @@ class Worker:
         )
         slots = Slots(
             self._is_taking,
-            lambda: self._masters.has_one_master,
+            lambda: self._masters.has_one_master and self._liveness.loop_is_steady(),
             lambda: self._n_slots - self._n_busy(),
             lambda: 2 * self._n_slots - self._n_busy(),
             self._begin_all,
@@ -290,7 +290,7 @@ class Worker:
             self._liveness.tick()
             self._masters.check()
             self.metrics.slots_busy.set(self._n_busy())  # not for each job: it looks at every running one
-            await asyncio.sleep(self._lease_s / 8)
+            await asyncio.sleep(TICK * self._lease_s)
 
     async def _watch_engine(self) -> None:
         try:

@@ -140,7 +140,7 @@ class Micro:
 
         us, found = self._timing.us, {}
         shapes = ((1, 1), (64, 4)) if self._is_cuda else ((1, 1),)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):  # as serving; `enabled` is off unless given
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # as serving; `enabled` is off unless given
             for channels, samples in CODEC_BLOCKS if self._is_cuda else CODEC_BLOCKS[:1]:
                 for rows, frames in shapes:
                     for dtype in ("bfloat16", "float16", "float32"):

@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 KERNELS, ENGINE = Path("tests/qwen/kernels"), Path("tests/gpu")
 PYTEST_FAILED = (2, 3, 4)  # exit statuses: interrupted, an error of its own, a wrong command
 WITHOUT_GPU = ("compiled", "count", "launches")  # modules that say the same on any machine
-LIMIT_S = 240  # of one module
-TEST_S = 90  # of one test
+LIMIT_S = 480  # of one module: without a cache its kernels are compiled, some 0.5 s each, 76 for a number format
+TEST_S = 180  # of one test
 PYTEST = ("-m", "pytest", "-c", "/dev/null", "--rootdir", ".", "-q", "-W", "ignore", "-p", "no:cacheprovider",
           "-p", "benchmarks.gpu.reports")  # fmt: skip
 

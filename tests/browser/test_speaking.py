@@ -98,7 +98,7 @@ def test_the_page_passes_its_token_on(command: str, dev: Dev, open_at: OpenAt, t
         address = f"http://127.0.0.1:{relay.port}/"
         tab = open_at(address)
         tab.wait_for_words("access token", "#notice")
-        tab.problems.clear()  # the browser logs a socket that was refused
         tab.page.goto(address + "?access_token=sesame%26more")
         tab.wait_for("c.connection === 'ready'")
+        tab.problems.clear()  # the browser logs each socket that was refused
         tab.page.goto("about:blank")

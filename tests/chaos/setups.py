@@ -268,7 +268,7 @@ def _clock(folder: Path, program: str) -> Clock | str:
 @contextmanager
 def _open_sentinel(folder: Path) -> Iterator[Watched]:
     options = [*DURABLE, "--rdbcompression", "no", "--repl-diskless-load", "swapdb"]  # in sync in half the time
-    with sentinel_service(folder, 3, *options) as service, closing(Watched(service)) as setup:
+    with sentinel_service(folder, 3, *options, down_after_ms=300) as service, closing(Watched(service)) as setup:
         yield setup
 
 

@@ -76,13 +76,13 @@ def test_a_delay_holds_what_passes_there_and_back(proxy: Proxy, client: redis.Re
 
 def test_a_blackhole_answers_nobody_and_ends(proxy: Proxy, client: redis.Redis) -> None:
     began_s = time.monotonic()
-    proxy.blackhole(0.3)
+    proxy.blackhole(2)
     with socket.create_connection((HOST, proxy.port), timeout=0.1) as new:
         new.sendall(b"PING\r\n")
         with pytest.raises(TimeoutError):
             new.recv(1)
     client.ping()
-    assert time.monotonic() - began_s >= 0.3
+    assert time.monotonic() - began_s >= 2
     assert proxy.did["blackhole"] == 1
 
 
@@ -108,12 +108,12 @@ def test_a_cut_ends_every_connection_and_no_later_one(proxy: Proxy) -> None:
 def test_a_cut_loses_what_a_blackhole_holds(proxy: Proxy, client: redis.Redis, valkey: redis.Redis) -> None:
     with socket.create_connection((HOST, proxy.port), timeout=5) as sender:
         assert until(lambda: proxy.did["connection"] == 2)
-        proxy.blackhole(0.2)
+        proxy.blackhole(3)
         sender.sendall(b"SET a 1 EX 60\r\n")
         time.sleep(0.05)
         proxy.cut()
         assert ended(sender)
-    time.sleep(0.2)
+    time.sleep(3)
     connect(proxy).close()
     assert not valkey.exists("a")
 
@@ -154,14 +154,14 @@ def test_a_greeting_is_no_request(proxy: Proxy, valkey: redis.Redis) -> None:
 
 
 def test_a_balancer_answers_every_new_connection_for_a_while(proxy: Proxy, client: redis.Redis) -> None:
-    proxy.answer_http(0.5)
+    proxy.answer_http(2)
     with pytest.raises(redis.ConnectionError):
         client.ping()
     with socket.create_connection((HOST, proxy.port), timeout=5) as new:
         answer = b"".join(iter(lambda: new.recv(1000), b""))
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert until(lambda: proxy.did["http answer"] >= 1)
-    time.sleep(0.5)
+    time.sleep(2)
     connect(proxy).close()
 
 

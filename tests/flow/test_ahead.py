@@ -132,7 +132,7 @@ async def test_a_relay_that_leaves_ends_a_held_speech(
 async def test_a_held_speech_keeps_its_lease(
     valkey: redis.Redis, valkey_server: Server, client: Client, listener: Listener
 ) -> None:
-    settings = make_settings(valkey_server.url, ahead_ms=LIMIT_MS, lease_ms=300)
+    settings = make_settings(valkey_server.url, ahead_ms=LIMIT_MS, lease_ms=1000)
     async with running(settings), running(settings):
         held = await client.publish({"session_id": "s", "text": TEXT})
         await eventually(lambda: delivered_s(valkey, held) > LIMIT_S - hold.CHUNK_S)

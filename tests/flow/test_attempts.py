@@ -26,9 +26,9 @@ from worker.stream.client import Client
 async def test_an_engine_that_fails_once_is_tried_again_and_the_listener_hears_one_utterance(
     valkey: redis.Redis, settings: Settings, client: Client
 ) -> None:
-    engine = ToneEngine(4, frame_s=0.01)
+    engine, text = ToneEngine(4, frame_s=0.01), "This sentence is interrupted by a failure." * 5
     async with running(settings, engine):
-        entry_id = await client.publish({"session_id": "s", "text": "This sentence is interrupted by a failure."})
+        entry_id = await client.publish({"session_id": "s", "text": text})
         await eventually(lambda: len(read_session(valkey, "s").get(entry_id, Heard()).chunks) > 3)
         engine.fail = 1
         await until_ended(client, "s")
@@ -37,12 +37,12 @@ async def test_an_engine_that_fails_once_is_tried_again_and_the_listener_hears_o
     check_complete(job)
     assert [begin.attempt for _, begin in job.begins] == [1, 2]
     assert job.begins[1][1].resumed_by == "regenerated"
-    assert job.data == replayed(Chain(24_000, "pcm_s16le"), "This sentence is interrupted by a failure.", entry_id)
+    assert job.data == replayed(Chain(24_000, "pcm_s16le"), text, entry_id)
 
 
 async def test_an_engine_with_codes_resumes_from_them(valkey: redis.Redis, settings: Settings, client: Client) -> None:
     engine = ToneEngine(4, frame_s=0.01, has_codes=True)
-    text = "This sentence is interrupted by a failure, but what was said is known."
+    text = "This sentence is interrupted by a failure, but what was said is known." * 4
     async with running(settings, engine):
         entry_id = await client.publish({"session_id": "s", "text": text})
         await eventually(lambda: len(read_session(valkey, "s").get(entry_id, Heard()).chunks) > 3)
@@ -74,7 +74,7 @@ async def test_a_text_that_the_engine_always_fails_on_ends_its_job_after_three_a
 
 async def test_attempts_that_got_on_do_not_count(valkey: redis.Redis, settings: Settings, client: Client) -> None:
     engine = ToneEngine(4, frame_s=0.01)
-    text = "A sentence so long that there is time enough to fail four times before it has come to its end, at last."
+    text = "A sentence so long that there is time enough to fail four times before it has come to its end, at last." * 4
     async with running(settings, engine):
         entry_id = await client.publish({"session_id": "s", "text": text})
         for n in range(1, 5):

@@ -89,7 +89,7 @@ async def test_a_worker_says_that_redis_is_out_of_memory_and_goes_on_when_there_
             own.config_set("maxmemory", 0)
             await until_ended(speaker, "s", within_s=20)
             await eventually(lambda: own.xlen(KEYS.jobs) == 0)
-            assert not worker.problems()
+            await eventually(lambda: not worker.problems())
     check_complete(read_session(own, "s")[entry_id])
     check_queue_is_empty(own)
 

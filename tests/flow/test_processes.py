@@ -70,7 +70,7 @@ async def test_a_killed_workers_utterance_goes_on_at_the_same_sample_with_anothe
 async def test_orphans_go_on_with_a_worker_whose_slots_are_taken_before_any_of_its_own_utterances_ends(
     valkey: redis.Redis, client: Client, start_worker: StartWorker
 ) -> None:
-    flags = ("--pace", "1", "--slots", "2", "--lease-ms", "500")
+    flags = ("--pace", "1", "--slots", "2", "--lease-ms", "2000")
     workers = [start_worker(*flags), start_worker(*flags)]
     entry_ids = {f"s{n}": await client.publish({"session_id": f"s{n}", "text": LONG}) for n in range(4)}
 
@@ -102,13 +102,33 @@ async def test_orphans_go_on_with_a_worker_whose_slots_are_taken_before_any_of_i
     check_queue_is_empty(valkey)
 
 
+async def test_a_worker_that_stood_still_takes_no_running_job_over(
+    valkey: redis.Redis, client: Client, start_worker: StartWorker
+) -> None:
+    """Not its own either: when it goes on, renewals and the search for orphans are due at once."""
+    worker = start_worker("--pace", "1", "--slots", "4", "--lease-ms", "1000")
+    entry_ids = {f"s{n}": await client.publish({"session_id": f"s{n}", "text": LONG}) for n in range(4)}
+    for n_chunks in (2, 4, 6):
+        for session_id, entry_id in entry_ids.items():
+            await eventually(lambda s=session_id, e=entry_id, n=n_chunks: _n_chunks(valkey, s, e) >= n, within_s=20)  # type: ignore[misc]
+        worker.send(signal.SIGSTOP)
+        await asyncio.sleep(0.9)
+        worker.send(signal.SIGCONT)
+    await asyncio.sleep(1)
+    for session_id, entry_id in entry_ids.items():
+        assert len(_heard(valkey, session_id, entry_id).begins) == 1
+        await client.cancel(session_id)
+    await eventually(lambda: valkey.xlen(KEYS.jobs) == 0, within_s=20)
+    check_queue_is_empty(valkey)
+
+
 async def test_a_worker_stopped_past_its_lease_writes_nothing_when_it_wakes(
     valkey: redis.Redis, client: Client, start_worker: StartWorker
 ) -> None:
-    stale = start_worker("--pace", "2", "--lease-ms", "500")
+    stale = start_worker("--pace", "2", "--lease-ms", "2000")
     entry_id = await client.publish({"session_id": "s", "text": LONG})
     await eventually(lambda: _n_chunks(valkey, "s", entry_id) > 2)
-    start_worker("--pace", "4", "--lease-ms", "500")
+    start_worker("--pace", "4", "--lease-ms", "2000")
     stale.send(signal.SIGSTOP)
     await eventually(lambda: len(_heard(valkey, "s", entry_id).begins) == 2)
     stale.send(signal.SIGCONT)

@@ -57,7 +57,7 @@ def stopping(ending: QwenEngine, prompts: PromptCache) -> QwenSpeaker:
 async def _heard(valkey: redis.Redis, client: Client, session_id: str, **fields: str) -> Heard:
     """What a session hears of a job, once that has ended."""
     entry_id = await client.publish({"session_id": session_id, "text": "Hello there.", **fields})
-    await until_ended(client, session_id, within_s=30)
+    await until_ended(client, session_id, within_s=120)
     return read_session(valkey, session_id)[entry_id]
 
 
@@ -99,7 +99,7 @@ async def test_two_sessions_are_spoken_together(
                 if entry.type in TERMINAL:
                     return
 
-    async with running(settings, speaker), asyncio.timeout(30):
+    async with running(settings, speaker), asyncio.timeout(120):
         for session_id in ("a", "b"):
             await client.publish({"session_id": session_id, "text": "Hello there."})
         await asyncio.gather(listen("a"), listen("b"))
@@ -130,7 +130,7 @@ async def test_a_cancelled_job_frees_its_slot_for_the_next(
             await client.cancel(session_id)
         for session_id in sessions:
             await until_ended(client, session_id)
-        await until_ended(client, "next", within_s=30)
+        await until_ended(client, "next", within_s=120)
         await eventually(lambda: valkey.xlen(KEYS.jobs) == 0)
     cancelled = read_session(valkey, "s1")[ids[1]]
     assert cancelled.cancelled.samples * 2 == len(cancelled.data) > 0
@@ -172,7 +172,7 @@ async def test_a_step_that_fails_has_its_jobs_tried_again_and_they_go_on_where_t
         monkeypatch.setattr(ModelRunner, "frame", fails_once)
         ids = {s: await client.publish({"session_id": s, "text": "Hello there.", "seed": "3"}) for s in ("a", "b")}
         for session_id in ids:
-            await until_ended(client, session_id, within_s=30)
+            await until_ended(client, session_id, within_s=120)
         assert worker.problems() == []
     for session_id, entry_id in ids.items():
         job = read_session(valkey, session_id)[entry_id]

@@ -95,7 +95,7 @@ async def test_a_cluster_of_three_masters(tmp_path: Path) -> None:
 
 @needs_cli
 async def test_a_sentinel_service_whose_master_is_killed(tmp_path: Path) -> None:
-    with sentinel_service(tmp_path, 3) as service:
+    with sentinel_service(tmp_path, 3, down_after_ms=300) as service:
         settings = make_settings(service.url)
         async with running(settings, ToneEngine(4)):
             async with Client(*addresses(settings), Keys()) as client:

@@ -22,7 +22,7 @@ from worker.stream.transport.address import addresses
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    with cluster(tmp_path_factory.mktemp("cluster")) as found:
+    with cluster(tmp_path_factory.mktemp("cluster"), "--cluster-node-timeout", "15000") as found:
         yield found
 
 

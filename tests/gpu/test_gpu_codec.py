@@ -74,8 +74,9 @@ def test_an_urgent_call_overtakes_wide_ones(load: Load) -> None:
     codec = load("cuda", "bfloat16")._runner.codec
     codes = codes_of(7, 12)
     codec.decode([6], codes[6:, :1], is_urgent=True).wait()
-    wide = [codec.decode(range(6), codes[:6]) for _ in range(200)]
-    urgent = codec.decode([6], codes[6:, :1], is_urgent=True)
-    urgent.wait()
-    assert not wide[-1].is_done
-    wide[-1].wait()
+    with torch.cuda.stream(codec._wide.stream):
+        torch.cuda._sleep(2_000_000_000)  # clock cycles: a second, which the wide call waits for
+    wide = codec.decode(range(6), codes[:6])
+    codec.decode([6], codes[6:, :1], is_urgent=True).wait()
+    assert not wide.is_done
+    wide.wait()

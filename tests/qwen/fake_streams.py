@@ -278,6 +278,7 @@ def watched(patch: pytest.MonkeyPatch) -> Iterator[Watch]:
     fakes: dict[str, Callable[..., Any]] = {
         "Stream": Clock, "Event": Event, "CUDAGraph": Graph, "graph": graph, "stream": stream,
         "current_stream": lambda *_: watch.current[-1], "device": nullcontext, "synchronize": synchronize,
+        "set_stream": lambda chosen: watch.current.__setitem__(-1, chosen),
     }  # fmt: skip
     for name, fake in fakes.items():
         patch.setattr(torch.cuda, name, fake)

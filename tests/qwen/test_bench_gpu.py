@@ -120,6 +120,14 @@ def test_the_tests_are_run_with_few_packages_and_each_skip_has_its_reason(bare: 
     assert all("no CUDA device" in reason for _, _, reason in found["tests"].values())
 
 
+def test_every_module_of_these_tests_can_be_imported_with_few_packages(bare: None) -> None:
+    files = [path for folder in (gpu_tests.ENGINE, gpu_tests.KERNELS) for path in (REPOSITORY / folder).glob("*.py")]
+    names = [".".join(path.relative_to(REPOSITORY).with_suffix("").parts) for path in files]
+    code = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
+    tried = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=False)
+    assert tried.returncode == 0, tried.stderr
+
+
 ENDING_TESTS = """
 import os, time
 

@@ -24,7 +24,7 @@ from worker.engine.qwen.active_segment import ActiveSegment
 from worker.engine.qwen.batch import Batch
 from worker.engine.qwen.chunks import Schedule
 from worker.engine.qwen.codec.decoder import Codec
-from worker.engine.qwen.cuda import HostCopy, Replayer
+from worker.engine.qwen.cuda import HostCopy, Key, Replayer
 from worker.engine.qwen.frame import FrameStep, Plan
 from worker.engine.qwen.prompt import Prefill
 from worker.engine.qwen.runner import ModelRunner
@@ -205,14 +205,24 @@ def test_a_kind_of_frame_that_was_not_captured_runs_once_without_a_graph(stage: 
     assert [replayer.n_graphs for replayer in runner.replayers] == [n_graphs[0] + 2, *n_graphs[1:]]
 
 
-def test_a_graph_that_cannot_be_captured_is_not_tried_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def test_after_a_failed_capture_no_other_is_tried_while_speaking(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
 
+    def fails(_: Replayer, key: Key, *__: object) -> None:
+        tried.append(key)
+        torch.cuda.set_stream(torch.cuda.Stream())  # as torch leaves it after a capture that CUDA has invalidated
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    replayer, x = Replayer(DEVICE), torch.zeros(3, device=DEVICE)
+    stage.watch.keep(x)
+    replayer.capture(("at start",), lambda: x + 1)
     monkeypatch.setattr(Replayer, "_record", fails)
-    for n_eager in (1, 2, 3):
-        stage.runner.frame([0, 1, 2], [40] * 3, True)
-        assert stage.runner.n_eager == {"frame": n_eager}
+    current = torch.cuda.current_stream()
+    for key in ("one", "one", "other"):
+        replayer.run((key,), lambda: x + 1)
+        assert torch.cuda.current_stream() is current
+    assert replayer.n_eager == {"one": 2, "other": 1}
+    assert tried == [("one",)]
 
 
 def test_graphs_captured_while_speaking_are_few(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

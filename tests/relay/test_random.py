@@ -43,11 +43,16 @@ class Conversation:
     async def _turn(self) -> None:
         chance, send = self._chance, self._caller.send
         match chance.choice(("speak", "text", "text", "text", "flush", "end", "stop", "stop_played", "mood")):
-            case "speak" if self._n_unanswered() < 8:
-                self._texts.append("".join(chance.choices(WORDS, k=3)))
+            case "speak":
+                words = "".join(chance.choices(WORDS, k=3))  # drawn in any case, so that a seed is one conversation
+                if self._n_unanswered() >= 8:
+                    return
+                self._texts.append(words)
                 await send("speak", text=self._texts[-1])
-            case "text" if self._is_open or self._n_unanswered() < 8:
+            case "text":
                 piece = chance.choice(WORDS)
+                if not self._is_open and self._n_unanswered() >= 8:
+                    return
                 if not self._is_open:
                     self._is_open, self._open_at = True, len(self._texts)
                     self._texts.append("")
@@ -99,8 +104,8 @@ class Conversation:
             assert (message["text"], message["is_estimate"]) == ("", False)
             return
         assert 1 <= message["utterance"] <= self._n_silenced
-        text = " ".join(self._texts[message["utterance"] - 1].split())
-        assert text.startswith(message["text"]), (text, message)
+        text = "".join(self._texts[message["utterance"] - 1].split())  # segments are joined with a blank
+        assert text.startswith("".join(message["text"].split())), (text, message)
 
 
 async def test_random_conversations_are_answered_by_the_protocol(live: Relay, undisturbed: Undisturbed) -> None:

@@ -68,7 +68,7 @@ def refused_by(*servers: Server) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    with cluster(tmp_path_factory.mktemp("guarded")) as found:
+    with cluster(tmp_path_factory.mktemp("guarded"), "--cluster-node-timeout", "15000") as found:
         yield found
 
 
@@ -107,7 +107,7 @@ def test_a_producer_and_a_relay_may_use_a_librarys_cluster_client(clustered: Acc
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with sentinel_service(tmp_path_factory.mktemp("guarded"), 3) as found:
+    with sentinel_service(tmp_path_factory.mktemp("guarded"), 3, down_after_ms=300) as found:
         yield found
 
 

@@ -74,6 +74,14 @@ def own_server() -> Iterator[Embedded]:
 
 
 @pytest.fixture
+async def patient(own_server: Embedded) -> AsyncIterator[PipelinedLink]:
+    """A link to it that waits for an answer longer than any test."""
+    one = PipelinedLink(Address(own_server.url), 60)
+    yield one
+    await one.close()
+
+
+@pytest.fixture
 async def fragile(own_server: Embedded) -> AsyncIterator[PipelinedLink]:
     """A link to it; an answer that takes longer than 0.3 s breaks it."""
     one = PipelinedLink(Address(own_server.url), 0.3)

@@ -161,15 +161,18 @@ class Service:
 
 
 @contextmanager
-def sentinel_service(folder: Path, n_sentinels: int, *options: str) -> Iterator[Service]:
-    """Ready for a fail-over: each Sentinel knows the replica and the other Sentinels. options: of both servers."""
+def sentinel_service(folder: Path, n_sentinels: int, *options: str, down_after_ms: int = 60_000) -> Iterator[Service]:
+    """Ready for a fail-over: each Sentinel knows the replica and the other Sentinels. options: of both servers.
+
+    down_after_ms: of silence, which a busy machine may cause too; 300 where the master is to be killed.
+    """
     with ExitStack() as stack:
         options = ("--repl-diskless-sync-delay", "0", *options)
         master = stack.enter_context(server(folder / "master", *options))
         follow = ["--replicaof", f"{HOST} {master.port}"]
         replica = stack.enter_context(server(folder / "replica", *follow, *options))
         sentinels = [
-            stack.enter_context(sentinel(folder / f"sentinel{n}", master, n_sentinels // 2 + 1))
+            stack.enter_context(sentinel(folder / f"sentinel{n}", master, n_sentinels // 2 + 1, down_after_ms))
             for n in range(n_sentinels)
         ]
         until(lambda: "master_link_status:up" in cli(replica.port, "INFO", "replication"))
@@ -180,12 +183,12 @@ def sentinel_service(folder: Path, n_sentinels: int, *options: str) -> Iterator[
 
 
 @contextmanager
-def sentinel(folder: Path, master: Server, quorum: int) -> Iterator[Server]:
+def sentinel(folder: Path, master: Server, quorum: int, down_after_ms: int) -> Iterator[Server]:
     folder.mkdir()
     config, port = folder / "sentinel.conf", free_port()
     config.write_text(
         f"sentinel monitor voice {HOST} {master.port} {quorum}\n"
-        "sentinel down-after-milliseconds voice 300\nsentinel failover-timeout voice 1500\n"
+        f"sentinel down-after-milliseconds voice {down_after_ms}\nsentinel failover-timeout voice 1500\n"
     )
     with running(Server(folder, [str(config), "--sentinel", "--port", str(port)], port)) as one:
         yield one

@@ -256,7 +256,7 @@ async def ask_until_it_answers(link: Link, *command: str) -> object:
 
 @needs_cli
 async def test_a_killed_master_is_followed_by_its_replica(tmp_path: Path) -> None:
-    with sentinel_service(tmp_path, 3) as service:
+    with sentinel_service(tmp_path, 3, down_after_ms=300) as service:
         async with linked(Address(service.url)) as link:
             await link.call("SET", "greeting", "hello")
             assert await link.call("CONFIG", "GET", "port") == [b"port", b"%d" % service.master.port]

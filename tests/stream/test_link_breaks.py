@@ -23,21 +23,21 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 
 async def test_a_killed_server_fails_every_waiting_call_and_the_next_one_reconnects(
-    fragile: PipelinedLink, own_server: Embedded
+    patient: PipelinedLink, own_server: Embedded
 ) -> None:
-    await fragile.call("PING")
+    await patient.call("PING")
     os.kill(own_server.pid, signal.SIGSTOP)
-    waiting = [asyncio.create_task(outcome(fragile, "ECHO", n)) for n in range(100)]
-    waiting.append(asyncio.create_task(_transaction(fragile)))
+    waiting = [asyncio.create_task(outcome(patient, "ECHO", n)) for n in range(100)]
+    waiting.append(asyncio.create_task(_transaction(patient)))
     await asyncio.sleep(0.02)
     own_server.stop(hard=True)
     answers = await asyncio.gather(*waiting)
     assert all(isinstance(answer, redis.ConnectionError) for answer in answers)
     assert len({id(answer) for answer in answers}) == len(answers)
     with pytest.raises(redis.ConnectionError):
-        await fragile.call("PING")
+        await patient.call("PING")
     own_server.start()
-    assert await fragile.call("PING") == b"PONG"
+    assert await patient.call("PING") == b"PONG"
 
 
 async def _transaction(link: PipelinedLink) -> object:

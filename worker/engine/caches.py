@@ -17,8 +17,10 @@ def provide_caches() -> None:
     if not (_has_name() and _temporary()):
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", _folder("torch") or os.sep)  # / exists and is never written
     home = os.path.expanduser("~")  # noqa: PTH111 (Path.home raises where there is none)
-    if not os.access(home, os.W_OK) and (folder := _folder("numba")):
-        os.environ.setdefault("NUMBA_CACHE_DIR", folder)
+    if not os.access(home, os.W_OK):
+        for name, variable in (("numba", "NUMBA_CACHE_DIR"), ("triton", "TRITON_CACHE_DIR")):
+            if folder := _folder(name):
+                os.environ.setdefault(variable, folder)
     if not os.path.isabs(home):  # noqa: PTH117
         os.environ["HOME"] = _folder("home") or os.sep
 

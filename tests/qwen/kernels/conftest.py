@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.gpu.conftest import exact_products
+
 
 @pytest.fixture(scope="session")
 def device() -> Iterator[torch.device]:
     """Where kernels run. In the interpreter, bfloat16 is rounded and multiplied as a GPU does it."""
     if torch.cuda.is_available():
-        yield torch.device("cuda", 0)
+        with exact_products():
+            yield torch.device("cuda", 0)
         return
     triton = pytest.importorskip("triton")
     assert triton.knobs.runtime.interpret, "TRITON_INTERPRET is to be 1 before triton is imported"

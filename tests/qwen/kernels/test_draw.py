@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from worker.engine.qwen import sampler
@@ -131,19 +130,18 @@ def test_greedy_rows_take_the_lowest_of_equals(device: torch.device) -> None:
     assert codes == [int((row == 2.5).int().argmax()) for row in logits]
 
 
-@settings(max_examples=25)
-@given(st.data())
-def test_coarse_logits_of_any_kind(data: st.DataObject) -> None:
-    vocabulary = data.draw(st.integers(1, 70))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    number = st.sampled_from([-math.inf, -2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 0.75, 1.0, 3.0])
-    logits = torch.tensor([data.draw(st.lists(number, min_size=vocabulary, max_size=vocabulary))], device=device)
-    choice = data.draw(st.tuples(st.floats(0, 2, width=16), st.integers(0, 90), st.booleans()))
-    drawing = Drawing(device, [choice], vocabulary, [data.draw(st.integers(0, SPARE))])
-    drawing.seeds.fill_(data.draw(st.integers(0, 2**63 - 1)))
-    drawing.frames.fill_(data.draw(st.integers(0, 4000)))
-    dtype = data.draw(st.sampled_from([torch.bfloat16, torch.float16, torch.float32, torch.float64]))
-    check(drawing, logits.to(dtype), data.draw(st.integers(0, 15)))
+@pytest.mark.parametrize("seed", range(25))
+def test_coarse_logits_of_any_kind(seed: int, device: torch.device) -> None:
+    chance = random.Random(seed)
+    vocabulary = chance.randint(1, 70)
+    numbers = chance.sample([-math.inf, -2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 0.75, 1.0, 3.0], chance.randint(1, 10))
+    logits = torch.tensor([chance.choices(numbers, k=vocabulary)], device=device)
+    choice = chance.choice((0.0, chance.uniform(0, 2))), chance.randint(0, 90), chance.random() < 0.5
+    drawing = Drawing(device, [choice], vocabulary, [chance.randint(0, SPARE)])
+    drawing.seeds.fill_(chance.getrandbits(63))
+    drawing.frames.fill_(chance.randint(0, 4000))
+    dtype = chance.choice([torch.bfloat16, torch.float16, torch.float32, torch.float64])
+    check(drawing, logits.to(dtype), chance.randint(0, 15))
 
 
 @HALVES_AND_FLOAT

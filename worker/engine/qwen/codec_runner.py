@@ -19,7 +19,7 @@ from torch import Tensor
 
 from worker.engine.base import CHUNK_RAMP, N_CODEBOOKS
 from worker.engine.qwen.buckets import Buckets
-from worker.engine.qwen.codec.decoder import Codec
+from worker.engine.qwen.codec.decoder import REFERENCE_CHUNK_FRAMES, Codec
 from worker.engine.qwen.cuda import URGENT, HostCopy, Replayer, upload
 
 # The most rows times frames of a call. A wide one takes about 5 ms on an H100 by computation: the end of a slot that is
@@ -110,6 +110,9 @@ class CodecRunner:
                 for key in self._shapes(lane):
                     chunk, rows = self._inputs(lane, key)
                     lane.graphs.capture(("codec", *key), lambda: self._codec.decode(chunk, rows))  # noqa: B023
+        if self.has_lanes:  # the lengths of a voice's chunks: Triton would compile for them when one is made
+            for n in range(1, REFERENCE_CHUNK_FRAMES + 1):
+                self.state_of(torch.zeros(n, N_CODEBOOKS, dtype=torch.int64, device=self._device))
 
     def _shapes(self, lane: _Lane) -> Iterator[tuple[int, int]]:
         """The largest first, so that the others fit its memory pool."""

@@ -47,6 +47,7 @@ class Replayer:
         self._is_cuda = device.type == "cuda"
         self._graphs: dict[Key, tuple[torch.cuda.CUDAGraph, Tensor | None]] = {}
         self._late: set[Key] = set()  # recorded, or tried to, after start
+        self._may_record = True
         self._stream = torch.cuda.Stream(device, priority) if self._is_cuda else None
         self._pool: Any = None
 
@@ -68,7 +69,8 @@ class Replayer:
         if not self._is_cuda:
             return self._run(function)
         self.n_eager[key[0]] += 1
-        if not self._graphs or self.is_eager or key in self._late:  # without graphs nothing was captured at start
+        # Without graphs nothing was captured at start.
+        if not self._graphs or self.is_eager or not self._may_record or key in self._late:
             return self._run(function)
         if len(self._late) >= MOST_LATE:
             self._late.add(key)
@@ -82,10 +84,13 @@ class Replayer:
         result = self._run_aside(function)
         if result is not None:
             result.record_stream(torch.cuda.current_stream(self._device))
+        current = torch.cuda.current_stream(self._device)
         try:
             self._record(key, function)
         except RuntimeError as error:  # the real run has succeeded: a lost device fails the next launch
-            log.warning("no graph could be captured for %s, which runs eagerly from now on: %s", key, error)
+            torch.cuda.set_stream(current)  # torch leaves the capture's set where CUDA has invalidated a capture
+            self._may_record = False
+            log.warning("no graph could be captured for %s; no more are captured while speaking: %s", key, error)
         else:
             log.info("a graph was captured while speaking, in %.0f ms: %s", 1000 * (perf_counter() - began), key)
         return result

@@ -30,6 +30,8 @@ def refine(codec: Any, weights: Weights, dtype: torch.dtype) -> None:
 
     A half has lost bits of the weights, so they are read again from their files.
     """
+    if next(codec.parameters()).is_cuda:
+        torch.backends.cudnn.allow_tf32 = False  # torch's default rounds the inputs of float32 convolutions to 10 bits
     if dtype not in HALVES:
         return
     codec.float()
