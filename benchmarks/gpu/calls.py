@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from benchmarks.gpu.operations import operations
 from benchmarks.gpu.steps import Options
 from benchmarks.gpu.timing import Timing
-from worker.engine.base import CHUNK_RAMP, N_CODEBOOKS
+from worker.engine.base import CHUNK_RAMP, N_CODEBOOKS, N_CODES
 from worker.engine.qwen import QwenEngine, SpeechRequest
 from worker.engine.qwen.active_segment import ActiveSegment
 from worker.engine.qwen.cuda import HostCopy
-from worker.engine.qwen.prompt import N_CODES, Prefill
+from worker.engine.qwen.prompt import Prefill
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)
 CODEC_ROWS = (1, 4, 16, 64)

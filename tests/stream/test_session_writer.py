@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import redis
 
-from schemas.messages import Error
+from schemas.messages import Audio, Error
+from schemas.wire import pack_codes
 from tests.conftest import Server
 from tests.flow.listening import KEYS
 from tests.stream.session_writers import (
@@ -164,6 +165,21 @@ async def test_a_checkpoint_that_was_trimmed_away_is_not_guessed(link: LossyLink
     await begin(writer)
     await write(writer)
     valkey.xtrim(KEYS.audio("s"), maxlen=0, approximate=False)
+    with pytest.raises(stream.ProgressLost):
+        await begin(writer_of(link, fence=2))
+
+
+@pytest.mark.parametrize(("code", "is_read"), [(2047, True), (2048, False), (65_535, False)])
+async def test_codes_that_no_engine_gives_are_not_resumed_from(
+    code: int, is_read: bool, link: LossyLink, valkey: redis.Redis
+) -> None:
+    writer = writer_of(link)
+    await begin(writer)
+    chunk = Audio(job_id=ENTRY, session_id="s", seq=0, pos=0, data=b"ab" * 10)
+    await writer.write(chunk, 10, pack_codes(0, 0, (code.to_bytes(2, "little") * 16)))
+    if is_read:
+        await begin(writer_of(link, fence=2))
+        return
     with pytest.raises(stream.ProgressLost):
         await begin(writer_of(link, fence=2))
 

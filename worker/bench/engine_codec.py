@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.bench.upstream import CodecWays
-from worker.engine.base import N_CODEBOOKS
+from worker.engine.base import N_CODEBOOKS, N_CODES
 from worker.engine.exactness import threads
 from worker.engine.qwen.loader import Model
-from worker.engine.qwen.prompt import N_CODES
 
 N_FRAMES, N_CHUNK, N_CONTEXT = 48, 4, 25
 N_ROWS = 8

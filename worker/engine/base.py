@@ -27,6 +27,7 @@ FRAME_S = 1 / FRAME_RATE_HZ
 SAMPLE_RATE_HZ = ENGINE_RATE_HZ
 FRAME_SAMPLES = 1920  # SAMPLE_RATE_HZ / FRAME_RATE_HZ: one frame is 80 ms
 N_CODEBOOKS = 16
+N_CODES = 2048  # of each codebook
 
 # Frames of the first, second, … chunk; the last size repeats. A short first chunk sounds early. Long ones cost less: a
 # codec call of one frame takes two to three times as long a frame as one of twelve, and each message is a stream entry.

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.errors import WireError
 from schemas.messages import Audio, Begin, SegmentStart
 from schemas.wire import read_entry, unpack_codes
-from worker.engine.base import N_CODEBOOKS
+from worker.engine.base import N_CODEBOOKS, N_CODES
 from worker.stream.transport.base import Link
 
 PAGE = 8  # entries; one holds up to 256 KiB of audio
@@ -110,5 +111,8 @@ async def read_progress(link: Link, audio_key: str, entry_id: str) -> Progress:
 
 
 def _chunk(raw: bytes, n_bytes: int) -> DeliveredChunk:
-    segment, first_frame, codes = unpack_codes(raw)
-    return DeliveredChunk(segment, first_frame, np.frombuffer(codes, "<u2").reshape(-1, N_CODEBOOKS), n_bytes)
+    segment, first_frame, packed = unpack_codes(raw)
+    codes = np.frombuffer(packed, "<u2").reshape(-1, N_CODEBOOKS)
+    if codes.max(initial=0) >= N_CODES:
+        raise WireError(f"codes up to {codes.max()} of segment {segment}; the largest is {N_CODES - 1}")
+    return DeliveredChunk(segment, first_frame, codes, n_bytes)

@@ -16,10 +16,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from worker.engine.base import N_CODEBOOKS, EngineError
+from worker.engine.base import N_CODEBOOKS, N_CODES, EngineError
 from worker.engine.qwen.sampler import MIN_NEW_TOKENS
-
-N_CODES = 2048  # of each codebook
 
 _NAMES = {  # by ISO 639-1 code
     "de": "german",

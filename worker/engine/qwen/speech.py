@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.jobs import MAX_SEED
-from worker.engine.base import N_CODEBOOKS, Finish
-from worker.engine.qwen.prompt import N_CODES, Voice
+from worker.engine.base import N_CODEBOOKS, N_CODES, Finish
+from worker.engine.qwen.prompt import Voice
 from worker.engine.qwen.sampler import Sampling
 
 USUAL = Sampling()
