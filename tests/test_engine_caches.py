@@ -11,7 +11,7 @@ import pytest
 
 from worker.engine.caches import provide_caches
 
-NAMES = ("TORCHINDUCTOR_CACHE_DIR", "NUMBA_CACHE_DIR")
+NAMES = ("TORCHINDUCTOR_CACHE_DIR", "NUMBA_CACHE_DIR", "TRITON_CACHE_DIR")
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def no_folder() -> str:
 def test_a_user_with_a_home_keeps_what_the_libraries_choose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     provide_caches()
-    assert folders() == [None, None]
+    assert folders() == [None, None, None]
 
 
 def test_a_user_without_a_name_and_a_home_gets_temporary_folders(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ def test_where_nothing_can_be_written_torch_gets_a_folder_that_is_there(monkeypa
     monkeypatch.setattr(tempfile, "gettempdir", no_folder)
     monkeypatch.setenv("HOME", "/nonexistent")
     provide_caches()
-    assert folders() == ["/", None]
+    assert folders() == ["/", None, None]
 
 
 def test_a_user_of_whom_the_system_knows_no_home_gets_one_that_may_be_left_empty(
@@ -68,4 +68,4 @@ def test_a_folder_that_is_named_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.setenv(name, "/mine")
     provide_caches()
-    assert folders() == ["/mine", "/mine"]
+    assert folders() == ["/mine"] * 3
