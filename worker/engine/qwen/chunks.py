@@ -103,11 +103,8 @@ class Schedule:
         return self.ramp[min(backlog.n_codec_calls, len(self.ramp) - 1)]
 
     def _is_due(self, backlog: ChunkBacklog) -> bool:
-        if backlog.has_ended:
-            return True
-        if self.is_exact or backlog.is_first:
-            return backlog.n_pending >= self._step(backlog)
-        return backlog.is_urgent or backlog.n_pending >= self._step(backlog)
+        is_early = backlog.is_urgent and not (self.is_exact or backlog.is_first)
+        return backlog.has_ended or is_early or backlog.n_pending >= self._step(backlog)
 
     def _chunks(self, backlog: ChunkBacklog, is_due: bool) -> tuple[int, int]:
         """The range of chunk sizes that suit this slot now, empty as (1, 0).

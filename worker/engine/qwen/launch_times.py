@@ -11,9 +11,7 @@ from typing import Protocol
 
 import torch
 
-from worker.engine.qwen.admission import StepTimes
-
-N_TIMES = 16
+from worker.engine.qwen.admission import N_TIMES, StepTimes
 
 
 class LaunchTimes:
