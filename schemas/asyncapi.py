@@ -208,7 +208,7 @@ def _headers(kind: str) -> Document:
         fields["message"] = {"type": "string", "description": "as in the payload, for redis-cli"}
         required += ["code", "message"]
     if kind in TERMINAL_TYPES:
-        held = "ms for which the job waited for its listener or its text; missing where it did not"
+        held = "ms for which the job, or those before it, waited for listener or text; missing where none did"
         fields["held"] = {"type": "string", "pattern": "^[0-9]+$", "description": held}
     at = "ms of the session Redis' clock when it was written; missing where a worker of 0.3 wrote it"
     fields["at"] = {"type": "string", "pattern": "^[0-9]+$", "description": at}

@@ -145,3 +145,13 @@ async def test_without_the_right_to_read_sessions_an_open_text_ends_with_a_remed
     assert refused.value.code is ErrorCode.INTERNAL
     assert "deploy/redis" in refused.value.message
     await vigil.close()
+
+
+async def test_a_long_wait_looks_at_the_session_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.utterance.vigil.LOOK_S", 0.05)
+    writer = Writer()
+    vigil = vigil_of(Watch(), writer)
+    async with asyncio.timeout(20):
+        while writer.n_looks < 3:
+            await vigil.wait(3600)
+    await vigil.close()

@@ -44,6 +44,16 @@ def test_begin_makes_every_key_expire(plane: Plane) -> None:
         assert TTL_MS - 5000 < plane.client.pttl(key) <= TTL_MS
 
 
+def test_a_chunk_renews_the_jobs_life_also_while_a_relay_renews_the_streams(plane: Plane) -> None:
+    lease = a_lease()
+    epoch = begin(plane, lease)
+    job, audio = plane.keys.job("s1", lease.entry_id), plane.keys.audio("s1")
+    plane.client.pexpire(job, 100_000)
+    plane.client.pexpire(audio, TTL_MS)
+    plane.append(lease, f"{epoch}-0", f"{epoch}-1", 10)
+    assert plane.client.pttl(job) > TTL_MS - 5000
+
+
 def test_begin_renews_a_short_life_and_leaves_a_longer_one(plane: Plane) -> None:
     audio = plane.keys.audio("s1")
     begin(plane, a_lease(entry_id="1-0"))
@@ -186,6 +196,23 @@ def test_the_time_for_which_the_sessions_earlier_job_was_held_does_not_count(pla
     behind = replace(first, entry_id=f"{published_ms}-1")
     assert plane.begin(behind, deadline_ms=published_ms + 10_000) == ["EXPIRED"], "it waited 20 s for other reasons"
     assert plane.begin(behind, deadline_ms=published_ms + 30_000)[0] == "OK"
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_the_time_for_which_the_job_before_the_earlier_one_was_held_does_not_count_either(
+    plane: Plane, has_begun: bool
+) -> None:
+    """All were published 60 s ago. The one between was not held itself, and may have been cancelled in the queue."""
+    first = a_lease()
+    plane.begin(first)
+    plane.end(first, "cancelled", held="40000")
+    published_ms = plane.now_ms() - 60_000
+    between, last = (replace(first, entry_id=f"{published_ms}-{n}") for n in (1, 2))
+    if has_begun:
+        assert plane.begin(between, deadline_ms=published_ms + 30_000)[0] == "OK"
+    plane.end(between, "cancelled")
+    assert plane.begin(last, deadline_ms=published_ms + 10_000) == ["EXPIRED"], "it waited 20 s for other reasons"
+    assert plane.begin(last, deadline_ms=published_ms + 30_000)[0] == "OK"
 
 
 def test_only_the_wait_that_a_job_shared_counts_as_held(plane: Plane) -> None:

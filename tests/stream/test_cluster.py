@@ -133,6 +133,16 @@ async def test_session_scripts_run_and_come_back_after_a_flush_on_every_node(
                 cli(node.port, "SCRIPT", "FLUSH")
 
 
+async def test_commands_without_a_key_go_where_a_links_home_is(nodes: list[Server]) -> None:
+    """As TIME, which must be that of the server whose entry IDs it is compared with."""
+    for session in sessions_on(nodes):
+        home = KEYS.audio(session)
+        one = open_link(address(nodes[:1]), 1.0, home=home)
+        info = await one.call("INFO", "server")
+        assert f"tcp_port:{owner_of(nodes, home)}" in info.decode()
+        await one.close()
+
+
 async def test_a_hint_reaches_a_reader_on_its_sessions_node(link: ClusterLink, nodes: list[Server]) -> None:
     for session in sessions_on(nodes):
         with redis.Redis(port=owner_of(nodes, KEYS.audio(session))) as node, node.pubsub() as reader:

@@ -133,6 +133,7 @@ class Publisher:
             elif job.job_id in self.jobs:
                 self._last_entry = await self._client.publish(job.fields)
                 job.confirm(self._last_entry)
+                job.signs_at = monotonic()
                 if job.text is not None:
                     await job.text.write_again()
 

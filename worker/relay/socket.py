@@ -141,7 +141,7 @@ class SpeakSocket:
         self._has_open_text = False
         closing, ended = session.stop()
         self._outlet.send(closing)
-        part = self._outlet.stop(int((played_ms or 0) * self._outlet.start.sample_rate / 1000))
+        part = self._outlet.stop(round((played_ms or 0) * self._outlet.start.sample_rate / 1000))
         if played_ms is not None:
             heard = None if part is None else session.heard(part.job_id, part.n_samples)
             self._outlet.message(

@@ -38,7 +38,7 @@ class Client:
 
     def __init__(self, jobs: Address, sessions: Address, keys: Keys) -> None:
         self._keys = keys
-        self._jobs = open_link(jobs)
+        self._jobs = open_link(jobs, home=keys.jobs)
         self._sessions = open_link(sessions)
         self._reading = open_link(sessions, BLOCK_MS / 1000 + 5)
 

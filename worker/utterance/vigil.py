@@ -63,18 +63,18 @@ class Vigil:
             self._task = asyncio.create_task(self._run(), name="vigil")
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait for new text, at most this long.
+        """Wait for new text, at most this long, and not beyond the time of the next look.
 
         Raises Stop or LeaseLost when another's entry ends this attempt, and what `on_piece` raised.
         """
         self.start()
         if self._problem is None and not self._is_foreign:
             with suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout(min(timeout_s, self._looked_at + LOOK_S - monotonic())):
                     await self._changed.wait()
         if self._problem is not None:
             raise self._problem
-        if self._is_foreign or monotonic() - self._looked_at > LOOK_S:
+        if self._is_foreign or monotonic() - self._looked_at >= LOOK_S:
             self._is_foreign, self._looked_at = False, monotonic()
             await self._writer.look()
             self._looked.set()

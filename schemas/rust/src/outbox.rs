@@ -189,7 +189,9 @@ impl State {
         match (step, reply) {
             (Step::Publish(id, _), Reply::Id(entry)) => self.published(shared, &id, entry),
             (Step::Text(id, n_before, pieces), _) => {
-                if let Some(text) = self.job(&id).and_then(|it| it.text.as_mut()) {
+                let Some(job) = self.job(&id) else { return };
+                job.published_at = job.published_at.map(|_| Instant::now()); // a worker waits from the last piece on
+                if let Some(text) = job.text.as_mut() {
                     text.n_written = n_before + pieces.len();
                 }
             }
@@ -222,14 +224,16 @@ impl State {
 
     /// To be sent again, before everything else.
     fn again(&mut self, step: Step) {
-        self.ops.push_front(match step {
+        let op = match step {
+            Step::Publish(id, fields) if self.job(&id).is_none() => Op::Revoke(id, fields), // it was given up
             Step::Publish(id, _) => Op::Publish(id),
             Step::Text(id, ..) => Op::Text(id),
             Step::Cancel { upto, .. } => Op::Cancel(upto),
             Step::CancelAll { done, .. } => Op::CancelAll(done),
             Step::Leave(done, _) => Op::Leave(done),
             Step::Trim(_) => return, // the next end trims more
-        });
+        };
+        self.ops.push_front(op);
     }
 
     /// Redis refused it, and would again.

@@ -18,14 +18,27 @@ end
 -- (older workers) counts as ended only when the stream has the terminal entry.
 local ENDS = { complete = true, cancelled = true, error = true }
 local function job_record(key, id)
-  local fence, began, kind, base, at = unpack(redis.call('HMGET', key, 'fence', 'began', 'end', 'base', 'at'))
+  local names = { 'fence', 'began', 'end', 'base', 'at', 'shared' }
+  local fence, began, kind, base, at, shared = unpack(redis.call('HMGET', key, unpack(names)))
   fence = number(fence)
   if fence and fence > now() + FENCE_AHEAD_MS then fence = nil end
   if not ENDS[kind] or (not at and not has_ended(id, kind)) then kind = nil end
   return {
     fence = fence, began = number(began), has_begun = began and true, base = number(base) or 0,
-    kind = kind, at = pad(at) and at,
+    kind = kind, at = pad(at) and at, shared = number(shared) or 0,
   }
+end
+
+-- A job waits for the session's jobs before it, which may have waited for their listener or for their text. Answers for how
+-- many ms they did since this job was published, by the newest end on the stream.
+local function shared_ms(id)
+  for _, found in ipairs(redis.call('XREVRANGE', audio, '+', '-', 'COUNT', 4)) do
+    if ENDS[field(found[2], 'type')] then
+      local held_ms, ended_ms = number(field(found[2], 'held')) or 0, number(field(found[2], 'at')) or 0
+      return math.max(0, math.min(held_ms, ended_ms - tonumber(string.match(id, '^%d+'))))
+    end
+  end
+  return 0
 end
 
 -- The next epoch: server time in ms, raised above every ID of this stream and to at least the writer's fence.
@@ -48,7 +61,8 @@ end
 
 -- Renews the TTLs of a running job when they are due.
 local function renew_all()
-  if redis.call('PTTL', audio) >= TTL_MS - RENEW_MS then return end
+  local due_ms = TTL_MS - RENEW_MS -- of both: a relay renews the audio alone
+  if redis.call('PTTL', audio) >= due_ms and redis.call('PTTL', job) >= due_ms then return end
   redis.call('PEXPIRE', audio, TTL_MS)
   redis.call('PEXPIRE', job, TTL_MS)
   renew_text()

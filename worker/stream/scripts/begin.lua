@@ -1,7 +1,7 @@
 -- BEGIN: opens an epoch for an attempt and writes its `begin` entry.
 -- ARGV: 5 delivered samples as the writer expects them, or '' if it has not read the job's entries (chunks without
 -- samples may be there), 6 body of the begin message, 7 server time in ms at which a job that never began expires,
--- or later by the time for which the session's job before it was held,
+-- or later by the time for which the session's jobs before it were held,
 -- 8 attempt as claimed, 9 maximum of fruitless attempts in a row, 10 attempt number in the body,
 -- 11 '1' when the job plane has confirmed the lease after a FENCED.
 -- An attempt is fruitless until it delivers a new sample; `fruitless` counts this one and those just before it.
@@ -13,20 +13,6 @@
 -- {FULL}: no ID can follow the stream's last one. {SPENT, delivered}: too many fruitless attempts.
 local expected, body, deadline_ms, attempt, max_attempts, reported_attempt, confirmed = unpack(ARGV, 5)
 local is_confirmed = confirmed == '1'
-
--- A job waits for the session's job before it, which may have waited for its listener or for its text. That time does not
--- count for this one.
-local function has_expired()
-  local late_ms = now() - tonumber(deadline_ms)
-  if late_ms <= 0 then return false end
-  for _, found in ipairs(redis.call('XREVRANGE', audio, '+', '-', 'COUNT', 4)) do
-    if ENDS[field(found[2], 'type')] then
-      local held_ms, ended_ms = number(field(found[2], 'held')) or 0, number(field(found[2], 'at')) or 0
-      return late_ms > math.min(held_ms, ended_ms - tonumber(string.match(id, '^%d+')))
-    end
-  end
-  return true
-end
 
 local record = job_record(job, id)
 if record.kind then return { 'DONE', record.kind } end
@@ -41,7 +27,8 @@ if is_cancelled(id) then
   redis.call('PEXPIRE', job, TTL_MS)
   return { 'CANCELLED', delivered or '0' }
 end
-if not record.has_begun and has_expired() then return { 'EXPIRED' } end
+local shared = record.has_begun and record.shared or shared_ms(id)
+if not record.has_begun and now() - tonumber(deadline_ms) > shared then return { 'EXPIRED' } end
 if record.has_begun and not last then return { 'GONE' } end
 if not delivered then return { 'LOST' } end
 if is_exhausted(last) then return { 'FULL' } end
@@ -63,6 +50,8 @@ local epoch = next_epoch(fence, last)
 renew_text()
 hint(add({ epoch .. '-0', 'type', 'begin', 'job_id', job_id, 'entry', id, 'delivered', delivered, 'data', body }))
 renew_ttl(audio)
-if is_new then redis.call('HSET', job, 'fence', fence, 'began', delivered, 'base', base) end
+if is_new then
+  redis.call('HSET', job, 'fence', fence, 'began', delivered, 'base', base, 'shared', string.format('%.0f', shared))
+end
 redis.call('PEXPIRE', job, TTL_MS)
 return { 'OK', epoch, fruitless, string.format('%.0f', now()) }

@@ -29,9 +29,10 @@ else
   if kind == 'error' then
     for _, extra in ipairs({ 'code', code, 'message', message }) do entry[#entry + 1] = extra end
   end
-  if number(held) then
+  local held_ms = (number(held) or 0) + (record.has_begun and record.shared or shared_ms(id))
+  if held_ms > 0 then
     entry[#entry + 1] = 'held'
-    entry[#entry + 1] = held
+    entry[#entry + 1] = string.format('%.0f', held_ms)
   end
   written = add(entry)
   hint(written)

@@ -25,10 +25,16 @@ T = TypeVar("T")
 
 
 class ClusterLink:
-    """Commands must name their keys as `key_of` finds them, and all of one command's keys must share a slot."""
+    """Commands must name their keys as `key_of` finds them, and all of one command's keys must share a slot.
 
-    def __init__(self, address: Address, timeout_s: float, on_message: OnMessage | None = None) -> None:
+    home: the key to whose owner commands without a key go; None for the owner of slot 0.
+    """
+
+    def __init__(
+        self, address: Address, timeout_s: float, on_message: OnMessage | None = None, home: Word | None = None
+    ) -> None:
         self._address = address
+        self._home = home
         self._on_message = on_message
         self._timeout_s = timeout_s
         self._servers: dict[Place, PipelinedLink] = {}
@@ -85,6 +91,7 @@ class ClusterLink:
     async def _owner(self, key: Word | None) -> Place:
         while self._is_stale:
             await self._once(self._learn)
+        key = self._home if key is None else key
         slot = key_slot(_as_bytes(key)) if key is not None else 0
         owner = self._owners[slot]
         if owner is None:
@@ -139,7 +146,7 @@ _KEY_AT = {"EVAL": 3, "EVALSHA": 3, "XGROUP": 2, "XINFO": 2}
 
 
 def key_of(command: tuple[Word, ...]) -> Word | None:
-    """The first key of a command. None for a command without a key, which goes to the owner of slot 0."""
+    """The first key of a command. None for a command without a key, which goes to the owner of the link's `home`."""
     name = str(command[0]).upper()
     if name in _WITHOUT_KEY:
         return None

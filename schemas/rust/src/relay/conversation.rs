@@ -251,7 +251,7 @@ impl Dialogue {
     fn heard(&self, played_ms: f64) -> Reply {
         let n = played_ms * f64::from(self.format.0) / 1_000.0;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // it is at least 0, and the cast saturates
-        let Some((number, job, n)) = self.utterances.played(n as u64) else {
+        let Some((number, job, n)) = self.utterances.played(n.round() as u64) else {
             return Reply::TextHeard { utterance: None, text: String::new(), is_estimate: false };
         };
         let heard = self.session.heard(job, n).unwrap_or_default();
