@@ -7,8 +7,8 @@ from time import monotonic
 
 from worker.engine.thread import EngineThread
 
-# In leases. A job counts as silent after 0.75, and its last renewal may be 0.25 older than the standstill. Another worker
-# that stood still too may skip its first renewal, so that one comes 0.25 later.
+# In leases. A job counts as silent after 0.75, and its last renewal may be 0.25 older than the standstill. Others that
+# stood still too may skip a renewal; the next one comes 0.25 later.
 TICK, STILL, SETTLED = 0.125, 0.375, 0.375
 
 

@@ -43,10 +43,17 @@ def test_a_small_run_finds_nothing_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_fleet_that_heeds_no_fence_is_found_out(tmp_path: Path) -> None:
-    status, printed, figures = _run(tmp_path, "--seed", "1", "--minutes", "0.1", "--naive")
-    assert status == 1
+    """Whether a stopped worker wakes while its utterance goes on elsewhere depends on chance and on the machine."""
+    for seed in range(1, 4):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        status, printed, figures = _run(folder, "--seed", str(seed), "--minutes", "0.1", "--naive")
+        assert printed.splitlines()[0].startswith(f"seed {seed},")
+        if figures["duplicated"] > 0:
+            break
     assert figures["duplicated"] > 0, "what a stopped worker writes when it wakes was written by another before"
-    assert printed.splitlines()[0].startswith("seed 1,")
-    [kept] = tmp_path.glob("makima-tts-chaos-*")
+    assert status == 1
+    [kept] = folder.glob("makima-tts-chaos-*")
     assert "stops worker-" in (kept / "evidence" / "faults.txt").read_text()
