@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY, eventually
+from tests.engine_threads import started
 from tests.tone import ToneEngine, code, tone
 from worker.engine.base import EngineError, EngineSick, Finish, Frames, Resume, Segment
 from worker.engine.playback import Playback
 from worker.engine.segment_stream import QUEUE_FRAMES, SegmentStream
-from worker.engine.thread import EngineThread
 from worker.voices.card import Card, load_card
 
 FAR_S = 100.0  # a lead that no test's listener plays
@@ -24,16 +22,6 @@ FAR_S = 100.0  # a lead that no test's listener plays
 @pytest.fixture
 def card() -> Card:
     return load_card(REPOSITORY / "voices" / "placeholder")
-
-
-@asynccontextmanager
-async def started(engine: ToneEngine) -> AsyncIterator[EngineThread]:
-    thread = EngineThread(engine)
-    await thread.start([])
-    try:
-        yield thread
-    finally:
-        await thread.close()
 
 
 def ahead(lead_s: float = FAR_S) -> Playback:
