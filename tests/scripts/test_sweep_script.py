@@ -27,6 +27,12 @@ def test_a_sweep_finds_every_job_that_a_lost_key_left_in_no_queue(
     assert plane.unsettled() == []
 
 
+def test_a_sweep_of_an_empty_redis_finds_nothing(plane: Plane) -> None:
+    plane.client.flushall()
+    plane.sweep()
+    assert plane.client.keys() == []
+
+
 def test_a_sweep_goes_on_in_pages_to_the_last_entry_that_was_delivered(plane: Plane) -> None:
     ids = [plane.publish(f"s{n}") for n in range(5)]
     for lease in plane.claim(count=4).leases:

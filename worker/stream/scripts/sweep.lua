@@ -104,6 +104,7 @@ local function sweep_worker(name, card)
 end
 
 local function sweep_consumers()
+  if redis.call('EXISTS', jobs) == 0 then return '' end -- no job was published yet, and no worker has claimed
   local n = 0
   for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', jobs, GROUP)) do
     local info = as_map(consumer)
