@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import pytest
 import redis
 
 from schemas import Heard
@@ -15,6 +17,8 @@ from tests.conftest import Server, eventually, make_settings, running
 from tests.flow.listening import KEYS, replayed
 from tests.tone import ToneEngine
 from worker.audio.chain import Chain
+from worker.embedded import embedded_valkey
+from worker.settings import Settings
 from worker.stream.client import Client
 from worker.stream.hearing import Hearing, ReadEntry, as_messages
 
@@ -27,8 +31,9 @@ class Relay:
     Jobs whose job_id begins with "w" are texts that are written in pieces.
     """
 
-    def __init__(self, valkey: redis.Redis, session_id: str) -> None:
+    def __init__(self, valkey: redis.Redis, session_id: str, sessions: redis.Redis | None = None) -> None:
         self._valkey = valkey
+        self._sessions = sessions or valkey
         self.session_id = session_id
         self.hearing = Hearing()
         self.published: dict[str, str] = {}
@@ -53,15 +58,15 @@ class Relay:
         pieces = [{"text": text[at : at + 7]} for at in range(0, len(text), 7)]
         for number, piece in enumerate([*pieces, {"end": "1"}], 1):
             with suppress(redis.ResponseError):
-                self._valkey.xadd(key, piece, id=f"{number}-0")  # type: ignore[arg-type]
-        self._valkey.pexpire(key, 600_000)
+                self._sessions.xadd(key, piece, id=f"{number}-0")  # type: ignore[arg-type]
+        self._sessions.pexpire(key, 600_000)
 
     def publish_again(self) -> None:
         for job_id in list(self.hearing.unfinished):
             self.speak(job_id, self.published[job_id])
 
     def read(self) -> None:
-        read: Any = self._valkey.xread({KEYS.audio(self.session_id): self._last_id}, count=16)
+        read: Any = self._sessions.xread({KEYS.audio(self.session_id): self._last_id}, count=16)
         for entry_id, fields in read[0][1] if read else ():
             self._last_id = entry_id.decode()
             self.sent += as_messages(self.hearing.take(ReadEntry.of(fields)))
@@ -85,18 +90,31 @@ async def finished(relays: list[Relay]) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.fixture(params=["all", "sessions"])
+def losing(
+    request: pytest.FixtureRequest, valkey: redis.Redis, valkey_server: Server
+) -> Iterator[tuple[Settings, redis.Redis]]:
+    """Settings, and the Redis of the sessions that a test empties: that of the jobs too, or one of their own."""
+    if request.param == "all":
+        yield make_settings(valkey_server.url), valkey
+        return
+    with embedded_valkey() as sessions, redis.Redis.from_url(sessions.url, protocol=2) as client:
+        yield make_settings(valkey_server.url, session_redis_url=sessions.url), client
+
+
 async def test_jobs_that_a_redis_lost_are_published_again_and_received_exactly_once(
-    valkey: redis.Redis, valkey_server: Server
+    valkey: redis.Redis, losing: tuple[Settings, redis.Redis]
 ) -> None:
-    relays = [Relay(valkey, f"s{number}") for number in range(N_SESSIONS)]
-    async with running(make_settings(valkey_server.url, lease_ms=500), ToneEngine(8, frame_s=0.01)):
+    settings, sessions = losing
+    relays = [Relay(valkey, f"s{number}", sessions) for number in range(N_SESSIONS)]
+    async with running(settings, ToneEngine(8, frame_s=0.01)):
         for number, relay in enumerate(relays):
             for job in range(N_JOBS):
                 relay.speak(f"{'uw'[number % 2]}{job}", text_of(number, job))
-        await eventually(lambda: valkey.xlen(KEYS.audio("s0")) > 3)
+        await eventually(lambda: sessions.xlen(KEYS.audio("s0")) > 3)
         for relay in relays:
             relay.read()
-        valkey.flushall()
+        sessions.flushall()
         for relay in relays:
             relay.publish_again()
         await finished(relays)

@@ -118,6 +118,8 @@ def test_a_stream_that_is_gone_is_not_made_again(plane: Plane) -> None:
     _, delivered, at = speak(plane, lease)
     forget_stream(plane)
     assert plane.write(lease, at, delivered + 10) == ["GONE"]
+    plane.client.flushall()
+    assert plane.write(lease, at, delivered + 10) == ["REWOUND"]
     assert not plane.client.exists(plane.keys.audio("s1"))
 
 

@@ -39,6 +39,8 @@ def test_a_writer_that_waits_finds_what_others_wrote(plane: Plane) -> None:
     assert plane.look(lease, last(at)) == ["CANCELLED", str(delivered)]
     forget_stream(plane)
     assert plane.look(lease, last(at)) == ["GONE"]
+    plane.client.flushall()
+    assert plane.look(lease, last(at)) == ["REWOUND"]
 
 
 def test_a_cancel_of_which_only_the_cut_was_written_counts(plane: Plane) -> None:

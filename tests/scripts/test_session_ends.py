@@ -41,7 +41,7 @@ def test_an_error_carries_its_code_and_message_beside_the_data(plane: Plane) -> 
 @pytest.mark.parametrize("at", ["", "1-1"])
 def test_complete_without_an_epoch_of_its_own_is_not_written(plane: Plane, at: str) -> None:
     lease = a_lease()
-    assert plane.end(lease, "complete") == ["GONE"]
+    assert plane.end(lease, "complete") == ["REWOUND"]
     _, delivered, _ = speak(plane, lease)
     assert plane.end(lease, "complete", at, delivered)[0] == "STALE"
     assert plane.types("s1") == ["begin", "audio", "audio"]
@@ -52,13 +52,15 @@ def test_an_end_behind_entries_that_are_gone_with_their_stream_is_not_written(pl
     assert plane.heard("s1") == []
 
 
-@pytest.mark.parametrize("kind", ["cancelled", "error"])
-def test_an_attempt_does_not_end_its_job_on_a_stream_that_was_made_after_a_loss(plane: Plane, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "answer"), [("cancelled", ["GONE", "cancelled"]), ("error", ["REWOUND"])])
+def test_an_attempt_does_not_end_its_job_on_a_stream_that_was_made_after_a_loss(
+    plane: Plane, kind: str, answer: list[str]
+) -> None:
     old, again = a_lease(job_id="j1"), a_lease(entry_id="2000-0", job_id="j1")
     _, delivered, at = speak(plane, old)
     plane.client.flushall()
     speak(plane, again)
-    assert plane.end(old, kind, at, delivered) == ["GONE", kind]
+    assert plane.end(old, kind, at, delivered) == answer
     assert plane.types("s1") == ["begin", "audio", "audio"]
     assert plane.end(again, kind) == ["OK", kind]
 

@@ -13,8 +13,8 @@ After a write the entry is on the stream exactly once, or an exception gives the
     ├── AttemptsSpent    max_attempts attempts in a row delivered no new sample
     ├── ProgressLost     the job had begun, but its entries are missing or damaged: where to resume is unknown
     ├── StreamFull       a client wrote an ID near the maximum: no entry can follow it
-    ├── Rewound          Redis lost the last entries (a replica became master), or the same job was published again:
-    │                    give the job back, to be resumed from what is left
+    ├── Rewound          Redis lost the last entries (a replica became master) or the session, or the same job was
+    │                    published again: give the job back, to be resumed from what is left
     └── Displaced        another job's entries follow: give the job back
 """
 
@@ -343,6 +343,7 @@ _STOPS: dict[bytes, type[Exception]] = {
     b"GONE": RelayLeft,
     b"EXPIRED": Expired,
     b"LOST": ProgressLost,
+    b"REWOUND": Rewound,
     b"FULL": StreamFull,
     b"SPENT": AttemptsSpent,
 }

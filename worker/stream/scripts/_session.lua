@@ -103,12 +103,12 @@ local function is_cancelled(id)
 end
 
 -- The answer when the stream does not end with the writer's last entry, so that `at` is not appended:
--- {GONE}: no stream.
+-- {GONE}: no stream. {REWOUND}: no job record either: Redis has lost the session, and its publisher repeats the job.
 -- {CANCELLED, samples delivered or ''}: a client cancelled the job; '' where the count is unknown.
 -- {LANDED}: `at` is on the stream already, written by a command whose reply was lost.
 -- {STALE, id, type, entry, job_id}: anything else; describes the stream's last entry.
 local function not_appended(id, last, at)
-  if not last then return { 'GONE' } end
+  if not last then return { redis.call('EXISTS', job) == 1 and 'GONE' or 'REWOUND' } end
   if is_cancelled(id) then return { 'CANCELLED', delivered_of(id) or '' } end
   local mine = at ~= '' and redis.call('XREVRANGE', audio, at, at)[1]
   local is_ours = mine and field(mine[2], 'entry') == id and not ENDS[field(mine[2], 'type')]

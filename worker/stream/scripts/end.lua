@@ -2,6 +2,7 @@
 -- ARGV: 5 type, 6 the writer's next ID or '', 7 samples delivered, 8 body, 9 code and 10 message of an error,
 -- 11 ms for which the job waited for its listener or its text, or '', 12 '1' when the job plane has confirmed the lease after a FENCED.
 -- Answers: {OK, type}. {GONE, type}: the stream is gone, full or another one; recorded, not written. {DONE, type}: ended before. {FENCED}.
+-- {REWOUND}: Redis has lost the session, so the job begins again.
 -- A `complete` must follow the writer's last entry; else the answer is that of `not_appended`.
 local kind, at, delivered, body, code, message, held, confirmed = unpack(ARGV, 5)
 local is_confirmed = confirmed == '1'
@@ -15,6 +16,7 @@ local result, written = 'OK', ''
 -- An attempt that has begun, without a record and without an entry: Redis has lost the session since. What is there now
 -- belongs to jobs that were published after the loss, perhaps to this one under its job_id: it must not be ended here.
 local is_lost = at ~= '' and not record.has_begun and not delivered_of(id)
+if is_lost and kind ~= 'cancelled' then return { 'REWOUND' } end
 if (not last and record.has_begun) or is_lost or is_exhausted(last) then
   result = 'GONE'
 else
