@@ -15,10 +15,11 @@ from tests.conftest import Server, eventually, make_settings, running, sample
 from tests.flow.listening import KEYS, Heard, check_complete, read_session, settled, until_ended
 from tests.tone import ToneEngine
 from worker.settings import Settings
+from worker.stream.begin_request import BeginRequest
 from worker.stream.client import Client
 from worker.stream.lease import Lease
 from worker.stream.queue import JobQueue
-from worker.stream.session_writer import BeginRequest, SessionPlane, SessionWriter
+from worker.stream.session_writer import SessionPlane, SessionWriter
 from worker.stream.transport.address import Address
 from worker.stream.transport.open import open_link
 from worker.stream.transport.retry import RetryPolicy

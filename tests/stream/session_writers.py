@@ -10,8 +10,9 @@ import redis
 from schemas.messages import Audio, Complete, SegmentStart
 from schemas.wire import pack_codes
 from tests.flow.listening import KEYS, Heard, read_session
+from worker.stream.begin_request import BeginRequest
 from worker.stream.lease import Lease
-from worker.stream.session_writer import BeginRequest, SessionPlane, SessionWriter
+from worker.stream.session_writer import SessionPlane, SessionWriter
 from worker.stream.transport.base import Link, Word
 from worker.stream.transport.retry import RetryPolicy
 

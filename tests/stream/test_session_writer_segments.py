@@ -12,6 +12,7 @@ from tests.conftest import Server
 from tests.flow.listening import KEYS
 from tests.stream.session_writers import ENTRY, REQUEST, LossyLink, Renewals, begin, end, heard, write, writer_of
 from worker.stream import session_writer as stream
+from worker.stream.begin_request import BeginRequest
 from worker.stream.client import Client
 from worker.stream.lease import LeaseLost
 from worker.stream.progress import read_progress
@@ -59,8 +60,8 @@ async def test_a_successor_reads_the_latest_text_of_each_segment_and_the_newest_
     ]  # fmt: skip
 
 
-def traced(span: str) -> stream.BeginRequest:
-    return stream.BeginRequest("v", "m", 24_000, "pcm_s16le", 2**52, 3, traceparent=f"00-{'a' * 32}-{span * 16}-01")
+def traced(span: str) -> BeginRequest:
+    return BeginRequest("v", "m", 24_000, "pcm_s16le", 2**52, 3, traceparent=f"00-{'a' * 32}-{span * 16}-01")
 
 
 @pytest.mark.parametrize("lost", ["-1", "-2", "-3"])
@@ -153,6 +154,8 @@ async def test_a_waiting_writer_gives_way_to_its_successor_and_to_another_job(li
     with pytest.raises(LeaseLost):
         await ours.look()
     renewals.is_taken = False
+    ours = writer_of(link, fence=3, renewals=renewals)
+    await begin(ours)
     await begin(writer_of(link, entry_id="1700000000001-0"))
     with pytest.raises(stream.Displaced):
         await ours.look()
@@ -176,6 +179,10 @@ async def test_entries_that_a_fail_over_took_stop_a_waiting_writer(
     await cancel(valkey_server, OLDER)
     with pytest.raises(stream.Rewound):
         await writer.look()
+    before = types(valkey)
+    with pytest.raises(stream.Rewound):  # of samples that were made before the look
+        await write(writer)
+    assert types(valkey) == before
 
 
 async def test_a_text_that_is_being_written_lives_as_long_as_its_session(link: LossyLink, valkey: redis.Redis) -> None:

@@ -21,13 +21,15 @@ After a write the entry is on the stream exactly once, or an exception gives the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from schemas.errors import WireError
-from schemas.messages import Audio, Begin, Message, SegmentStart
+from schemas.messages import Audio, Message, SegmentStart
 from schemas.wire import pack, stream_fields
+from worker.stream.begin_request import BeginRequest
 from worker.stream.keys import Keys
 from worker.stream.lease import Lease, LeaseLost
 from worker.stream.progress import Progress, read_progress
@@ -87,56 +89,6 @@ class SessionPlane:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BeginRequest:
-    """The parameters of BEGIN and of its message.
-
-    deadline_ms: when a job that never began expires, by the session Redis' clock. max_attempts: attempts in a row that
-    may deliver no new sample. has_codes: the engine resumes from codes. computed_on: the arithmetic that the samples
-    depend on, None if the engine does not name it. is_exact: equal arithmetic gives equal samples. language: of the
-    speech. traceparent: of the attempt's span, None without tracing.
-    """
-
-    voice: str
-    model: str
-    sample_rate: int
-    encoding: str
-    deadline_ms: int
-    max_attempts: int
-    has_codes: bool = False
-    computed_on: str | None = None
-    is_exact: bool = False
-    language: str | None = None
-    traceparent: str | None = None
-
-    def message(self, job_id: str, session_id: str, attempt: int, delivered: int, progress: Progress) -> Begin:
-        """The begin message of an attempt that resumes after `delivered` samples."""
-        resumed_by = None if not delivered else progress.resumed_by(self.has_codes)
-        return Begin(
-            v=1,
-            type="begin",
-            job_id=job_id,
-            session_id=session_id,
-            voice=self.voice,
-            model=self.model,
-            sample_rate=self.sample_rate,
-            encoding=self.encoding,
-            attempt=attempt,
-            resumed_at=delivered,
-            resumed_by=resumed_by,
-            computed_on=self.computed_on,
-            resumed_exactly=None if resumed_by is None else self._is_resumed_exactly(resumed_by, progress),
-            language=self.language,
-            traceparent=self.traceparent,
-        )
-
-    def _is_resumed_exactly(self, resumed_by: str, progress: Progress) -> bool:
-        """Whether the new samples equal, bit for bit, those that the earlier attempts would have delivered."""
-        is_alike = self.computed_on is not None and self.is_exact and progress.computed_on == {self.computed_on}
-        # an engine with codes that generates a segment again may choose another code at a near tie
-        return is_alike and (not self.has_codes or resumed_by == "codes")
-
-
 class SessionWriter:
     """Writes the entries of one attempt.
 
@@ -163,6 +115,7 @@ class SessionWriter:
         self.next_seq = 0
         self.progress = Progress()
         self._turn = asyncio.Lock()  # of `write` and `look`, which may come from two tasks
+        self._reason: Stop | LeaseLost | None = None  # for which one of them stopped
         self._has_read = False  # the job's entries: `delivered` does not count chunks without samples
 
     @property
@@ -223,7 +176,7 @@ class SessionWriter:
         seq, before, entry_id = self.next_seq, self.delivered, self._lease.entry_id
         entries = [] if segment is None else [stream_fields(segment, entry_id, before)]
         entries.append(stream_fields(message, entry_id, before + n_samples, codes))
-        async with self._turn:
+        async with self._writing():
             while (answer := await self._append(entries))[0] not in (b"OK", b"LANDED"):
                 await self._begin_again(answer)
                 if (self.next_seq, self.delivered) != (seq, before):
@@ -244,12 +197,24 @@ class SessionWriter:
         Call it when a SessionWatch finds an entry of another writer, and at least once a minute while the job waits.
         After a late cancel of an older job the attempt begins again, in a new epoch. Raises Stop, LeaseLost.
         """
-        async with self._turn:
+        async with self._writing():
             seq, before = self.next_seq, self.delivered
             while (answer := await self._run(LOOK, self._entry_id(self._n - 1)))[0] != b"OK":
                 await self._begin_again(answer)
                 if (self.next_seq, self.delivered) != (seq, before):
                     raise Rewound
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """The turn to write. After a reason to stop nothing follows: the other task's samples come from before it."""
+        async with self._turn:
+            if self._reason is not None:
+                raise self._reason
+            try:
+                yield
+            except (Stop, LeaseLost) as reason:
+                self._reason = reason
+                raise
 
     def _entry_id(self, n: int) -> bytes:
         return self._epoch + b"-%d" % n

@@ -12,10 +12,11 @@ from schemas.errors import ErrorCode, JobError
 from schemas.jobs import Job, field_of, job_id_of, parse_job
 from worker.engine.base import EngineClosed, EngineError, EngineSick, VoiceUnavailable
 from worker.stream import session_writer as stream
+from worker.stream.begin_request import BeginRequest
 from worker.stream.lease import Lease, LeaseLost
 from worker.stream.progress import Progress
 from worker.stream.queue import Settled
-from worker.stream.session_writer import BeginRequest, SessionWriter
+from worker.stream.session_writer import SessionWriter
 from worker.stream.transport.retry import Refusal
 from worker.utterance.admission import Permit, WorkerReserved
 from worker.utterance.context import WorkerContext

@@ -6,8 +6,9 @@ from types import TracebackType
 from typing import Self
 
 from schemas.messages import Complete
+from worker.stream.begin_request import BeginRequest
 from worker.stream.lease import Lease
-from worker.stream.session_writer import BeginRequest, SessionWriter
+from worker.stream.session_writer import SessionWriter
 
 
 class AttemptTrace:

@@ -29,8 +29,9 @@ from schemas.job_values import TRACEPARENT_PATTERN
 from schemas.jobs import field_of
 from schemas.messages import Complete
 from worker.observe.tracing.off import AttemptTrace, Tracing
+from worker.stream.begin_request import BeginRequest
 from worker.stream.lease import Lease
-from worker.stream.session_writer import BeginRequest, SessionWriter
+from worker.stream.session_writer import SessionWriter
 
 CLOSE_WITHIN_S = 1.0
 NO_CONTEXT = Context()  # spans never have the caller's current span as their parent
