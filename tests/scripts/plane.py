@@ -18,6 +18,7 @@ SCRIPTS: Mapping[str, Script] = {
     for made in (
         script.CLAIM,
         script.SETTLE,
+        script.FORGET,
         script.BEAT,
         script.RECLAIM,
         script.SWEEP,
@@ -156,11 +157,14 @@ class Plane:
         given, due_ms, now_ms, _ = self._run_on_jobs("reclaim", worker, silent_ms, count, MAX_FIELD_BYTES, sent_ms, "-")
         return [_lease(raw, worker) for raw in given], due_ms, int(now_ms)
 
-    def settle(self, lease: Lease, verdict: str = "ok", argument: str | int = "", may_come_again: bool = False) -> str:
+    def settle(self, lease: Lease, verdict: str = "ok", argument: str | int = "") -> str:
         if verdict == "release":
             argument = lease.attempt - 1
         words = (lease.worker, lease.entry_id, lease.fence, lease.session_id, verdict, argument)
-        return str(self._run_on_jobs("settle", *words, MAX_FIELD_BYTES, int(may_come_again))[0])
+        return str(self._run_on_jobs("settle", *words, MAX_FIELD_BYTES)[0])
+
+    def forget(self, lease: Lease) -> None:
+        self._run_on_jobs("forget", lease.worker, lease.entry_id, lease.fence, lease.session_id)
 
     def beat(self, lease: Lease, n_attempts: int | str = "") -> str:
         words = (lease.worker, lease.entry_id, lease.fence, lease.session_id, n_attempts)

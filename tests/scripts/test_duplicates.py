@@ -31,10 +31,32 @@ def test_a_duplicate_of_a_settled_job_is_given_with_the_entry_that_it_repeats(pl
 
 def test_a_job_that_may_come_again_is_no_duplicate_then(plane: Plane) -> None:
     plane.publish(job_id="j1")
-    plane.settle(plane.claim_one(), "dead", "expired", may_come_again=True)
-    plane.call("CLIENT", "PAUSE", 5, "ALL")
+    first = plane.claim_one()
+    plane.forget(first)
+    again = plane.publish(job_id="j1")
     plane.publish(job_id="j1")
-    assert plane.claim_one().repeats == ""
+    waiting = plane.claim()  # behind the first, which has its end and is not settled yet
+    assert (waiting.ids, waiting.n_duplicates) == ([], 1)
+    plane.settle(first, "dead", "expired")
+    lease = plane.claim_one()
+    assert (lease.entry_id, lease.repeats) == (again, "")
+
+
+def test_a_job_that_another_worker_has_or_that_came_again_is_not_forgotten(plane: Plane) -> None:
+    plane.publish(job_id="j1")
+    old = plane.claim_one("w1")
+    (new,) = plane.reclaim("w2", 0)
+    plane.forget(old)
+    plane.publish(job_id="j1")
+    assert plane.claim().n_duplicates == 1
+    plane.forget(new)
+    again = plane.publish(job_id="j1")
+    assert plane.claim().ids == []
+    plane.forget(new)
+    plane.settle(new)
+    plane.publish(job_id="j1")
+    claim = plane.claim()
+    assert (claim.ids, claim.n_duplicates) == ([again], 1)
 
 
 def test_the_same_job_id_in_two_sessions_is_two_jobs(plane: Plane) -> None:

@@ -18,7 +18,7 @@ import redis
 
 from worker.stream.keys import ASIDE_TTL_MS, GROUP, Keys
 from worker.stream.lease import Lease
-from worker.stream.scripts import BEAT, CLAIM, RECLAIM, SET_ASIDE, SETTLE, SWEEP, Script
+from worker.stream.scripts import BEAT, CLAIM, FORGET, RECLAIM, SET_ASIDE, SETTLE, SWEEP, Script
 from worker.stream.transport.base import Link, run_script
 from worker.stream.transport.retry import PASSING, PLANE_REFUSALS, RetryPolicy, is_no_group
 
@@ -140,21 +140,22 @@ class JobQueue:
             asked_at = monotonic()
         return Reclaim(leases, due_s)
 
-    async def settle(
-        self, lease: Lease, verdict: Verdict, argument: str | int = "", may_come_again: bool = False
-    ) -> Settled:
+    async def settle(self, lease: Lease, verdict: Verdict, argument: str | int = "") -> Settled:
         """End this attempt. argument: back-off in ms for "retry", the reason for "dead".
 
-        "release" does not count the attempt. may_come_again: publishing the same job_id again makes a new job.
-        Returns "fenced" when another worker has the job, "gone" when its entry was deleted.
+        "release" does not count the attempt. Returns "fenced" when another worker has the job, "gone" when its entry
+        was deleted.
         """
         if verdict == "release":
             argument = lease.attempt - 1
         [answer] = await self._run(
             SETTLE, lease.entry_id, lease.fence, lease.session_id, verdict, argument, self._max_field_bytes,
-            int(may_come_again),
         )  # fmt: skip
         return _SETTLED[answer]
+
+    async def forget(self, lease: Lease) -> None:
+        """From now on, publishing the job's job_id again makes a new job."""
+        await self._run(FORGET, lease.entry_id, lease.fence, lease.session_id)
 
     async def record_sick_engine(self, lease: Lease) -> bool:
         """Record that the engine broke with this job open; False when that is recorded already."""

@@ -32,10 +32,10 @@ class Outcome:
     trace: AttemptTrace
     delivery: Delivery | None = None
 
-    async def settle(self, verdict: Verdict, argument: str | int = "", may_come_again: bool = False) -> Settled:
+    async def settle(self, verdict: Verdict, argument: str | int = "") -> Settled:
         """End the attempt on the job plane; "fenced" when another worker has the job."""
         queue, metrics = self.context.queue, self.context.metrics
-        settled = await queue.retry(lambda: queue.settle(self.lease, verdict, argument, may_come_again))
+        settled = await queue.retry(lambda: queue.settle(self.lease, verdict, argument))
         self.trace.settled("fenced" if settled == "fenced" else verdict)
         if settled == "fenced":
             metrics.lost_leases.inc()
@@ -71,6 +71,8 @@ class Outcome:
     async def end_failed(self, error: JobError) -> None:
         """End a failed job: an error entry for the session, a dead letter for operators."""
         text = _as_contract_text(error.message)
+        if error.code.retryable:
+            await self._allow_again()
         if self.lease.session_id:
             message = Error(
                 v=1,
@@ -93,7 +95,7 @@ class Outcome:
         )  # fmt: skip
         self.context.metrics.ended(error.code.value)
         self.trace.failed(error.code.value, error.field)
-        await self.settle("dead", error.code.value, may_come_again=error.code.retryable)
+        await self.settle("dead", error.code.value)
 
     async def try_again(self, error: JobError) -> None:
         """Retry the job after a back-off, unless this was its last attempt and delivered nothing."""
@@ -137,7 +139,12 @@ class Outcome:
         )  # fmt: skip
         self.context.metrics.ended(SESSION_UNWRITABLE)
         self.trace.failed(SESSION_UNWRITABLE)
-        await self.settle("dead", SESSION_UNWRITABLE, may_come_again=True)
+        await self._allow_again()
+        await self.settle("dead", SESSION_UNWRITABLE)
+
+    async def _allow_again(self) -> None:
+        queue = self.context.queue
+        await queue.retry(lambda: queue.forget(self.lease))
 
     async def leave_sick_engine(self) -> None:
         """Return the job, for a worker with a healthy engine. The attempt does not count the first time.
