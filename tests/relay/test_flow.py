@@ -11,7 +11,9 @@ import redis
 
 from tests.relay.callers import Caller, started
 from tests.relay.conftest import Start
+from tests.relay.relays import Relay
 from tests.relay.scripted import ScriptedWorker
+from worker.stream.keys import Keys
 
 SECOND = bytes(range(240)) * 200  # of pcm_s16le at 24 kHz
 
@@ -104,6 +106,30 @@ async def test_a_relay_gives_up_where_nobody_answers(start: Start, redis_url: st
         late.speak(1, b"late")  # what was given up is skipped when it comes after all
         late.complete(2)
         await finished(late, silent, 3)
+
+
+async def test_a_text_that_redis_refuses_is_answered_and_holds_up_no_job_behind_it(
+    relay: Relay, valkey: redis.Redis
+) -> None:
+    async with started(relay.url) as caller:
+        worker = ScriptedWorker(valkey, caller.session_id)
+        await caller.send("speak", text="Hello there.")
+        await caller.send("text", text="Never ")
+        key = Keys().text(caller.session_id, (await worker.job(2))["job_id"])
+        await worker.text(2, [{"text": "Never "}])
+        valkey.delete(key)
+        valkey.set(key, "another program's", ex=60)
+        await caller.send("text", text="heard.")
+        assert (await caller.utterance()).answer["code"] == "unavailable"
+        await caller.send("speak", text="How are you?")
+        await worker.job(3)
+        worker.speak(1, b"abcd")
+        assert (await caller.utterance()).whole() == b"abcd"
+        worker.begin(2)
+        await worker.cut(2)
+        worker.complete(2)
+        worker.speak(3, b"efgh")
+        assert (await caller.utterance()).whole() == b"efgh"
 
 
 @pytest.mark.slow

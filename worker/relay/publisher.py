@@ -41,8 +41,18 @@ class Publisher:
         self._put(partial(self._publish, job), job)
 
     def write(self, job: RelayJob) -> None:
-        """Write what waits of the job's text."""
-        self._put(partial(self._write, job), job)
+        """Write what waits of the job's text. Where Redis refuses it, the job must not wait for the rest."""
+
+        def refused(error: Exception) -> None:
+            _note(error)
+            if job.job_id not in self.jobs:
+                return
+            if job is next(iter(self.jobs.values())):
+                self.cancel_first()
+            self._lost.add(job.job_id)
+            self._answer(job, UNAVAILABLE)
+
+        self._outbox.put(OutboxStep(partial(self._write, job), refused))
 
     def cancel_stopped(self) -> None:
         """Cancel all jobs, which were stopped."""
@@ -59,6 +69,7 @@ class Publisher:
     def cancel_lost(self, job_id: str, entry_id: str) -> None:
         """A job begins: cancel it where it was answered already, as when its publishing had seemed to fail."""
         if job_id in self._lost:
+            self._lost.remove(job_id)
             self._cancel(entry_id)
 
     def trim(self, stream_id: str) -> None:

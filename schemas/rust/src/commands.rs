@@ -15,6 +15,8 @@ pub(crate) struct RawEntry {
     pub id: EntryId,
     pub kind: String,
     pub job_id: String,
+    /// Its job's entry among the jobs.
+    pub entry: Option<EntryId>,
     pub data: Vec<u8>,
 }
 
@@ -129,7 +131,8 @@ pub(crate) async fn read(
         };
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap_or_default();
         let (kind, job_id, data) = (text(bytes("type")), text(bytes("job_id")), bytes("data"));
-        Ok(RawEntry { id: parsed(&entry.id)?, kind, job_id, data })
+        let of_job = text(bytes("entry")).parse().ok();
+        Ok(RawEntry { id: parsed(&entry.id)?, kind, job_id, entry: of_job, data })
     });
     raw.collect()
 }

@@ -224,7 +224,8 @@ fn is_waiting(error: &RedisError) -> bool {
     codes(error).iter().any(|it| WAITING.contains(&it.as_str()))
 }
 
-const PASSING: [&str; 11] = [
+const PASSING: [&str; 12] = [
+    "MISCONF",
     "LOADING",
     "CLUSTERDOWN",
     "MASTERDOWN",
@@ -237,7 +238,7 @@ const PASSING: [&str; 11] = [
     "NOAUTH",
     "UNBLOCKED",
 ];
-const WAITING: [&str; 6] = ["LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS"];
+const WAITING: [&str; 7] = ["LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF"];
 
 /// The codes of the replies: of a transaction those of its commands.
 fn codes(error: &RedisError) -> Vec<String> {

@@ -241,9 +241,11 @@ impl State {
         note!("Redis refuses a command of session {}: {problem}", shared.id);
         let problem = Unavailable::refused(&problem.to_string());
         match step {
+            Step::Publish(id, _) if self.job(&id).is_some_and(|it| it.entries.is_some()) => {} // published before
             Step::Publish(id, _) => self.end_unavailable(&id, problem),
             Step::Text(id, ..) => {
                 self.ops.extend(self.cut_of(&id).map(Op::Cancel));
+                self.given_up.insert(id.to_string());
                 self.end_unavailable(&id, problem);
             }
             Step::CancelAll { done, .. } | Step::Leave(done, _) => drop(done.send(Err(problem))),

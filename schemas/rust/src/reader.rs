@@ -4,6 +4,7 @@
 use crate::client::count;
 use crate::commands::{self, RawEntry};
 use crate::link::{backoff, is_passing, lock};
+use crate::outbox::Op;
 use crate::plane::{Connection, Plane};
 use crate::shared::Shared;
 use crate::{Entry, EntryId};
@@ -158,11 +159,14 @@ fn received(shared: &Arc<Shared>, entries: Vec<RawEntry>) {
     }
     let mut state = lock(&shared.state);
     state.last_entry = Some(Instant::now());
-    for RawEntry { id, kind, job_id, data } in &entries {
+    for RawEntry { id, kind, job_id, entry, data } in &entries {
+        if let Some(entry) = entry.filter(|_| kind == "begin" && state.given_up.remove(job_id)) {
+            state.ops.push_back(Op::Cancel(entry));
+        }
         let events = state.hearing.entry(&Entry { id: *id, kind, job_id, data });
         state.received(events, Some(*id));
     }
-    shared.count(&mut state);
+    shared.start(&mut state);
 }
 
 async fn read_own(shared: &Shared, own: &mut Own, cursor: EntryId, n: usize) -> Result<Vec<RawEntry>, RedisError> {

@@ -6,7 +6,7 @@ use crate::outbox::Op;
 use crate::{Encoding, End, EntryId, ErrorCode, Event, Failure, Hearing, JobId};
 use bytes::Bytes;
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -89,6 +89,8 @@ pub(crate) struct State {
     pub waker: Option<Waker>,
     pub jobs: Vec<Published>,
     pub ops: VecDeque<Op>,
+    /// Jobs that ended here and may be among the jobs all the same: cancelled once they begin.
+    pub given_up: HashSet<String>,
     /// The generations of both links at which everything was published.
     pub seen: Option<(u64, u64)>,
     /// A link has a connection that the outbox may not have seen.
@@ -240,6 +242,7 @@ impl State {
             let attempted = self.job(&job).filter(|it| it.is_attempted).map(|it| it.fields.clone());
             if let Some(fields) = attempted {
                 self.ops.push_front(Op::Revoke(job.clone(), fields));
+                self.given_up.insert(job.to_string());
             }
             if is_stopped {
                 let events = self.end(&job, End::Cancelled(None), SpeakFailed::Stopped);

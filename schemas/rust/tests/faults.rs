@@ -240,6 +240,33 @@ async fn a_job_that_redis_refuses_fails_at_once() {
     listener.until_ended(&mut events, 1).await;
 }
 
+#[tokio::test]
+async fn a_text_that_redis_refuses_holds_up_no_job_behind_it() {
+    let server = server_or_skip!();
+    let _worker = Worker::start(server.url(), PACED);
+    let client = client(&server, Readers::default());
+    let (session, mut events) = client.open(SessionId::fresh());
+    let first = session.speak(Job::new(LONG)).await.unwrap();
+    let text = session.open_text(Job::open()).unwrap();
+    let refused = text.job_id().clone();
+    text.write("Never ").unwrap();
+    let key = format!("makima:{{{}}}:text:{refused}", session.id());
+    eventually("it is written", async || length(&server, &key) == 1).await;
+    ask(&server, &["DEL", &key]);
+    ask(&server, &["SET", &key, "another program's"]);
+    text.write("heard.").unwrap();
+    let mut listener = Listener::default();
+    while listener.jobs.get(&refused).is_none_or(|it| it.end.is_none()) {
+        listener.take(events.next().await.unwrap());
+    }
+    assert!(is_unavailable(&listener, &refused));
+    ask(&server, &["DEL", &key]);
+    let last = session.speak(Job::new(NEXT)).await.unwrap();
+    listener.until_ended(&mut events, 3).await;
+    listener.assert_whole(&first, LONG);
+    listener.assert_whole(&last, NEXT);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn either_of_two_servers_may_lose_everything() {
     let mut jobs = server_or_skip!();
