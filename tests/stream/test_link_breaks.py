@@ -104,7 +104,7 @@ async def test_a_caller_cancelled_while_it_connects_leaves_the_connecting_to_the
     own_server: Embedded,
 ) -> None:
     for delay_s in (0, 0.0005, 0.001, 0.002, 0.005):
-        link = PipelinedLink(Address(own_server.url), 1.0)
+        link = PipelinedLink(Address(own_server.url), 5.0)
         first = asyncio.create_task(link.call("ECHO", "first"))
         others = [asyncio.create_task(link.call("ECHO", n)) for n in range(5)]
         await asyncio.sleep(delay_s)
@@ -181,7 +181,7 @@ async def test_a_server_that_talks_nonsense_is_left() -> None:
         writer.write(b"what?\r\n")
 
     async with talking(answer) as url:
-        link = PipelinedLink(Address(url), 1.0)
+        link = PipelinedLink(Address(url), 5.0)
         for _ in range(2):
             with pytest.raises(redis.ConnectionError, match="cannot be read"):
                 await link.call("ECHO", "")
@@ -198,7 +198,7 @@ async def test_an_answer_to_nothing_breaks_the_connection() -> None:
         writer.write(b"+%d\r\n" % n_asked + b"+unasked\r\n")
 
     async with talking(answer) as url:
-        link = PipelinedLink(Address(url), 1.0)
+        link = PipelinedLink(Address(url), 5.0)
         assert [await link.call("ECHO", "") for _ in range(3)] == [b"1", b"2", b"3"]
         await link.close()
 
