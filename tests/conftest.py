@@ -115,7 +115,7 @@ def _stock_redis(binary: str) -> Iterator[str]:
     url = f"redis://127.0.0.1:{port}/0"
     try:
         with redis.Redis.from_url(url, retry=Retry(ConstantBackoff(0.05), 200)) as client:
-            client.ping()
+            assert client.info("server")["process_id"] == process.pid, f"another program listens on port {port}"
         yield url
     finally:
         process.kill()
