@@ -18,14 +18,15 @@ end
 -- (older workers) counts as ended only when the stream has the terminal entry.
 local ENDS = { complete = true, cancelled = true, error = true }
 local function job_record(key, id)
-  local names = { 'fence', 'began', 'end', 'base', 'at', 'shared' }
-  local fence, began, kind, base, at, shared = unpack(redis.call('HMGET', key, unpack(names)))
+  local names = { 'fence', 'began', 'end', 'base', 'at', 'shared', 'again' }
+  local fence, began, kind, base, at, shared, again = unpack(redis.call('HMGET', key, unpack(names)))
   fence = number(fence)
   if fence and fence > now() + FENCE_AHEAD_MS then fence = nil end
   if not ENDS[kind] or (not at and not has_ended(id, kind)) then kind = nil end
   return {
     fence = fence, began = number(began), has_begun = began and true, base = number(base) or 0,
     kind = kind, at = pad(at) and at, shared = number(shared) or 0,
+    again = again and true,
   }
 end
 
@@ -102,13 +103,25 @@ local function is_cancelled(id)
   return upto and pad(upto) >= pad(id)
 end
 
+-- The answer to an attempt that has begun, where Redis has lost the session since; else nil. What is on the stream now
+-- belongs to jobs that were published after the loss, perhaps to this one under its job_id. `again`: the job began in time.
+local function lost(id, record)
+  if record.has_begun or delivered_of(id) then return nil end
+  redis.call('HSET', job, 'again', '1')
+  redis.call('PEXPIRE', job, TTL_MS)
+  return { 'REWOUND' }
+end
+
 -- The answer when the stream does not end with the writer's last entry, so that `at` is not appended:
--- {GONE}: no stream. {REWOUND}: no job record either: Redis has lost the session, and its publisher repeats the job.
+-- {REWOUND}: neither a record of the job nor an entry of it is left: Redis has lost the session.
+-- {GONE}: no stream.
 -- {CANCELLED, samples delivered or ''}: a client cancelled the job; '' where the count is unknown.
 -- {LANDED}: `at` is on the stream already, written by a command whose reply was lost.
 -- {STALE, id, type, entry, job_id}: anything else; describes the stream's last entry.
 local function not_appended(id, last, at)
-  if not last then return { redis.call('EXISTS', job) == 1 and 'GONE' or 'REWOUND' } end
+  local answer = lost(id, job_record(job, id))
+  if answer then return answer end
+  if not last then return { 'GONE' } end
   if is_cancelled(id) then return { 'CANCELLED', delivered_of(id) or '' } end
   local mine = at ~= '' and redis.call('XREVRANGE', audio, at, at)[1]
   local is_ours = mine and field(mine[2], 'entry') == id and not ENDS[field(mine[2], 'type')]

@@ -28,7 +28,7 @@ if is_cancelled(id) then
   return { 'CANCELLED', delivered or '0' }
 end
 local shared = record.has_begun and record.shared or shared_ms(id)
-if not record.has_begun and now() - tonumber(deadline_ms) > shared then return { 'EXPIRED' } end
+if not record.has_begun and not record.again and now() - tonumber(deadline_ms) > shared then return { 'EXPIRED' } end
 if record.has_begun and not last then return { 'GONE' } end
 if not delivered then return { 'LOST' } end
 if is_exhausted(last) then return { 'FULL' } end

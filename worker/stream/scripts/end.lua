@@ -1,8 +1,8 @@
 -- END: writes the one terminal entry of a job and records the end.
 -- ARGV: 5 type, 6 the writer's next ID or '', 7 samples delivered, 8 body, 9 code and 10 message of an error,
 -- 11 ms for which the job waited for its listener or its text, or '', 12 '1' when the job plane has confirmed the lease after a FENCED.
--- Answers: {OK, type}. {GONE, type}: the stream is gone, full or another one; recorded, not written. {DONE, type}: ended before. {FENCED}.
--- {REWOUND}: Redis has lost the session, so the job begins again.
+-- Answers: {OK, type}. {GONE, type}: the stream is gone or full; recorded, not written. {DONE, type}: ended before. {FENCED}.
+-- {REWOUND}: Redis has lost the session since the attempt began, so that the job begins again.
 -- A `complete` must follow the writer's last entry; else the answer is that of `not_appended`.
 local kind, at, delivered, body, code, message, held, confirmed = unpack(ARGV, 5)
 local is_confirmed = confirmed == '1'
@@ -13,11 +13,9 @@ if not is_confirmed and record.fence and record.fence > tonumber(fence) then ret
 renew_text()
 local last = last_id(audio)
 local result, written = 'OK', ''
--- An attempt that has begun, without a record and without an entry: Redis has lost the session since. What is there now
--- belongs to jobs that were published after the loss, perhaps to this one under its job_id: it must not be ended here.
-local is_lost = at ~= '' and not record.has_begun and not delivered_of(id)
-if is_lost and kind ~= 'cancelled' then return { 'REWOUND' } end
-if (not last and record.has_begun) or is_lost or is_exhausted(last) then
+local answer = at ~= '' and lost(id, record)
+if answer then return answer end
+if (not last and record.has_begun) or is_exhausted(last) then
   result = 'GONE'
 else
   local epoch, n = string.match(at, '^(%d+)%-(%d+)$')
