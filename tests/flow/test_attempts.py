@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha1
+
 import pytest
 import redis
 
@@ -144,3 +146,21 @@ async def test_a_failure_nobody_foresaw_is_answered_as_internal_and_logged(
     assert read_session(valkey, "s")[entry_id].error.code == "internal"
     assert "a bug" in caplog.text
     check_dead_letter(valkey, entry_id, "internal")
+
+
+@pytest.mark.parametrize(("code", "is_spoken"), [("expired", True), ("no_such_code", False), ("text_empty", False)])
+async def test_a_job_whose_worker_died_between_its_end_and_its_settlement_may_come_again_where_the_end_is_retryable(
+    code: str, is_spoken: bool, valkey: redis.Redis, settings: Settings, client: Client
+) -> None:
+    fields = {"session_id": "s", "job_id": "j1", "text": "Once more."}
+    first = await client.publish(fields)
+    ended = KEYS.job("s", first)
+    valkey.hset(ended, mapping={"fence": "1", "end": "error", "at": "", "code": code})
+    valkey.pexpire(ended, 600_000)
+    async with running(settings, ToneEngine(4)):
+        await settled(valkey)
+        check_dead_letter(valkey, first, "error")
+        again = await client.publish(fields)
+        await settled(valkey)
+        assert valkey.get(KEYS.seen_prefix + sha1(b"s j1").hexdigest()) == (again if is_spoken else first).encode()
+    check_complete(read_session(valkey, "s")[again])

@@ -91,12 +91,12 @@ class ScriptedWorker:
 
     async def cut(self, number: int, within_s: float = PATIENCE_S) -> None:
         """Wait until the relay has cancelled up to that job; the one behind it must not be cancelled."""
-        wanted = _id(self._jobs[number - 1][0])
-        await self._until(
-            lambda: self._cut() >= wanted, f"job {number} of {self.session_id} was not cancelled", within_s
-        )
+        await self._until(lambda: self.is_cut(number), f"job {number} of {self.session_id} was not cancelled", within_s)
         self._n_published()
         assert all(self._cut() < _id(entry_id) for entry_id, _ in self._jobs[number:])
+
+    def is_cut(self, number: int) -> bool:
+        return self._cut() >= _id(self._jobs[number - 1][0])
 
     async def text(self, number: int, wanted: list[Json]) -> None:
         """Wait until the text of that job consists of these pieces."""

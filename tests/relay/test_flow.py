@@ -9,6 +9,7 @@ import time
 import pytest
 import redis
 
+from tests.conftest import eventually
 from tests.relay.callers import Caller, started
 from tests.relay.conftest import Start
 from tests.relay.relays import Relay
@@ -108,9 +109,11 @@ async def test_a_relay_gives_up_where_nobody_answers(start: Start, redis_url: st
         await finished(late, silent, 3)
 
 
-async def test_a_text_that_redis_refuses_is_answered_and_holds_up_no_job_behind_it(
-    relay: Relay, valkey: redis.Redis
+@pytest.mark.parametrize("is_followed", [True, False])
+async def test_a_text_that_redis_refuses_is_answered_and_its_job_cancelled(
+    is_followed: bool, relay: Relay, valkey: redis.Redis
 ) -> None:
+    """Once it begins; or when the jobs before it have ended, for nothing is read of the session then."""
     async with started(relay.url) as caller:
         worker = ScriptedWorker(valkey, caller.session_id)
         await caller.send("speak", text="Hello there.")
@@ -121,10 +124,14 @@ async def test_a_text_that_redis_refuses_is_answered_and_holds_up_no_job_behind_
         valkey.set(key, "another program's", ex=60)
         await caller.send("text", text="heard.")
         assert (await caller.utterance()).answer["code"] == "unavailable"
-        await caller.send("speak", text="How are you?")
-        await worker.job(3)
+        if is_followed:
+            await caller.send("speak", text="How are you?")
+            await worker.job(3)
         worker.speak(1, b"abcd")
         assert (await caller.utterance()).whole() == b"abcd"
+        if not is_followed:
+            await eventually(lambda: worker.is_cut(2))
+            return
         worker.begin(2)
         await worker.cut(2)
         worker.complete(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha1
 from typing import Any
 
 import redis
@@ -18,7 +19,6 @@ SCRIPTS: Mapping[str, Script] = {
     for made in (
         script.CLAIM,
         script.SETTLE,
-        script.FORGET,
         script.BEAT,
         script.RECLAIM,
         script.SWEEP,
@@ -157,14 +157,15 @@ class Plane:
         given, due_ms, now_ms, _ = self._run_on_jobs("reclaim", worker, silent_ms, count, MAX_FIELD_BYTES, sent_ms, "-")
         return [_lease(raw, worker) for raw in given], due_ms, int(now_ms)
 
-    def settle(self, lease: Lease, verdict: str = "ok", argument: str | int = "") -> str:
+    def settle(self, lease: Lease, verdict: str = "ok", argument: str | int = "", may_come_again: bool = False) -> str:
         if verdict == "release":
             argument = lease.attempt - 1
         words = (lease.worker, lease.entry_id, lease.fence, lease.session_id, verdict, argument)
-        return str(self._run_on_jobs("settle", *words, MAX_FIELD_BYTES)[0])
+        return str(self._run_on_jobs("settle", *words, MAX_FIELD_BYTES, int(may_come_again))[0])
 
-    def forget(self, lease: Lease) -> None:
-        self._run_on_jobs("forget", lease.worker, lease.entry_id, lease.fence, lease.session_id)
+    def announce_end(self, lease: Lease) -> None:
+        digest = sha1(f"\0ending {lease.entry_id}".encode(), usedforsecurity=False).hexdigest()
+        self.client.set(self.keys.seen_prefix + digest, lease.entry_id, px=60_000)
 
     def beat(self, lease: Lease, n_attempts: int | str = "") -> str:
         words = (lease.worker, lease.entry_id, lease.fence, lease.session_id, n_attempts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.scripts.plane import Plane
 
 
@@ -31,32 +33,31 @@ def test_a_duplicate_of_a_settled_job_is_given_with_the_entry_that_it_repeats(pl
 
 def test_a_job_that_may_come_again_is_no_duplicate_then(plane: Plane) -> None:
     plane.publish(job_id="j1")
-    first = plane.claim_one()
-    plane.forget(first)
+    plane.settle(plane.claim_one(), "dead", "expired", may_come_again=True)
     again = plane.publish(job_id="j1")
-    plane.publish(job_id="j1")
-    waiting = plane.claim()  # behind the first, which has its end and is not settled yet
-    assert (waiting.ids, waiting.n_duplicates) == ([], 1)
-    plane.settle(first, "dead", "expired")
-    lease = plane.claim_one()
-    assert (lease.entry_id, lease.repeats) == (again, "")
-
-
-def test_a_job_that_another_worker_has_or_that_came_again_is_not_forgotten(plane: Plane) -> None:
-    plane.publish(job_id="j1")
-    old = plane.claim_one("w1")
-    (new,) = plane.reclaim("w2", 0)
-    plane.forget(old)
-    plane.publish(job_id="j1")
-    assert plane.claim().n_duplicates == 1
-    plane.forget(new)
-    again = plane.publish(job_id="j1")
-    assert plane.claim().ids == []
-    plane.forget(new)
-    plane.settle(new)
     plane.publish(job_id="j1")
     claim = plane.claim()
-    assert (claim.ids, claim.n_duplicates) == ([again], 1)
+    assert (claim.ids, claim.n_duplicates, claim.leases[0].repeats) == ([again], 1, "")
+
+
+@pytest.mark.parametrize("may_come_again", [True, False])
+def test_what_is_published_again_while_a_retryable_end_is_written_waits_for_the_settlement(
+    may_come_again: bool, plane: Plane
+) -> None:
+    first_id = plane.publish(job_id="j1")
+    first = plane.claim_one()
+    plane.announce_end(first)
+    again, third = plane.publish(job_id="j1"), plane.publish(job_id="j1")
+    waiting = plane.claim()
+    assert (waiting.ids, waiting.n_duplicates) == ([], 0)
+    plane.settle(first, "dead" if may_come_again else "ok", "", may_come_again=may_come_again)
+    second = plane.claim_one()
+    assert (second.entry_id, second.repeats) == (again, "" if may_come_again else first_id)
+    plane.publish(job_id="j1")
+    assert plane.claim().n_duplicates == int(may_come_again)  # of the second; or it repeats the first too
+    plane.settle(second)
+    last = plane.claim_one()
+    assert (last.entry_id, last.repeats) == (third, again if may_come_again else first_id)
 
 
 def test_the_same_job_id_in_two_sessions_is_two_jobs(plane: Plane) -> None:

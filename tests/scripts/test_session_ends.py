@@ -69,8 +69,7 @@ def test_a_job_that_redis_lost_begins_again_however_long_ago_it_was_published(pl
     plane.client.flushall()
     for _ in range(2):  # the first reply was lost
         assert plane.write(lease, at, delivered + 10) == ["REWOUND"]
-    again = taken_over(lease)
-    assert plane.begin(again, deadline_ms=plane.now_ms() - 1)[0] == "OK"
+    begin(plane, taken_over(lease, 4), deadline_ms=plane.now_ms() - 1)  # nor are the attempts of before counted
     assert plane.begin(a_lease(entry_id="2000-0"), deadline_ms=plane.now_ms() - 1) == ["EXPIRED"]
 
 

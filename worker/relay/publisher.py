@@ -13,6 +13,7 @@ from worker.relay.outbox import Outbox, OutboxStep
 from worker.relay.planes import RelayPlanes
 from worker.stream.hearing import CANCELLED, Hearing
 from worker.stream.transport.advice import sentence_on
+from worker.stream.transport.retry import OutOfMemory, Refusal
 
 log = logging.getLogger(__name__)
 
@@ -41,18 +42,8 @@ class Publisher:
         self._put(partial(self._publish, job), job)
 
     def write(self, job: RelayJob) -> None:
-        """Write what waits of the job's text. Where Redis refuses it, the job must not wait for the rest."""
-
-        def refused(error: Exception) -> None:
-            _note(error)
-            if job.job_id not in self.jobs:
-                return
-            if job is next(iter(self.jobs.values())):
-                self.cancel_first()
-            self._lost.add(job.job_id)
-            self._answer(job, UNAVAILABLE)
-
-        self._outbox.put(OutboxStep(partial(self._write, job), refused))
+        """Write what waits of the job's text."""
+        self._outbox.put(OutboxStep(partial(self._write, job), partial(self._refuse_text, job)))
 
     def cancel_stopped(self) -> None:
         """Cancel all jobs, which were stopped."""
@@ -69,8 +60,7 @@ class Publisher:
     def cancel_lost(self, job_id: str, entry_id: str) -> None:
         """A job begins: cancel it where it was answered already, as when its publishing had seemed to fail."""
         if job_id in self._lost:
-            self._lost.remove(job_id)
-            self._cancel(entry_id)
+            self._put(partial(self._cancel_lost, job_id, entry_id))
 
     def trim(self, stream_id: str) -> None:
         self._put(partial(self._client.trim, self._session_id, stream_id))
@@ -88,6 +78,8 @@ class Publisher:
         job.forget_deadline()
         if job.entry_id is None and job.was_tried:
             self._lost.add(job_id)
+        if self._lost and not self.jobs:
+            self._put(self._cancel_all_lost)  # nothing is read now, so that their begins would not be found
 
     async def leave(self, ttl_ms: int) -> None:
         """Cancel what is unfinished and let the session's stream expire. Raises redis-py's errors."""
@@ -131,6 +123,25 @@ class Publisher:
             await job.text.write()
             job.signs_at = monotonic()
 
+    def _refuse_text(self, job: RelayJob, error: Exception) -> None:
+        """The job must not wait for the rest of its text."""
+        _note(error)
+        if job.job_id in self.jobs:
+            if job is next(iter(self.jobs.values())):
+                self.cancel_first()
+            self._lost.add(job.job_id)
+            self._answer(job, UNAVAILABLE)
+
+    async def _cancel_lost(self, job_id: str, entry_id: str) -> None:
+        if job_id in self._lost:
+            await self._client.cancel(self._session_id, entry_id)
+            self._lost.discard(job_id)
+
+    async def _cancel_all_lost(self) -> None:
+        if self._lost and not any(job.was_tried for job in self.jobs.values()):
+            await self._client.cancel(self._session_id)
+            self._lost.clear()
+
     async def _publish_again(self) -> None:
         """Publish all unfinished jobs again, in their order, with their texts; cancel again what was cancelled.
 
@@ -146,7 +157,10 @@ class Publisher:
                 job.confirm(self._last_entry)
                 job.signs_at = monotonic()
                 if job.text is not None:
-                    await job.text.write_again()
+                    try:
+                        await job.text.write_again()
+                    except (Refusal, OutOfMemory) as error:
+                        self._refuse_text(job, error)
 
     async def _cancel_stopped(self) -> None:
         """Later jobs have later entries, because a stop concerns all that were published before it."""

@@ -18,7 +18,7 @@ import redis
 
 from worker.stream.keys import ASIDE_TTL_MS, GROUP, Keys
 from worker.stream.lease import Lease
-from worker.stream.scripts import BEAT, CLAIM, FORGET, RECLAIM, SET_ASIDE, SETTLE, SWEEP, Script
+from worker.stream.scripts import BEAT, CLAIM, RECLAIM, SET_ASIDE, SETTLE, SWEEP, Script
 from worker.stream.transport.base import Link, run_script
 from worker.stream.transport.retry import PASSING, PLANE_REFUSALS, RetryPolicy, is_no_group
 
@@ -29,6 +29,7 @@ SWEEP_PAGE = 50
 SWEEP_EVERY_MS = 10_000
 SWEEP_PAUSE_S = 0.02  # between two pages, at least
 SICK_TTL_MS = 86_400_000
+ENDING_TTL_MS = 60_000
 FORGET_WORKER_MS = 60_000
 FORGET_CONSUMER_MS = 3_600_000
 CLOCK_FOR_S = 10.0  # age at which any newer measurement of the server's clock replaces one
@@ -140,28 +141,34 @@ class JobQueue:
             asked_at = monotonic()
         return Reclaim(leases, due_s)
 
-    async def settle(self, lease: Lease, verdict: Verdict, argument: str | int = "") -> Settled:
+    async def settle(
+        self, lease: Lease, verdict: Verdict, argument: str | int = "", may_come_again: bool = False
+    ) -> Settled:
         """End this attempt. argument: back-off in ms for "retry", the reason for "dead".
 
-        "release" does not count the attempt. Returns "fenced" when another worker has the job, "gone" when its entry
-        was deleted.
+        "release" does not count the attempt. may_come_again: publishing the same job_id again makes a new job.
+        Returns "fenced" when another worker has the job, "gone" when its entry was deleted.
         """
         if verdict == "release":
             argument = lease.attempt - 1
         [answer] = await self._run(
             SETTLE, lease.entry_id, lease.fence, lease.session_id, verdict, argument, self._max_field_bytes,
+            int(may_come_again),
         )  # fmt: skip
         return _SETTLED[answer]
 
-    async def forget(self, lease: Lease) -> None:
-        """From now on, publishing the job's job_id again makes a new job."""
-        await self._run(FORGET, lease.entry_id, lease.fence, lease.session_id)
+    async def announce_retryable_end(self, lease: Lease) -> None:
+        """Before an end that is retryable: what its readers publish again before it is settled waits for that."""
+        await self._link.call("SET", self._about("ending", lease), lease.entry_id, "PX", ENDING_TTL_MS)
 
     async def record_sick_engine(self, lease: Lease) -> bool:
         """Record that the engine broke with this job open; False when that is recorded already."""
-        digest = sha1(b"\0sick " + lease.entry_id.encode(), usedforsecurity=False).hexdigest()
-        key = self._keys.seen_prefix + digest
+        key = self._about("sick", lease)
         return await self._link.call("SET", key, lease.entry_id, "NX", "PX", SICK_TTL_MS) is not None
+
+    def _about(self, what: str, lease: Lease) -> str:
+        digest = sha1(f"\0{what} {lease.entry_id}".encode(), usedforsecurity=False).hexdigest()
+        return self._keys.seen_prefix + digest
 
     async def beat(self, lease: Lease, n_attempts: int | None = None) -> bool:
         """Renew the lease; False when it is lost. n_attempts: sets the count of attempts.

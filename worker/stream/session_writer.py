@@ -45,9 +45,12 @@ class Stop(Exception):  # control flow, no MakimaError
 
 
 class AlreadyEnded(Stop):
-    def __init__(self, kind: str) -> None:
+    """kind: type of the terminal entry. code: of an error; "" where it is not known."""
+
+    def __init__(self, kind: str, code: str = "") -> None:
         super().__init__(kind)
         self.kind = kind
+        self.code = code
 
 
 class CancelRequested(Stop): ...
@@ -210,10 +213,15 @@ class SessionWriter:
         async with self._turn:
             if self._reason is not None:
                 raise self._reason
+            before = self.next_seq, self.delivered
             try:
                 yield
             except (Stop, LeaseLost) as reason:
                 self._reason = reason
+                raise
+            except BaseException:  # cancelled, perhaps after a BEGIN that found entries lost
+                if (self.next_seq, self.delivered) != before:
+                    self._reason = Rewound()
                 raise
 
     def _entry_id(self, n: int) -> bytes:
@@ -296,7 +304,7 @@ class SessionWriter:
         """The exception for an answer."""
         kind = answer[0]
         if kind == b"DONE":
-            return AlreadyEnded(answer[1].decode())
+            return AlreadyEnded(*(word.decode() for word in answer[1:3]))
         if kind in (b"CANCELLED", b"SPENT") and answer[1]:
             self.delivered = int(answer[1])
         return _STOPS[kind]()

@@ -32,10 +32,10 @@ class Outcome:
     trace: AttemptTrace
     delivery: Delivery | None = None
 
-    async def settle(self, verdict: Verdict, argument: str | int = "") -> Settled:
+    async def settle(self, verdict: Verdict, argument: str | int = "", may_come_again: bool = False) -> Settled:
         """End the attempt on the job plane; "fenced" when another worker has the job."""
         queue, metrics = self.context.queue, self.context.metrics
-        settled = await queue.retry(lambda: queue.settle(self.lease, verdict, argument))
+        settled = await queue.retry(lambda: queue.settle(self.lease, verdict, argument, may_come_again))
         self.trace.settled("fenced" if settled == "fenced" else verdict)
         if settled == "fenced":
             metrics.lost_leases.inc()
@@ -71,8 +71,9 @@ class Outcome:
     async def end_failed(self, error: JobError) -> None:
         """End a failed job: an error entry for the session, a dead letter for operators."""
         text = _as_contract_text(error.message)
+        queue = self.context.queue
         if error.code.retryable:
-            await self._allow_again()
+            await queue.retry(lambda: queue.announce_retryable_end(self.lease))
         if self.lease.session_id:
             message = Error(
                 v=1,
@@ -95,7 +96,7 @@ class Outcome:
         )  # fmt: skip
         self.context.metrics.ended(error.code.value)
         self.trace.failed(error.code.value, error.field)
-        await self.settle("dead", error.code.value)
+        await self.settle("dead", error.code.value, may_come_again=error.code.retryable)
 
     async def try_again(self, error: JobError) -> None:
         """Retry the job after a back-off, unless this was its last attempt and delivered nothing."""
@@ -139,12 +140,7 @@ class Outcome:
         )  # fmt: skip
         self.context.metrics.ended(SESSION_UNWRITABLE)
         self.trace.failed(SESSION_UNWRITABLE)
-        await self._allow_again()
-        await self.settle("dead", SESSION_UNWRITABLE)
-
-    async def _allow_again(self) -> None:
-        queue = self.context.queue
-        await queue.retry(lambda: queue.forget(self.lease))
+        await self.settle("dead", SESSION_UNWRITABLE, may_come_again=True)
 
     async def leave_sick_engine(self) -> None:
         """Return the job, for a worker with a healthy engine. The attempt does not count the first time.

@@ -71,7 +71,8 @@ class Utterance:
             except (stream.Displaced, stream.Rewound) as stop:
                 await outcome.give_back(stop)
             except stream.AlreadyEnded as ended:
-                await outcome.settle("dead" if ended.kind == "error" else "ok", ended.kind)
+                may_come_again = ended.code in _RETRYABLE
+                await outcome.settle("dead" if ended.kind == "error" else "ok", ended.kind, may_come_again)
             except stream.StreamFull:
                 await outcome.end_unwritable("a client wrote an entry ID near the maximum, so its stream is exhausted")
             except Refusal as refusal:
@@ -189,6 +190,7 @@ class Utterance:
         )
 
 
+_RETRYABLE = frozenset(code.value for code in ErrorCode if code.retryable)
 PUBLISH_AGAIN = "publish it again if it is still needed"
 _ERRORS: dict[type[Exception], tuple[ErrorCode, str]] = {
     stream.Expired: (

@@ -163,7 +163,11 @@ impl State {
                     job.is_attempted = true;
                     Step::Publish(id.clone(), job.fields.clone())
                 }),
-                Op::Revoke(id, fields) => self.is_unpublished().then_some(Step::Publish(id, fields)),
+                Op::Revoke(id, fields) if self.is_unpublished() => Some(Step::Publish(id, fields)),
+                Op::Revoke(id, fields) => {
+                    self.given_up.push((id, fields));
+                    None
+                }
                 Op::Text(id) => self.job(&id).filter(|it| !it.is_stopped).and_then(|job| {
                     let text = job.text.as_ref()?;
                     let pieces = text.pieces.get(text.n_written..).filter(|it| !it.is_empty())?;
@@ -198,11 +202,6 @@ impl State {
             (Step::CancelAll { done, .. } | Step::Leave(done, _), _) => drop(done.send(Ok(()))),
             _ => {}
         }
-    }
-
-    /// Nothing that a cancel of all entries would cover is unfinished.
-    fn is_unpublished(&self) -> bool {
-        self.jobs.iter().all(|it| it.has_ended || !it.is_attempted)
     }
 
     fn published(&mut self, shared: &Shared, id: &JobId, entry: EntryId) {
@@ -244,8 +243,10 @@ impl State {
             Step::Publish(id, _) if self.job(&id).is_some_and(|it| it.entries.is_some()) => {} // published before
             Step::Publish(id, _) => self.end_unavailable(&id, problem),
             Step::Text(id, ..) => {
-                self.ops.extend(self.cut_of(&id).map(Op::Cancel));
-                self.given_up.insert(id.to_string());
+                match (self.cut_of(&id), self.job(&id).map(|it| it.fields.clone())) {
+                    (Some(upto), _) => self.ops.push_back(Op::Cancel(upto)),
+                    (None, fields) => self.given_up.extend(fields.map(|it| (id.clone(), it))),
+                }
                 self.end_unavailable(&id, problem);
             }
             Step::CancelAll { done, .. } | Step::Leave(done, _) => drop(done.send(Err(problem))),

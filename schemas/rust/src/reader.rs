@@ -160,8 +160,12 @@ fn received(shared: &Arc<Shared>, entries: Vec<RawEntry>) {
     let mut state = lock(&shared.state);
     state.last_entry = Some(Instant::now());
     for RawEntry { id, kind, job_id, entry, data } in &entries {
-        if let Some(entry) = entry.filter(|_| kind == "begin" && state.given_up.remove(job_id)) {
-            state.ops.push_back(Op::Cancel(entry));
+        if let Some(entry) = entry.filter(|_| kind == "begin") {
+            let n_before = state.given_up.len();
+            state.given_up.retain(|(id, _)| id.as_str() != job_id);
+            if state.given_up.len() < n_before {
+                state.ops.push_back(Op::Cancel(entry));
+            }
         }
         let events = state.hearing.entry(&Entry { id: *id, kind, job_id, data });
         state.received(events, Some(*id));

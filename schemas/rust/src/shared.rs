@@ -161,14 +161,17 @@ impl Shared {
             let events = state.end(job, crate::End::Cancelled(None), SpeakFailed::Stopped);
             state.received(events, None);
         }
+        let waiting =
+            state.ops.iter().filter_map(|it| if let Op::Cancel(upto) = it { Some(*upto) } else { None }).max();
         state.ops.retain(|it| !matches!(it, Op::Cancel(_)));
         let newest = state.newest;
         if newest == EntryId::default() && unfinished.is_empty() && state.subscribed == 0 {
+            self.start(&mut state); // a job that was given up is still cancelled
             return None;
         }
         let (done, left) = oneshot::channel();
-        if !unfinished.is_empty() {
-            state.ops.push_back(Op::Cancel(newest));
+        if !unfinished.is_empty() || waiting.is_some() {
+            state.ops.push_back(Op::Cancel(newest.max(waiting.unwrap_or_default())));
         }
         state.ops.push_back(Op::Leave(done));
         self.start(&mut state);

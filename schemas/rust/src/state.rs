@@ -6,7 +6,7 @@ use crate::outbox::Op;
 use crate::{Encoding, End, EntryId, ErrorCode, Event, Failure, Hearing, JobId};
 use bytes::Bytes;
 use std::borrow::Cow;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -89,8 +89,8 @@ pub(crate) struct State {
     pub waker: Option<Waker>,
     pub jobs: Vec<Published>,
     pub ops: VecDeque<Op>,
-    /// Jobs that ended here and may be among the jobs all the same: cancelled once they begin.
-    pub given_up: HashSet<String>,
+    /// Jobs that ended here and may be among the jobs all the same: cancelled once they begin, or when no other is left.
+    pub given_up: Vec<(JobId, Fields)>,
     /// The generations of both links at which everything was published.
     pub seen: Option<(u64, u64)>,
     /// A link has a connection that the outbox may not have seen.
@@ -145,6 +145,11 @@ impl State {
             job.has_ended = true;
             if let Some(waiter) = job.waiter.take() {
                 let _ = waiter.send(Ok(())); // its end was read, so it was published
+            }
+        }
+        if self.is_unpublished() {
+            for (id, fields) in self.given_up.drain(..) {
+                self.ops.push_front(Op::Revoke(id, fields));
             }
         }
         if !self.has_events {
@@ -240,10 +245,7 @@ impl State {
             self.jobs.iter().filter(is_late).map(|it| (it.id.clone(), it.is_stopped)).collect();
         for (job, is_stopped) in late {
             let attempted = self.job(&job).filter(|it| it.is_attempted).map(|it| it.fields.clone());
-            if let Some(fields) = attempted {
-                self.ops.push_front(Op::Revoke(job.clone(), fields));
-                self.given_up.insert(job.to_string());
-            }
+            self.given_up.extend(attempted.map(|it| (job.clone(), it)));
             if is_stopped {
                 let events = self.end(&job, End::Cancelled(None), SpeakFailed::Stopped);
                 self.received(events, None);
@@ -251,6 +253,11 @@ impl State {
                 self.end_unavailable(&job, why.clone());
             }
         }
+    }
+
+    /// Nothing that a cancel of all entries would cover is unfinished.
+    pub fn is_unpublished(&self) -> bool {
+        self.jobs.iter().all(|it| it.has_ended || !it.is_attempted)
     }
 
     /// Up to where a cancel covers the first unfinished job and none behind it. None for another job.

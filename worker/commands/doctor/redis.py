@@ -16,7 +16,7 @@ from worker.commands.doctor.redis_config import check_configuration
 from worker.commands.doctor.session_rights import check_session_rights
 from worker.engine.checkpoint.packages import fits
 from worker.settings import Settings, without_password
-from worker.stream.scripts import APPEND, BEAT, BEGIN, CLAIM, END, FORGET, LOOK, RECLAIM, REPEAT, SETTLE, SWEEP, Script
+from worker.stream.scripts import APPEND, BEAT, BEGIN, CLAIM, END, LOOK, RECLAIM, REPEAT, SETTLE, SWEEP, Script
 from worker.stream.transport.address import Address, AddressError, addresses
 from worker.stream.transport.advice import advice_on, text_of
 from worker.stream.transport.base import Link
@@ -30,7 +30,7 @@ PINGS_S = 3.0  # at most, for all of them
 SLOW_PING_MS = 5.0
 ANSWER_TIMEOUT_S = 3.0
 PLANE_TIMEOUT_S = 20.0
-JOB_SCRIPTS = (CLAIM, SETTLE, FORGET, BEAT, RECLAIM, SWEEP)
+JOB_SCRIPTS = (CLAIM, SETTLE, BEAT, RECLAIM, SWEEP)
 SESSION_SCRIPTS = (BEGIN, APPEND, LOOK, END, REPEAT)
 TROUBLE = (RedisError, MakimaError, OSError, ValueError)
 

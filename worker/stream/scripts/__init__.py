@@ -58,7 +58,6 @@ def _text(name: str) -> str:
 
 CLAIM = _load("_jobs", "claim")
 SETTLE = _load("_jobs", "settle")
-FORGET = _load("_jobs", "forget")
 BEAT = _load("_jobs", "beat")
 RECLAIM = _load("_jobs", "reclaim")
 SWEEP = _load("_jobs", "sweep")

@@ -18,15 +18,15 @@ end
 -- (older workers) counts as ended only when the stream has the terminal entry.
 local ENDS = { complete = true, cancelled = true, error = true }
 local function job_record(key, id)
-  local names = { 'fence', 'began', 'end', 'base', 'at', 'shared', 'again' }
-  local fence, began, kind, base, at, shared, again = unpack(redis.call('HMGET', key, unpack(names)))
+  local names = { 'fence', 'began', 'end', 'base', 'at', 'shared', 'again', 'code' }
+  local fence, began, kind, base, at, shared, again, code = unpack(redis.call('HMGET', key, unpack(names)))
   fence = number(fence)
   if fence and fence > now() + FENCE_AHEAD_MS then fence = nil end
   if not ENDS[kind] or (not at and not has_ended(id, kind)) then kind = nil end
   return {
     fence = fence, began = number(began), has_begun = began and true, base = number(base) or 0,
     kind = kind, at = pad(at) and at, shared = number(shared) or 0,
-    again = again and true,
+    again = again and true, code = code ~= '' and code or nil,
   }
 end
 

@@ -8,14 +8,14 @@
 -- Answers: {OK, epoch, fruitless, now ms}.
 -- {MOVED, delivered, attempt number, fruitless}: ARGV 5 or 10 was wrong, or the job has entries that the writer has not
 -- read; nothing was written; read them, correct both and call again.
--- {DONE, type}: the job has ended. {FENCED}: a higher fence has begun. {CANCELLED, delivered}. {EXPIRED}.
+-- {DONE, type, code of an error}: the job has ended. {FENCED}: a higher fence has begun. {CANCELLED, delivered}. {EXPIRED}.
 -- {GONE}: begun before, and the stream is gone. {LOST}: begun before, and no entry of the job is left.
 -- {FULL}: no ID can follow the stream's last one. {SPENT, delivered}: too many fruitless attempts.
 local expected, body, deadline_ms, attempt, max_attempts, reported_attempt, confirmed = unpack(ARGV, 5)
 local is_confirmed = confirmed == '1'
 
 local record = job_record(job, id)
-if record.kind then return { 'DONE', record.kind } end
+if record.kind then return { 'DONE', record.kind, record.code } end
 if not is_confirmed and record.fence and record.fence > tonumber(fence) then return { 'FENCED' } end
 
 local last = last_id(audio)
@@ -37,6 +37,7 @@ if is_exhausted(last) then return { 'FULL' } end
 -- they do not count. Both stay unchanged when the same attempt begins again.
 local is_new = not record.has_begun or record.fence ~= tonumber(fence)
 local base = record.base < tonumber(attempt) and record.base or 0
+if record.again and not record.has_begun then base = attempt - 1 end -- what the attempts before delivered is lost
 local attempt_number = math.max(1, attempt - base)
 if is_new and record.has_begun and tonumber(delivered) > (record.began or 0) then base = attempt - 1 end
 local fruitless = math.max(1, attempt - base)

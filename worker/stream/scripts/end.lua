@@ -1,13 +1,13 @@
 -- END: writes the one terminal entry of a job and records the end.
 -- ARGV: 5 type, 6 the writer's next ID or '', 7 samples delivered, 8 body, 9 code and 10 message of an error,
 -- 11 ms for which the job waited for its listener or its text, or '', 12 '1' when the job plane has confirmed the lease after a FENCED.
--- Answers: {OK, type}. {GONE, type}: the stream is gone or full; recorded, not written. {DONE, type}: ended before. {FENCED}.
+-- Answers: {OK, type}. {GONE, type}: the stream is gone or full; recorded, not written. {DONE, type, code of an error}: ended before. {FENCED}.
 -- {REWOUND}: Redis has lost the session since the attempt began, so that the job begins again.
 -- A `complete` must follow the writer's last entry; else the answer is that of `not_appended`.
 local kind, at, delivered, body, code, message, held, confirmed = unpack(ARGV, 5)
 local is_confirmed = confirmed == '1'
 local record = job_record(job, id)
-if record.kind then return { 'DONE', record.kind } end
+if record.kind then return { 'DONE', record.kind, record.code } end
 if not is_confirmed and record.fence and record.fence > tonumber(fence) then return { 'FENCED' } end
 
 renew_text()
@@ -38,6 +38,6 @@ else
   hint(written)
   renew_ttl(audio)
 end
-redis.call('HSET', job, 'fence', fence, 'end', kind, 'at', written)
+redis.call('HSET', job, 'fence', fence, 'end', kind, 'at', written, 'code', code)
 redis.call('PEXPIRE', job, TTL_MS)
 return { result, kind }

@@ -1,12 +1,13 @@
 -- SETTLE: ends an attempt and its lease.
--- ARGV: 2 worker, 3 entry ID, 4 fence, 5 session or '', 6 verdict, 7 its argument, 8 longest field in bytes.
+-- ARGV: 2 worker, 3 entry ID, 4 fence, 5 session or '', 6 verdict, 7 its argument, 8 longest field in bytes, 9 '1' when the
+-- same job may be published again under its job_id.
 -- Verdicts and their arguments: ok; retry: back-off in ms; release: count of attempts from now on; dead: the reason.
 -- Answers: {answer, damage}. OK; FENCED: another worker holds the entry; GONE: the entry was deleted from the stream.
 local me, id, fence, sid, verdict, argument = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local max_bytes = tonumber(ARGV[8])
+local max_bytes, may_come_again = tonumber(ARGV[8]), ARGV[9] == '1'
 check_types()
 if not is_mine(me, id, fence) then return { 'FENCED', damage } end
-local fields = verdict ~= 'ok' and entry(id)
+local fields = (verdict ~= 'ok' or may_come_again) and entry(id)
 
 -- The fence rises, so that a beat still on its way cannot take the entry back.
 if fields and (verdict == 'retry' or verdict == 'release') then
@@ -50,6 +51,10 @@ if fields and verdict == 'dead' then
   end
   for _, part in ipairs(letter) do head[#head + 1] = part end
   redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', unpack(head))
+end
+if fields and may_come_again then
+  local key = seen_key(sid, fields)
+  if key and redis.pcall('GET', key) == id then redis.call('PEXPIRE', key, 0) end
 end
 redis.call('XACK', jobs, GROUP, id)
 local n_deleted = redis.call('XDEL', jobs, id)
