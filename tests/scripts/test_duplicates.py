@@ -60,6 +60,21 @@ def test_what_is_published_again_while_a_retryable_end_is_written_waits_for_the_
     assert (last.entry_id, last.repeats) == (third, again if may_come_again else first_id)
 
 
+def test_of_two_that_were_published_again_the_earlier_one_is_the_job(plane: Plane) -> None:
+    plane.publish(job_id="j1")
+    first = plane.claim_one()
+    plane.announce_end(first)
+    again = plane.publish(job_id="j1")
+    assert plane.claim().ids == []
+    plane.settle(first, "dead", "expired", may_come_again=True)
+    later = plane.publish(job_id="j1")  # is looked at before the one that became ready
+    second = plane.claim_one()
+    assert (second.entry_id, second.repeats) == (again, "")
+    plane.settle(second)
+    third = plane.claim_one()
+    assert (third.entry_id, third.repeats) == (later, again)
+
+
 def test_the_same_job_id_in_two_sessions_is_two_jobs(plane: Plane) -> None:
     ids = [plane.publish("s1", job_id="j1"), plane.publish("s2", job_id="j1")]
     assert plane.claim().ids == ids

@@ -13,7 +13,7 @@ from worker.relay.outbox import Outbox, OutboxStep
 from worker.relay.planes import RelayPlanes
 from worker.stream.hearing import CANCELLED, Hearing
 from worker.stream.transport.advice import sentence_on
-from worker.stream.transport.retry import OutOfMemory, Refusal
+from worker.stream.transport.retry import PASSING, OutOfMemory, Refusal
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,9 @@ class Publisher:
                 if job.text is not None:
                     try:
                         await job.text.write_again()
-                    except (Refusal, OutOfMemory) as error:
+                    except Refusal as error:
+                        if isinstance(error, PASSING) and not isinstance(error, OutOfMemory):
+                            raise
                         self._refuse_text(job, error)
 
     async def _cancel_stopped(self) -> None:

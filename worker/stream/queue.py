@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1
 from time import monotonic
@@ -20,7 +21,7 @@ from worker.stream.keys import ASIDE_TTL_MS, GROUP, Keys
 from worker.stream.lease import Lease
 from worker.stream.scripts import BEAT, CLAIM, RECLAIM, SET_ASIDE, SETTLE, SWEEP, Script
 from worker.stream.transport.base import Link, run_script
-from worker.stream.transport.retry import PASSING, PLANE_REFUSALS, RetryPolicy, is_no_group
+from worker.stream.transport.retry import PASSING, PLANE_REFUSALS, OutOfMemory, RetryPolicy, is_no_group
 
 Verdict = Literal["ok", "retry", "release", "dead"]
 Settled = Literal["ok", "fenced", "gone"]
@@ -28,8 +29,7 @@ BLOCK_MS = 5000
 SWEEP_PAGE = 50
 SWEEP_EVERY_MS = 10_000
 SWEEP_PAUSE_S = 0.02  # between two pages, at least
-SICK_TTL_MS = 86_400_000
-ENDING_TTL_MS = 60_000
+ABOUT_TTL_MS = 86_400_000  # of what is noted about one entry
 FORGET_WORKER_MS = 60_000
 FORGET_CONSUMER_MS = 3_600_000
 CLOCK_FOR_S = 10.0  # age at which any newer measurement of the server's clock replaces one
@@ -158,13 +158,17 @@ class JobQueue:
         return _SETTLED[answer]
 
     async def announce_retryable_end(self, lease: Lease) -> None:
-        """Before an end that is retryable: what its readers publish again before it is settled waits for that."""
-        await self._link.call("SET", self._about("ending", lease), lease.entry_id, "PX", ENDING_TTL_MS)
+        """Before an end that is retryable: what its readers publish again before it is settled waits for that.
+
+        A full Redis takes no note, and no new entry either.
+        """
+        with suppress(OutOfMemory):
+            await self._link.call("SET", self._about("ending", lease), lease.entry_id, "PX", ABOUT_TTL_MS)
 
     async def record_sick_engine(self, lease: Lease) -> bool:
         """Record that the engine broke with this job open; False when that is recorded already."""
         key = self._about("sick", lease)
-        return await self._link.call("SET", key, lease.entry_id, "NX", "PX", SICK_TTL_MS) is not None
+        return await self._link.call("SET", key, lease.entry_id, "NX", "PX", ABOUT_TTL_MS) is not None
 
     def _about(self, what: str, lease: Lease) -> str:
         digest = sha1(f"\0{what} {lease.entry_id}".encode(), usedforsecurity=False).hexdigest()

@@ -157,6 +157,9 @@ impl Shared {
         self.client.registry.remove(self);
         state.stop();
         let unfinished = state.hearing.unfinished().to_vec();
+        let unsure = state.jobs.iter().filter(|it| it.is_attempted && it.entries.is_none() && !it.has_ended);
+        let unsure: Vec<_> = unsure.map(|it| (it.id.clone(), it.fields.clone())).collect();
+        state.given_up.extend(unsure);
         for job in &unfinished {
             let events = state.end(job, crate::End::Cancelled(None), SpeakFailed::Stopped);
             state.received(events, None);

@@ -270,7 +270,7 @@ local function seen_key(sid, fields)
   if sid ~= '' and job_id then return ARGV[1] .. redis.sha1hex(sid .. ' ' .. job_id) end
 end
 
--- The key that says for a minute that this entry's end is being written and is retryable.
+-- The key that says that this entry's end is being written and is retryable.
 local function ending_key(id) return ARGV[1] .. redis.sha1hex('\0ending ' .. id) end
 
 -- Leases the entry to the worker: pending record, attempt, fence. repeats: ID of an ended entry that published the same
@@ -283,8 +283,12 @@ local function grant(me, id, fields, sid, max_bytes, repeats)
   if not repeats then
     local key = seen_key(sid, fields)
     local first = key and redis.pcall('GET', key)
-    if key and not first then redis.call('SET', key, id, 'PX', SEEN_TTL_MS) end -- the first was forgotten while it waited
-    repeats = type(first) == 'string' and first ~= id and pad(first) and first
+    local known = type(first) == 'string' and pad(first)
+    if key and (not first or (known and known > pad(id))) then -- the job's first entry was forgotten while this one waited
+      redis.call('SET', key, id, 'PX', SEEN_TTL_MS)
+      first = id
+    end
+    repeats = known and first ~= id and first
   end
   granted[#granted + 1] = { id, count + 1, fence, sid, contract_fields(fields, max_bytes), repeats or '' }
 end
