@@ -12,6 +12,7 @@ from hashlib import sha1
 import pytest
 import redis
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.scripts.listener import Violation
@@ -47,7 +48,8 @@ def broken(name: str, text: str, replacement: str) -> Mapping[str, Script]:
     return {**SCRIPTS, name: Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())}
 
 
-BLINDLY = "if not last then return { 'GONE' } end if pad(at) <= pad(last) then ARGV[7], ARGV[chunk] = '*', '*' end"
+# ARGV[7] is the first ID: of the segment's entry, where there is one. Redis itself would refuse it.
+BLINDLY = "if not last then return { 'GONE' } end if pad(ARGV[7]) <= pad(last) then ARGV[7], ARGV[chunk] = '*', '*' end"
 ALWAYS_YES = "if true then return true end"
 BREAKS = {
     "append without its comparison": (
@@ -96,5 +98,7 @@ def test_a_broken_script_is_found_out(valkey_client: redis.Redis, how: str) -> N
         database=None,
         report_multiple_bugs=False,
     )
-    with pytest.raises(Violation):
+    with pytest.raises((Violation, FlakyFailure)) as found:  # flaky: what Redis' clock has a part in
         run_schedules(plane, name == "sweep", searching)
+    for error in getattr(found.value, "exceptions", [found.value]):
+        assert isinstance(error, Violation)
