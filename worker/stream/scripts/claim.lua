@@ -49,8 +49,7 @@ local function take_ready()
   return true
 end
 
--- Deduplication by session and job_id. A job that is ending with an error that is retryable has no duplicates: what is
--- published now may be its publisher's answer to that end, and waits for SETTLE, which knows. Returns the ID of the entry that came first, or nil for the first one.
+-- Deduplication by session and job_id. Returns the ID of the entry that came first, or nil for the first one.
 local function first_of(sid, id, fields)
   local key = seen_key(sid, fields)
   if not key or redis.call('SET', key, id, 'NX', 'PX', SEEN_TTL_MS) then return nil end
@@ -70,6 +69,7 @@ local function take(id, fields)
     return
   end
   local first = first_of(sid, id, fields)
+  -- While a retryable end is written this entry may be its publisher's answer to it: it waits for SETTLE, which knows.
   local is_live_first = first and is_live(sid, first)
   if is_live_first and redis.call('EXISTS', ending_key(first)) == 1 then
     if may_run(sid, id) then grant(me, id, fields, sid, max_bytes) end
